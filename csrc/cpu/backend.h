@@ -1,0 +1,35 @@
+// How the evaluator runs a primitive on the CPU.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "cermet/array.h"
+#include "graph/primitive.h"
+
+namespace cermet::cpu {
+
+// An evaluated array in memory. Strides are in elements and may be zero or negative; `data` is the
+// element at index zero.
+struct Tensor {
+  std::byte* data = nullptr;
+  Dtype dtype = float32;
+  Shape shape;
+  Strides strides;
+
+  std::int64_t size() const {
+    std::int64_t n = 1;
+    for (auto d : shape) n *= d;
+    return n;
+  }
+};
+
+// Computes a primitive that is neither a view, an elementwise operation nor a reduction (those are
+// row programs). `out` is row-major. For scatter, slice_update and contiguous, out.data may be
+// inputs[0].data (donated, of the same layout): the copy is then not needed.
+void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tensor& out);
+
+// dst = src, element by element, of equal shapes and dtypes and any strides.
+void copy(const Tensor& src, const Tensor& dst);
+
+}  // namespace cermet::cpu

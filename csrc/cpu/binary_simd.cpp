@@ -1,0 +1,70 @@
+// The loops of the binary operations, of select, and the reductions of short rows.
+#include "cpu/loop.h"
+
+namespace cermet::cpu::CERMET_ISA {
+namespace {
+
+template <Op op>
+struct Function {};
+#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc)                           \
+  template <>                                                                       \
+  struct Function<Op::name> {                                                       \
+    template <class T>                                                              \
+    static auto apply(T x, T y) -> decltype(name(x, y)) {                           \
+      return name(x, y);                                                            \
+    }                                                                               \
+    template <class T>                                                              \
+    static auto block(const T* x, const T* y, T* z, std::int64_t n)                 \
+        -> decltype(name(x, y, z, n)) {                                             \
+      return name(x, y, z, n);                                                      \
+    }                                                                               \
+  };
+#include "cermet/elementwise.def"
+#undef CERMET_ELEMENTWISE
+
+template <Op op, Rule rule>
+void fill(Loops& table) {
+  for_types<rule>([&]<class T>(Type<T>) {
+    if constexpr (requires(T x) { Function<op>::apply(x, x); })
+      table.op[static_cast<int>(op)][static_cast<int>(dtype_of<T>)] =
+          binary_loop<Function<op>, T>;
+  });
+}
+
+template <Op op, Rule rule>
+void fill_rows(Loops& table) {
+  for_types<rule>([&]<class T>(Type<T>) {
+    table.reduce_rows[static_cast<int>(op)][static_cast<int>(dtype_of<T>)] =
+        row_loop<Function<op>, T>;
+  });
+}
+
+template <class T>
+void select_loop(void* out, const void* a, const void* b, const void* c, std::int64_t n) {
+  const auto* condition = static_cast<const bool*>(a);
+  const auto* x = static_cast<const T*>(b);
+  const auto* y = static_cast<const T*>(c);
+  auto* z = static_cast<T*>(out);
+  CERMET_VECTORIZE
+  for (std::int64_t i = 0; i < n; ++i) z[i] = select(condition[i], x[i], y[i]);
+}
+
+}  // namespace
+
+void fill_binary(Loops& table) {
+#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc) \
+  if constexpr (arity == 2) fill<Op::name, Rule::rule>(table);
+#include "cermet/elementwise.def"
+#undef CERMET_ELEMENTWISE
+  for_types<Rule::choice>([&]<class T>(Type<T>) {
+    table.op[static_cast<int>(Op::select)][static_cast<int>(dtype_of<T>)] = select_loop<T>;
+  });
+  fill_rows<Op::add, Rule::same>(table);
+  fill_rows<Op::multiply, Rule::same>(table);
+  fill_rows<Op::maximum, Rule::same>(table);
+  fill_rows<Op::minimum, Rule::same>(table);
+  fill_rows<Op::logical_and, Rule::logical>(table);
+  fill_rows<Op::logical_or, Rule::logical>(table);
+}
+
+}  // namespace cermet::cpu::CERMET_ISA

@@ -1,0 +1,120 @@
+// Conversion between float and the 16-bit floats, one element or a block at a time.
+//
+// Narrowing rounds to nearest, ties to even; subnormals are exact, and a nan stays a nan. The
+// instruction and the integer form give the same bits, so it does not matter where a block's tail
+// begins.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "cermet/dtype.h"
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#ifndef CERMET_ISA
+#error "CERMET_ISA must name the instruction set, e.g. -DCERMET_ISA=v3"
+#endif
+
+namespace cermet::cpu::CERMET_ISA {
+
+inline float widen(bfloat16_t x) { return __builtin_bit_cast(float, uint32_t(x.bits) << 16); }
+
+inline void narrow(float x, bfloat16_t& out) {
+  uint32_t b = __builtin_bit_cast(uint32_t, x);
+  uint32_t rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
+  out.bits = uint16_t(x != x ? b >> 16 | 0x40 : rounded);
+}
+
+inline float widen(float16_t x) {
+  uint32_t magnitude = x.bits & 0x7fff;
+  float finite = __builtin_bit_cast(float, magnitude << 13) * 0x1p112f;
+  uint32_t special = magnitude << 13 | 0x7f800000 | (magnitude > 0x7c00 ? 0x400000 : 0);
+  uint32_t b = magnitude < 0x7c00 ? __builtin_bit_cast(uint32_t, finite) : special;
+  return __builtin_bit_cast(float, b | uint32_t(x.bits & 0x8000) << 16);
+}
+
+inline void narrow(float x, float16_t& out) {
+  uint32_t b = __builtin_bit_cast(uint32_t, x), magnitude = b & 0x7fffffff;
+  uint32_t normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - (112u << 23)) >> 13;
+  // The unit of 0.5f is that of the subnormals: the addition rounds.
+  uint32_t subnormal =
+      __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) + 0.5f) - 0x3f000000;
+  uint32_t nan = 0x7e00 | (magnitude >> 13 & 0x1ff);
+  uint32_t h = magnitude < 113u << 23 ? subnormal : normal;
+  h = magnitude >= 0x477ff000 ? 0x7c00 : h;  // 65520: halfway to the next power of two
+  h = magnitude > 0x7f800000 ? nan : h;
+  out.bits = uint16_t(h | (b >> 16 & 0x8000));
+}
+
+// As many elements as one instruction converts.
+#if defined(__AVX512F__)
+inline constexpr ptrdiff_t kHalfLanes = 16;
+inline constexpr __mmask16 kAllLanes = 0xffff;  // GCC 12 warns of the forms without a mask
+inline void widen_lanes(const float16_t* in, float* out) {
+  __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in));
+  _mm512_storeu_ps(out, _mm512_maskz_cvtph_ps(kAllLanes, h));
+}
+inline void narrow_lanes(const float* in, float16_t* out) {
+  __m256i h = _mm512_maskz_cvtps_ph(kAllLanes, _mm512_loadu_ps(in), _MM_FROUND_TO_NEAREST_INT);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), h);
+}
+#elif defined(__F16C__)
+inline constexpr ptrdiff_t kHalfLanes = 8;
+inline void widen_lanes(const float16_t* in, float* out) {
+  _mm256_storeu_ps(out, _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in))));
+}
+inline void narrow_lanes(const float* in, float16_t* out) {
+  __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(in), _MM_FROUND_TO_NEAREST_INT);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), h);
+}
+#elif defined(__aarch64__)
+inline constexpr ptrdiff_t kHalfLanes = 4;
+inline void widen_lanes(const float16_t* in, float* out) {
+  uint16x4_t h = vld1_u16(reinterpret_cast<const uint16_t*>(in));
+  vst1q_f32(out, vcvt_f32_f16(vreinterpret_f16_u16(h)));
+}
+inline void narrow_lanes(const float* in, float16_t* out) {
+  uint16x4_t h = vreinterpret_u16_f16(vcvt_f16_f32(vld1q_f32(in)));
+  vst1_u16(reinterpret_cast<uint16_t*>(out), h);
+}
+#else
+inline constexpr ptrdiff_t kHalfLanes = 1;  // a loop over these vectorises
+inline void widen_lanes(const float16_t* in, float* out) { *out = widen(*in); }
+inline void narrow_lanes(const float* in, float16_t* out) { narrow(*in, *out); }
+#endif
+
+inline void widen(const bfloat16_t* __restrict in, float* __restrict out, ptrdiff_t n) {
+  for (ptrdiff_t i = 0; i < n; ++i) out[i] = widen(in[i]);
+}
+inline void narrow(const float* __restrict in, bfloat16_t* __restrict out, ptrdiff_t n) {
+  for (ptrdiff_t i = 0; i < n; ++i) narrow(in[i], out[i]);
+}
+inline void widen(const float16_t* __restrict in, float* __restrict out, ptrdiff_t n) {
+  ptrdiff_t i = 0;
+  for (; i + kHalfLanes <= n; i += kHalfLanes) widen_lanes(in + i, out + i);
+  for (; i < n; ++i) out[i] = widen(in[i]);
+}
+inline void narrow(const float* __restrict in, float16_t* __restrict out, ptrdiff_t n) {
+  ptrdiff_t i = 0;
+  for (; i + kHalfLanes <= n; i += kHalfLanes) narrow_lanes(in + i, out + i);
+  for (; i < n; ++i) narrow(in[i], out[i]);
+}
+
+// Rounds floats in place to values of Half.
+template <class Half>
+inline void round_to(float* x, ptrdiff_t n) {
+  constexpr ptrdiff_t kChunk = 256;
+  Half half[kChunk];
+  for (; n > 0; x += kChunk, n -= kChunk) {
+    ptrdiff_t count = n < kChunk ? n : kChunk;
+    narrow(x, half, count);
+    widen(half, x, count);
+  }
+}
+
+}  // namespace cermet::cpu::CERMET_ISA

@@ -1,0 +1,173 @@
+// Copies between layouts, and the primitives that are copies: concatenate and slice_update.
+#include <cstring>
+
+#include "cpu/layout.h"
+#include "cpu/primitives.h"
+#include "cpu/scalar.h"
+
+namespace cermet::cpu {
+namespace {
+
+// dst[c * dst_step + r] = src[r * src_step + c]: a block of whole cache lines at a time.
+template <class U>
+void transpose(const U* src, std::int64_t src_step, U* dst, std::int64_t dst_step,
+               std::int64_t rows, std::int64_t columns) {
+  constexpr std::int64_t kBlock = 64 / sizeof(U);
+  for (std::int64_t r = 0; r < rows; r += kBlock) {
+    for (std::int64_t c = 0; c < columns; c += kBlock) {
+      if (r + kBlock > rows || c + kBlock > columns) {
+        for (std::int64_t j = c; j < std::min(c + kBlock, columns); ++j)
+          for (std::int64_t i = r; i < std::min(r + kBlock, rows); ++i)
+            dst[j * dst_step + i] = src[i * src_step + j];
+        continue;
+      }
+      U block[kBlock][kBlock];  // rows far apart would evict each other from the cache
+      for (std::int64_t i = 0; i < kBlock; ++i)
+        std::memcpy(block[i], src + (r + i) * src_step + c, sizeof block[i]);
+      for (std::int64_t j = 0; j < kBlock; ++j) {
+        U column[kBlock];
+        for (std::int64_t i = 0; i < kBlock; ++i) column[i] = block[i][j];
+        std::memcpy(dst + (c + j) * dst_step + r, column, sizeof column);
+      }
+    }
+  }
+}
+
+// The axis that `src` is contiguous along while dst is so along the last, if blocks pay off.
+std::size_t transposed_axis(const Domain<2>& d) {
+  const std::size_t last = d.shape.size() - 1;
+  if (d.strides[0][last] == 1 && d.strides[1][last] != 1 && d.shape[last] >= 8)
+    for (std::size_t i = 0; i < last; ++i)
+      if (d.strides[1][i] == 1 && d.shape[i] >= 8) return i;
+  return last;
+}
+
+template <class U>
+void copy_elements(const U* src, U* dst, Domain<2> domain) {
+  const std::size_t last = domain.shape.size() - 1;
+  const std::size_t axis = transposed_axis(domain);
+  if (axis == last) {
+    return for_each_run(domain, [&](auto offsets, std::int64_t n, auto steps) {
+      U* to = dst + offsets[0];
+      const U* from = src + offsets[1];
+      if (steps[0] == 1 && steps[1] == 1)
+        std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(U));
+      else if (steps[0] == 1)
+        for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * steps[1]];
+      else
+        for (std::int64_t i = 0; i < n; ++i) to[i * steps[0]] = from[i * steps[1]];
+    });
+  }
+  // Bands of columns of src, so that a thread writes whole rows of dst.
+  constexpr std::int64_t kBand = 64;
+  domain.swap_axes(axis, last - 1);
+  const auto [rows, row_steps] = domain.pop();
+  const auto [columns, column_steps] = domain.pop();
+  const std::int64_t bands = (columns - 1) / kBand + 1;
+  parallel_for(domain.size() * bands, grain_for(kBand * rows),
+               [&, rows = rows, columns = columns, row_step = row_steps[1],
+                column_step = column_steps[0]](std::int64_t begin, std::int64_t end) {
+                 for (; begin < end; ++begin) {
+                   const Walk<2> walk(domain, begin / bands);
+                   const std::int64_t first = begin % bands * kBand;
+                   transpose(src + walk.offset[1] + first, row_step,
+                             dst + walk.offset[0] + first * column_step, column_step, rows,
+                             std::min(kBand, columns - first));
+                 }
+               });
+}
+
+// Orders the axes by dst's strides, largest first, so that writing is as sequential as can be.
+void order_axes(Domain<2>& domain) {
+  for (std::size_t i = 1; i < domain.shape.size(); ++i)
+    for (std::size_t j = i; j > 0 && std::abs(domain.strides[0][j - 1]) <
+                                         std::abs(domain.strides[0][j]); --j)
+      domain.swap_axes(j - 1, j);
+}
+
+template <class T, class F>
+void update_elements(const T* update, T* dst, const Domain<2>& domain, F combine) {
+  for_each_run(domain, [&](auto offsets, std::int64_t n, auto steps) {
+    T* to = dst + offsets[0];
+    const T* from = update + offsets[1];
+    for (std::int64_t i = 0; i < n; ++i)
+      to[i * steps[0]] = combine(to[i * steps[0]], from[i * steps[1]]);
+  });
+}
+
+}  // namespace
+
+void copy(const Tensor& src, const Tensor& dst) {
+  if (dst.size() == 0) return;
+  Domain<2> domain{dst.shape, {dst.strides, src.strides}};
+  order_axes(domain);
+  domain.collapse();
+  if (domain.shape.empty()) {
+    std::memcpy(dst.data, src.data, size_of(dst.dtype));
+    return;
+  }
+  switch (size_of(dst.dtype)) {
+    case 1:
+      return copy_elements(data<const std::uint8_t>(src), data<std::uint8_t>(dst), domain);
+    case 2:
+      return copy_elements(data<const std::uint16_t>(src), data<std::uint16_t>(dst), domain);
+    case 4:
+      return copy_elements(data<const std::uint32_t>(src), data<std::uint32_t>(dst), domain);
+    default:
+      return copy_elements(data<const std::uint64_t>(src), data<std::uint64_t>(dst), domain);
+  }
+}
+
+Tensor dense(const Tensor& a, std::optional<Scratch>& holder) {
+  if (is_row_major(a.shape, a.strides)) return a;
+  holder.emplace(a.dtype, a.shape);
+  copy(a, holder->tensor);
+  return holder->tensor;
+}
+
+Tensor with_axis_last(Tensor a, int axis) {
+  std::rotate(a.shape.begin() + axis, a.shape.begin() + axis + 1, a.shape.end());
+  std::rotate(a.strides.begin() + axis, a.strides.begin() + axis + 1, a.strides.end());
+  return a;
+}
+
+Tensor slice_of(Tensor a, const Shape& start, const Shape& step, const Shape& shape) {
+  std::int64_t offset = 0;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    offset += start[i] * a.strides[i];
+    a.strides[i] *= step[i];
+  }
+  a.data += offset * static_cast<std::int64_t>(size_of(a.dtype));
+  a.shape = shape;
+  return a;
+}
+
+void concatenate(const Concatenate& p, std::span<const Tensor> inputs, const Tensor& out) {
+  Shape start(out.shape.size()), step(out.shape.size(), 1);
+  for (const Tensor& input : inputs) {
+    copy(input, slice_of(out, start, step, input.shape));
+    start[p.axis] += input.shape[p.axis];
+  }
+}
+
+void slice_update(const SliceUpdate& p, std::span<const Tensor> inputs, const Tensor& out) {
+  const Tensor& update = inputs[1];
+  if (out.data != inputs[0].data) copy(inputs[0], out);
+  if (update.size() == 0) return;
+  const Tensor part = slice_of(out, p.start, p.step, update.shape);
+  if (p.mode == Update::set) return copy(update, part);
+  const Domain<2> domain{part.shape, {part.strides, update.strides}};
+  visit(out.dtype, [&]<class T>(Type<T>) {
+    auto apply = [&](auto combine) {
+      update_elements(data<const T>(update), data<T>(part), domain, combine);
+    };
+    switch (p.mode) {
+      case Update::add: return apply(Add());
+      case Update::multiply: return apply(Multiply());
+      case Update::minimum: return apply(Minimum());
+      default: return apply(Maximum());
+    }
+  });
+}
+
+}  // namespace cermet::cpu

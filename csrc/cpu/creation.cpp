@@ -1,0 +1,29 @@
+// Primitives that make values from parameters.
+#include "cpu/layout.h"
+#include "cpu/primitives.h"
+#include "cpu/scalar.h"
+
+namespace cermet::cpu {
+
+// Each element is computed from its index, in double (integers exactly, where the parameters are
+// whole), so rounding does not build up along the range.
+void arange(const Arange& p, const Tensor& out) {
+  visit(out.dtype, [&]<class T>(Type<T>) {
+    parallel_for(out.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+      T* to = data<T>(out);
+      for (std::int64_t i = begin; i < end; ++i) {
+        if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+          to[i] = static_cast<T>(static_cast<std::int64_t>(p.start) +
+                                 i * static_cast<std::int64_t>(p.step));
+        } else {
+          const double v = p.start + static_cast<double>(i) * p.step;
+          if constexpr (kIsHalf<T>) to[i] = from_float<T>(static_cast<float>(v));
+          else if constexpr (kIsComplex<T>) to[i] = {static_cast<float>(v), 0};
+          else to[i] = static_cast<T>(v);
+        }
+      }
+    });
+  });
+}
+
+}  // namespace cermet::cpu

@@ -1,0 +1,20 @@
+#include "cpu/loops.h"
+
+namespace cermet::cpu {
+
+const Loops& loops() {
+  static const Loops* const table = [] {
+    auto* t = new Loops;
+    CERMET_DISPATCH(fill_unary(*t));
+    CERMET_DISPATCH(fill_binary(*t));
+    CERMET_DISPATCH(fill_conversions(*t));
+    return t;
+  }();
+  return *table;
+}
+
+bool writes_ahead(Op op) {
+  return op == Op::sin || op == Op::cos || op == Op::tan || op == Op::remainder;
+}
+
+}  // namespace cermet::cpu

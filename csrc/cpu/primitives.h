@@ -1,0 +1,22 @@
+// The CPU's functions for the primitives that are not row programs, one file a family.
+#pragma once
+
+#include <span>
+
+#include "cpu/backend.h"
+
+namespace cermet::cpu {
+
+void arange(const Arange& p, const Tensor& out);
+void concatenate(const Concatenate& p, std::span<const Tensor> inputs, const Tensor& out);
+void slice_update(const SliceUpdate& p, std::span<const Tensor> inputs, const Tensor& out);
+void gather(const Gather& p, std::span<const Tensor> inputs, const Tensor& out);
+void scatter(const Scatter& p, std::span<const Tensor> inputs, const Tensor& out);
+void arg_reduce(const ArgReduce& p, const Tensor& a, const Tensor& out);
+void scan(const Scan& p, const Tensor& a, const Tensor& out);
+void sort(const Sort& p, const Tensor& a, const Tensor& out);
+void matmul(const Tensor& a, const Tensor& b, const Tensor& out);
+void quantized_matmul(const QuantizedMatmul& p, std::span<const Tensor> inputs, const Tensor& out);
+void random_bits(const Tensor& keys, const Tensor& out);
+
+}  // namespace cermet::cpu

@@ -1,0 +1,231 @@
+// Sorting: values or indices, whole or partitioned.
+//
+// Elements become unsigned keys in their order (nan last; by parts for complex), which are sorted by
+// radix; for indices the place is carried along with the key, which makes the sort stable. One huge
+// row is sorted in parts that are then merged in parallel.
+#include <bit>
+#include <limits>
+
+#include "cermet/eval.h"
+#include "cpu/layout.h"
+#include "cpu/primitives.h"
+#include "cpu/scalar.h"
+
+namespace cermet::cpu {
+namespace {
+
+template <std::size_t kBytes>
+using Unsigned = std::conditional_t<
+    kBytes == 1, std::uint8_t,
+    std::conditional_t<kBytes == 2, std::uint16_t,
+                       std::conditional_t<kBytes == 4, std::uint32_t, std::uint64_t>>>;
+template <class T>
+using Key = Unsigned<sizeof(T)>;
+template <class T>
+inline constexpr bool kIsFloating = std::is_floating_point_v<T> || kIsHalf<T>;
+
+template <class T>
+Key<T> to_key(T x) {
+  using K = Key<T>;
+  constexpr K sign = K(K(1) << (8 * sizeof(K) - 1));
+  if constexpr (kIsComplex<T>) {
+    return std::uint64_t{to_key(x.re)} << 32 | to_key(x.im);
+  } else if constexpr (kIsFloating<T>) {
+    const K bits = std::bit_cast<K>(x);
+    return is_nan(x) ? std::numeric_limits<K>::max() : bits & sign ? K(~bits) : K(bits | sign);
+  } else if constexpr (std::is_signed_v<T>) {
+    return static_cast<K>(x) ^ sign;
+  } else {
+    return x;
+  }
+}
+
+template <class T>
+T from_key(Key<T> key) {
+  using K = Key<T>;
+  constexpr K sign = K(K(1) << (8 * sizeof(K) - 1));
+  if constexpr (kIsComplex<T>) {
+    return {from_key<float>(static_cast<std::uint32_t>(key >> 32)),
+            from_key<float>(static_cast<std::uint32_t>(key))};
+  } else if constexpr (kIsFloating<T>) {
+    return std::bit_cast<T>(key & sign ? K(key ^ sign) : K(~key));
+  } else if constexpr (std::is_signed_v<T>) {
+    return static_cast<T>(key ^ sign);
+  } else {
+    return static_cast<T>(key);
+  }
+}
+
+// The key for indices: zeros of both signs are equal.
+template <class T>
+Key<T> to_tied_key(T x) {
+  if constexpr (kIsComplex<T>) return to_key(complex64_t{x.re + 0.0f, x.im + 0.0f});
+  else if constexpr (kIsFloating<T>) {
+    const Key<T> key = to_key(x);
+    return key == to_key(std::bit_cast<T>(Key<T>(Key<T>(1) << (8 * sizeof(T) - 1)))) ? key + 1 : key;
+  } else return to_key(x);
+}
+
+// A key and the place of its element, ordered by key, then place.
+template <class K>
+struct Placed {
+  K key;
+  std::uint32_t place;
+  friend bool operator<(const Placed& a, const Placed& b) {
+    return a.key < b.key || (a.key == b.key && a.place < b.place);
+  }
+};
+template <class K>
+K key_of(K key) {
+  return key;
+}
+template <class K>
+K key_of(const Placed<K>& item) {
+  return item.key;
+}
+
+// By the bytes of the key, lowest first; bytes that all keys share cost nothing. `spare` holds n.
+template <class Item>
+void radix_sort(Item* items, Item* spare, std::int64_t n) {
+  constexpr int kBytes = sizeof(key_of(*items));
+  std::uint32_t counts[kBytes][256] = {};
+  for (std::int64_t i = 0; i < n; ++i)
+    for (int b = 0; b < kBytes; ++b) ++counts[b][key_of(items[i]) >> (8 * b) & 255];
+  Item *from = items, *to = spare;
+  for (int b = 0; b < kBytes; ++b) {
+    auto& count = counts[b];
+    if (count[key_of(items[0]) >> (8 * b) & 255] == n) continue;
+    std::uint32_t start = 0;
+    for (auto& c : count) start += std::exchange(c, start);
+    for (std::int64_t i = 0; i < n; ++i)
+      to[count[key_of(from[i]) >> (8 * b) & 255]++] = from[i];
+    std::swap(from, to);
+  }
+  if (from != items) std::copy_n(from, n, items);
+}
+
+template <class Item>
+void sort_items(Item* items, Item* spare, std::int64_t n) {
+  constexpr std::int64_t kSmall = 192;  // below, the counters cost more than they save
+  if (n <= kSmall)
+    std::sort(items, items + n);
+  else
+    radix_sort(items, spare, n);
+}
+
+// How many of the first `rank` elements of merge(a, b) come from a.
+template <class Item>
+std::int64_t split_merge(const Item* a, std::int64_t na, const Item* b, std::int64_t nb,
+                         std::int64_t rank) {
+  std::int64_t low = std::max<std::int64_t>(0, rank - nb), high = std::min(rank, na);
+  while (low < high) {
+    const std::int64_t i = (low + high) / 2;
+    if (b[rank - i - 1] < a[i]) high = i;
+    else low = i + 1;
+  }
+  return low;
+}
+
+template <class Item>
+void merge(const Item* a, const Item* a_end, const Item* b, const Item* b_end, Item* to) {
+  while (a != a_end && b != b_end) {
+    const bool second = *b < *a;
+    *to++ = second ? *b : *a;
+    a += !second;
+    b += second;
+  }
+  std::copy(b, b_end, std::copy(a, a_end, to));
+}
+
+// Sorts one row on all threads. What it gives does not depend on their number: equal items are the
+// same.
+template <class Item>
+void sort_huge(Item* items, Item* spare, std::int64_t n) {
+  const auto parts = static_cast<std::int64_t>(std::bit_ceil(static_cast<unsigned>(get_num_threads())));
+  const std::int64_t size = (n - 1) / parts + 1;
+  parallel_for(n, size, [&](std::int64_t begin, std::int64_t end) {
+    sort_items(items + begin, spare + begin, end - begin);
+  });
+  Item *from = items, *to = spare;
+  for (std::int64_t run = size; run < n; run *= 2) {
+    parallel_for(n, kGrain, [&](std::int64_t begin, std::int64_t end) {
+      while (begin < end) {
+        const std::int64_t pair = begin / (2 * run) * (2 * run);
+        const std::int64_t middle = std::min(pair + run, n), last = std::min(pair + 2 * run, n);
+        const std::int64_t stop = std::min(end, last);
+        const Item *a = from + pair, *b = from + middle;
+        auto rank = [&](std::int64_t at) {
+          return split_merge(a, middle - pair, b, last - middle, at - pair);
+        };
+        const std::int64_t a0 = rank(begin), a1 = rank(stop);
+        merge(a + a0, a + a1, b + (begin - pair - a0), b + (stop - pair - a1), to + begin);
+        begin = stop;
+      }
+    });
+    std::swap(from, to);
+  }
+  if (from != items) std::copy_n(from, n, items);
+}
+
+// Sorts or partitions rows of n elements: make(x, place) gives an item, store(item) its result.
+template <class T, class Out, class Make, class Store>
+void sort_rows(const T* a, Out* out, std::int64_t rows, std::int64_t n, std::int64_t kth,
+               Make make, Store store) {
+  using Item = decltype(make(*a, 0u));
+  constexpr std::int64_t kHuge = 4 * kGrain;
+  auto fill = [&](std::int64_t row, Item* items, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      items[i] = make(a[row * n + i], static_cast<std::uint32_t>(i));
+  };
+  auto empty = [&](std::int64_t row, const Item* items, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) out[row * n + i] = store(items[i]);
+  };
+  if (kth < 0 && n >= kHuge && rows < get_num_threads()) {
+    const Workspace<Item> items(n), spare(n);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      parallel_for(n, kGrain, [&](auto b, auto e) { fill(row, items.get(), b, e); });
+      sort_huge(items.get(), spare.get(), n);
+      parallel_for(n, kGrain, [&](auto b, auto e) { empty(row, items.get(), b, e); });
+    }
+    return;
+  }
+  parallel_for(rows, grain_for(4 * n), [&](std::int64_t begin, std::int64_t end) {
+    const Workspace<Item> items(n), spare(n);
+    for (; begin < end; ++begin) {
+      fill(begin, items.get(), 0, n);
+      if (kth < 0)
+        sort_items(items.get(), spare.get(), n);
+      else
+        std::nth_element(items.get(), items.get() + kth, items.get() + n);
+      empty(begin, items.get(), 0, n);
+    }
+  });
+}
+
+}  // namespace
+
+void sort(const Sort& p, const Tensor& a, const Tensor& out) {
+  const Split split(a.shape, p.axis);
+  std::optional<Scratch> in_holder, out_holder;
+  const Tensor from = dense(with_axis_last(a, p.axis), in_holder);
+  const Tensor target = with_axis_last(out, p.axis);
+  const bool direct = is_row_major(target.shape, target.strides);
+  if (!direct) out_holder.emplace(out.dtype, target.shape);
+  const Tensor to = direct ? target : out_holder->tensor;
+  const std::int64_t rows = split.outer * split.inner;
+  visit(a.dtype, [&]<class T>(Type<T>) {
+    using K = Key<T>;
+    const T* x = data<const T>(from);
+    if (!p.indices) {
+      sort_rows(x, data<T>(to), rows, split.n, p.kth,
+                [](T v, std::uint32_t) { return to_key(v); }, from_key<T>);
+    } else {
+      sort_rows(x, data<std::uint32_t>(to), rows, split.n, p.kth,
+                [](T v, std::uint32_t i) { return Placed<K>{to_tied_key(v), i}; },
+                [](const Placed<K>& item) { return item.place; });
+    }
+  });
+  if (!direct) copy(to, target);
+}
+
+}  // namespace cermet::cpu

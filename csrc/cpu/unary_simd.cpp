@@ -1,0 +1,42 @@
+// The loops of the unary operations.
+#include "cpu/loop.h"
+
+namespace cermet::cpu::CERMET_ISA {
+namespace {
+
+template <Op op>
+struct Function {};
+#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc)                    \
+  template <>                                                                \
+  struct Function<Op::name> {                                                \
+    template <class T>                                                       \
+    static auto apply(T x) -> decltype(name(x)) {                            \
+      return name(x);                                                        \
+    }                                                                        \
+    template <class T>                                                       \
+    static auto block(const T* x, T* y, std::int64_t n) -> decltype(name(x, y, n)) { \
+      return name(x, y, n);                                                  \
+    }                                                                        \
+  };
+#include "cermet/elementwise.def"
+#undef CERMET_ELEMENTWISE
+
+template <Op op, Rule rule>
+void fill(Loops& table) {
+  for_types<rule>([&]<class T>(Type<T>) {
+    if constexpr (requires(T x) { Function<op>::apply(x); })
+      table.op[static_cast<int>(op)][static_cast<int>(dtype_of<T>)] =
+          unary_loop<Function<op>, T>;
+  });
+}
+
+}  // namespace
+
+void fill_unary(Loops& table) {
+#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc) \
+  if constexpr (arity == 1) fill<Op::name, Rule::rule>(table);
+#include "cermet/elementwise.def"
+#undef CERMET_ELEMENTWISE
+}
+
+}  // namespace cermet::cpu::CERMET_ISA

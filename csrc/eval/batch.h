@@ -1,0 +1,50 @@
+// Batches: scheduled steps on their way to values, and who waits for them.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "eval/schedule.h"
+
+namespace cermet {
+
+// Guards scheduling: node states change from lazy to scheduled under it alone.
+std::mutex& graph_mutex();
+
+class Batch : public std::enable_shared_from_this<Batch> {
+ public:
+  // Marks the nodes that will get values as scheduled. The caller holds graph_mutex().
+  static std::shared_ptr<Batch> make(Schedule schedule);
+
+  // Runs all steps on the calling thread. When nobody waits (`detached`), every error is carried by
+  // the arrays; otherwise the first is also returned, and what can be tried again (out of memory,
+  // interrupted) goes back to being lazy.
+  std::exception_ptr run(bool detached);
+  // Waits until all steps have run. Throws Interrupted when the interrupt check says so.
+  void wait();
+  // The error that a failed node carries.
+  std::exception_ptr error_of(const Node* node);
+
+ private:
+  void run_step(Step& step);
+  void complete(Step& step);
+  void fail(Step& step, std::exception_ptr error, bool retry);
+  std::exception_ptr inherited_error(const Step& step);
+
+  std::vector<Step> steps_;
+  std::vector<std::shared_ptr<Batch>> dependencies_;
+  std::mutex mutex_;
+  std::condition_variable done_;
+  std::atomic<bool> finished_{false};
+  std::vector<std::pair<const Node*, std::exception_ptr>> errors_;
+};
+
+// Waits for the work given to a stream by async_eval.
+void wait_for_stream(Stream s);
+
+}  // namespace cermet

@@ -1,0 +1,109 @@
+// Row programs and plans as text.
+#include "eval/program.h"
+
+#include <sstream>
+
+#include "cermet/eval.h"
+#include "eval/batch.h"
+#include "graph/primitive.h"
+
+namespace cermet {
+
+Op combine_op(ReduceOp r) {
+  switch (r) {
+    case ReduceOp::sum: return Op::add;
+    case ReduceOp::prod: return Op::multiply;
+    case ReduceOp::min: return Op::minimum;
+    case ReduceOp::max: return Op::maximum;
+    case ReduceOp::all: return Op::logical_and;
+    case ReduceOp::any: return Op::logical_or;
+  }
+  return Op::add;
+}
+
+namespace {
+
+std::string type_of(Dtype dtype, const Shape& shape) {
+  return std::string(name_of(dtype)) + to_string(shape);
+}
+
+std::string constant_text(std::uint64_t bits, Dtype dtype) {
+  const array value(borrow(&bits, sizeof bits, {}), {}, dtype);
+  const auto z = value.item<std::complex<float>>();
+  std::ostringstream out;
+  if (is_complex(dtype))
+    out << z.real() << (z.imag() < 0 ? "" : "+") << z.imag() << "j";
+  else if (is_inexact(dtype))
+    out << value.item<double>();
+  else
+    out << value.item<std::int64_t>();
+  return out.str();
+}
+
+std::string_view name_of(Extent e) {
+  return e == Extent::full ? "full" : e == Extent::row ? "row" : "scalar";
+}
+
+}  // namespace
+
+std::string to_string(const Program& p) {
+  std::ostringstream out;
+  const auto name = [&](ValueId v) {
+    const Value& x = p.values[v];
+    if (x.from == Value::From::constant) return constant_text(p.constants[x.index], x.dtype);
+    return (x.from == Value::From::input ? "in" : "v") + std::to_string(x.index);
+  };
+  out << "domain " << to_string(p.domain);
+  if (p.reduced)
+    out << ", reduced axes " << p.outer << ".." << p.outer + p.reduced - 1 << ", passes "
+        << p.phases;
+  out << "\n";
+  for (std::size_t i = 0; i < p.inputs.size(); ++i) {
+    const ProgramInput& in = p.inputs[i];
+    out << "  in" << i << " = load " << type_of(in.source.dtype(), in.source.shape()) << " "
+        << name_of(in.extent) << "\n";
+  }
+  for (std::size_t i = 0; i < p.instructions.size(); ++i) {
+    const Instruction& ins = p.instructions[i];
+    const Value& v = p.values[ins.out];
+    out << "  v" << i << " = " << (ins.is_reduce ? "reduce_" : "")
+        << (ins.is_reduce ? cermet::name_of(ins.reduce) : info(ins.op).name);
+    for (int k = 0; k < 3 && ins.in[k] != kNoValue; ++k) out << (k ? ", " : " ") << name(ins.in[k]);
+    out << " : " << cermet::name_of(v.dtype) << " " << name_of(v.extent) << "\n";
+  }
+  for (const ProgramOutput& o : p.outputs)
+    out << "  store " << name(o.value) << " -> " << type_of(o.nodes[0]->dtype, o.nodes[0]->shape)
+        << "\n";
+  return out.str();
+}
+
+std::string explain(const Arrays& arrays) {
+  std::scoped_lock lock(graph_mutex());
+  const Schedule plan = schedule(arrays);
+  std::ostringstream out;
+  std::size_t read = 0, written = 0, number = 0;
+  for (const Step& step : plan.steps) {
+    const Node& first = *step.outputs[0];
+    out << "step " << number++ << " on " << to_string(step.stream) << ": ";
+    if (step.program) {
+      out << "row program, " << to_string(*step.program);
+      for (const ProgramInput& in : step.program->inputs) read += in.source.nbytes();
+      for (const ProgramOutput& o : step.program->outputs)
+        written += static_cast<std::size_t>(o.nodes[0]->size) * size_of(o.nodes[0]->dtype);
+      continue;
+    }
+    const Primitive& p = *first.primitive;
+    out << (step.kind == Step::Kind::view ? "view " : "") << p.name();
+    if (const std::string params = p.parameters(); !params.empty()) out << " " << params;
+    for (const array& in : first.inputs) out << " " << type_of(in.dtype(), in.shape());
+    out << " -> " << type_of(first.dtype, first.shape) << "\n";
+    if (step.kind == Step::Kind::view) continue;
+    for (const array& in : first.inputs) read += in.nbytes();
+    written += static_cast<std::size_t>(first.size) * size_of(first.dtype);
+  }
+  out << number << (number == 1 ? " step" : " steps") << ", reads " << read << " bytes, writes "
+      << written << " bytes\n";
+  return out.str();
+}
+
+}  // namespace cermet

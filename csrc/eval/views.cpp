@@ -1,0 +1,161 @@
+#include "eval/views.h"
+
+#include <cstring>
+#include <optional>
+
+#include "cpu/backend.h"
+#include "graph/primitive.h"
+
+namespace cermet {
+namespace {
+
+// Strides of `shape` over elements that lie at `strides` for `from`; nothing when no strides fit.
+std::optional<Strides> reshaped(const Shape& from, const Strides& strides, const Shape& shape) {
+  // Merge the input's axes into runs of evenly spaced elements, then cut the runs.
+  Shape extents;
+  Strides steps;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (from[i] == 1) continue;
+    if (!extents.empty() && steps.back() == strides[i] * from[i]) {
+      extents.back() *= from[i];
+      steps.back() = strides[i];
+    } else {
+      extents.push_back(from[i]);
+      steps.push_back(strides[i]);
+    }
+  }
+  Strides out(shape.size());
+  int run = static_cast<int>(extents.size()) - 1;
+  std::int64_t left = run >= 0 ? extents[run] : 1, step = run >= 0 ? steps[run] : 1;
+  for (int i = static_cast<int>(shape.size()) - 1; i >= 0; --i) {
+    if (shape[i] == 1) {
+      out[i] = step;
+      continue;
+    }
+    if (left == 1 && run > 0) {
+      --run;
+      left = extents[run];
+      step = steps[run];
+    }
+    if (left % shape[i] != 0) return std::nullopt;
+    out[i] = step;
+    step *= shape[i];
+    left /= shape[i];
+  }
+  return out;
+}
+
+cpu::Tensor tensor(const Node& n) {
+  return {static_cast<std::byte*>(n.buffer->data()) + n.offset * size_of(n.dtype), n.dtype, n.shape,
+          n.strides};
+}
+
+void reshape_value(const Node& in, Node& node) {
+  if (auto strides = node.size == 0 ? row_major(node.shape)
+                                    : reshaped(in.shape, in.strides, node.shape)) {
+    node.strides = std::move(*strides);
+    return;
+  }
+  node.buffer = allocate(static_cast<std::size_t>(node.size) * size_of(node.dtype));
+  node.offset = 0;
+  node.strides = row_major(node.shape);
+  cpu::Tensor out = tensor(node);
+  out.shape = in.shape;
+  out.strides = row_major(in.shape);
+  cpu::copy(tensor(in), out);
+}
+
+void bitcast_value(const Node& in, Node& node) {
+  const auto from = static_cast<std::int64_t>(size_of(in.dtype));
+  const auto to = static_cast<std::int64_t>(size_of(node.dtype));
+  node.strides = in.strides;
+  if (from == to) return;
+  // The last axis changes its extent, so its elements must be adjacent and the others whole.
+  bool fits = in.strides.back() == 1 || in.shape.back() == 1;
+  for (std::size_t i = 0; i + 1 < in.shape.size(); ++i) fits &= in.strides[i] * from % to == 0;
+  fits &= in.offset * from % to == 0;
+  if (!fits) {
+    node.buffer = allocate(static_cast<std::size_t>(in.size * from));
+    node.offset = 0;
+    node.strides = row_major(node.shape);
+    cpu::copy(tensor(in), {static_cast<std::byte*>(node.buffer->data()), in.dtype, in.shape,
+                           row_major(in.shape)});
+    return;
+  }
+  for (std::size_t i = 0; i + 1 < in.shape.size(); ++i) node.strides[i] = in.strides[i] * from / to;
+  node.strides.back() = 1;
+  node.offset = in.offset * from / to;
+}
+
+}  // namespace
+
+void allocate_value(Node& node) {
+  node.buffer = allocate(static_cast<std::size_t>(node.size) * size_of(node.dtype));
+  node.strides = row_major(node.shape);
+  node.offset = 0;
+}
+
+void materialize(Node& constant, Node& into) {
+  into.buffer = allocate(size_of(constant.dtype));
+  std::memcpy(into.buffer->data(), &constant.scalar, size_of(constant.dtype));
+  into.strides = {};
+  into.offset = 0;
+}
+
+void make_view(Node& node) {
+  const Primitive& p = *node.primitive;
+  Node constant;  // stands for an input that is a constant
+  const Node* source = node.inputs[0].node();
+  if (p.kind() == Kind::pick)
+    source = source->outputs[static_cast<const Pick&>(p).index].node();
+  if (source->constant && !source->buffer) {
+    constant.dtype = source->dtype;
+    constant.size = 1;
+    materialize(const_cast<Node&>(*source), constant);
+    source = &constant;
+  }
+  const Node& in = *source;
+  node.buffer = in.buffer;
+  node.offset = in.offset;
+  switch (p.kind()) {
+    case Kind::broadcast: {
+      node.strides = Strides(node.shape.size());
+      const std::size_t skip = node.shape.size() - in.shape.size();
+      for (std::size_t i = 0; i < in.shape.size(); ++i)
+        if (in.shape[i] != 1) node.strides[skip + i] = in.strides[i];
+      break;
+    }
+    case Kind::reshape: reshape_value(in, node); break;
+    case Kind::transpose: {
+      node.strides = {};
+      for (int a : static_cast<const Transpose&>(p).axes) node.strides.push_back(in.strides[a]);
+      break;
+    }
+    case Kind::slice: {
+      const auto& s = static_cast<const Slice&>(p);
+      node.strides = in.strides;
+      for (std::size_t i = 0; i < s.start.size(); ++i) {
+        if (node.size) node.offset += s.start[i] * in.strides[i];
+        node.strides[i] *= s.step[i];
+      }
+      break;
+    }
+    case Kind::as_strided: {
+      // The strides are over the row-major elements.
+      const auto& s = static_cast<const AsStrided&>(p);
+      if (in.strides != row_major(in.shape)) {
+        node.buffer = allocate(static_cast<std::size_t>(in.size) * size_of(in.dtype));
+        node.offset = 0;
+        cpu::copy(tensor(in), {static_cast<std::byte*>(node.buffer->data()), in.dtype, in.shape,
+                               row_major(in.shape)});
+      }
+      node.strides = s.strides;
+      if (node.size) node.offset += s.offset;
+      break;
+    }
+    case Kind::bitcast: bitcast_value(in, node); break;
+    default: node.strides = in.strides;  // identity and pick
+  }
+}
+
+}  // namespace cermet

@@ -1,0 +1,17 @@
+// Views: how the result of a primitive that moves no data lies in its input's buffer.
+#pragma once
+
+#include "cermet/array.h"
+
+namespace cermet {
+
+// Gives `node`, whose primitive is a view, its value from its evaluated inputs. A reshape that the
+// input's strides do not allow copies.
+void make_view(Node& node);
+
+// Allocates a row-major value for a node.
+void allocate_value(Node& node);
+// The buffer of a constant that something other than a row program reads.
+void materialize(Node& constant, Node& into);
+
+}  // namespace cermet

@@ -1,0 +1,62 @@
+// Axes, argument checks and the names of the enumerations that parameterize operations.
+#include "graph/check.h"
+
+#include <algorithm>
+
+namespace cermet {
+
+AxisError::AxisError(std::string_view op, std::int64_t axis, int ndim)
+    : std::out_of_range(std::string(op) + ": axis " + std::to_string(axis) +
+                        " is out of range for " + std::to_string(ndim) + " dimensions") {}
+
+int normalize_axis(std::string_view op, std::int64_t axis, int ndim) {
+  if (axis < -ndim || axis >= ndim) throw AxisError(op, axis, ndim);
+  return static_cast<int>(axis < 0 ? axis + ndim : axis);
+}
+
+Axes normalize_axes(std::string_view op, const OptionalAxes& axes, int ndim) {
+  Axes out;
+  if (!axes) {
+    for (int i = 0; i < ndim; ++i) out.push_back(i);
+    return out;
+  }
+  for (const int axis : *axes) out.push_back(normalize_axis(op, axis, ndim));
+  std::sort(out.begin(), out.end());
+  if (std::adjacent_find(out.begin(), out.end()) != out.end())
+    fail(op, "axes ", *axes, " name an axis twice");
+  return out;
+}
+
+bool broadcasts_to(const Shape& from, const Shape& to) {
+  if (from.size() > to.size()) return false;
+  const std::size_t skip = to.size() - from.size();
+  for (std::size_t i = 0; i < from.size(); ++i)
+    if (from[i] != to[skip + i] && from[i] != 1) return false;
+  return true;
+}
+
+void require_floating(std::string_view op, Dtype dtype) {
+  if (!is_floating(dtype)) fail(op, dtype, " is not supported, expected a floating type");
+}
+
+void require_inexact(std::string_view op, Dtype dtype) {
+  if (!is_inexact(dtype))
+    fail(op, dtype, " is not supported, expected a floating type or complex64");
+}
+
+std::string_view name_of(Update u) {
+  constexpr std::string_view names[] = {"set", "add", "multiply", "minimum", "maximum"};
+  return names[static_cast<int>(u)];
+}
+
+std::string_view name_of(ReduceOp r) {
+  constexpr std::string_view names[] = {"sum", "prod", "min", "max", "all", "any"};
+  return names[static_cast<int>(r)];
+}
+
+std::string_view name_of(ScanOp s) {
+  constexpr std::string_view names[] = {"cumsum", "cumprod", "cummin", "cummax", "logcumsumexp"};
+  return names[static_cast<int>(s)];
+}
+
+}  // namespace cermet

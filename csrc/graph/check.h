@@ -1,0 +1,41 @@
+// How operations check their arguments and report what does not fit.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "cermet/ops.h"
+
+namespace cermet {
+
+namespace detail {
+inline std::string text(std::string_view v) { return std::string(v); }
+inline std::string text(std::int64_t v) { return std::to_string(v); }
+inline std::string text(int v) { return std::to_string(v); }
+inline std::string text(Dtype v) { return std::string(name_of(v)); }
+inline std::string text(const Shape& v) { return to_string(v); }
+inline std::string text(const Axes& v) { return to_string(Shape(v.begin(), v.end())); }
+}  // namespace detail
+
+// Throws std::invalid_argument "op: parts...".
+template <class... Parts>
+[[noreturn]] void fail(std::string_view op, const Parts&... parts) {
+  throw std::invalid_argument(std::string(op) + ": " + (detail::text(parts) + ...));
+}
+
+// Each axis in [0, ndim), ascending; AxisError out of range, std::invalid_argument for a repeat.
+// All axes when absent.
+Axes normalize_axes(std::string_view op, const OptionalAxes& axes, int ndim);
+
+// True when an array of the one shape broadcasts to exactly the other.
+bool broadcasts_to(const Shape& from, const Shape& to);
+
+// Throws unless the type is real floating, respectively floating or complex.
+void require_floating(std::string_view op, Dtype dtype);
+void require_inexact(std::string_view op, Dtype dtype);
+
+// The type in which float16, bfloat16 and integers are accumulated: float32. Others are their own.
+inline Dtype accurate(Dtype t) { return is_half(t) || !is_inexact(t) ? float32 : t; }
+
+}  // namespace cermet

@@ -1,0 +1,148 @@
+// Creation: constants, ranges and the triangular and identity patterns, which are comparisons of
+// two ranges; conversions that keep the bytes.
+#include <algorithm>
+#include <cmath>
+
+#include "graph/check.h"
+#include "graph/primitive.h"
+
+namespace cermet {
+namespace {
+
+void check_extents(std::string_view op, const Shape& shape) {
+  for (const std::int64_t n : shape)
+    if (n < 0) fail(op, "shape ", shape, " has a negative extent");
+}
+
+// compare(row + k, column) over an (n, m) grid.
+array pattern(Op compare, std::int64_t n, std::int64_t m, std::int64_t k, StreamOrDevice s) {
+  const array rows = expand_dims(arange(n, s), {1}, s);
+  const array shift = scalar_like(static_cast<double>(std::clamp(k, -n, m)), rows);
+  return elementwise(compare, add(rows, shift, s), arange(m, s), s);
+}
+
+array triangle(std::string_view op, const array& a, int k, bool lower, StreamOrDevice s) {
+  if (a.ndim() < 2) fail(op, "expected at least 2 dimensions, got shape ", a.shape());
+  const array mask =
+      pattern(lower ? Op::greater_equal : Op::less_equal, a.shape(-2), a.shape(-1), k, s);
+  return select(mask, a, scalar_like(0, a), s);
+}
+
+}  // namespace
+
+array full(const Shape& shape, const array& value, std::optional<Dtype> dtype, StreamOrDevice s) {
+  check_extents("full", shape);
+  return broadcast_to(astype(value, dtype.value_or(value.dtype()), s), shape, s);
+}
+array zeros(const Shape& shape, Dtype dtype, StreamOrDevice s) {
+  check_extents("zeros", shape);
+  return broadcast_to(array(0.0, dtype), shape, s);
+}
+array ones(const Shape& shape, Dtype dtype, StreamOrDevice s) {
+  check_extents("ones", shape);
+  return broadcast_to(array(1.0, dtype), shape, s);
+}
+array zeros_like(const array& a, std::optional<Dtype> dtype, StreamOrDevice s) {
+  return zeros(a.shape(), dtype.value_or(a.dtype()), s);
+}
+array ones_like(const array& a, std::optional<Dtype> dtype, StreamOrDevice s) {
+  return ones(a.shape(), dtype.value_or(a.dtype()), s);
+}
+array full_like(const array& a, const array& value, std::optional<Dtype> dtype, StreamOrDevice s) {
+  return full(a.shape(), value, dtype.value_or(a.dtype()), s);
+}
+
+array arange(double start, double stop, double step, Dtype dtype, StreamOrDevice s) {
+  if (dtype == Dtype::bool_) fail("arange", "bool is not supported, expected a number type");
+  if (step == 0) fail("arange", "the step is zero");
+  const double count = std::ceil((stop - start) / step);
+  if (!(count < 0x1p62))
+    fail("arange", "cannot count from ", std::to_string(start), " to ", std::to_string(stop),
+         " by ", std::to_string(step));
+  if (!is_inexact(dtype)) {
+    start = std::trunc(start);
+    step = std::trunc(step);
+  }
+  return array(make_ref<const Arange>(start, step),
+               {static_cast<std::int64_t>(std::max(count, 0.0))}, dtype, {}, s.resolve());
+}
+array arange(std::int64_t stop, StreamOrDevice s) {
+  const bool fits = stop <= std::numeric_limits<std::int32_t>::max();
+  return arange(0, static_cast<double>(stop), 1, fits ? int32 : int64, s);
+}
+
+array linspace(double start, double stop, std::int64_t num, bool endpoint, Dtype dtype,
+               StreamOrDevice s) {
+  if (num < 0) fail("linspace", "the number of samples is ", num, ", expected at least 0");
+  const Dtype t = dtype == float64 ? float64 : float32;
+  const double steps = static_cast<double>(std::max<std::int64_t>(endpoint ? num - 1 : num, 1));
+  const array i = arange(0, static_cast<double>(num), 1, t, s);
+  const array at = divide(i, array(steps, t), s);
+  // The weighted form meets both ends exactly.
+  const array from = multiply(subtract(array(1.0, t), at, s), array(start, t), s);
+  return astype(add(from, multiply(at, array(stop, t), s), s), dtype, s);
+}
+
+array eye(std::int64_t n, std::int64_t m, int k, Dtype dtype, StreamOrDevice s) {
+  check_extents("eye", {n, m});
+  return astype(pattern(Op::equal, n, m, k, s), dtype, s);
+}
+array identity(std::int64_t n, Dtype dtype, StreamOrDevice s) { return eye(n, n, 0, dtype, s); }
+array tri(std::int64_t n, std::int64_t m, int k, Dtype dtype, StreamOrDevice s) {
+  check_extents("tri", {n, m});
+  return astype(pattern(Op::greater_equal, n, m, k, s), dtype, s);
+}
+array tril(const array& a, int k, StreamOrDevice s) { return triangle("tril", a, k, true, s); }
+array triu(const array& a, int k, StreamOrDevice s) { return triangle("triu", a, k, false, s); }
+
+Arrays meshgrid(const Arrays& arrays, bool sparse, const std::string& indexing, StreamOrDevice s) {
+  if (indexing != "xy" && indexing != "ij")
+    fail("meshgrid", "indexing is \"", indexing, "\", expected \"xy\" or \"ij\"");
+  const std::size_t n = arrays.size();
+  Arrays out;
+  Shape grid(n, 1);
+  for (std::size_t i = 0; i < n; ++i) {
+    const std::size_t axis = indexing == "xy" && n > 1 && i < 2 ? 1 - i : i;
+    Shape shape(n, 1);
+    shape[axis] = grid[axis] = arrays[i].size();
+    out.push_back(reshape(arrays[i], shape, s));
+  }
+  if (!sparse)
+    for (array& a : out) a = broadcast_to(a, grid, s);
+  return out;
+}
+
+array view(const array& a, Dtype dtype, StreamOrDevice s) {
+  if (a.dtype() == dtype) return a;
+  Shape shape = a.shape();
+  const auto from = static_cast<std::int64_t>(a.itemsize());
+  const auto to = static_cast<std::int64_t>(size_of(dtype));
+  if (from != to) {
+    if (shape.empty())
+      fail("view", "a scalar ", a.dtype(), " cannot be read as ", dtype, " of another size");
+    const std::int64_t bytes = shape.back() * from;
+    if (bytes % to != 0)
+      fail("view", "the last axis of ", shape, " ", a.dtype(), " holds ", bytes,
+           " bytes, not a multiple of ", dtype, "'s ", to);
+    shape.back() = bytes / to;
+  }
+  return array(Bitcast::instance(), std::move(shape), dtype, {a}, s.resolve());
+}
+
+array stop_gradient(const array& a, StreamOrDevice s) {
+  return array(Identity::instance(Identity::Why::stop_gradient), a.shape(), a.dtype(), {a},
+               s.resolve());
+}
+
+Arrays depends(const Arrays& inputs, const Arrays& dependencies) {
+  Arrays out;
+  for (const array& a : inputs) {
+    SmallVector<array, 2> all{a};
+    for (const array& d : dependencies) all.push_back(d);
+    out.emplace_back(Identity::instance(Identity::Why::depends), a.shape(), a.dtype(),
+                     std::move(all), a.stream());
+  }
+  return out;
+}
+
+}  // namespace cermet

@@ -1,0 +1,184 @@
+// The compositions of language models. Values of float16 and bfloat16 are computed in float32.
+#include "cermet/fast.h"
+
+#include <cmath>
+
+#include "graph/check.h"
+#include "graph/primitive.h"
+
+namespace cermet::fast {
+namespace {
+
+void check_norm(std::string_view op, const array& x, std::string_view name,
+                const std::optional<array>& parameter) {
+  if (x.ndim() < 1) fail(op, "expected at least 1 dimension, got a scalar");
+  if (parameter && parameter->shape() != Shape{x.shape(-1)})
+    fail(op, name, " has shape ", parameter->shape(), ", expected ", Shape{x.shape(-1)});
+}
+
+Dtype norm_type(const array& x, const std::optional<array>& weight) {
+  return weight ? promote(x.dtype(), weight->dtype()) : x.dtype();
+}
+
+// (..., D) as pairs of halves, (..., 2, D / 2), or of neighbours, (..., D / 2, 2).
+Shape paired(const array& a, bool traditional) {
+  Shape shape = a.shape();
+  const std::int64_t half = shape.back() / 2;
+  shape.back() = traditional ? half : 2;
+  shape.push_back(traditional ? 2 : half);
+  return shape;
+}
+
+// Angles of rotation (..., L, dims / 2) for positions (L,) or (B, ..., L).
+array angles(const array& a, int dims, const std::optional<double>& base, double scale,
+             const array& offset, const std::optional<array>& freqs, StreamOrDevice s) {
+  array start = offset;
+  if (offset.ndim() == 1) {
+    Shape shape(a.ndim(), 1);
+    shape[0] = offset.size();
+    start = reshape(offset, shape, s);
+  }
+  const array counted = expand_dims(arange(a.shape(-2), s), {1}, s);
+  const array positions = multiply(astype(add(counted, start, s), float32, s), array(scale), s);
+  if (freqs) return divide(positions, astype(*freqs, float32, s), s);
+  std::vector<float> speeds;
+  for (int i = 0; i < dims; i += 2)
+    speeds.push_back(static_cast<float>(std::pow(*base, -static_cast<double>(i) / dims)));
+  return multiply(positions, array(speeds, {dims / 2}), s);
+}
+
+}  // namespace
+
+array rms_norm(const array& x, const std::optional<array>& weight, double eps, StreamOrDevice s) {
+  require_floating("rms_norm", x.dtype());
+  check_norm("rms_norm", x, "weight", weight);
+  const Dtype out = norm_type(x, weight), t = accurate(out);
+  const array wide = astype(x, t, s);
+  const array power = mean(square(wide, s), Axes{-1}, true, s);
+  array y = multiply(wide, rsqrt(add(power, array(eps, t), s), s), s);
+  if (weight) y = multiply(y, astype(*weight, t, s), s);
+  return astype(y, out, s);
+}
+
+array layer_norm(const array& x, const std::optional<array>& weight,
+                 const std::optional<array>& bias, double eps, StreamOrDevice s) {
+  require_floating("layer_norm", x.dtype());
+  check_norm("layer_norm", x, "weight", weight);
+  check_norm("layer_norm", x, "bias", bias);
+  const Dtype out = norm_type(x, weight), t = accurate(out);
+  const array wide = astype(x, t, s);
+  const array centred = subtract(wide, mean(wide, Axes{-1}, true, s), s);
+  const array variance = mean(square(centred, s), Axes{-1}, true, s);
+  array y = multiply(centred, rsqrt(add(variance, array(eps, t), s), s), s);
+  if (weight) y = multiply(y, astype(*weight, t, s), s);
+  if (bias) y = add(y, astype(*bias, t, s), s);
+  return astype(y, out, s);
+}
+
+array rope(const array& a, int dims, bool traditional, std::optional<double> base, double scale,
+           const array& offset, const std::optional<array>& freqs, StreamOrDevice s) {
+  require_floating("rope", a.dtype());
+  if (a.ndim() < 3) fail("rope", "expected at least 3 dimensions, got shape ", a.shape());
+  if (dims <= 0 || dims % 2 != 0 || dims > a.shape(-1))
+    fail("rope", "dims is ", dims, ", expected an even number up to the last extent of ",
+         a.shape());
+  if (base.has_value() == freqs.has_value()) fail("rope", "expected one of base and freqs");
+  if (freqs && freqs->shape() != Shape{dims / 2})
+    fail("rope", "freqs has shape ", freqs->shape(), ", expected ", Shape{dims / 2});
+  if (!is_integer(offset.dtype()) || offset.ndim() > 1 ||
+      (offset.ndim() == 1 && offset.size() != 1 && offset.size() != a.shape(0)))
+    fail("rope", "the offset is ", offset.dtype(), " of shape ", offset.shape(),
+         ", expected integers () or ", Shape{a.shape(0)});
+  if (a.size() == 0) return a;
+
+  if (dims < a.shape(-1)) {
+    const Arrays parts = split(a, Shape{dims}, -1, s);
+    return concatenate({rope(parts[0], dims, traditional, base, scale, offset, freqs, s), parts[1]},
+                       -1, s);
+  }
+  // (x, y) turns to (x cos - y sin, y cos + x sin): the pair, and the pair flipped.
+  const int pair = traditional ? -1 : -2;
+  const array turn = angles(a, dims, base, scale, offset, freqs, s);
+  // Sines are computed once for all heads, not once for each.
+  const array signs = reshape(array({-1.0f, 1.0f}), traditional ? Shape{2} : Shape{2, 1}, s);
+  const array along = contiguous(expand_dims(cos(turn, s), {pair}, s), false, s);
+  const array across =
+      contiguous(multiply(expand_dims(sin(turn, s), {pair}, s), signs, s), false, s);
+  const array x = astype(reshape(a, paired(a, traditional), s), accurate(a.dtype()), s);
+  const array turned = add(multiply(x, along, s), multiply(flip(x, {pair}, s), across, s), s);
+  return astype(reshape(turned, a.shape(), s), a.dtype(), s);
+}
+
+array scaled_dot_product_attention(const array& q, const array& k, const array& v, double scale,
+                                   const std::optional<array>& mask, bool causal,
+                                   const std::optional<array>& sinks, StreamOrDevice s) {
+  constexpr std::string_view op = "scaled_dot_product_attention";
+  for (const array& a : {q, k, v})
+    if (a.ndim() != 4) fail(op, "expected 4 dimensions, got shape ", a.shape());
+  const std::int64_t batch = q.shape(0), heads = q.shape(1), rows = q.shape(2), dim = q.shape(3);
+  const std::int64_t groups = k.shape(1), columns = k.shape(2);
+  if (k.shape(0) != batch || k.shape(3) != dim || v.shape(0) != batch || v.shape(1) != groups ||
+      v.shape(2) != columns || groups == 0 || heads % groups != 0)
+    fail(op, "queries ", q.shape(), ", keys ", k.shape(), " and values ", v.shape(), " do not fit");
+  const Dtype t = promote(promote(q.dtype(), k.dtype()), v.dtype());
+  require_floating(op, t);
+  if (mask && causal) fail(op, "both a mask and causal are given");
+
+  // The queries that share a head of keys are the rows of one matrix: keys are not repeated.
+  const Shape grouped{batch, groups, heads / groups * rows, columns};
+  const array scaled = multiply(astype(q, t, s), array(scale, t), s);
+  const array queries = reshape(scaled, {batch, groups, grouped[2], dim}, s);
+  const array products = matmul(queries, swapaxes(astype(k, t, s), -1, -2, s), s);
+  const Shape full{batch, heads, rows, columns};
+  const Dtype wide = accurate(t);
+  array scores = reshape(astype(products, wide, s), full, s);
+
+  const auto keep = [&](const array& attends) {
+    return select(attends, scores, array(-std::numeric_limits<float>::max(), wide), s);
+  };
+  if (causal) {
+    // The last query sees every key.
+    const array row =
+        arange(static_cast<double>(columns - rows), static_cast<double>(columns), 1, int32, s);
+    scores = keep(greater_equal(expand_dims(row, {1}, s), arange(columns, s), s));
+  } else if (mask) {
+    if (!broadcasts_to(mask->shape(), full))
+      fail(op, "the mask of shape ", mask->shape(), " does not broadcast to ", full);
+    if (promote(mask->dtype(), t) != t)
+      fail(op, "the mask is ", mask->dtype(), ", which does not promote to ", t);
+    scores = mask->dtype() == Dtype::bool_ ? keep(*mask) : add(scores, astype(*mask, wide, s), s);
+  }
+
+  array weights = scores;
+  if (sinks) {
+    // One more score a head that takes part in the sum alone.
+    if (sinks->shape() != Shape{heads})
+      fail(op, "sinks have shape ", sinks->shape(), ", expected ", Shape{heads});
+    const array sink = reshape(astype(*sinks, wide, s), {heads, 1, 1}, s);
+    const array high = stop_gradient(maximum(max(scores, Axes{-1}, true, s), sink, s), s);
+    const array e = exp(subtract(scores, high, s), s);
+    const array total = add(sum(e, Axes{-1}, true, s), exp(subtract(sink, high, s), s), s);
+    weights = divide(e, total, s);
+  } else {
+    weights = softmax(scores, Axes{-1}, true, s);
+  }
+  const array out = matmul(reshape(astype(weights, t, s), grouped, s), astype(v, t, s), s);
+  return reshape(out, {batch, heads, rows, v.shape(3)}, s);
+}
+
+array cross_entropy(const array& logits, const array& targets, StreamOrDevice s) {
+  require_floating("cross_entropy", logits.dtype());
+  if (!is_integer(targets.dtype()))
+    fail("cross_entropy", "targets are ", targets.dtype(), ", expected an integer type");
+  if (logits.ndim() < 1 ||
+      targets.shape() != Shape(logits.shape().begin(), logits.shape().end() - 1))
+    fail("cross_entropy", "targets of shape ", targets.shape(), " for logits ", logits.shape(),
+         ": expected the shape without the last axis");
+  const array wide = astype(logits, accurate(logits.dtype()), s);
+  const array chosen = take_along_axis(logits, expand_dims(targets, {-1}, s), -1, s);
+  const array loss = subtract(logsumexp(wide, Axes{-1}, false, s),
+                              astype(squeeze(chosen, {-1}, s), wide.dtype(), s), s);
+  return astype(loss, logits.dtype(), s);
+}
+
+}  // namespace cermet::fast

@@ -1,0 +1,265 @@
+// Rules of the primitives that move elements without computing: views, copies and concatenation.
+#include <numeric>
+
+#include "graph/primitive.h"
+#include "graph/rules.h"
+
+namespace cermet {
+namespace {
+
+std::size_t at(int i) { return static_cast<std::size_t>(i); }
+
+Shape without_units(const Shape& shape) {
+  Shape out;
+  std::copy_if(shape.begin(), shape.end(), std::back_inserter(out), [](auto d) { return d != 1; });
+  return out;
+}
+
+}  // namespace
+
+// ---- broadcast_to ----
+
+Ref<const Primitive> Broadcast::instance() {
+  static const Ref<const Primitive> it(new Broadcast);
+  return it;
+}
+Shape Broadcast::output_shape(const Node& node, std::span<const array> inputs) const {
+  // Axes that were repeated keep their extent; the others follow the input.
+  const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
+  if (now.size() != then.size()) refuse_shapes(*this, inputs);
+  Shape shape = node.shape;
+  const std::size_t added = shape.size() - then.size();
+  for (std::size_t i = 0; i < then.size(); ++i)
+    if (then[i] == shape[added + i])
+      shape[added + i] = now[i];
+    else if (now[i] != 1)
+      refuse_shapes(*this, inputs);
+  return shape;
+}
+array Broadcast::vjp(int, std::span<const array> inputs, const array&,
+                     const array& cotangent) const {
+  return sum_to_shape(cotangent, inputs[0].shape());
+}
+array Broadcast::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
+  return broadcast_to(tangent, output.shape());
+}
+array Broadcast::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
+                      const array& output) const {
+  return broadcast_to(expand_entries(inputs[0], output.ndim()), batch_shape(batch, output.shape()));
+}
+
+// ---- reshape ----
+
+Shape Reshape::output_shape(const Node& node, std::span<const array> inputs) const {
+  const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
+  if (now == then) return node.shape;
+  Shape shape = spec;
+  const auto unknown = std::find(shape.begin(), shape.end(), -1);
+  if (unknown != shape.end()) {
+    const auto known =
+        -std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+    if (known <= 0 || inputs[0].size() % known) refuse_shapes(*this, inputs);
+    *unknown = inputs[0].size() / known;
+    return shape;
+  }
+  // Only unit axes came or went: the others follow the input.
+  if (without_units(then) != without_units(node.shape) || now.size() != then.size())
+    refuse_shapes(*this, inputs);
+  Shape moved;
+  for (std::size_t i = 0; i < then.size(); ++i) {
+    if (then[i] != 1)
+      moved.push_back(now[i]);
+    else if (now[i] != 1)
+      refuse_shapes(*this, inputs);
+  }
+  shape = node.shape;
+  auto next = moved.begin();
+  for (auto& d : shape)
+    if (d != 1) d = *next++;
+  return shape;
+}
+array Reshape::vjp(int, std::span<const array> inputs, const array&, const array& cotangent) const {
+  return reshape(cotangent, inputs[0].shape());
+}
+array Reshape::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
+  return reshape(tangent, output.shape());
+}
+array Reshape::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
+                    const array& output) const {
+  return reshape(inputs[0], batch_shape(batch, output.shape()));
+}
+std::string Reshape::parameters() const { return "shape=" + tuple(spec); }
+
+// ---- transpose ----
+
+Shape Transpose::output_shape(const Node&, std::span<const array> inputs) const {
+  Shape shape;
+  for (int axis : axes) shape.push_back(inputs[0].shape(axis));
+  return shape;
+}
+array Transpose::vjp(int, std::span<const array>, const array&, const array& cotangent) const {
+  Axes inverse(axes.size());
+  for (std::size_t i = 0; i < axes.size(); ++i) inverse[at(axes[i])] = static_cast<int>(i);
+  return cermet::transpose(cotangent, inverse);
+}
+array Transpose::jvp(int, std::span<const array>, const array&, const array& tangent) const {
+  return cermet::transpose(tangent, axes);
+}
+array Transpose::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
+                      const array&) const {
+  Axes all = batch_axes(axes);
+  all.insert(all.begin(), 0);
+  return cermet::transpose(inputs[0], all);
+}
+std::string Transpose::parameters() const { return "axes=" + tuple(axes); }
+
+// ---- slice ----
+
+Shape Slice::output_shape(const Node& node, std::span<const array> inputs) const {
+  const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
+  if (now.size() != then.size()) refuse_shapes(*this, inputs);
+  Shape shape = node.shape;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (now[i] == then[i]) continue;
+    // Of an axis with another extent only the whole has a meaning.
+    if (start[i] != 0 || step[i] != 1 || shape[i] != then[i]) refuse_shapes(*this, inputs);
+    shape[i] = now[i];
+  }
+  return shape;
+}
+array Slice::vjp(int, std::span<const array> inputs, const array& output,
+                 const array& cotangent) const {
+  return slice_update(zeros_like(inputs[0]), cotangent, start,
+                      slice_stop(start, step, output.shape()), step);
+}
+array Slice::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
+  return slice(tangent, start, slice_stop(start, step, output.shape()), step);
+}
+array Slice::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
+                  const array& output) const {
+  return slice(inputs[0], batch_shape(0, start),
+               batch_shape(batch, slice_stop(start, step, output.shape())), batch_shape(1, step));
+}
+std::string Slice::parameters() const { return "start=" + tuple(start) + ", step=" + tuple(step); }
+
+// ---- as_strided ----
+
+Shape AsStrided::output_shape(const Node& node, std::span<const array> inputs) const {
+  return Primitive::output_shape(node, inputs);
+}
+array AsStrided::vjp(int, std::span<const array> inputs, const array& output,
+                     const array& cotangent) const {
+  const array& in = inputs[0];
+  const array element = as_strided(arange(in.size()), output.shape(), strides, offset);
+  return reshape(scatter(zeros({in.size()}, in.dtype()), {element}, cotangent, {0}, Update::add),
+                 in.shape());
+}
+array AsStrided::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
+  return as_strided(tangent, output.shape(), strides, offset);
+}
+array AsStrided::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
+                      const array& output) const {
+  const std::int64_t entry = batch ? inputs[0].size() / batch : 0;
+  return as_strided(inputs[0], batch_shape(batch, output.shape()), batch_shape(entry, strides),
+                    offset);
+}
+
+// ---- view ----
+
+Ref<const Primitive> Bitcast::instance() {
+  static const Ref<const Primitive> it(new Bitcast);
+  return it;
+}
+Shape Bitcast::output_shape(const Node& node, std::span<const array> inputs) const {
+  Shape shape = inputs[0].shape();
+  if (shape.empty()) return shape;
+  const auto bytes = shape.back() * static_cast<std::int64_t>(inputs[0].itemsize());
+  const auto itemsize = static_cast<std::int64_t>(size_of(node.dtype));
+  if (bytes % itemsize) refuse_shapes(*this, inputs);
+  shape.back() = bytes / itemsize;
+  return shape;
+}
+array Bitcast::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
+                    const array& output) const {
+  return view(inputs[0], output.dtype());
+}
+
+// ---- identity ----
+
+Ref<const Primitive> Identity::instance(Why why) {
+  static const Ref<const Primitive> tracer(new Identity(Why::tracer)),
+      stop_gradient(new Identity(Why::stop_gradient)), depends(new Identity(Why::depends));
+  switch (why) {
+    case Why::tracer: return tracer;
+    case Why::stop_gradient: return stop_gradient;
+    default: return depends;
+  }
+}
+Shape Identity::output_shape(const Node&, std::span<const array> inputs) const {
+  return inputs[0].shape();
+}
+array Identity::vjp(int i, std::span<const array> inputs, const array&,
+                    const array& cotangent) const {
+  return i == 0 ? cotangent : zeros_like(inputs[at(i)]);
+}
+array Identity::jvp(int i, std::span<const array> inputs, const array&,
+                    const array& tangent) const {
+  return i == 0 ? tangent : zeros_like(inputs[0]);
+}
+array Identity::vmap(std::span<const array> inputs, std::span<const bool> batched,
+                     std::int64_t batch, const array& output) const {
+  const array first = all_batched(inputs.first(1), batched.first(1), batch)[0];
+  SmallVector<array, 2> all(inputs.begin(), inputs.end());
+  all[0] = first;
+  return array(instance(why), first.shape(), output.dtype(), std::move(all), output.stream());
+}
+
+// ---- contiguous ----
+
+Shape Contiguous::output_shape(const Node&, std::span<const array> inputs) const {
+  return inputs[0].shape();
+}
+array Contiguous::vjp(int, std::span<const array>, const array&, const array& cotangent) const {
+  return cotangent;
+}
+array Contiguous::jvp(int, std::span<const array>, const array&, const array& tangent) const {
+  return contiguous(tangent, allow_col_major);
+}
+array Contiguous::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
+                       const array&) const {
+  return contiguous(inputs[0], allow_col_major);
+}
+
+// ---- concatenate ----
+
+Shape Concatenate::output_shape(const Node&, std::span<const array> inputs) const {
+  Shape shape = inputs[0].shape();
+  for (const array& in : inputs.subspan(1)) {
+    for (int i = 0; i < in.ndim(); ++i)
+      if (i != axis && in.shape(i) != shape[at(i)]) refuse_shapes(*this, inputs);
+    shape[at(axis)] += in.shape(axis);
+  }
+  return shape;
+}
+array Concatenate::vjp(int i, std::span<const array> inputs, const array& output,
+                       const array& cotangent) const {
+  Shape start(at(output.ndim()), 0), stop = output.shape();
+  for (const array& before : inputs.first(at(i))) start[at(axis)] += before.shape(axis);
+  stop[at(axis)] = start[at(axis)] + inputs[at(i)].shape(axis);
+  return slice(cotangent, start, stop);
+}
+array Concatenate::jvp(int i, std::span<const array> inputs, const array& output,
+                       const array& tangent) const {
+  std::int64_t before = 0;
+  for (const array& in : inputs.first(at(i))) before += in.shape(axis);
+  std::vector<std::pair<std::int64_t, std::int64_t>> widths(at(output.ndim()));
+  widths[at(axis)] = {before, output.shape(axis) - before - tangent.shape(axis)};
+  return pad(tangent, widths, scalar_like(0, tangent));
+}
+array Concatenate::vmap(std::span<const array> inputs, std::span<const bool> batched,
+                        std::int64_t batch, const array&) const {
+  return concatenate(all_batched(inputs, batched, batch), axis + 1);
+}
+std::string Concatenate::parameters() const { return "axis=" + std::to_string(axis); }
+
+}  // namespace cermet

@@ -1,0 +1,156 @@
+// What all primitives have in common: default rules, several results, and helpers of the rules.
+#include "graph/primitive.h"
+
+#include <stdexcept>
+
+#include "graph/rules.h"
+
+namespace cermet {
+namespace {
+
+[[noreturn]] void no_rule(const char* transform, const Primitive& primitive) {
+  throw std::invalid_argument(std::string(transform) + ": " + std::string(primitive.name()) +
+                              " has no rule for it");
+}
+
+bool same_shapes(std::span<const array> a, std::span<const array> b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const array& x, const array& y) { return x.shape() == y.shape(); });
+}
+
+}  // namespace
+
+void refuse_shapes(const Primitive& primitive, std::span<const array> inputs) {
+  std::string shapes;
+  for (const array& in : inputs) shapes += (shapes.empty() ? "" : ", ") + to_string(in.shape());
+  throw std::invalid_argument(std::string(primitive.name()) + "(" + primitive.parameters() +
+                              "): traced for other shapes than " + shapes);
+}
+
+Shape Primitive::output_shape(const Node& node, std::span<const array> inputs) const {
+  if (!same_shapes(inputs, {node.inputs.data(), node.inputs.size()})) refuse_shapes(*this, inputs);
+  return node.shape;
+}
+array Primitive::vjp(int, std::span<const array>, const array&, const array&) const {
+  no_rule("vjp", *this);
+}
+array Primitive::jvp(int, std::span<const array>, const array&, const array&) const {
+  no_rule("jvp", *this);
+}
+array Primitive::vmap(std::span<const array>, std::span<const bool>, std::int64_t,
+                      const array&) const {
+  no_rule("vmap", *this);
+}
+
+Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
+                   std::int64_t batch) {
+  Arrays out(inputs.begin(), inputs.end());
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (!batched[i]) out[i] = broadcast_to(out[i], batch_shape(batch, out[i].shape()));
+  return out;
+}
+
+// ---- Several results ----
+
+std::vector<std::optional<array>> Custom::vjp_all(std::span<const array>, const Arrays&,
+                                                  const Arrays&) const {
+  no_rule("vjp", *this);
+}
+Arrays Custom::jvp_all(std::span<const array>, const Arrays&,
+                       const std::vector<std::optional<array>>&) const {
+  no_rule("jvp", *this);
+}
+
+Arrays Custom::vmap_all(std::span<const array> inputs, std::span<const bool> batched,
+                        std::int64_t batch, const Arrays& outputs) const {
+  std::vector<Shape> shapes;
+  std::vector<Dtype> dtypes;
+  for (const array& out : outputs) {
+    shapes.push_back(out.shape());
+    dtypes.push_back(out.dtype());
+  }
+  std::vector<Arrays> rows(outputs.size());
+  for (std::int64_t b = 0; b < batch; ++b) {
+    SmallVector<array, 2> entry;
+    for (std::size_t i = 0; i < inputs.size(); ++i)
+      entry.push_back(batched[i] ? take(inputs[i], array(b), 0) : inputs[i]);
+    const Arrays results = make_outputs(Ref<const Custom>(this), shapes, dtypes, std::move(entry),
+                                        outputs[0].stream());
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].push_back(results[i]);
+  }
+  Arrays stacked;
+  for (std::size_t i = 0; i < rows.size(); ++i)
+    stacked.push_back(batch ? stack(rows[i]) : zeros(batch_shape(0, shapes[i]), dtypes[i]));
+  return stacked;
+}
+
+Arrays make_outputs(Ref<const Custom> primitive, const std::vector<Shape>& shapes,
+                    const std::vector<Dtype>& dtypes, SmallVector<array, 2> inputs, Stream stream) {
+  Results results;
+  for (std::size_t i = 0; i < shapes.size(); ++i) results.push_back({shapes[i], dtypes[i]});
+  const auto shared = std::make_shared<const Results>(std::move(results));
+  const array node(std::move(primitive), {}, dtypes.at(0), std::move(inputs), stream);
+  Arrays outputs;
+  for (std::size_t i = 0; i < shapes.size(); ++i)
+    outputs.emplace_back(make_ref<Pick>(static_cast<int>(i), shared), shapes[i], dtypes[i],
+                         SmallVector<array, 2>{node}, stream);
+  return outputs;
+}
+
+// ---- Sources ----
+
+Shape Arange::output_shape(const Node& node, std::span<const array>) const { return node.shape; }
+
+Ref<const Primitive> RandomBits::instance() {
+  static const Ref<const Primitive> it(new RandomBits);
+  return it;
+}
+Shape RandomBits::output_shape(const Node& node, std::span<const array> inputs) const {
+  Shape shape = inputs[0].shape();
+  shape.back() = node.shape.back();
+  return shape;
+}
+array RandomBits::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
+                       const array& output) const {
+  return array(instance(), batch_shape(batch, output.shape()), output.dtype(), {inputs[0]},
+               output.stream());
+}
+
+// ---- Helpers of the rules ----
+
+array sum_to_shape(const array& a, const Shape& shape) {
+  if (a.shape() == shape) return a;
+  const int added = a.ndim() - static_cast<int>(shape.size());
+  Axes axes;
+  for (int i = 0; i < a.ndim(); ++i)
+    if (i < added || (shape[static_cast<std::size_t>(i - added)] == 1 && a.shape(i) != 1))
+      axes.push_back(i);
+  return reshape(sum(a, axes), shape);
+}
+
+array expand_entries(const array& a, int ndim) {
+  Axes axes;
+  for (int i = 0; i < ndim + 1 - a.ndim(); ++i) axes.push_back(i + 1);
+  return axes.empty() ? a : expand_dims(a, axes);
+}
+
+Shape batch_shape(std::int64_t batch, const Shape& entry) {
+  Shape shape{batch};
+  for (auto d : entry) shape.push_back(d);
+  return shape;
+}
+
+Axes batch_axes(const Axes& axes) {
+  Axes shifted = axes;
+  for (int& axis : shifted) ++axis;
+  return shifted;
+}
+
+Shape slice_stop(const Shape& start, const Shape& step, const Shape& count) {
+  Shape stop = start;
+  for (std::size_t i = 0; i < stop.size(); ++i)
+    if (count[i] > 0) stop[i] += (count[i] - 1) * step[i] + (step[i] > 0 ? 1 : -1);
+  return stop;
+}
+
+}  // namespace cermet

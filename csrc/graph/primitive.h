@@ -1,0 +1,451 @@
+// Primitives: the few operations from which all others are composed, and the rules transforms need.
+//
+// A primitive says what is computed and knows no device. It is immutable and shared.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "cermet/array.h"
+#include "cermet/elementwise.h"
+#include "cermet/ops.h"
+
+namespace cermet {
+
+// The closed list a backend implements.
+enum class Kind : std::uint8_t {
+  constant,     // a scalar, its bits in the node
+  elementwise,  // inputs broadcast to the node's shape
+  reduce,
+  // Views: the result shares its input's buffer where the layout allows.
+  broadcast,
+  reshape,
+  transpose,
+  slice,
+  as_strided,
+  bitcast,
+  identity,  // stop_gradient, depends, tracers
+  pick,      // one result of a primitive with several
+  // Work of its own.
+  arange,
+  contiguous,
+  concatenate,
+  gather,
+  scatter,
+  slice_update,
+  arg_reduce,
+  scan,
+  sort,
+  matmul,
+  quantized_matmul,
+  random_bits,
+  custom,  // several results, computed by a function of the CPU
+};
+constexpr bool is_view(Kind k) { return k >= Kind::broadcast && k <= Kind::pick; }
+
+class Primitive : public RefCounted {
+ public:
+  explicit Primitive(Kind kind) : kind_(kind) {}
+  virtual ~Primitive() = default;
+  Kind kind() const { return kind_; }
+  virtual std::string_view name() const = 0;
+  // The parameters, for explain: "axes=(0, 1)".
+  virtual std::string parameters() const { return ""; }
+  // True when the other, of the same kind, has the same parameters.
+  virtual bool equals(const Primitive&) const { return true; }
+  // The output's shape for other inputs than those of `node`, with the same parameters.
+  virtual Shape output_shape(const Node& node, std::span<const array> inputs) const;
+
+  // The cotangent of input i, given the output's. Default: no derivative (an error that names it).
+  virtual array vjp(int i, std::span<const array> inputs, const array& output,
+                    const array& cotangent) const;
+  // What the tangent of input i adds to the output's tangent.
+  virtual array jvp(int i, std::span<const array> inputs, const array& output,
+                    const array& tangent) const;
+  // The batched output, batch first. `inputs` have the batch (of `batch` entries) as axis 0 where
+  // `batched` says so; `output` is the unbatched node.
+  virtual array vmap(std::span<const array> inputs, std::span<const bool> batched,
+                     std::int64_t batch, const array& output) const;
+  // A derivative that is zero everywhere or undefined: transforms stop here without an error.
+  virtual bool differentiable() const { return true; }
+
+ private:
+  Kind kind_;
+};
+
+// Puts a batch axis first on every input.
+Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
+                   std::int64_t batch);
+
+class Constant final : public Primitive {
+ public:
+  Constant() : Primitive(Kind::constant) { make_immortal(); }
+  std::string_view name() const override { return "constant"; }
+  Shape output_shape(const Node& node, std::span<const array>) const override;
+  static Ref<const Primitive> instance();
+};
+
+class Elementwise final : public Primitive {
+ public:
+  explicit Elementwise(Op op) : Primitive(Kind::elementwise), op(op) { make_immortal(); }
+  const Op op;
+  std::string_view name() const override { return info(op).name; }
+  bool equals(const Primitive& o) const override {
+    return op == static_cast<const Elementwise&>(o).op;
+  }
+  Shape output_shape(const Node& node, std::span<const array> inputs) const override;
+  array vjp(int i, std::span<const array> inputs, const array& output,
+            const array& cotangent) const override;
+  array jvp(int i, std::span<const array> inputs, const array& output,
+            const array& tangent) const override;
+  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
+             const array& output) const override;
+  bool differentiable() const override;
+  static Ref<const Primitive> instance(Op op);
+};
+
+// Declare the rules a primitive overrides, so that the classes below read as their parameters:
+// shape and batching, and for most the derivatives too.
+#define CERMET_SHAPE_RULES(kind_name)                                                             \
+  std::string_view name() const override { return kind_name; }                                    \
+  Shape output_shape(const Node& node, std::span<const array> inputs) const override;             \
+  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,    \
+             const array& output) const override;
+#define CERMET_RULES(kind_name)                                                                   \
+  CERMET_SHAPE_RULES(kind_name)                                                                   \
+  array vjp(int i, std::span<const array> inputs, const array& output, const array& cotangent)    \
+      const override;                                                                             \
+  array jvp(int i, std::span<const array> inputs, const array& output, const array& tangent)      \
+      const override;
+
+class Reduce final : public Primitive {
+ public:
+  // The output keeps no reduced axis.
+  Reduce(ReduceOp op, Axes axes) : Primitive(Kind::reduce), op(op), axes(std::move(axes)) {}
+  const ReduceOp op;
+  const Axes axes;  // ascending
+  Shape output_shape(const Node& node, std::span<const array> inputs) const override;
+  array vjp(int i, std::span<const array> inputs, const array& output,
+            const array& cotangent) const override;
+  array jvp(int i, std::span<const array> inputs, const array& output,
+            const array& tangent) const override;
+  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
+             const array& output) const override;
+  bool differentiable() const override { return op != ReduceOp::all && op != ReduceOp::any; }
+  std::string_view name() const override { return name_of(op); }
+  std::string parameters() const override;
+  bool equals(const Primitive& o) const override {
+    const auto& r = static_cast<const Reduce&>(o);
+    return op == r.op && axes == r.axes;
+  }
+};
+
+class Broadcast final : public Primitive {
+ public:
+  Broadcast() : Primitive(Kind::broadcast) { make_immortal(); }
+  static Ref<const Primitive> instance();
+  CERMET_RULES("broadcast_to")
+};
+
+// The target shape is the node's. `inserted`/removed unit axes need no rule of their own.
+class Reshape final : public Primitive {
+ public:
+  explicit Reshape(Shape spec) : Primitive(Kind::reshape), spec(std::move(spec)) {}
+  const Shape spec;  // as asked: one -1 lets a shapeless replay fit other sizes
+  bool equals(const Primitive& o) const override {
+    return spec == static_cast<const Reshape&>(o).spec;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("reshape")
+};
+
+class Transpose final : public Primitive {
+ public:
+  explicit Transpose(Axes axes) : Primitive(Kind::transpose), axes(std::move(axes)) {}
+  const Axes axes;
+  bool equals(const Primitive& o) const override {
+    return axes == static_cast<const Transpose&>(o).axes;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("transpose")
+};
+
+// Element i of an axis is element start + i * step of the input; the node's shape has the counts.
+class Slice final : public Primitive {
+ public:
+  Slice(Shape start, Shape step)
+      : Primitive(Kind::slice), start(std::move(start)), step(std::move(step)) {}
+  const Shape start, step;
+  bool equals(const Primitive& o) const override {
+    const auto& s = static_cast<const Slice&>(o);
+    return start == s.start && step == s.step;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("slice")
+};
+
+class AsStrided final : public Primitive {
+ public:
+  AsStrided(Strides strides, std::int64_t offset)
+      : Primitive(Kind::as_strided), strides(std::move(strides)), offset(offset) {}
+  const Strides strides;
+  const std::int64_t offset;
+  bool equals(const Primitive& o) const override {
+    const auto& s = static_cast<const AsStrided&>(o);
+    return strides == s.strides && offset == s.offset;
+  }
+  CERMET_RULES("as_strided")
+};
+
+// The same bytes as the node's dtype.
+class Bitcast final : public Primitive {
+ public:
+  Bitcast() : Primitive(Kind::bitcast) { make_immortal(); }
+  bool differentiable() const override { return false; }
+  static Ref<const Primitive> instance();
+  CERMET_SHAPE_RULES("view")
+};
+
+// The first input; the others must be computed before it.
+class Identity final : public Primitive {
+ public:
+  enum class Why : std::uint8_t { tracer, stop_gradient, depends };
+  explicit Identity(Why why) : Primitive(Kind::identity), why(why) { make_immortal(); }
+  const Why why;
+  bool differentiable() const override { return why != Why::stop_gradient; }
+  bool equals(const Primitive& o) const override {
+    return why == static_cast<const Identity&>(o).why;
+  }
+  static Ref<const Primitive> instance(Why why);
+  CERMET_RULES("identity")
+};
+
+// Shape and dtype of one of several results.
+struct Result {
+  Shape shape;
+  Dtype dtype;
+};
+using Results = std::vector<Result>;
+
+// Result `index` of a Custom node. It knows all of them, so that a transform can ask for one that the
+// program dropped.
+class Pick final : public Primitive {
+ public:
+  Pick(int index, std::shared_ptr<const Results> results)
+      : Primitive(Kind::pick), index(index), results(std::move(results)) {}
+  const int index;
+  const std::shared_ptr<const Results> results;
+  bool equals(const Primitive& o) const override {
+    return index == static_cast<const Pick&>(o).index;
+  }
+  std::string_view name() const override { return "pick"; }
+};
+
+class Arange final : public Primitive {
+ public:
+  Arange(double start, double step) : Primitive(Kind::arange), start(start), step(step) {}
+  const double start, step;
+  bool equals(const Primitive& o) const override {
+    const auto& a = static_cast<const Arange&>(o);
+    return start == a.start && step == a.step;
+  }
+  std::string_view name() const override { return "arange"; }
+  Shape output_shape(const Node& node, std::span<const array>) const override;
+};
+
+// A row-major copy (or the input itself where it already is).
+class Contiguous final : public Primitive {
+ public:
+  explicit Contiguous(bool allow_col_major)
+      : Primitive(Kind::contiguous), allow_col_major(allow_col_major) {}
+  const bool allow_col_major;
+  bool equals(const Primitive& o) const override {
+    return allow_col_major == static_cast<const Contiguous&>(o).allow_col_major;
+  }
+  CERMET_RULES("contiguous")
+};
+
+class Concatenate final : public Primitive {
+ public:
+  explicit Concatenate(int axis) : Primitive(Kind::concatenate), axis(axis) {}
+  const int axis;
+  bool equals(const Primitive& o) const override {
+    return axis == static_cast<const Concatenate&>(o).axis;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("concatenate")
+};
+
+// Inputs: a, then one index array (int32, uint32 or int64, all of one shape) for each of `axes`.
+class Gather final : public Primitive {
+ public:
+  explicit Gather(Axes axes) : Primitive(Kind::gather), axes(std::move(axes)) {}
+  const Axes axes;  // ascending
+  bool equals(const Primitive& o) const override {
+    return axes == static_cast<const Gather&>(o).axes;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("gather")
+};
+
+// Inputs: a, updates (shape of the indices + the other axes), then the indices.
+class Scatter final : public Primitive {
+ public:
+  Scatter(Axes axes, Update mode) : Primitive(Kind::scatter), axes(std::move(axes)), mode(mode) {}
+  const Axes axes;
+  const Update mode;
+  bool equals(const Primitive& o) const override {
+    const auto& s = static_cast<const Scatter&>(o);
+    return axes == s.axes && mode == s.mode;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("scatter")
+};
+
+// Inputs: a and the update, which has the shape of the slice.
+class SliceUpdate final : public Primitive {
+ public:
+  SliceUpdate(Shape start, Shape step, Update mode)
+      : Primitive(Kind::slice_update), start(std::move(start)), step(std::move(step)), mode(mode) {}
+  const Shape start, step;
+  const Update mode;
+  bool equals(const Primitive& o) const override {
+    const auto& s = static_cast<const SliceUpdate&>(o);
+    return start == s.start && step == s.step && mode == s.mode;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("slice_update")
+};
+
+// The uint32 index of the extreme along an axis, which the output keeps with extent 1.
+class ArgReduce final : public Primitive {
+ public:
+  ArgReduce(bool max, int axis) : Primitive(Kind::arg_reduce), max(max), axis(axis) {}
+  const bool max;
+  const int axis;
+  bool differentiable() const override { return false; }
+  bool equals(const Primitive& o) const override {
+    const auto& r = static_cast<const ArgReduce&>(o);
+    return max == r.max && axis == r.axis;
+  }
+  std::string parameters() const override;
+  CERMET_SHAPE_RULES(max ? "argmax" : "argmin")
+};
+
+class Scan final : public Primitive {
+ public:
+  Scan(ScanOp op, int axis, bool reverse, bool inclusive)
+      : Primitive(Kind::scan), op(op), axis(axis), reverse(reverse), inclusive(inclusive) {}
+  const ScanOp op;
+  const int axis;
+  const bool reverse, inclusive;
+  bool equals(const Primitive& o) const override {
+    const auto& s = static_cast<const Scan&>(o);
+    return op == s.op && axis == s.axis && reverse == s.reverse && inclusive == s.inclusive;
+  }
+  std::string parameters() const override;
+  CERMET_RULES(name_of(op))
+};
+
+// Sorted values, or the uint32 indices that sort. With `kth` >= 0 only a partition is promised.
+class Sort final : public Primitive {
+ public:
+  Sort(int axis, bool indices, std::int64_t kth = -1)
+      : Primitive(Kind::sort), axis(axis), indices(indices), kth(kth) {}
+  const int axis;
+  const bool indices;
+  const std::int64_t kth;
+  bool differentiable() const override { return !indices; }
+  bool equals(const Primitive& o) const override {
+    const auto& s = static_cast<const Sort&>(o);
+    return axis == s.axis && indices == s.indices && kth == s.kth;
+  }
+  std::string parameters() const override;
+  CERMET_RULES(kth < 0 ? (indices ? "argsort" : "sort") : (indices ? "argpartition" : "partition"))
+};
+
+// (..., m, k) x (..., k, n) -> (..., m, n): equal batch axes and dtypes (the caller broadcasts).
+class Matmul final : public Primitive {
+ public:
+  Matmul() : Primitive(Kind::matmul) { make_immortal(); }
+  static Ref<const Primitive> instance();
+  CERMET_RULES("matmul")
+};
+
+// Inputs x (..., k), w packed, scales, biases, with equal leading axes of w, scales, biases and either
+// none or those of x.
+class QuantizedMatmul final : public Primitive {
+ public:
+  QuantizedMatmul(bool transpose, int group_size, int bits)
+      : Primitive(Kind::quantized_matmul),
+        transpose(transpose),
+        group_size(group_size),
+        bits(bits) {}
+  const bool transpose;
+  const int group_size, bits;
+  bool equals(const Primitive& o) const override {
+    const auto& q = static_cast<const QuantizedMatmul&>(o);
+    return transpose == q.transpose && group_size == q.group_size && bits == q.bits;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("quantized_matmul")
+};
+
+// Threefry over a counter: input keys (..., 2) uint32, output (..., n) of unsigned elements, where
+// the node's last axis is n. Bytes of the stream are the same for every element width.
+class RandomBits final : public Primitive {
+ public:
+  RandomBits() : Primitive(Kind::random_bits) { make_immortal(); }
+  static Ref<const Primitive> instance();
+  bool differentiable() const override { return false; }
+  CERMET_SHAPE_RULES("random_bits")
+};
+
+// Several results (read through Pick) with rules of their own.
+class Custom : public Primitive {
+ public:
+  Custom() : Primitive(Kind::custom) {}
+  // Computes the outputs from evaluated inputs, on the CPU. Runs without Python's lock.
+  virtual Arrays run(std::span<const array> inputs) const = 0;
+  // A cotangent for every input (absent: zero), given those of the outputs.
+  virtual std::vector<std::optional<array>> vjp_all(std::span<const array> inputs,
+                                                    const Arrays& outputs,
+                                                    const Arrays& cotangents) const;
+  // A tangent for every output; absent tangents of inputs are zero.
+  virtual Arrays jvp_all(std::span<const array> inputs, const Arrays& outputs,
+                         const std::vector<std::optional<array>>& tangents) const;
+  // Batched outputs, batch first.
+  virtual Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched,
+                          std::int64_t batch, const Arrays& outputs) const;
+};
+#undef CERMET_RULES
+#undef CERMET_SHAPE_RULES
+
+// The results of a Custom node as arrays: a node and one Pick for each shape.
+Arrays make_outputs(Ref<const Custom> primitive, const std::vector<Shape>& shapes,
+                    const std::vector<Dtype>& dtypes, SmallVector<array, 2> inputs, Stream stream);
+
+// Marks the run of a traced function by this thread. Evaluation then keeps the graph of nodes whose
+// `trace` is not 0.
+class Tracing {
+ public:
+  Tracing();
+  ~Tracing();
+  Tracing(const Tracing&) = delete;
+  Tracing& operator=(const Tracing&) = delete;
+  // Grows with time, so that no node made before this trace has one as large: a walk that follows
+  // only nodes with trace >= id() touches nothing another thread may be evaluating.
+  std::uint64_t id() const { return id_; }
+
+ private:
+  std::uint64_t id_, outer_;
+};
+bool is_tracing();
+// A node of the innermost trace that has the value of `a`.
+array make_tracer(const array& a);
+// A node of the innermost trace that has no value: to evaluate it is an error. `what` names the
+// transform.
+array make_placeholder(const Shape& shape, Dtype dtype, std::string_view what);
+
+}  // namespace cermet

@@ -1,0 +1,415 @@
+// Products and contractions. Everything that sums over a shared axis becomes a (batched) Matmul
+// node.
+#include <algorithm>
+#include <cctype>
+#include <cmath>
+#include <map>
+
+#include "graph/check.h"
+#include "graph/primitive.h"
+
+namespace cermet {
+namespace {
+
+std::int64_t product(const Shape& shape, std::size_t begin, std::size_t end) {
+  std::int64_t n = 1;
+  for (std::size_t i = begin; i < end; ++i) n *= shape[i];
+  return n;
+}
+
+// (..., m, k) x (..., k, n) of one inexact type.
+array multiply_matrices(std::string_view op, const array& a, const array& b, StreamOrDevice s) {
+  const std::int64_t m = a.shape(-2), k = a.shape(-1), n = b.shape(-1);
+  if (k != b.shape(-2))
+    fail(op, "shapes ", a.shape(), " and ", b.shape(), " do not fit: ", k, " columns against ",
+         b.shape(-2), " rows");
+  // One matrix for a whole batch: the batch counts as rows.
+  if (b.ndim() == 2 && a.ndim() > 2) {
+    Shape shape = a.shape();
+    shape.back() = n;
+    const std::int64_t rows = product(shape, 0, shape.size() - 1);
+    return reshape(multiply_matrices(op, reshape(a, {rows, k}, s), b, s), shape, s);
+  }
+  Shape batch;
+  const Shape batch_a(a.shape().begin(), a.shape().end() - 2),
+      batch_b(b.shape().begin(), b.shape().end() - 2);
+  try {
+    batch = broadcast_shapes(batch_a, batch_b);
+  } catch (const std::invalid_argument&) {
+    fail(op, "the batch axes of ", a.shape(), " and ", b.shape(), " do not broadcast");
+  }
+  const auto with = [&](std::int64_t rows, std::int64_t columns) {
+    Shape shape = batch;
+    shape.push_back(rows);
+    shape.push_back(columns);
+    return shape;
+  };
+  if (k == 0) return zeros(with(m, n), a.dtype(), s);
+  return array(Matmul::instance(), with(m, n), a.dtype(),
+               {broadcast_to(a, with(m, k), s), broadcast_to(b, with(k, n), s)}, s.resolve());
+}
+
+// a @ b in type t: a vector is a row on the left and a column on the right, and its axis goes.
+array multiply_any(std::string_view op, const array& a, const array& b, Dtype t, StreamOrDevice s) {
+  if (a.ndim() == 0 || b.ndim() == 0)
+    fail(op, "shapes ", a.shape(), " and ", b.shape(), ": expected at least 1 dimension");
+  require_inexact(op, t);
+  const array x = astype(a, t, s), y = astype(b, t, s);
+  const array out = multiply_matrices(op, x.ndim() == 1 ? expand_dims(x, {0}, s) : x,
+                                      y.ndim() == 1 ? expand_dims(y, {1}, s) : y, s);
+  Axes gone;
+  if (a.ndim() == 1) gone.push_back(-1 - (b.ndim() > 1));
+  if (b.ndim() == 1) gone.push_back(a.ndim() == 1 ? -2 : -1);
+  return gone.empty() ? out : squeeze(out, gone, s);
+}
+
+// ---- einsum ----
+
+// A label is a letter, or for an axis of an ellipsis kEllipsis + its distance from the last.
+using Labels = SmallVector<int, 8>;
+constexpr int kEllipsis = 1000;
+
+bool contains(const Labels& labels, int label) {
+  return std::find(labels.begin(), labels.end(), label) != labels.end();
+}
+
+struct Term {
+  array a;
+  Labels labels;
+};
+
+// The axes in the order of `target`, with extent 1 where the term lacks a label.
+array align(const Term& term, const Labels& target, StreamOrDevice s) {
+  Axes order, missing;
+  for (std::size_t i = 0; i < target.size(); ++i) {
+    const auto* at = std::find(term.labels.begin(), term.labels.end(), target[i]);
+    if (at == term.labels.end())
+      missing.push_back(static_cast<int>(i));
+    else
+      order.push_back(static_cast<int>(at - term.labels.begin()));
+  }
+  return expand_dims(transpose(term.a, order, s), missing, s);
+}
+
+// Sums over the labels that `keep` lacks.
+void sum_out(Term& term, const Labels& keep, StreamOrDevice s) {
+  Axes axes;
+  Labels left;
+  for (std::size_t i = 0; i < term.labels.size(); ++i) {
+    if (contains(keep, term.labels[i]))
+      left.push_back(term.labels[i]);
+    else
+      axes.push_back(static_cast<int>(i));
+  }
+  if (axes.empty()) return;
+  term = {sum(term.a, axes, false, s), left};
+}
+
+class Einsum {
+ public:
+  Einsum(const std::string& subscripts, const Arrays& operands, StreamOrDevice s)
+      : subscripts_(subscripts), s_(s) {
+    parse(operands);
+  }
+
+  array run() {
+    for (Term& t : terms_) sum_out(t, needed(&t), s_);
+    while (terms_.size() > 1) {
+      const auto [i, j] = cheapest_pair();
+      Term merged = contract(terms_[i], terms_[j]);
+      terms_.erase(terms_.begin() + static_cast<std::ptrdiff_t>(j));
+      terms_[i] = std::move(merged);
+    }
+    return align(terms_.front(), output_, s_);
+  }
+
+ private:
+  template <class... Parts>
+  [[noreturn]] void fail_here(const Parts&... parts) const {
+    fail("einsum", "\"", subscripts_, "\": ", parts...);
+  }
+
+  // The labels of one comma-separated part, for `ndim` axes (unknown for the output: -1).
+  Labels parse_term(std::string_view text, int ndim) const {
+    Labels labels;
+    const auto dots = text.find("...");
+    const int letters = static_cast<int>(text.size()) - (dots == text.npos ? 0 : 3);
+    const int hidden = dots == text.npos ? 0 : ndim < 0 ? ellipsis_ : ndim - letters;
+    if (ndim >= 0 && (hidden < 0 || letters + hidden != ndim))
+      fail_here("\"", text, "\" labels ", letters, " axes of an operand with ", ndim);
+    for (std::size_t i = 0; i < text.size(); ++i) {
+      if (i == dots) {
+        for (int d = hidden; d-- > 0;) labels.push_back(kEllipsis + d);
+        i += 2;
+      } else if (std::isalpha(static_cast<unsigned char>(text[i]))) {
+        labels.push_back(text[i]);
+      } else {
+        fail_here("unexpected '", text.substr(i, 1), "'");
+      }
+    }
+    return labels;
+  }
+
+  void parse(const Arrays& operands) {
+    std::string text;
+    for (const char c : subscripts_)
+      if (c != ' ') text += c;
+    const auto arrow = text.find("->");
+    std::string_view rest = std::string_view(text).substr(0, arrow);
+    std::vector<std::string_view> parts;
+    for (;;) {
+      const auto comma = rest.find(',');
+      parts.push_back(rest.substr(0, comma));
+      if (comma == rest.npos) break;
+      rest.remove_prefix(comma + 1);
+    }
+    if (parts.size() != operands.size())
+      fail_here(static_cast<int>(parts.size()), " terms for ", static_cast<int>(operands.size()),
+                " operands");
+
+    std::map<int, int> uses;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      terms_.push_back({operands[i], parse_term(parts[i], operands[i].ndim())});
+      for (std::size_t axis = 0; axis < terms_[i].labels.size(); ++axis) {
+        const int label = terms_[i].labels[axis];
+        const std::int64_t n = operands[i].shape()[axis];
+        auto& extent = extents_.try_emplace(label, n).first->second;
+        if (extent == 1) extent = n;
+        if (n != 1 && n != extent)
+          fail_here("an axis of operand ", static_cast<int>(i), " of shape ", operands[i].shape(),
+                    " has extent ", n, " where another has ", extent);
+        ++uses[label];
+        if (label >= kEllipsis) ellipsis_ = std::max(ellipsis_, label - kEllipsis + 1);
+      }
+    }
+    if (arrow != text.npos) {
+      output_ = parse_term(std::string_view(text).substr(arrow + 2), -1);
+      for (const int label : output_) {
+        if (!extents_.count(label)) fail_here("the output names a label that no operand has");
+        if (std::count(output_.begin(), output_.end(), label) > 1)
+          fail_here("the output names a label twice");
+      }
+    } else {
+      for (int d = ellipsis_; d-- > 0;) output_.push_back(kEllipsis + d);
+      for (const auto& [label, count] : uses)
+        if (label < kEllipsis && count == 1) output_.push_back(label);
+    }
+    for (Term& t : terms_) simplify(t);
+  }
+
+  // Takes diagonals of repeated labels, and drops axes of extent 1 that broadcast.
+  void simplify(Term& t) {
+    for (std::size_t i = 0; i < t.labels.size(); ++i) {
+      for (std::size_t j = i + 1; j < t.labels.size(); ++j) {
+        if (t.labels[j] != t.labels[i]) continue;
+        if (t.a.shape()[i] != t.a.shape()[j])
+          fail_here("a repeated label has extents ", t.a.shape()[i], " and ", t.a.shape()[j]);
+        const int label = t.labels[i];
+        t.labels.erase(t.labels.begin() + j);
+        t.labels.erase(t.labels.begin() + i);
+        t.labels.push_back(label);
+        t.a = diagonal(t.a, 0, static_cast<int>(i), static_cast<int>(j), s_);
+        return simplify(t);
+      }
+    }
+    Axes broadcast;
+    Labels left;
+    for (std::size_t i = 0; i < t.labels.size(); ++i) {
+      if (t.a.shape()[i] == 1 && extents_[t.labels[i]] != 1)
+        broadcast.push_back(static_cast<int>(i));
+      else
+        left.push_back(t.labels[i]);
+    }
+    t = {squeeze(t.a, broadcast, s_), left};
+  }
+
+  // The labels of the output and of the terms other than these.
+  Labels needed(const Term* one, const Term* other = nullptr) const {
+    Labels labels = output_;
+    for (const Term& t : terms_)
+      if (&t != one && &t != other)
+        for (const int label : t.labels) labels.push_back(label);
+    return labels;
+  }
+
+  double elements(const Labels& labels) const {
+    double n = 1;
+    for (const int label : labels) n *= static_cast<double>(extents_.at(label));
+    return n;
+  }
+
+  // The pair whose product is smallest against what it replaces; among equals, the cheapest.
+  std::pair<std::size_t, std::size_t> cheapest_pair() const {
+    std::pair<std::size_t, std::size_t> best{0, 1};
+    std::pair<double, double> least{HUGE_VAL, HUGE_VAL};
+    for (std::size_t i = 0; i < terms_.size(); ++i) {
+      for (std::size_t j = i + 1; j < terms_.size(); ++j) {
+        const Labels keep = needed(&terms_[i], &terms_[j]);
+        Labels all = terms_[i].labels, result;
+        for (const int label : terms_[j].labels)
+          if (!contains(all, label)) all.push_back(label);
+        for (const int label : all)
+          if (contains(keep, label)) result.push_back(label);
+        const std::pair cost{
+            elements(result) - elements(terms_[i].labels) - elements(terms_[j].labels),
+            elements(all)};
+        if (cost < least) {
+          least = cost;
+          best = {i, j};
+        }
+      }
+    }
+    return best;
+  }
+
+  Term contract(const Term& a, const Term& b) const {
+    const Labels keep = needed(&a, &b);
+    Labels batch, left, right, summed;
+    for (const int label : a.labels) {
+      if (!contains(b.labels, label))
+        left.push_back(label);
+      else
+        (contains(keep, label) ? batch : summed).push_back(label);
+    }
+    for (const int label : b.labels)
+      if (!contains(a.labels, label)) right.push_back(label);
+    const auto join = [](std::initializer_list<Labels> parts) {
+      Labels all;
+      for (const Labels& part : parts)
+        for (const int label : part) all.push_back(label);
+      return all;
+    };
+    const Labels labels = join({batch, left, right});
+    const Dtype t = promote(a.a.dtype(), b.a.dtype());
+    if (summed.empty() || !is_inexact(t)) {
+      Term out{array(0), join({labels, summed})};
+      out.a = multiply(align(a, out.labels, s_), align(b, out.labels, s_), s_);
+      sum_out(out, labels, s_);
+      return out;
+    }
+    const auto count = [&](const Labels& l) { return static_cast<std::int64_t>(elements(l)); };
+    const array x = reshape(align(a, join({batch, left, summed}), s_),
+                            {count(batch), count(left), count(summed)}, s_);
+    const array y = reshape(align(b, join({batch, summed, right}), s_),
+                            {count(batch), count(summed), count(right)}, s_);
+    Shape shape;
+    for (const int label : labels) shape.push_back(extents_.at(label));
+    return {reshape(multiply_matrices("einsum", astype(x, t, s_), astype(y, t, s_), s_), shape, s_),
+            labels};
+  }
+
+  const std::string& subscripts_;
+  StreamOrDevice s_;
+  std::vector<Term> terms_;
+  Labels output_;
+  std::map<int, std::int64_t> extents_;
+  int ellipsis_ = 0;  // the most axes an ellipsis stands for
+};
+
+}  // namespace
+
+array matmul(const array& a, const array& b, StreamOrDevice s) {
+  return multiply_any("matmul", a, b, promote(a.dtype(), b.dtype()), s);
+}
+
+array addmm(const array& c, const array& a, const array& b, double alpha, double beta,
+            StreamOrDevice s) {
+  const Dtype t = promote(promote(a.dtype(), b.dtype()), c.dtype());
+  array out = multiply_any("addmm", a, b, t, s);
+  const array addend = astype(c, t, s);
+  if (!broadcasts_to(c.shape(), out.shape()))
+    fail("addmm", "c of shape ", c.shape(), " does not broadcast to the product's ", out.shape());
+  if (alpha != 1) out = multiply(out, scalar_like(alpha, out), s);
+  return add(out, beta == 1 ? addend : multiply(addend, scalar_like(beta, addend), s), s);
+}
+
+array inner(const array& a, const array& b, StreamOrDevice s) {
+  if (a.ndim() == 0 || b.ndim() == 0) return multiply(a, b, s);
+  return tensordot(a, b, Axes{-1}, Axes{-1}, s);
+}
+
+array outer(const array& a, const array& b, StreamOrDevice s) {
+  return multiply(reshape(a, {a.size(), 1}, s), reshape(b, {b.size()}, s), s);
+}
+
+array vecdot(const array& a, const array& b, int axis, StreamOrDevice s) {
+  const int i = normalize_axis("vecdot", axis, a.ndim());
+  const int j = normalize_axis("vecdot", axis, b.ndim());
+  if (a.shape()[i] != b.shape()[j])
+    fail("vecdot", "axis ", axis, " of ", a.shape(), " and ", b.shape(), " differs in extent");
+  return sum(multiply(conjugate(moveaxis(a, i, -1, s), s), moveaxis(b, j, -1, s), s), Axes{-1},
+             false, s);
+}
+
+array tensordot(const array& a, const array& b, const Axes& axes_a, const Axes& axes_b,
+                StreamOrDevice s) {
+  if (axes_a.size() != axes_b.size())
+    fail("tensordot", "axes ", axes_a, " and ", axes_b, " differ in number");
+  normalize_axes("tensordot", axes_a, a.ndim());  // no repeats
+  normalize_axes("tensordot", axes_b, b.ndim());
+  Axes summed_a, summed_b, order_a, order_b;
+  for (std::size_t i = 0; i < axes_a.size(); ++i) {
+    summed_a.push_back(normalize_axis("tensordot", axes_a[i], a.ndim()));
+    summed_b.push_back(normalize_axis("tensordot", axes_b[i], b.ndim()));
+    if (a.shape()[summed_a[i]] != b.shape()[summed_b[i]])
+      fail("tensordot", "axis ", axes_a[i], " of ", a.shape(), " and axis ", axes_b[i], " of ",
+           b.shape(), " differ in extent");
+  }
+  // a as (free, summed), b as (summed, free).
+  Shape shape;
+  const auto free_axes = [&](const array& x, const Axes& summed) {
+    Axes free;
+    for (int i = 0; i < x.ndim(); ++i) {
+      if (std::find(summed.begin(), summed.end(), i) != summed.end()) continue;
+      free.push_back(i);
+      shape.push_back(x.shape()[i]);
+    }
+    return free;
+  };
+  order_a = free_axes(a, summed_a);
+  const std::size_t split = shape.size();
+  for (const int axis : summed_a) order_a.push_back(axis);
+  order_b = summed_b;
+  for (const int axis : free_axes(b, summed_b)) order_b.push_back(axis);
+  const std::int64_t m = product(shape, 0, split), n = product(shape, split, shape.size());
+  std::int64_t k = 1;
+  for (const int axis : summed_a) k *= a.shape()[axis];
+  const array x = reshape(transpose(a, order_a, s), {m, k}, s);
+  const array y = reshape(transpose(b, order_b, s), {k, n}, s);
+  const array out = axes_a.empty()
+                        ? multiply(x, y, s)
+                        : multiply_any("tensordot", x, y, promote(a.dtype(), b.dtype()), s);
+  return reshape(out, shape, s);
+}
+
+array tensordot(const array& a, const array& b, int axes, StreamOrDevice s) {
+  if (axes < 0 || axes > std::min(a.ndim(), b.ndim()))
+    fail("tensordot", "cannot sum over ", axes, " axes of shapes ", a.shape(), " and ", b.shape());
+  Axes last, first;
+  for (int i = 0; i < axes; ++i) {
+    last.push_back(a.ndim() - axes + i);
+    first.push_back(i);
+  }
+  return tensordot(a, b, last, first, s);
+}
+
+array kron(const array& a, const array& b, StreamOrDevice s) {
+  // Axes in pairs (a's, b's), multiplied and joined.
+  const int ndim = std::max(a.ndim(), b.ndim());
+  Shape left, right, shape;
+  for (int i = -ndim; i < 0; ++i) {
+    const std::int64_t n = -i <= a.ndim() ? a.shape(i) : 1, m = -i <= b.ndim() ? b.shape(i) : 1;
+    left.push_back(n);
+    left.push_back(1);
+    right.push_back(1);
+    right.push_back(m);
+    shape.push_back(n * m);
+  }
+  return reshape(multiply(reshape(a, left, s), reshape(b, right, s), s), shape, s);
+}
+
+array einsum(const std::string& subscripts, const Arrays& operands, StreamOrDevice s) {
+  return Einsum(subscripts, operands, s).run();
+}
+
+}  // namespace cermet

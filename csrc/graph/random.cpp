@@ -1,0 +1,248 @@
+// Random numbers: compositions over the bits that a key gives.
+#include "cermet/random.h"
+
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+#include <numbers>
+
+#include "graph/check.h"
+#include "graph/primitive.h"
+
+namespace cermet::random {
+namespace {
+
+struct Global {
+  std::mutex mutex;
+  array state = key(0);
+};
+Global& global() {
+  static Global* const g = new Global;  // never destroyed: other threads may still draw at exit
+  return *g;
+}
+
+array row(const array& keys, std::int64_t i) {
+  return squeeze(slice(keys, {i, 0}, {i + 1, 2}), {0});
+}
+
+// The given key, or one split off the global state.
+array resolve(const Key& key) {
+  if (key) return *key;
+  Global& g = global();
+  const std::lock_guard lock(g.mutex);
+  const array keys = split(g.state);
+  g.state = row(keys, 0);
+  return row(keys, 1);
+}
+
+void check_shape(std::string_view op, const Shape& wanted, const Shape& parameters) {
+  if (!broadcasts_to(parameters, wanted))
+    fail(op, "parameters of shape ", parameters, " do not broadcast to the shape ", wanted);
+}
+
+// The type a distribution is computed in, and the largest of its numbers below 1.
+Dtype working(Dtype t) { return t == float64 ? float64 : float32; }
+double below_one(Dtype t) {
+  switch (t) {
+    case float16: return 1 - 0x1p-11;
+    case bfloat16: return 1 - 0x1p-8;
+    case float64: return 1 - 0x1p-53;
+    default: return 1 - 0x1p-24;
+  }
+}
+
+// Uniform in [0, 1) in the working type of `dtype`.
+array unit(const Shape& shape, Dtype dtype, const Key& key, StreamOrDevice s) {
+  const Dtype t = working(dtype);
+  const int width = static_cast<int>(size_of(t));
+  const array scale(std::ldexp(1.0, -8 * width), t);
+  const array u = multiply(astype(bits(shape, width, key, s), t, s), scale, s);
+  return minimum(u, array(below_one(t), t), s);  // the largest bits round to 1
+}
+
+// Uniform in (-1, 1) in the working type of `dtype`.
+array symmetric(const Shape& shape, Dtype dtype, const Key& key, StreamOrDevice s) {
+  const Dtype t = working(dtype);
+  return subtract(multiply(unit(shape, dtype, key, s), array(2.0, t), s), array(below_one(t), t),
+                  s);
+}
+
+// Draws in [low, high) may round to `high`: the type's numbers just below it bound them.
+array keep_below(const array& x, const array& low, const array& high, StreamOrDevice s) {
+  const Dtype t = x.dtype();
+  const double epsilon = 2 * (1 - below_one(t));
+  const double tiny = t == float16 ? 0x1p-24 : t == float64 ? 0x1p-1022 : 0x1p-126;
+  const array gap = maximum(multiply(abs(high, s), array(epsilon, t), s), array(tiny, t), s);
+  return maximum(minimum(x, subtract(high, gap, s), s), low, s);
+}
+
+}  // namespace
+
+array key(std::uint64_t seed) {
+  const std::uint32_t words[] = {static_cast<std::uint32_t>(seed >> 32),
+                                 static_cast<std::uint32_t>(seed)};
+  return array(words, {2});
+}
+
+void seed(std::uint64_t seed) { set_state(key(seed)); }
+
+array state() {
+  Global& g = global();
+  const std::lock_guard lock(g.mutex);
+  return g.state;
+}
+
+void set_state(const array& state) {
+  if (state.dtype() != uint32 || state.shape() != Shape{2})
+    fail("set_state", "got ", state.dtype(), " of shape ", state.shape(), ", expected uint32 (2,)");
+  Global& g = global();
+  const std::lock_guard lock(g.mutex);
+  g.state = state;
+}
+
+array split(const array& key, int num, StreamOrDevice s) {
+  if (num < 0) fail("split", "the number of keys is ", num, ", expected at least 0");
+  return bits({num, 2}, 4, key, s);
+}
+
+array bits(const Shape& shape, int width, const Key& key, StreamOrDevice s) {
+  const Dtype t = width == 1 ? uint8 : width == 2 ? uint16 : width == 4 ? uint32 : uint64;
+  if (static_cast<int>(size_of(t)) != width)
+    fail("bits", "the width is ", width, " bytes, expected 1, 2, 4 or 8");
+  const std::int64_t n = element_count(shape);
+  if (key && (key->dtype() != uint32 || key->shape() != Shape{2}))
+    fail("random", "the key is ", key->dtype(), " of shape ", key->shape(),
+         ", expected uint32 (2,)");
+  const array flat(RandomBits::instance(), {n}, t, {resolve(key)}, s.resolve());
+  return reshape(flat, shape, s);
+}
+
+array uniform(const array& low, const array& high, const Shape& shape, Dtype dtype, const Key& key,
+              StreamOrDevice s) {
+  require_floating("uniform", dtype);
+  check_shape("uniform", shape, broadcast_shapes(low.shape(), high.shape()));
+  const array u = unit(shape, dtype, key, s);
+  const array from = astype(low, u.dtype(), s), to = astype(high, u.dtype(), s);
+  const array x = add(from, multiply(u, subtract(to, from, s), s), s);
+  return keep_below(astype(x, dtype, s), astype(low, dtype, s), astype(high, dtype, s), s);
+}
+
+array uniform(const Shape& shape, Dtype dtype, const Key& key, StreamOrDevice s) {
+  require_floating("uniform", dtype);
+  const array u = unit(shape, dtype, key, s);
+  if (!is_half(dtype)) return u;
+  return minimum(astype(u, dtype, s), array(below_one(dtype), dtype), s);
+}
+
+array normal(const Shape& shape, Dtype dtype, const std::optional<array>& loc,
+             const std::optional<array>& scale, const Key& key, StreamOrDevice s) {
+  require_inexact("normal", dtype);
+  array x(0);
+  if (is_complex(dtype)) {  // each component has variance 1/2
+    Shape pairs = shape;
+    pairs.push_back(2);
+    const array parts = erfinv(symmetric(pairs, float32, key, s), s);
+    x = reshape(view(parts, complex64, s), shape, s);
+  } else {
+    const array u = symmetric(shape, dtype, key, s);
+    x = multiply(erfinv(u, s), array(std::numbers::sqrt2, u.dtype()), s);
+  }
+  if (scale) x = multiply(x, astype(*scale, x.dtype(), s), s);
+  if (loc) x = add(x, astype(*loc, x.dtype(), s), s);
+  return astype(x, dtype, s);
+}
+
+array randint(const array& low, const array& high, const Shape& shape, Dtype dtype, const Key& key,
+              StreamOrDevice s) {
+  if (is_inexact(dtype)) fail("randint", dtype, " is not supported, expected an integer type");
+  check_shape("randint", shape, broadcast_shapes(low.shape(), high.shape()));
+  const Dtype wide = dtype == uint64 ? uint64 : int64;
+  const array from = astype(low, wide, s);
+  const array range = astype(subtract(maximum(astype(high, wide, s), from, s), from, s), uint64, s);
+  // Of a narrow type, the top half of range * bits; of a wide one, the remainder by the range.
+  const bool narrow = size_of(dtype) <= 4;
+  const array drawn = astype(bits(shape, narrow ? 4 : 8, key, s), uint64, s);
+  const array offset =
+      narrow ? right_shift(multiply(drawn, range, s), array(std::int64_t{32}, uint64), s)
+             : remainder(drawn, range, s);
+  return astype(add(from, astype(offset, wide, s), s), dtype, s);
+}
+
+array bernoulli(const array& p, const std::optional<Shape>& shape, const Key& key,
+                StreamOrDevice s) {
+  require_floating("bernoulli", p.dtype());
+  const Shape to = shape.value_or(p.shape());
+  check_shape("bernoulli", to, p.shape());
+  return less(unit(to, p.dtype(), key, s), p, s);
+}
+
+array truncated_normal(const array& lower, const array& upper, const std::optional<Shape>& shape,
+                       Dtype dtype, const Key& key, StreamOrDevice s) {
+  require_floating("truncated_normal", dtype);
+  const Shape bounds = broadcast_shapes(lower.shape(), upper.shape());
+  const Shape to = shape.value_or(bounds);
+  check_shape("truncated_normal", to, bounds);
+  // The inverse of the distribution function, at uniform points between its values at the bounds.
+  const Dtype t = working(dtype);
+  const array root(std::numbers::sqrt2, t);
+  const array a = astype(lower, t, s), b = astype(upper, t, s);
+  const array from = erf(divide(a, root, s), s), end = erf(divide(b, root, s), s);
+  const array u = add(from, multiply(unit(to, dtype, key, s), subtract(end, from, s), s), s);
+  const array x = clip(multiply(erfinv(u, s), root, s), a, b, s);
+  return astype(x, dtype, s);
+}
+
+array gumbel(const Shape& shape, Dtype dtype, const Key& key, StreamOrDevice s) {
+  require_floating("gumbel", dtype);
+  const array u = unit(shape, dtype, key, s);
+  return astype(negative(log(negative(log(u, s), s), s), s), dtype, s);
+}
+
+array laplace(const Shape& shape, Dtype dtype, double loc, double scale, const Key& key,
+              StreamOrDevice s) {
+  require_floating("laplace", dtype);
+  const array u = symmetric(shape, dtype, key, s);
+  array x = multiply(sign(u, s), log1p(negative(abs(u, s), s), s), s);
+  if (scale != 1) x = multiply(x, scalar_like(scale, x), s);
+  if (loc != 0) x = add(x, scalar_like(loc, x), s);
+  return astype(x, dtype, s);
+}
+
+// The largest of logits with Gumbel noise is distributed as their softmax (Gumbel 1954).
+array categorical(const array& logits, int axis, const std::optional<Shape>& shape, const Key& key,
+                  StreamOrDevice s) {
+  axis = normalize_axis("categorical", axis, logits.ndim());
+  Shape result = logits.shape();
+  result.erase(result.begin() + axis);
+  if (shape) {
+    check_shape("categorical", *shape, result);
+    result = *shape;
+  }
+  const int from_end = logits.ndim() - axis;
+  Shape noise = result;
+  noise.insert(noise.end() - (from_end - 1), logits.shape()[axis]);
+  return argmax(add(logits, gumbel(noise, float32, key, s), s), -from_end, false, s);
+}
+
+array categorical(const array& logits, int axis, int num_samples, const Key& key,
+                  StreamOrDevice s) {
+  axis = normalize_axis("categorical", axis, logits.ndim());
+  if (num_samples < 0)
+    fail("categorical", "the number of samples is ", num_samples, ", expected at least 0");
+  Shape noise = logits.shape();
+  noise.push_back(num_samples);
+  return argmax(add(expand_dims(logits, {-1}, s), gumbel(noise, float32, key, s), s), axis, false,
+                s);
+}
+
+array permutation(const array& a, int axis, const Key& key, StreamOrDevice s) {
+  axis = normalize_axis("permutation", axis, a.ndim());
+  return take(a, permutation(a.shape()[axis], key, s), axis, s);
+}
+
+array permutation(std::int64_t n, const Key& key, StreamOrDevice s) {
+  if (n < 0) fail("permutation", "n is ", n, ", expected at least 0");
+  return argsort(bits({n}, 4, key, s), 0, s);
+}
+
+}  // namespace cermet::random

@@ -1,0 +1,223 @@
+// Reductions and scans. A reduction is one Reduce node; means, variances and softmax are
+// compositions that the evaluator fuses. float16, bfloat16 and integers are averaged in float32.
+#include <algorithm>
+#include <cmath>
+
+#include "graph/check.h"
+#include "graph/primitive.h"
+
+namespace cermet {
+namespace {
+
+// What an array of type t sums and multiplies as.
+Dtype accumulator(Dtype t) {
+  if (is_inexact(t) || size_of(t) >= 4) return t;
+  return is_unsigned(t) ? uint32 : int32;
+}
+
+// The elements reduced into one.
+std::int64_t count_along(const array& a, const Axes& axes) {
+  std::int64_t n = 1;
+  for (const int axis : axes) n *= a.shape()[axis];
+  return n;
+}
+
+array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s) {
+  if (axes.empty()) return a;
+  Shape shape;
+  for (int i = 0; i < a.ndim(); ++i)
+    if (std::find(axes.begin(), axes.end(), i) == axes.end()) shape.push_back(a.shape()[i]);
+  const array out(make_ref<const Reduce>(op, axes), std::move(shape), a.dtype(), {a}, s.resolve());
+  return keepdims ? expand_dims(out, axes, s) : out;
+}
+
+array widen(const array& a, StreamOrDevice s) { return astype(a, accurate(a.dtype()), s); }
+
+array mean_of(const array& wide, const Axes& axes, bool keepdims, StreamOrDevice s) {
+  const array total = reduce_axes(ReduceOp::sum, wide, axes, keepdims, s);
+  return divide(total, scalar_like(static_cast<double>(count_along(wide, axes)), total), s);
+}
+
+// The maximum, as a constant of differentiation: what it is subtracted from does not depend on it.
+array shift_of(const array& wide, const Axes& axes, StreamOrDevice s) {
+  return stop_gradient(reduce_axes(ReduceOp::max, wide, axes, true, s), s);
+}
+
+array arg_reduce(bool max, const array& a, std::optional<int> axis, bool keepdims,
+                 StreamOrDevice s) {
+  const std::string_view op = max ? "argmax" : "argmin";
+  const int at = axis ? normalize_axis(op, *axis, a.ndim()) : 0;
+  const array in = axis ? a : reshape(a, {a.size()}, s);
+  if (in.shape()[at] == 0) fail(op, "axis ", at, " of ", in.shape(), " is empty");
+  Shape shape = in.shape();
+  shape[at] = 1;
+  const array out(make_ref<const ArgReduce>(max, at), shape, uint32, {in}, s.resolve());
+  if (axis) return keepdims ? out : squeeze(out, {at}, s);
+  return reshape(out, keepdims ? Shape(a.ndim(), 1) : Shape{}, s);
+}
+
+}  // namespace
+
+array reduce(ReduceOp op, const array& a, const OptionalAxes& axes, bool keepdims,
+             StreamOrDevice s) {
+  const Axes over = normalize_axes(name_of(op), axes, a.ndim());
+  switch (op) {
+    case ReduceOp::sum:
+    case ReduceOp::prod:
+      return reduce_axes(op, astype(a, accumulator(a.dtype()), s), over, keepdims, s);
+    case ReduceOp::min:
+    case ReduceOp::max:
+      for (const int axis : over)
+        if (a.shape()[axis] == 0) fail(name_of(op), "axis ", axis, " of ", a.shape(), " is empty");
+      return reduce_axes(op, a, over, keepdims, s);
+    case ReduceOp::all:
+    case ReduceOp::any: break;
+  }
+  return reduce_axes(op, astype(a, Dtype::bool_, s), over, keepdims, s);
+}
+
+array sum(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  return reduce(ReduceOp::sum, a, axes, keepdims, s);
+}
+array prod(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  return reduce(ReduceOp::prod, a, axes, keepdims, s);
+}
+array min(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  return reduce(ReduceOp::min, a, axes, keepdims, s);
+}
+array max(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  return reduce(ReduceOp::max, a, axes, keepdims, s);
+}
+array all(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  return reduce(ReduceOp::all, a, axes, keepdims, s);
+}
+array any(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  return reduce(ReduceOp::any, a, axes, keepdims, s);
+}
+
+array mean(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  const Axes over = normalize_axes("mean", axes, a.ndim());
+  return astype(mean_of(widen(a, s), over, keepdims, s), to_inexact(a.dtype()), s);
+}
+
+array median(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  const Axes over = normalize_axes("median", axes, a.ndim());
+  const std::int64_t n = count_along(a, over);
+  if (n == 0) fail("median", "axes ", over, " of ", a.shape(), " hold no element");
+  // The reduced axes go last and become one.
+  Axes order;
+  Shape shape;
+  for (int i = 0; i < a.ndim(); ++i) {
+    if (std::find(over.begin(), over.end(), i) != over.end()) continue;
+    order.push_back(i);
+    shape.push_back(a.shape()[i]);
+  }
+  shape.push_back(n);
+  for (const int axis : over) order.push_back(axis);
+  const array sorted = sort(reshape(transpose(a, order, s), shape, s), -1, s);
+  const auto part = [&](std::int64_t begin, std::int64_t end) {
+    Shape start(shape.size(), 0), stop = shape;
+    start.back() = begin;
+    stop.back() = end;
+    return slice(sorted, start, stop, s);
+  };
+  array out = mean(part((n - 1) / 2, n / 2 + 1), Axes{-1}, false, s);
+  if (is_inexact(a.dtype())) {  // nan sorts last
+    const array last = squeeze(part(n - 1, n), {-1}, s);
+    out = select(isnan(last, s), last, out, s);
+  }
+  return keepdims ? expand_dims(out, over, s) : out;
+}
+
+array var(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, StreamOrDevice s) {
+  const Axes over = normalize_axes("var", axes, a.ndim());
+  const array wide = widen(a, s);
+  array deviation = subtract(wide, mean_of(wide, over, true, s), s);
+  if (is_complex(deviation.dtype())) deviation = abs(deviation, s);
+  const array total = reduce_axes(ReduceOp::sum, square(deviation, s), over, keepdims, s);
+  const auto free = static_cast<double>(std::max<std::int64_t>(count_along(a, over) - ddof, 0));
+  const Dtype t = is_complex(a.dtype()) ? float32 : to_inexact(a.dtype());
+  return astype(divide(total, scalar_like(free, total), s), t, s);
+}
+
+array std(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, StreamOrDevice s) {
+  return sqrt(var(a, axes, keepdims, ddof, s), s);
+}
+
+array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  const Axes over = normalize_axes("logsumexp", axes, a.ndim());
+  const array wide = widen(a, s);
+  const Dtype t = to_inexact(a.dtype());
+  if (count_along(a, over) == 0)  // log 0
+    return astype(log(reduce_axes(ReduceOp::sum, wide, over, keepdims, s), s), t, s);
+  const array high = shift_of(wide, over, s);
+  // An infinite maximum would make inf - inf of it.
+  const array shift = select(isfinite(high, s), high, scalar_like(0, high), s);
+  const array total = reduce_axes(ReduceOp::sum, exp(subtract(wide, shift, s), s), over, true, s);
+  const array out = astype(add(log(total, s), shift, s), t, s);
+  return keepdims ? out : squeeze(out, over, s);
+}
+
+array softmax(const array& a, const OptionalAxes& axes, bool precise, StreamOrDevice s) {
+  static_cast<void>(precise);  // halves are computed in float32 always
+  const Axes over = normalize_axes("softmax", axes, a.ndim());
+  if (a.size() == 0) return astype(a, to_inexact(a.dtype()), s);
+  const array wide = widen(a, s);
+  const array e = exp(subtract(wide, shift_of(wide, over, s), s), s);
+  return astype(divide(e, reduce_axes(ReduceOp::sum, e, over, true, s), s), to_inexact(a.dtype()),
+                s);
+}
+
+array count_nonzero(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  const Axes over = normalize_axes("count_nonzero", axes, a.ndim());
+  return sum(not_equal(a, scalar_like(0, a), s), over, keepdims, s);
+}
+
+array argmin(const array& a, std::optional<int> axis, bool keepdims, StreamOrDevice s) {
+  return arg_reduce(false, a, axis, keepdims, s);
+}
+array argmax(const array& a, std::optional<int> axis, bool keepdims, StreamOrDevice s) {
+  return arg_reduce(true, a, axis, keepdims, s);
+}
+
+array scan(ScanOp op, const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
+  axis = normalize_axis(name_of(op), axis, a.ndim());
+  Dtype t = a.dtype();
+  if (op == ScanOp::sum && t == Dtype::bool_) t = int32;
+  if (op == ScanOp::logaddexp) t = to_inexact(t);
+  return array(make_ref<const Scan>(op, axis, reverse, inclusive), a.shape(), t, {astype(a, t, s)},
+               s.resolve());
+}
+array cumsum(const array& a, int axis, bool reverse, bool inclusive, std::optional<Dtype> dtype,
+             StreamOrDevice s) {
+  return scan(ScanOp::sum, astype(a, dtype.value_or(a.dtype()), s), axis, reverse, inclusive, s);
+}
+array cumprod(const array& a, int axis, bool reverse, bool inclusive, std::optional<Dtype> dtype,
+              StreamOrDevice s) {
+  return scan(ScanOp::prod, astype(a, dtype.value_or(a.dtype()), s), axis, reverse, inclusive, s);
+}
+array cummin(const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
+  return scan(ScanOp::min, a, axis, reverse, inclusive, s);
+}
+array cummax(const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
+  return scan(ScanOp::max, a, axis, reverse, inclusive, s);
+}
+array logcumsumexp(const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
+  return scan(ScanOp::logaddexp, a, axis, reverse, inclusive, s);
+}
+
+array diff(const array& a, int n, int axis, StreamOrDevice s) {
+  if (n < 0) fail("diff", "the order is ", n, ", expected at least 0");
+  axis = normalize_axis("diff", axis, a.ndim());
+  const Op difference = a.dtype() == Dtype::bool_ ? Op::not_equal : Op::subtract;
+  array out = a;
+  for (int i = 0; i < n && out.shape()[axis] > 0; ++i) {
+    Shape zero(a.ndim(), 0), one = zero, stop = out.shape(), before = stop;
+    one[axis] = 1;
+    --before[axis];
+    out = elementwise(difference, slice(out, one, stop, s), slice(out, zero, before, s), s);
+  }
+  return out;
+}
+
+}  // namespace cermet

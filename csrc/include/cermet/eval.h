@@ -1,0 +1,33 @@
+// Evaluation: from the lazy graph to values.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cermet/array.h"
+
+namespace cermet {
+
+// Computes the arrays and waits. Throws the error of the first that failed.
+void eval(const Arrays& arrays);
+// Starts computing the arrays and returns. An error is carried by the arrays it concerns and thrown
+// by whoever asks for their values.
+void async_eval(const Arrays& arrays);
+// The plan an evaluation of the arrays would run, as text: steps, row programs with their
+// instructions, buffers and bytes. Nothing is computed.
+std::string explain(const Arrays& arrays);
+
+// Thrown by an evaluation that the interrupt check stopped.
+class Interrupted : public std::exception {
+ public:
+  const char* what() const noexcept override { return "evaluation interrupted"; }
+};
+// Asked now and then by a thread that evaluates or waits; true stops it. Python's signals use this.
+void set_interrupt_check(std::function<bool()> check);
+
+// Threads that one operation may use, the calling one included: CERMET_NUM_THREADS, else the cores.
+int get_num_threads();
+void set_num_threads(int n);
+
+}  // namespace cermet

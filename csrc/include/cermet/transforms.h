@@ -1,0 +1,61 @@
+// Function transforms: derivatives, batching, compilation.
+//
+// A function takes and returns arrays. Transforms run it on tracers (arrays that stand for its
+// inputs) and work on the graph it builds, so they compose.
+#pragma once
+
+#include <functional>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "cermet/array.h"
+
+namespace cermet {
+
+using Function = std::function<Arrays(const Arrays&)>;
+using ScalarFunction = std::function<array(const Arrays&)>;
+
+// The outputs, and the products of the cotangents with the Jacobian: one for each primal.
+std::pair<Arrays, Arrays> vjp(const Function& fun, const Arrays& primals,
+                              const Arrays& cotangents);
+// The outputs, and the products of the Jacobian with the tangents: one for each output.
+std::pair<Arrays, Arrays> jvp(const Function& fun, const Arrays& primals, const Arrays& tangents);
+
+using ValueAndGrad = std::function<std::pair<Arrays, Arrays>(const Arrays&)>;
+// A function that returns fun's outputs and the gradients of the first, a scalar, with respect to
+// the inputs numbered `argnums`. std::invalid_argument when the first output is not a scalar.
+ValueAndGrad value_and_grad(Function fun, std::vector<int> argnums = {0});
+// The same of a function with one output.
+std::function<std::pair<array, Arrays>(const Arrays&)> value_and_grad(ScalarFunction fun,
+                                                                     std::vector<int> argnums = {0});
+std::function<Arrays(const Arrays&)> grad(ScalarFunction fun, std::vector<int> argnums = {0});
+
+// The axis of an input or output that a vmap leaves whole.
+inline constexpr int kNotMapped = std::numeric_limits<int>::min();
+// Maps `fun` over one axis of each input (0 when `in_axes` is empty) and stacks the results along
+// `out_axes`.
+Function vmap(Function fun, std::vector<int> in_axes = {}, std::vector<int> out_axes = {});
+
+// A function that is traced once for each combination of input shapes and dtypes (of dtypes and ranks
+// when `shapeless`) and afterwards replays the graph.
+Function compile(Function fun, bool shapeless = false);
+void disable_compile();
+void enable_compile();
+
+// A function that keeps no intermediates for its gradient: they are computed again (Chen et al.,
+// "Training deep nets with sublinear memory cost", 2016).
+Function checkpoint(Function fun);
+
+// A function with its own derivatives or batching; absent ones follow from `fun`.
+struct CustomRules {
+  // (primals, cotangents, outputs) -> a cotangent for each primal
+  std::function<Arrays(const Arrays&, const Arrays&, const Arrays&)> vjp;
+  // (primals, tangents) -> a tangent for each output
+  std::function<Arrays(const Arrays&, const Arrays&)> jvp;
+  // (inputs, axes) -> outputs and their axes
+  std::function<std::pair<Arrays, std::vector<int>>(const Arrays&, const std::vector<int>&)> vmap;
+};
+Function custom_function(Function fun, CustomRules rules);
+
+}  // namespace cermet

@@ -1,0 +1,213 @@
+// Tracing a function to a tape and replaying it. A replay makes new nodes from the tape's, with no
+// search and no checks, so that it costs little more than their memory.
+#include "transforms/compile.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+
+#include "transforms/walk.h"
+
+namespace cermet {
+
+// A flat list of steps. A value is numbered by its slot: inputs first, then constants, then steps.
+class Tape {
+ public:
+  Tape(const TraceFunction& fun, const Arrays& inputs);
+  // Absent when the trace does not tell the shapes for these inputs.
+  std::optional<Traced> replay(const Arrays& inputs) const;
+
+ private:
+  using Slot = std::uint32_t;
+  struct Step {
+    array node;         // of the trace: the new node differs in its inputs (and shape) only
+    std::size_t first;  // of operands_; as many as the primitive has inputs
+    std::size_t count;
+  };
+  bool fits(const Arrays& inputs) const;
+
+  std::vector<Shape> shapes_;  // of the inputs it was traced with
+  Arrays constants_;
+  std::vector<Step> steps_;
+  std::vector<Slot> operands_, outputs_;
+  bool has_custom_ = false;  // the shapes of several results are not derived anew
+  std::shared_ptr<const void> extra_;
+};
+
+namespace {
+
+std::size_t mix(std::size_t hash, std::size_t value) {
+  return hash ^ (value + 0x9e3779b97f4a7c15ull + (hash << 6) + (hash >> 2));
+}
+
+bool same_operation(const Node& a, const Node& b) {
+  return a.primitive->kind() == b.primitive->kind() && a.dtype == b.dtype && a.shape == b.shape &&
+         a.stream == b.stream && a.primitive->equals(*b.primitive);
+}
+
+bool is_tracer(const Primitive& primitive) {
+  return primitive.kind() == Kind::identity &&
+         static_cast<const Identity&>(primitive).why == Identity::Why::tracer;
+}
+
+}  // namespace
+
+Tape::Tape(const TraceFunction& fun, const Arrays& inputs) {
+  const Tracing trace;
+  Arrays placeholders;
+  for (const array& in : inputs) {
+    shapes_.push_back(in.shape());
+    placeholders.push_back(make_placeholder(in.shape(), in.dtype(), "compile"));
+  }
+  Traced traced = fun(placeholders);
+  extra_ = std::move(traced.extra);
+
+  const Walk walk(traced.outputs, placeholders, trace, Walk::Follow::all);
+  // Whatever does not depend on the inputs is a constant of the trace.
+  std::unordered_map<const Node*, Slot> constants;
+  const auto note_constant = [&](const array& a) {
+    if (walk.slot(a)) return;
+    const auto slot = static_cast<Slot>(inputs.size() + constants_.size());
+    if (constants.emplace(a.node(), slot).second) constants_.push_back(a);
+  };
+  for (const array& node : walk.nodes())
+    for (const array& in : node.inputs()) note_constant(in);
+  for (const array& out : traced.outputs) note_constant(out);
+
+  std::vector<Slot> slots(walk.slot_count());
+  for (std::size_t i = 0; i < inputs.size(); ++i) slots[i] = static_cast<Slot>(i);
+  const auto slot_of = [&](const array& a) {
+    const auto at = walk.slot(a);
+    return at ? slots[*at] : constants.at(a.node());
+  };
+  const std::size_t before_steps = inputs.size() + constants_.size();
+  std::unordered_multimap<std::size_t, std::size_t> known;  // steps by hash
+  for (std::size_t i = 0; i < walk.nodes().size(); ++i) {
+    const array& node = walk.nodes()[i];
+    const Primitive& primitive = *node.primitive();
+    Slot& slot = slots[walk.slot_of_node(i)];
+    if (is_tracer(primitive)) {  // of a transform inside, which has ended
+      slot = slot_of(node.inputs()[0]);
+      continue;
+    }
+    const bool custom = primitive.kind() == Kind::custom;
+    has_custom_ = has_custom_ || custom;
+    Step step{node, operands_.size(), node.inputs().size()};
+    std::size_t hash = static_cast<std::size_t>(primitive.kind());
+    for (const array& in : node.inputs()) {
+      operands_.push_back(slot_of(in));
+      hash = mix(hash, operands_.back());
+    }
+    const auto [begin, end] = known.equal_range(hash);
+    const auto twin = std::find_if(begin, end, [&](const auto& entry) {
+      const Step& other = steps_[entry.second];
+      const auto operands = operands_.begin();
+      return !custom && same_operation(*node.node(), *other.node.node()) &&
+             std::equal(operands + step.first, operands_.end(), operands + other.first,
+                        operands + other.first + other.count);
+    });
+    if (twin != end) {
+      slot = static_cast<Slot>(before_steps + twin->second);
+      operands_.resize(step.first);
+      continue;
+    }
+    slot = static_cast<Slot>(before_steps + steps_.size());
+    known.emplace(hash, steps_.size());
+    steps_.push_back(std::move(step));
+  }
+  for (const array& out : traced.outputs) outputs_.push_back(slot_of(out));
+}
+
+bool Tape::fits(const Arrays& inputs) const {
+  return std::equal(inputs.begin(), inputs.end(), shapes_.begin(), shapes_.end(),
+                    [](const array& in, const Shape& shape) { return in.shape() == shape; });
+}
+
+std::optional<Traced> Tape::replay(const Arrays& inputs) const {
+  const bool same_shapes = fits(inputs);
+  if (!same_shapes && has_custom_) return std::nullopt;
+  Arrays values;
+  values.reserve(inputs.size() + constants_.size() + steps_.size());
+  values.insert(values.end(), inputs.begin(), inputs.end());
+  values.insert(values.end(), constants_.begin(), constants_.end());
+  for (const Step& step : steps_) {
+    const Node& node = *step.node.node();
+    SmallVector<array, 2> from;
+    from.reserve(step.count);
+    for (std::size_t k = 0; k < step.count; ++k) from.push_back(values[operands_[step.first + k]]);
+    try {
+      Shape shape =
+          same_shapes ? node.shape : node.primitive->output_shape(node, {from.data(), from.size()});
+      values.emplace_back(node.primitive, std::move(shape), node.dtype, std::move(from),
+                          node.stream);
+    } catch (const std::invalid_argument&) {
+      return std::nullopt;
+    }
+  }
+  Traced result{{}, extra_};
+  for (Slot slot : outputs_) result.outputs.push_back(values[slot]);
+  return result;
+}
+
+// ---- The cache ----
+
+namespace {
+
+std::atomic<bool>& enabled() {
+  static std::atomic<bool> flag{std::getenv("CERMET_DISABLE_COMPILE") == nullptr};
+  return flag;
+}
+
+template <class T>
+void append(std::string& key, const T& value) {
+  key.append(reinterpret_cast<const char*>(&value), sizeof(T));
+}
+
+std::string key_of(const Arrays& inputs, std::string_view key, bool with_shapes) {
+  std::string all(key);
+  const Stream stream = default_stream(default_device());
+  append(all, stream.device.type);
+  append(all, stream.device.index);
+  append(all, stream.index);
+  append(all, with_shapes);
+  for (const array& in : inputs) {
+    append(all, in.dtype());
+    append(all, in.ndim());
+    if (with_shapes)
+      for (auto d : in.shape()) append(all, d);
+  }
+  return all;
+}
+
+}  // namespace
+
+std::shared_ptr<const Tape> CompiledFunction::tape(const TraceFunction& fun, const Arrays& inputs,
+                                                   const std::string& key) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = tapes_.find(key); found != tapes_.end()) return found->second;
+  }
+  auto traced = std::make_shared<const Tape>(fun, inputs);  // unlocked: it may call itself
+  const std::lock_guard lock(mutex_);
+  return tapes_.emplace(key, std::move(traced)).first->second;
+}
+
+Traced CompiledFunction::operator()(const TraceFunction& fun, const Arrays& inputs,
+                                    std::string_view key) {
+  if (!enabled()) return fun(inputs);
+  if (shapeless_)
+    if (auto result = tape(fun, inputs, key_of(inputs, key, false))->replay(inputs)) return *result;
+  return tape(fun, inputs, key_of(inputs, key, true))->replay(inputs).value();
+}
+
+Function compile(Function fun, bool shapeless) {
+  return [cache = std::make_shared<CompiledFunction>(shapeless),
+          trace = TraceFunction([fun = std::move(fun)](const Arrays& inputs) {
+            return Traced{fun(inputs), nullptr};
+          })](const Arrays& inputs) { return (*cache)(trace, inputs).outputs; };
+}
+
+void disable_compile() { enabled() = false; }
+void enable_compile() { enabled() = true; }
+
+}  // namespace cermet

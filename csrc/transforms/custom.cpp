@@ -1,0 +1,161 @@
+// Functions with rules of their own, and checkpoints, which are one: the function's outputs pass
+// through a node that knows the inputs and the rules, while the graph inside gets no derivative.
+#include <algorithm>
+#include <stdexcept>
+
+#include "cermet/ops.h"
+#include "cermet/transforms.h"
+#include "transforms/walk.h"
+
+namespace cermet {
+namespace {
+
+Arrays concat(std::initializer_list<std::span<const array>> lists) {
+  Arrays all;
+  for (const auto& list : lists) all.insert(all.end(), list.begin(), list.end());
+  return all;
+}
+
+Arrays part(const Arrays& all, std::size_t first, std::size_t n) {
+  const auto begin = all.begin() + static_cast<std::ptrdiff_t>(first);
+  return Arrays(begin, begin + static_cast<std::ptrdiff_t>(n));
+}
+
+Arrays expect(Arrays arrays, std::size_t n, const char* rule) {
+  if (arrays.size() != n)
+    throw std::invalid_argument(std::string("custom_function: its ") + rule + " rule returned " +
+                                count(arrays.size(), "array") + ", expected " + std::to_string(n));
+  return arrays;
+}
+
+Arrays wrap(const Function& fun, const CustomRules& rules, const Arrays& primals,
+            const Arrays& outputs);
+
+// Inputs: the primals, then the outputs that pass through.
+class CustomFunction final : public Custom {
+ public:
+  CustomFunction(Function fun, CustomRules rules, std::size_t primals)
+      : fun_(std::move(fun)), rules_(std::move(rules)), n_(primals) {}
+  std::string_view name() const override { return "custom_function"; }
+
+  Arrays run(std::span<const array> inputs) const override {
+    return Arrays(inputs.begin() + static_cast<std::ptrdiff_t>(n_), inputs.end());
+  }
+
+  std::vector<std::optional<array>> vjp_all(std::span<const array> inputs, const Arrays& outputs,
+                                            const Arrays& cotangents) const override {
+    const Arrays primals = concat({inputs.first(n_)});
+    const Arrays found = expect(rules_.vjp ? rules_.vjp(primals, cotangents, outputs)
+                                           : cermet::vjp(fun_, primals, cotangents).second,
+                                n_, "vjp");
+    std::vector<std::optional<array>> all(found.begin(), found.end());
+    all.resize(inputs.size());
+    return all;
+  }
+
+  Arrays jvp_all(std::span<const array> inputs, const Arrays& outputs,
+                 const std::vector<std::optional<array>>& tangents) const override {
+    const Arrays primals = concat({inputs.first(n_)});
+    Arrays filled;
+    for (std::size_t i = 0; i < n_; ++i)
+      filled.push_back(tangents[i].value_or(zeros_like(primals[i])));
+    return expect(
+        rules_.jvp ? rules_.jvp(primals, filled) : cermet::jvp(fun_, primals, filled).second,
+        outputs.size(), "jvp");
+  }
+
+  Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
+                  const Arrays& outputs) const override {
+    const Arrays primals = concat({inputs.first(n_)});
+    std::vector<int> axes;
+    for (std::size_t i = 0; i < n_; ++i) axes.push_back(batched[i] ? 0 : kNotMapped);
+    if (!rules_.vmap)
+      return wrap(cermet::vmap(fun_, axes), batched_rules(axes), primals,
+                  all_batched(inputs.subspan(n_), batched.subspan(n_), batch));
+
+    auto [results, result_axes] = rules_.vmap(primals, axes);
+    expect(results, outputs.size(), "vmap");
+    if (result_axes.size() != results.size())
+      throw std::invalid_argument("custom_function: its vmap rule returned " +
+                                  count(results.size(), "array") + " and axes for " +
+                                  std::to_string(result_axes.size()));
+    for (std::size_t i = 0; i < results.size(); ++i) {
+      const bool mapped = result_axes[i] != kNotMapped;
+      if (mapped) results[i] = moveaxis(results[i], result_axes[i], 0);
+      results[i] = all_batched({&results[i], 1}, {&mapped, 1}, batch)[0];
+    }
+    return results;
+  }
+
+ private:
+  // The rules of the function mapped over these axes of its primals.
+  CustomRules batched_rules(const std::vector<int>& axes) const {
+    CustomRules mapped;
+    if (rules_.vjp)
+      mapped.vjp = [rule = rules_.vjp, axes](const Arrays& primals, const Arrays& cotangents,
+                                             const Arrays& outputs) {
+        const std::size_t n = primals.size(), m = outputs.size();
+        const Function entry = [=](const Arrays& all) {
+          return rule(part(all, 0, n), part(all, n, m), part(all, n + m, m));
+        };
+        std::vector<int> all_axes = axes;
+        all_axes.resize(n + 2 * m, 0);
+        Arrays found = cermet::vmap(entry, all_axes)(concat({primals, cotangents, outputs}));
+        for (std::size_t i = 0; i < n && i < found.size(); ++i)
+          if (axes[i] == kNotMapped) found[i] = sum(found[i], Axes{0});  // shared by all entries
+        return found;
+      };
+    if (rules_.jvp)
+      mapped.jvp = [rule = rules_.jvp, axes](const Arrays& primals, const Arrays& tangents) {
+        const std::size_t n = primals.size();
+        const Function entry = [=](const Arrays& all) {
+          return rule(part(all, 0, n), part(all, n, n));
+        };
+        std::vector<int> all_axes = axes;
+        all_axes.insert(all_axes.end(), axes.begin(), axes.end());
+        return cermet::vmap(entry, all_axes)(concat({primals, tangents}));
+      };
+    return mapped;
+  }
+
+  const Function fun_;
+  const CustomRules rules_;
+  const std::size_t n_;
+};
+
+Arrays wrap(const Function& fun, const CustomRules& rules, const Arrays& primals,
+            const Arrays& outputs) {
+  if (outputs.empty()) return outputs;
+  std::vector<Shape> shapes;
+  std::vector<Dtype> dtypes;
+  for (const array& out : outputs) {
+    shapes.push_back(out.shape());
+    dtypes.push_back(out.dtype());
+  }
+  return make_outputs(make_ref<CustomFunction>(fun, rules, primals.size()), shapes, dtypes,
+                      concat({primals, outputs}), outputs[0].stream());
+}
+
+}  // namespace
+
+Function custom_function(Function fun, CustomRules rules) {
+  return [fun = std::move(fun), rules = std::move(rules)](const Arrays& inputs) {
+    const bool traced = std::any_of(inputs.begin(), inputs.end(),
+                                    [](const array& in) { return in.node()->trace != 0; });
+    if (!traced) return fun(inputs);
+    Arrays detached;
+    for (const array& in : inputs) detached.push_back(stop_gradient(in));
+    return wrap(fun, rules, inputs, fun(detached));
+  };
+}
+
+Function checkpoint(Function fun) {
+  CustomRules rules;
+  // The dependence keeps the second run from starting before its cotangents are there.
+  rules.vjp = [fun](const Arrays& primals, const Arrays& cotangents, const Arrays&) {
+    return vjp(fun, depends(primals, cotangents), cotangents).second;
+  };
+  return custom_function(std::move(fun), std::move(rules));
+}
+
+}  // namespace cermet

@@ -1,0 +1,73 @@
+// A depth-first search with a stack of its own, since graphs are deep.
+#include "transforms/walk.h"
+
+namespace cermet {
+namespace {
+
+bool stops_derivatives(const Node& node) {
+  if (node.primitive->kind() == Kind::custom) return false;  // its results have the dtypes
+  return !is_inexact(node.dtype) || !node.primitive->differentiable();
+}
+
+}  // namespace
+
+Walk::Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Follow follow)
+    : inputs_(inputs.size()) {
+  for (std::size_t i = 0; i < inputs.size(); ++i) slots_.emplace(inputs[i].node(), i);
+
+  struct Visit {
+    const array* a;
+    std::size_t next = 0;
+    bool dependent = false;
+  };
+  std::vector<Visit> stack;
+  const auto enter = [&](const array& a) {
+    const Node& node = *a.node();
+    if (node.trace < trace.id()) return;
+    if (!slots_.try_emplace(&node, kIndependent).second) return;
+    if (!node.primitive || (follow == Follow::differentiable && stops_derivatives(node))) return;
+    stack.push_back({&a});
+  };
+  for (const array& output : outputs) {
+    enter(output);
+    while (!stack.empty()) {
+      Visit& visit = stack.back();
+      const auto& from = visit.a->inputs();
+      if (visit.next < from.size()) {
+        enter(from[visit.next++]);  // may move `visit`
+        continue;
+      }
+      for (const array& in : from) visit.dependent = visit.dependent || slot(in).has_value();
+      if (visit.dependent) {
+        slots_[visit.a->node()] = slot_count();
+        nodes_.push_back(*visit.a);
+      }
+      stack.pop_back();
+    }
+  }
+}
+
+std::optional<std::size_t> Walk::slot(const array& a) const {
+  const auto found = slots_.find(a.node());
+  if (found == slots_.end() || found->second == kIndependent) return std::nullopt;
+  return found->second;
+}
+
+Arrays all_results(const array& pick) {
+  const auto& chosen = static_cast<const Pick&>(*pick.primitive());
+  const Results& results = *chosen.results;
+  Arrays all;
+  for (int i = 0; i < static_cast<int>(results.size()); ++i) {
+    const auto& [shape, dtype] = results[static_cast<std::size_t>(i)];
+    all.push_back(i == chosen.index ? pick
+                                    : array(make_ref<Pick>(i, chosen.results), shape, dtype,
+                                            pick.inputs(), pick.stream()));
+  }
+  return all;
+}
+
+std::string count(std::size_t n, std::string_view what) {
+  return std::to_string(n) + " " + std::string(what) + (n == 1 ? "" : "s");
+}
+
+}  // namespace cermet

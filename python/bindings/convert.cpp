@@ -1,0 +1,534 @@
+// Python values to arrays and back. Scalars and nested sequences are read with the C API; arrays of
+// other libraries come and go through nanobind's ndarray, which speaks DLPack and buffers.
+#include "convert.h"
+
+#include <nanobind/ndarray.h>
+
+#include <algorithm>
+#include <complex>
+#include <cstring>
+
+namespace cermet::python {
+namespace {
+
+// Kinds of Python scalars, weakest first.
+enum class Scalar : std::uint8_t { none, boolean, integer, floating, complex };
+
+Scalar scalar_kind(PyObject* p) {
+  if (PyFloat_Check(p)) return Scalar::floating;
+  if (PyBool_Check(p)) return Scalar::boolean;
+  if (PyLong_Check(p)) return Scalar::integer;
+  return PyComplex_Check(p) ? Scalar::complex : Scalar::none;
+}
+
+// NumPy is looked up only where something else has imported it.
+bool is_numpy_scalar(nb::handle h) {
+  static PyTypeObject* generic = nullptr;
+  if (!generic) {
+    const nb::object numpy = nb::steal(PyImport_GetModule(nb::str("numpy").ptr()));
+    if (!numpy) {
+      PyErr_Clear();
+      return false;
+    }
+    generic = reinterpret_cast<PyTypeObject*>(nb::object(numpy.attr("generic")).release().ptr());
+  }
+  return PyObject_TypeCheck(h.ptr(), generic);
+}
+
+// A NumPy scalar as the Python scalar nearest to it.
+nb::object from_numpy_scalar(nb::handle h) {
+  nb::object item = h.attr("item")();
+  if (scalar_kind(item.ptr()) == Scalar::none) throw nb::type_error("expected a number");
+  return item;
+}
+
+[[noreturn]] void raise_overflow(nb::handle value, const char* type) {
+  PyErr_Format(PyExc_OverflowError, "the integer %R does not fit in %s", value.ptr(), type);
+  throw nb::python_error();
+}
+
+// The value's 64 bits; those of an unsigned number where `dtype` is uint64.
+std::int64_t to_int64(nb::handle h, Dtype dtype = int64) {
+  int overflow = 0;
+  const std::int64_t v = PyLong_AsLongLongAndOverflow(h.ptr(), &overflow);
+  if (overflow == 0) return v;
+  if (overflow > 0 && dtype == uint64) {
+    const std::uint64_t u = PyLong_AsUnsignedLongLong(h.ptr());
+    if (!PyErr_Occurred()) return static_cast<std::int64_t>(u);
+    PyErr_Clear();
+  }
+  raise_overflow(h, dtype == uint64 ? "uint64" : "int64");
+}
+
+double to_double(nb::handle h) {
+  const double v = PyFloat_AsDouble(h.ptr());
+  if (v == -1 && PyErr_Occurred()) throw nb::python_error();
+  return v;
+}
+
+std::complex<float> to_complex(nb::handle h) {
+  const Py_complex c = PyComplex_AsCComplex(h.ptr());
+  if (PyErr_Occurred()) throw nb::python_error();
+  return {static_cast<float>(c.real), static_cast<float>(c.imag)};
+}
+
+// The integer in a type that must hold it.
+array checked_integer(nb::handle h, Dtype dtype) {
+  const std::int64_t v = to_int64(h, dtype);
+  const bool fits = visit(dtype, [&]<class T>(Type<T>) {
+    if constexpr (!std::is_integral_v<T>)
+      return true;
+    else if constexpr (sizeof(T) == 8)
+      return std::is_signed_v<T> || v >= 0 || PyObject_RichCompareBool(h.ptr(), nb::int_(0).ptr(), Py_GT);
+    else
+      return static_cast<T>(v) == v;
+  });
+  if (!fits)
+    throw std::invalid_argument("the integer " + nb::cast<std::string>(nb::str(h)) +
+                                " does not fit in the array's type " + std::string(name_of(dtype)));
+  return array(v, dtype);
+}
+
+array weak_scalar(nb::handle h, Scalar kind, std::optional<Dtype> like) {
+  switch (kind) {
+    case Scalar::boolean: return array(h.ptr() == Py_True);
+    case Scalar::integer:
+      if (!like || *like == bool_) return array(to_int64(h));
+      return is_inexact(*like) ? array(to_double(h), *like) : checked_integer(h, *like);
+    case Scalar::floating: return array(to_double(h), like ? to_inexact(*like) : float32);
+    default: return array(to_complex(h));
+  }
+}
+
+// A scalar as the constructor takes it: of the type given, which may wrap or truncate it.
+array strong_scalar(nb::handle h, Scalar kind, std::optional<Dtype> dtype) {
+  if (!dtype) return weak_scalar(h, kind, {});
+  if (kind == Scalar::complex) return array(to_complex(h), *dtype);
+  if (kind == Scalar::floating) return array(to_double(h), *dtype);
+  return array(to_int64(h, *dtype), *dtype);
+}
+
+template <class T>
+T element(PyObject* p) {
+  const Scalar kind = scalar_kind(p);
+  if constexpr (std::is_same_v<T, bool>) {
+    return PyObject_IsTrue(p);
+  } else if constexpr (std::is_same_v<T, complex64_t>) {
+    const auto c = to_complex(p);
+    return {c.real(), c.imag()};
+  } else if constexpr (std::is_integral_v<T>) {
+    if (kind <= Scalar::integer) return static_cast<T>(to_int64(p, dtype_of<T>));
+    const double v = kind == Scalar::floating ? to_double(p) : to_complex(p).real();
+    return static_cast<T>(static_cast<std::int64_t>(v));
+  } else {
+    const double v = kind == Scalar::complex ? to_complex(p).real() : to_double(p);
+    if constexpr (std::is_same_v<T, float16_t>)
+      return to_float16(static_cast<float>(v));
+    else if constexpr (std::is_same_v<T, bfloat16_t>)
+      return to_bfloat16(static_cast<float>(v));
+    else
+      return static_cast<T>(v);
+  }
+}
+
+bool is_sequence(nb::handle h) { return PyList_Check(h.ptr()) || PyTuple_Check(h.ptr()); }
+
+// Nested lists and tuples: their common shape, their leaves and the strongest kind among these.
+class Nested {
+ public:
+  explicit Nested(nb::handle root) {
+    for (nb::handle h = root; is_sequence(h); h = PySequence_Fast_GET_ITEM(h.ptr(), 0)) {
+      shape_.push_back(Py_SIZE(h.ptr()));
+      if (Py_SIZE(h.ptr()) == 0) break;
+    }
+    collect(root, 0);
+  }
+
+  // Arrays among the leaves: the sequence is to be stacked instead.
+  bool has_arrays() const { return has_arrays_; }
+
+  array build(std::optional<Dtype> dtype) const {
+    const Dtype t = dtype.value_or(inferred());
+    return visit(t, [&]<class T>(Type<T>) {
+      Ref<Buffer> buffer = allocate(leaves_.size() * sizeof(T));
+      T* out = static_cast<T*>(buffer->data());
+      for (PyObject* leaf : leaves_) *out++ = element<T>(leaf);
+      return array(std::move(buffer), shape_, t);
+    });
+  }
+
+ private:
+  Dtype inferred() const {
+    switch (kind_) {
+      case Scalar::boolean: return bool_;
+      case Scalar::integer: return wide_ ? int64 : int32;
+      case Scalar::complex: return complex64;
+      default: return float32;
+    }
+  }
+
+  void collect(nb::handle h, std::size_t level) {
+    if (has_arrays_) return;
+    if (!is_sequence(h)) return leaf(h, level);
+    const Py_ssize_t n = Py_SIZE(h.ptr());
+    if (level >= shape_.size() || n != shape_[level]) ragged(level, n);
+    for (Py_ssize_t i = 0; i < n; ++i) collect(PySequence_Fast_GET_ITEM(h.ptr(), i), level + 1);
+  }
+
+  void leaf(nb::handle h, std::size_t level) {
+    Scalar kind = scalar_kind(h.ptr());
+    if (kind == Scalar::none && is_numpy_scalar(h)) {
+      owned_.push_back(from_numpy_scalar(h));
+      h = owned_.back();
+      kind = scalar_kind(h.ptr());
+    }
+    if (kind == Scalar::none) {
+      if (!is_operand(h))
+        throw nb::type_error(("array: cannot make an element of " + class_name(h)).c_str());
+      has_arrays_ = true;
+      return;
+    }
+    if (level != shape_.size()) ragged(level, -1);
+    kind_ = std::max(kind_, kind);
+    if (kind == Scalar::integer && !wide_) {
+      const std::int64_t v = to_int64(h, uint64);
+      wide_ = v != static_cast<std::int32_t>(v);
+    }
+    leaves_.push_back(h.ptr());
+  }
+
+  [[noreturn]] void ragged(std::size_t level, Py_ssize_t n) const {
+    const std::string came = n < 0 ? "a scalar" : "a sequence of " + std::to_string(n);
+    const std::string wanted = level < shape_.size()
+                                   ? "a sequence of " + std::to_string(shape_[level])
+                                   : std::string("a scalar");
+    throw std::invalid_argument("array: ragged sequence, " + came + " stands at level " +
+                                std::to_string(level) + " where " + wanted + " was expected");
+  }
+
+  Shape shape_;
+  std::vector<PyObject*> leaves_;
+  std::vector<nb::object> owned_;
+  Scalar kind_ = Scalar::none;
+  bool wide_ = false, has_arrays_ = false;
+};
+
+array stack_sequence(nb::handle sequence) {
+  Arrays parts;
+  for (nb::handle item : sequence) parts.push_back(make_array(item));
+  return stack(parts);
+}
+
+// DLPack's names for the element types, in the order of Dtype.
+nb::dlpack::dtype to_dlpack(Dtype dtype) {
+  using Code = nb::dlpack::dtype_code;
+  Code code = Code::Float;
+  if (dtype == bool_) code = Code::Bool;
+  if (is_unsigned(dtype)) code = Code::UInt;
+  if (is_signed_integer(dtype)) code = Code::Int;
+  if (dtype == bfloat16) code = Code::Bfloat;
+  if (dtype == complex64) code = Code::Complex;
+  return {static_cast<std::uint8_t>(code), static_cast<std::uint8_t>(8 * size_of(dtype)), 1};
+}
+
+std::optional<Dtype> from_dlpack(nb::dlpack::dtype t) {
+  for (int i = 0; i < kDtypeCount; ++i)
+    if (to_dlpack(static_cast<Dtype>(i)) == t) return static_cast<Dtype>(i);
+  return {};
+}
+
+using Foreign = nb::ndarray<nb::ro, nb::device::cpu>;
+
+// The foreign array's own memory as an array of `dtype`, kept alive by it.
+array borrow_memory(const Foreign& foreign, Dtype dtype, Shape shape, Strides strides) {
+  std::int64_t low = 0, high = 0;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    const std::int64_t reach = (shape[i] - 1) * strides[i];
+    (reach < 0 ? low : high) += reach;
+  }
+  const auto item = static_cast<std::int64_t>(size_of(dtype));
+  const auto* first = static_cast<const std::byte*>(foreign.data_handle()) + foreign.byte_offset();
+  auto owner = std::make_shared<Foreign>(foreign);
+  Ref<Buffer> buffer = borrow(first + low * item, static_cast<std::size_t>((high - low + 1) * item),
+                              [owner]() mutable {
+                                if (!nb::is_alive()) return;
+                                nb::gil_scoped_acquire lock;
+                                owner.reset();
+                              });
+  return array(std::move(buffer), std::move(shape), dtype, std::move(strides), -low);
+}
+
+bool is_row_major(const Shape& shape, const Strides& strides) {
+  const Strides expected = row_major(shape);
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    if (shape[i] != 1 && strides[i] != expected[i]) return false;
+  return true;
+}
+
+// An evaluated copy in memory of Cermet's own.
+array owned_copy(const array& a) {
+  if (!is_row_major(a.shape(), a.strides())) {
+    array copy = contiguous(a);
+    evaluate({copy});
+    return copy;
+  }
+  return visit(a.dtype(), [&]<class T>(Type<T>) { return array(a.data<T>(), a.shape()); });
+}
+
+array converted(const array& a, Dtype dtype) {
+  array out = astype(a, dtype);
+  evaluate({out});
+  return out;
+}
+
+[[noreturn]] void refuse_sharing(std::string_view why) {
+  throw std::invalid_argument("array: a copy is needed to import " + std::string(why));
+}
+
+array import_foreign(const Foreign& foreign, std::optional<Dtype> dtype, bool copy) {
+  Shape shape;
+  Strides strides;
+  std::int64_t count = 1;
+  for (std::size_t i = 0; i < foreign.ndim(); ++i) {
+    shape.push_back(static_cast<std::int64_t>(foreign.shape(i)));
+    strides.push_back(foreign.stride(i));
+    count *= shape.back();
+  }
+  const nb::dlpack::dtype complex128{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Complex), 128,
+                                     1};
+  const bool wide = foreign.dtype() == complex128;
+  const std::optional<Dtype> native = wide ? float64 : from_dlpack(foreign.dtype());
+  if (!native)
+    throw nb::type_error(("array: no type for elements of " +
+                          std::to_string(static_cast<int>(foreign.dtype().bits)) + " bits, code " +
+                          std::to_string(static_cast<int>(foreign.dtype().code)))
+                             .c_str());
+  const Dtype wanted = dtype.value_or(wide ? complex64 : *native == float64 ? float32 : *native);
+  if (count == 0) return zeros(shape, wanted);
+  const auto address = reinterpret_cast<std::uintptr_t>(foreign.data_handle()) + foreign.byte_offset();
+  if (address % size_of(*native) != 0) throw std::invalid_argument("array: misaligned memory");
+  if (wide) {  // pairs of doubles, narrowed and read as complex64
+    if (!copy) refuse_sharing("complex128");
+    Shape pairs = shape;
+    pairs.push_back(2);
+    for (auto& s : strides) s *= 2;
+    strides.push_back(1);
+    const array parts = borrow_memory(foreign, float64, std::move(pairs), std::move(strides));
+    return converted(reshape(view(astype(parts, float32), complex64), shape), wanted);
+  }
+  const array shared = borrow_memory(foreign, *native, std::move(shape), std::move(strides));
+  if (wanted == *native) return copy ? owned_copy(shared) : shared;
+  if (!copy) refuse_sharing(std::string(name_of(*native)) + " as " + std::string(name_of(wanted)));
+  return converted(shared, wanted);
+}
+
+template <class T>
+nb::object scalar_object(const T* p) {
+  if constexpr (std::is_same_v<T, bool>)
+    return nb::bool_(*p);
+  else if constexpr (std::is_same_v<T, complex64_t>)
+    return nb::steal(PyComplex_FromDoubles(p->re, p->im));
+  else if constexpr (std::is_same_v<T, float16_t> || std::is_same_v<T, bfloat16_t>)
+    return nb::float_(to_float(*p));
+  else if constexpr (std::is_integral_v<T>)
+    return nb::int_(*p);
+  else
+    return nb::float_(*p);
+}
+
+template <class T>
+nb::object list_object(const T* p, const Shape& shape, const Strides& strides, std::size_t axis) {
+  if (axis == shape.size()) return scalar_object(p);
+  nb::object out = nb::steal(PyList_New(shape[axis]));
+  for (std::int64_t i = 0; i < shape[axis]; ++i)
+    PyList_SET_ITEM(out.ptr(), i,
+                    list_object(p + i * strides[axis], shape, strides, axis + 1).release().ptr());
+  return out;
+}
+
+// The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
+template <class Framework>
+nb::object exported(const array& a, Dtype dtype) {
+  evaluated(a);
+  std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
+  return nb::cast(nb::ndarray<Framework, nb::ro>(a.raw_data(), shape.size(), shape.data(),
+                                                 nb::cast(array(a)), a.strides().data(),
+                                                 to_dlpack(dtype)));
+}
+
+// Formats of the buffer protocol, in the order of Dtype; bfloat16 has none.
+constexpr const char* kFormats[kDtypeCount] = {"?", "B", "H", "I", "Q",     "b", "h",
+                                               "i", "q", "e", nullptr, "f", "d", "Zf"};
+
+// What a Py_buffer points to.
+struct BufferView {
+  array value;
+  std::vector<Py_ssize_t> shape, strides;
+};
+
+}  // namespace
+
+Stream ThreadLocalStream::resolve() const {
+  thread_local std::map<int, Stream> streams;
+  const auto found = streams.find(index);
+  return found != streams.end() ? found->second
+                                : streams.emplace(index, new_stream(device)).first->second;
+}
+
+bool is_foreign_array(nb::handle h) { return nb::ndarray_check(h); }
+
+bool is_operand(nb::handle h) {
+  if (as_array(h) || scalar_kind(h.ptr()) != Scalar::none) return true;
+  if (h.is_none() || is_sequence(h) || PyUnicode_Check(h.ptr()) || PyBytes_Check(h.ptr())) return false;
+  return nb::isinstance<ArrayLike>(h) || is_numpy_scalar(h) || nb::ndarray_check(h);
+}
+
+array to_array(Operand operand, std::optional<Dtype> like) {
+  const nb::handle h = operand.value;
+  if (const array* a = as_array(h)) return *a;
+  if (const Scalar kind = scalar_kind(h.ptr()); kind != Scalar::none) return weak_scalar(h, kind, like);
+  if (is_numpy_scalar(h)) {
+    const nb::object item = from_numpy_scalar(h);
+    return weak_scalar(item, scalar_kind(item.ptr()), like);
+  }
+  return make_array(h);
+}
+
+std::pair<array, array> to_arrays(Operand a, Operand b) {
+  const array* x = as_array(a.value);
+  const array* y = as_array(b.value);
+  if (x) return {*x, y ? *y : to_array(b, x->dtype())};
+  if (y) return {to_array(a, y->dtype()), *y};
+  return {to_array(a), to_array(b)};
+}
+
+array make_array(nb::handle value, std::optional<Dtype> dtype) {
+  if (const array* a = as_array(value)) return dtype ? astype(*a, *dtype) : *a;
+  if (const Scalar kind = scalar_kind(value.ptr()); kind != Scalar::none)
+    return strong_scalar(value, kind, dtype);
+  if (is_sequence(value)) {
+    const Nested nested(value);
+    if (!nested.has_arrays()) return nested.build(dtype);
+    const array stacked = stack_sequence(value);
+    return dtype ? astype(stacked, *dtype) : stacked;
+  }
+  return import_array(value, dtype, true);
+}
+
+array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
+  if (nb::isinstance<ArrayLike>(value)) value = nb::inst_ptr<ArrayLike>(value)->value;
+  if (const array* a = as_array(value)) return dtype ? astype(*a, *dtype) : *a;
+  if (Foreign foreign; nb::try_cast(value, foreign)) return import_foreign(foreign, dtype, copy);
+  // NumPy's bfloat16 is an extension type without a format: its bits are read instead.
+  if (nb::hasattr(value, "dtype") &&
+      nb::cast<std::string>(nb::str(value.attr("dtype"))) == "bfloat16" && nb::hasattr(value, "view")) {
+    const array bits = import_array(value.attr("view")("uint16"), {}, copy);
+    const array a = view(bits, bfloat16);
+    evaluate({a});
+    return dtype && *dtype != bfloat16 ? astype(a, *dtype) : a;
+  }
+  throw nb::type_error(("array: cannot make an array of " + class_name(value) +
+                        "; expected a number, a nested list or tuple of numbers, or an object with "
+                        "the buffer protocol or DLPack")
+                           .c_str());
+}
+
+void evaluate(const Arrays& arrays) {
+  nb::gil_scoped_release unlocked;
+  eval(arrays);
+}
+
+const array& evaluated(const array& a) {
+  if (!a.is_available()) evaluate({a});
+  return a;
+}
+
+nb::object to_scalar(const array& a) {
+  if (a.size() != 1)
+    throw std::invalid_argument("item: only an array with one element becomes a scalar, this has shape " +
+                                to_string(a.shape()));
+  evaluated(a);
+  return visit(a.dtype(), [&]<class T>(Type<T>) { return scalar_object(a.data<T>()); });
+}
+
+nb::object to_list(const array& a) {
+  evaluated(a);
+  return visit(a.dtype(), [&]<class T>(Type<T>) {
+    return list_object(a.data<T>(), a.shape(), a.strides(), 0);
+  });
+}
+
+nb::object to_numpy(const array& a, bool copy) {
+  if (a.dtype() == bfloat16) {
+    const nb::object ml_dtypes = nb::steal(PyImport_ImportModule("ml_dtypes"));
+    if (!ml_dtypes) {
+      PyErr_Clear();
+      return to_numpy(astype(a, float32), false);
+    }
+    nb::object out = exported<nb::numpy>(a, uint16).attr("view")(ml_dtypes.attr("bfloat16"));
+    return copy ? out.attr("copy")() : out;
+  }
+  nb::object out = exported<nb::numpy>(a, a.dtype());
+  return copy ? out.attr("copy")() : out;
+}
+
+nb::object to_dlpack(const array& a) { return exported<nb::array_api>(a, a.dtype()); }
+
+int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+  try {
+    array a = *nb::inst_ptr<array>(self);
+    const char* format = kFormats[static_cast<int>(a.dtype())];
+    if (!format) throw std::invalid_argument("the buffer protocol has no format for bfloat16");
+    if (flags & PyBUF_WRITABLE) throw std::invalid_argument("an array's memory is read-only");
+    evaluated(a);
+    if (!a.is_contiguous() && (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
+      a = contiguous(a);
+      evaluated(a);
+    }
+    const auto itemsize = static_cast<Py_ssize_t>(a.itemsize());
+    auto holder = std::make_unique<BufferView>(BufferView{a, {}, {}});
+    for (int i = 0; i < a.ndim(); ++i) {
+      holder->shape.push_back(a.shape()[i]);
+      holder->strides.push_back(a.strides()[i] * itemsize);
+    }
+    *view = {};
+    view->buf = const_cast<void*>(a.raw_data());
+    view->obj = Py_NewRef(self);
+    view->len = static_cast<Py_ssize_t>(a.nbytes());
+    view->itemsize = itemsize;
+    view->readonly = 1;
+    view->ndim = a.ndim();
+    if (flags & PyBUF_FORMAT) view->format = const_cast<char*>(format);
+    if (flags & PyBUF_ND) view->shape = holder->shape.data();
+    if ((flags & PyBUF_STRIDES) == PyBUF_STRIDES) view->strides = holder->strides.data();
+    view->internal = holder.release();
+    return 0;
+  } catch (const std::exception& e) {
+    view->obj = nullptr;
+    PyErr_SetString(PyExc_BufferError, e.what());
+    return -1;
+  }
+}
+
+void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferView*>(view->internal); }
+
+std::shared_ptr<nb::object> share(nb::object o) {
+  return {new nb::object(std::move(o)), [](nb::object* p) {
+            if (!nb::is_alive()) return;
+            nb::gil_scoped_acquire lock;
+            delete p;
+          }};
+}
+
+std::string class_name(nb::handle h) { return nb::cast<std::string>(nb::str(h.type().attr("__name__"))); }
+
+StreamOrDevice to_stream(nb::handle h) {
+  if (h.is_none()) return {};
+  if (nb::isinstance<Stream>(h)) return *nb::inst_ptr<Stream>(h);
+  if (nb::isinstance<ThreadLocalStream>(h)) return nb::inst_ptr<ThreadLocalStream>(h)->resolve();
+  return nb::cast<DeviceLike>(h).device;
+}
+
+nb::object to_tuple(const Shape& shape) { return nb::cast(shape); }
+
+}  // namespace cermet::python

@@ -1,0 +1,195 @@
+// Conversions between Python values and Cermet's types, as nanobind type casters and functions.
+//
+// Including this file is what lets a bound function take a Shape, Axes, Dtype, StreamOrDevice or
+// Operand; every file of the bindings includes it.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <optional>
+
+#include "cermet/cermet.h"
+
+namespace cermet::python {
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+// An argument that is an array, a Python or NumPy scalar, or an object with the buffer protocol or
+// DLPack. It is borrowed for the call.
+struct Operand {
+  nb::handle value;
+};
+// A device, or a type of device for its first one.
+struct DeviceLike {
+  Device device;
+};
+// Stands for an object that converts itself to an array through the buffer protocol or DLPack.
+struct ArrayLike {
+  nb::object value;
+};
+// A stream of each thread's own, made when the thread first uses it.
+struct ThreadLocalStream {
+  Device device;
+  int index;
+  Stream resolve() const;
+};
+
+// Python's class of arrays; set when it is bound.
+inline PyTypeObject* array_type = nullptr;
+
+// The array that a Python object holds, or nullptr for another object.
+inline array* as_array(nb::handle h) {
+  if (Py_TYPE(h.ptr()) == array_type || PyType_IsSubtype(Py_TYPE(h.ptr()), array_type))
+    return nb::inst_ptr<array>(h);
+  return nullptr;
+}
+
+bool is_operand(nb::handle h);
+// True for an array of another library or a buffer.
+bool is_foreign_array(nb::handle h);
+// An operand as an array. A Python scalar takes the type `like` where that can hold its kind: it
+// does not promote what it meets.
+array to_array(Operand operand, std::optional<Dtype> like = {});
+// Two operands as arrays, each scalar in the type of the other.
+std::pair<array, array> to_arrays(Operand a, Operand b);
+
+// What the constructor of arrays makes of a value: scalars, nested sequences, arrays of others.
+// Doubles become float32 unless `dtype` says otherwise.
+array make_array(nb::handle value, std::optional<Dtype> dtype = {});
+// An array of another library: copied, or borrowed (where its type allows) when `copy` is false.
+array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy);
+
+// Computes the arrays without Python's lock.
+void evaluate(const Arrays& arrays);
+const array& evaluated(const array& a);
+
+// The only element as a Python scalar.
+nb::object to_scalar(const array& a);
+// Nested lists of Python scalars; a scalar for a 0-d array.
+nb::object to_list(const array& a);
+// A NumPy array: a read-only view of the array's memory, or a copy. bfloat16 needs ml_dtypes to be
+// a view; without it the values come as float32.
+nb::object to_numpy(const array& a, bool copy);
+// An object with `__dlpack__` that shares the array's memory.
+nb::object to_dlpack(const array& a);
+// The buffer protocol, for the array's type slots.
+int get_buffer(PyObject* self, Py_buffer* view, int flags);
+void release_buffer(PyObject* self, Py_buffer* view);
+
+// An object that threads without Python's lock may let go of.
+std::shared_ptr<nb::object> share(nb::object o);
+
+std::string class_name(nb::handle h);
+StreamOrDevice to_stream(nb::handle h);
+nb::object to_tuple(const Shape& shape);
+nb::handle to_python(Dtype dtype);
+std::optional<Dtype> as_dtype(nb::handle h);
+
+}  // namespace cermet::python
+
+namespace nanobind::detail {
+
+template <>
+struct type_caster<cermet::Dtype> {
+  NB_TYPE_CASTER(cermet::Dtype, const_name("cermet.core.Dtype"))
+  bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
+    const auto dtype = cermet::python::as_dtype(src);
+    if (dtype) value = *dtype;
+    return dtype.has_value();
+  }
+  static handle from_cpp(cermet::Dtype dtype, rv_policy, cleanup_list*) noexcept {
+    return cermet::python::to_python(dtype).inc_ref();
+  }
+};
+
+template <>
+struct type_caster<cermet::python::Operand> {
+  NB_TYPE_CASTER(cermet::python::Operand,
+                 const_name("bool | int | float | complex | cermet.core.array | "
+                            "numpy.typing.NDArray | cermet.core.ArrayLike"))
+  bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
+    value.value = src;
+    return cermet::python::is_operand(src);
+  }
+};
+
+template <>
+struct type_caster<cermet::python::DeviceLike> {
+  NB_TYPE_CASTER(cermet::python::DeviceLike,
+                 const_name("cermet.core.Device | cermet.core.DeviceType"))
+  bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
+    if (isinstance<cermet::Device>(src))
+      value.device = *inst_ptr<cermet::Device>(src);
+    else if (isinstance<cermet::DeviceType>(src))
+      value.device = {nanobind::cast<cermet::DeviceType>(src), 0};
+    else
+      return false;
+    return true;
+  }
+};
+
+template <>
+struct type_caster<cermet::StreamOrDevice> {
+  NB_TYPE_CASTER(cermet::StreamOrDevice,
+                 const_name("cermet.core.Stream | cermet.core.ThreadLocalStream | "
+                            "cermet.core.Device | cermet.core.DeviceType | None"))
+  bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
+    if (src.is_none()) return true;
+    try {
+      value = cermet::python::to_stream(src);
+      return true;
+    } catch (const std::exception&) {
+      return false;
+    }
+  }
+};
+
+// Shapes and axes: an integer or a sequence of them.
+template <class T, std::size_t N>
+  requires std::is_integral_v<T>
+struct type_caster<cermet::SmallVector<T, N>> {
+  using Vector = cermet::SmallVector<T, N>;
+  NB_TYPE_CASTER(Vector, io_name("int | collections.abc.Sequence[int]", "tuple[int, ...]"))
+
+  bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
+    value.clear();
+    if (PyTuple_CheckExact(src.ptr()) || PyList_CheckExact(src.ptr())) {
+      PyObject* const* items = PySequence_Fast_ITEMS(src.ptr());
+      for (Py_ssize_t i = 0; i < Py_SIZE(src.ptr()); ++i)
+        if (!push(items[i])) return false;
+      return true;
+    }
+    if (push(src)) return true;
+    if (!PySequence_Check(src.ptr()) || PyUnicode_Check(src.ptr())) return false;
+    const object items = steal(PySequence_Fast(src.ptr(), ""));
+    if (items) return from_python(items, 0, nullptr);
+    PyErr_Clear();
+    return false;
+  }
+  static handle from_cpp(const Vector& v, rv_policy, cleanup_list*) noexcept {
+    PyObject* out = PyTuple_New(static_cast<Py_ssize_t>(v.size()));
+    for (std::size_t i = 0; i < v.size(); ++i)
+      PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(v[i]));
+    return out;
+  }
+
+ private:
+  bool push(handle item) {
+    const Py_ssize_t i =
+        PyIndex_Check(item.ptr()) ? PyNumber_AsSsize_t(item.ptr(), PyExc_OverflowError) : -1;
+    if (i == -1 && (!PyIndex_Check(item.ptr()) || PyErr_Occurred())) {
+      PyErr_Clear();
+      return false;
+    }
+    if (static_cast<T>(i) != i) return false;
+    value.push_back(static_cast<T>(i));
+    return true;
+  }
+};
+
+}  // namespace nanobind::detail

@@ -1,0 +1,153 @@
+// Functions that make arrays from shapes and numbers.
+#include <nanobind/stl/variant.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "bindings.h"
+
+namespace cermet::python {
+namespace {
+
+using Number = std::variant<std::int64_t, double>;
+double value_of(const Number& n) {
+  return std::visit([](auto v) { return static_cast<double>(v); }, n);
+}
+
+// int32 holds integers unless one is wider; a float makes float32.
+Dtype range_dtype(std::initializer_list<Number> numbers) {
+  Dtype t = int32;
+  for (const Number& n : numbers) {
+    if (std::holds_alternative<double>(n)) return float32;
+    const std::int64_t v = std::get<std::int64_t>(n);
+    if (v != static_cast<std::int32_t>(v)) t = int64;
+  }
+  return t;
+}
+
+array range(Number start, Number stop, std::optional<Number> step, std::optional<Dtype> dtype,
+            StreamOrDevice s) {
+  const Number by = step.value_or(Number(std::int64_t{1}));
+  return arange(value_of(start), value_of(stop), value_of(by),
+                dtype.value_or(range_dtype({start, stop, by})), s);
+}
+
+using Filled = array (*)(const Shape&, Dtype, StreamOrDevice);
+using FilledLike = array (*)(const array&, std::optional<Dtype>, StreamOrDevice);
+struct Fill {
+  const char *name, *like_name;
+  Filled function;
+  FilledLike like;
+  const char* doc;
+};
+constexpr Fill kFills[] = {
+    {"zeros", "zeros_like", &zeros, &zeros_like, "An array of zeros."},
+    {"ones", "ones_like", &ones, &ones_like, "An array of ones."},
+    {"empty", "empty_like", &zeros, &zeros_like, "An array for values to come: zeros."},
+};
+
+}  // namespace
+
+void bind_creation(nb::module_& m) {
+  for (const Fill& fill : kFills) {
+    m.def(
+        fill.name,
+        [f = fill.function](const Shape& shape, std::optional<Dtype> dtype, StreamOrDevice s) {
+          return f(shape, dtype.value_or(float32), s);
+        },
+        "shape"_a, "dtype"_a.none() = float32, nb::kw_only(), "stream"_a = nb::none(), fill.doc);
+    m.def(
+        fill.like_name,
+        [f = fill.like](const array& a, std::optional<Dtype> dtype, StreamOrDevice s) {
+          return f(a, dtype, s);
+        },
+        "a"_a, "dtype"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
+        (std::string(fill.doc) + " It has the shape of `a`, and its type unless told.").c_str());
+  }
+  m.def(
+      "full",
+      [](const Shape& shape, Operand vals, std::optional<Dtype> dtype, StreamOrDevice s) {
+        return full(shape, to_array(vals, dtype), dtype, s);
+      },
+      "shape"_a, "vals"_a, "dtype"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
+      "An array filled with a value, which broadcasts to the shape.");
+  m.def(
+      "full_like",
+      [](const array& a, Operand vals, std::optional<Dtype> dtype, StreamOrDevice s) {
+        return full_like(a, to_array(vals, dtype.value_or(a.dtype())), dtype, s);
+      },
+      "a"_a, "vals"_a, "dtype"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
+      "An array with the shape of `a`, and its type unless told, filled with a value.");
+
+  m.def(
+      "arange",
+      [](Number start, std::optional<Number> stop, std::optional<Number> step,
+         std::optional<Dtype> dtype, StreamOrDevice s) {
+        if (!stop) return range(std::int64_t{0}, start, step, dtype, s);
+        return range(start, *stop, step, dtype, s);
+      },
+      "start"_a, "stop"_a.none(), "step"_a = nb::none(), "dtype"_a = nb::none(), nb::kw_only(),
+      "stream"_a = nb::none(),
+      "The numbers start, start + step, ... below stop (above it for a negative step). Without "
+      "`dtype` integers give int32 (int64 where needed) and floats float32.");
+  m.def(
+      "arange",
+      [](Number stop, std::optional<Number> step, std::optional<Dtype> dtype, StreamOrDevice s) {
+        return range(std::int64_t{0}, stop, step, dtype, s);
+      },
+      "stop"_a, "step"_a = nb::none(), "dtype"_a = nb::none(), nb::kw_only(),
+      "stream"_a = nb::none(), "As above, from 0.");
+  m.def(
+      "linspace",
+      [](double start, double stop, std::optional<std::int64_t> num, bool endpoint,
+         std::optional<Dtype> dtype, StreamOrDevice s) {
+        return linspace(start, stop, num.value_or(50), endpoint, dtype.value_or(float32), s);
+      },
+      "start"_a, "stop"_a, "num"_a.none() = 50, "endpoint"_a = true, "dtype"_a.none() = float32,
+      "stream"_a = nb::none(), "`num` numbers in equal steps from start to stop, which counts if `endpoint`.");
+
+  m.def(
+      "eye",
+      [](std::int64_t n, std::optional<std::int64_t> cols, int k, std::optional<Dtype> dtype,
+         StreamOrDevice s) { return eye(n, cols.value_or(n), k, dtype.value_or(float32), s); },
+      "n"_a, "m"_a = nb::none(), "k"_a = 0, "dtype"_a.none() = float32, nb::kw_only(),
+      "stream"_a = nb::none(), "Shape (n, m) with ones on diagonal k and zeros elsewhere.");
+  m.def(
+      "identity",
+      [](std::int64_t n, std::optional<Dtype> dtype, StreamOrDevice s) {
+        return identity(n, dtype.value_or(float32), s);
+      },
+      "n"_a, "dtype"_a.none() = float32, nb::kw_only(), "stream"_a = nb::none(),
+      "The identity matrix, shape (n, n).");
+  m.def(
+      "tri",
+      [](std::int64_t n, std::optional<std::int64_t> cols, int k, std::optional<Dtype> dtype,
+         StreamOrDevice s) { return tri(n, cols.value_or(n), k, dtype.value_or(float32), s); },
+      "n"_a, "m"_a = nb::none(), "k"_a = 0, "dtype"_a = nb::none(), nb::kw_only(),
+      "stream"_a = nb::none(), "Shape (n, m) with ones on and below diagonal k, zeros above.");
+  struct Triangle {
+    const char* name;
+    array (*function)(const array&, int, StreamOrDevice);
+    const char* doc;
+  };
+  for (const Triangle& t : {Triangle{"tril", &tril, "The last two axes with zeros above diagonal k."},
+                            Triangle{"triu", &triu, "The last two axes with zeros below diagonal k."}})
+    m.def(
+        t.name, [f = t.function](const array& x, int k, StreamOrDevice s) { return f(x, k, s); },
+        "x"_a, "k"_a = 0, nb::kw_only(), "stream"_a = nb::none(), t.doc);
+  m.def(
+      "meshgrid",
+      [](const nb::args& arrays, std::optional<bool> sparse, std::optional<std::string> indexing,
+         StreamOrDevice s) {
+        return nb::tuple(nb::cast(meshgrid(nb::cast<Arrays>(arrays), sparse.value_or(false),
+                                           indexing.value_or("xy"), s)));
+      },
+      nb::sig("def meshgrid(*arrays: array, sparse: bool | None = False, indexing: str | None = "
+              "'xy', stream: Stream | ThreadLocalStream | Device | DeviceType | None = None) -> "
+              "tuple[array, ...]"),
+      "arrays"_a, "sparse"_a.none() = false, "indexing"_a.none() = "xy", "stream"_a = nb::none(),
+      "Coordinate grids of 1-d arrays. With indexing 'xy' the first two axes are exchanged; `sparse` "
+      "keeps extents of 1 instead of repeating.");
+}
+
+}  // namespace cermet::python

@@ -1,0 +1,322 @@
+// Indexing with NumPy's rules: a[i], a[i] = b and a.at[i].add(b).
+//
+// An index becomes a plan: one slice, one gather over the axes that arrays index, and the place of
+// each axis in the result. Reading, writing and updating follow the same plan.
+#include <algorithm>
+
+#include "bindings.h"
+
+namespace cermet::python {
+namespace {
+
+bool is_integer_object(nb::handle h) {
+  return PyLong_Check(h.ptr()) ? !PyBool_Check(h.ptr()) : PyIndex_Check(h.ptr()) && !PySequence_Check(h.ptr());
+}
+
+std::int64_t to_integer(nb::handle h) {
+  const Py_ssize_t i = PyNumber_AsSsize_t(h.ptr(), PyExc_IndexError);
+  if (i == -1 && PyErr_Occurred()) throw nb::python_error();
+  return i;
+}
+
+// The array that an index is, or nothing for the other kinds of index.
+std::optional<array> index_array(nb::handle h) {
+  const array* a = as_array(h);
+  if (!a && !PyList_Check(h.ptr()) && !PyBool_Check(h.ptr()) && !is_foreign_array(h)) return {};
+  if (is_integer_object(h) && !a) return {};
+  array index = a ? *a : make_array(h);
+  if (PyList_Check(h.ptr()) && index.size() == 0) index = astype(index, int32);
+  if (is_inexact(index.dtype()))
+    throw nb::type_error(("indexing: an index array must have integers or booleans, not " +
+                          std::string(name_of(index.dtype())))
+                             .c_str());
+  return index;
+}
+
+// A boolean array as the whole index.
+std::optional<array> mask_of(nb::handle index) {
+  if (nb::isinstance<nb::tuple>(index) && nb::len(index) == 1) index = PyTuple_GET_ITEM(index.ptr(), 0);
+  std::optional<array> a = index_array(index);
+  if (!a || a->dtype() != bool_) return {};
+  return a;
+}
+
+// What stands at one place of the index.
+enum class Part : std::uint8_t { integer, slice, new_axis, array };
+
+class Plan {
+ public:
+  Plan(const array& a, nb::handle index, const char* op) : op_(op), shape_(a.shape()) {
+    start_.resize(shape_.size(), 0);
+    stop_ = shape_;
+    step_.resize(shape_.size(), 1);
+    if (nb::isinstance<nb::tuple>(index)) {
+      const auto n = static_cast<std::size_t>(PyTuple_GET_SIZE(index.ptr()));
+      parse(&PyTuple_GET_ITEM(index.ptr(), 0), n);
+    } else {
+      PyObject* only = index.ptr();
+      parse(&only, 1);
+    }
+    arrange();
+  }
+
+  array get(const array& a) const {
+    array out = sliced_ ? slice(a, start_, stop_, step_) : a;
+    if (!arrays_.empty()) {
+      out = gather(out, arrays_, axes_);
+      if (!order_.empty()) out = transpose(out, order_);
+    }
+    return out.shape() == result_ ? out : reshape(out, result_);
+  }
+
+  array update(const array& a, const array& value, Update mode) const {
+    const array v = arranged(astype(value, a.dtype()));
+    if (arrays_.empty()) return slice_update(a, v, start_, stop_, step_, mode);
+    if (!sliced_) return scatter(a, arrays_, v, axes_, mode);
+    const array part = scatter(slice(a, start_, stop_, step_), arrays_, v, axes_, mode);
+    return slice_update(a, part, start_, stop_, step_);
+  }
+
+ private:
+  void parse(PyObject* const* items, std::size_t n) {
+    std::size_t used = 0;
+    bool ellipsis = false;
+    for (std::size_t i = 0; i < n; ++i) {
+      if (items[i] == Py_Ellipsis && std::exchange(ellipsis, true))
+        throw std::invalid_argument(std::string(op_) + ": an index has at most one ellipsis");
+      used += items[i] != Py_None && items[i] != Py_Ellipsis;
+    }
+    if (used > shape_.size())
+      throw nb::index_error((std::string(op_) + ": " + std::to_string(used) +
+                             " indices for an array with " + std::to_string(shape_.size()) + " axes")
+                                .c_str());
+    for (std::size_t i = 0; i < n; ++i) {
+      if (items[i] == Py_Ellipsis)
+        parts_.insert(parts_.end(), shape_.size() - used, Part::slice), axis_ += shape_.size() - used;
+      else
+        parse_item(items[i]);
+    }
+    parts_.resize(parts_.size() + shape_.size() - axis_, Part::slice);
+  }
+
+  void parse_item(nb::handle h) {
+    if (h.is_none()) {
+      parts_.push_back(Part::new_axis);
+      return;
+    }
+    const std::size_t axis = axis_++;
+    const std::int64_t size = shape_[axis];
+    if (PySlice_Check(h.ptr())) {
+      Py_ssize_t start, stop, step;
+      if (PySlice_Unpack(h.ptr(), &start, &stop, &step) < 0) throw nb::python_error();
+      const Py_ssize_t count = PySlice_AdjustIndices(size, &start, &stop, step);
+      set_slice(axis, start, count == 0 ? start : stop, step);
+      parts_.push_back(Part::slice);
+    } else if (is_integer_object(h) && !as_array(h)) {
+      const std::int64_t i = to_integer(h);
+      if (i < -size || i >= size)
+        throw nb::index_error((std::string(op_) + ": index " + std::to_string(i) +
+                               " is out of range for axis " + std::to_string(axis) + " with size " +
+                               std::to_string(size))
+                                  .c_str());
+      const std::int64_t at = i < 0 ? i + size : i;
+      set_slice(axis, at, at + 1, 1);
+      parts_.push_back(Part::integer);
+    } else if (std::optional<array> a = index_array(h)) {
+      if (a->dtype() == bool_)
+        throw std::invalid_argument(
+            std::string(op_) +
+            ": a boolean mask selects a number of elements that is not known before evaluation; "
+            "use where, or assign through a mask that is the whole index");
+      arrays_.push_back(std::move(*a));
+      axes_.push_back(static_cast<int>(axis));
+      parts_.push_back(Part::array);
+    } else {
+      throw nb::type_error((std::string(op_) +
+                            ": an index is an integer, a slice, None, an ellipsis, an array or a "
+                            "list, not " +
+                            class_name(h))
+                               .c_str());
+    }
+  }
+
+  void set_slice(std::size_t axis, std::int64_t start, std::int64_t stop, std::int64_t step) {
+    sliced_ |= start != 0 || stop != shape_[axis] || step != 1;
+    start_[axis] = start;
+    stop_[axis] = stop;
+    step_[axis] = step;
+  }
+
+  // Where the axes go. NumPy puts the axes of the index arrays where the first of them (or of the
+  // integers beside them) stands, and in front when something stands between them.
+  void arrange() {
+    Shape indices;
+    for (const array& a : arrays_) indices = broadcast_shapes(indices, a.shape());
+    const auto advanced = [](Part p) { return p == Part::array || p == Part::integer; };
+    std::size_t first = parts_.size(), last = 0, count = 0;
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      if (!advanced(parts_[i])) continue;
+      first = std::min(first, i);
+      last = i;
+      ++count;
+    }
+    if (arrays_.empty() || last - first + 1 != count) first = 0;
+
+    std::size_t axis = 0, before = 0;  // `before`: axes that stand in front of the index arrays'
+    for (std::size_t i = 0; i < parts_.size(); ++i) {
+      if (i == first) {
+        before = part_.size();
+        for (const std::int64_t n : indices) {
+          result_.push_back(n);
+          part_.push_back(n);
+        }
+      }
+      const Part p = parts_[i];
+      if (p == Part::new_axis) {
+        result_.push_back(1);
+        continue;
+      }
+      const std::int64_t n = extent(axis++);
+      if (p == Part::slice) result_.push_back(n);
+      if (p != Part::array) part_.push_back(n);
+    }
+    if (before == 0 || indices.empty()) return;
+    const auto rank = static_cast<int>(indices.size()), moved = static_cast<int>(before);
+    for (int i = 0; i < static_cast<int>(part_.size()); ++i)
+      order_.push_back(i < moved ? rank + i : i < moved + rank ? i - moved : i);
+  }
+
+  std::int64_t extent(std::size_t axis) const {
+    const std::int64_t span = stop_[axis] - start_[axis], step = step_[axis];
+    return std::max<std::int64_t>(0, (span + step - (step > 0 ? 1 : -1)) / step);
+  }
+
+  // A value for the indexed part, with the axes as slice_update or scatter takes them.
+  array arranged(const array& value) const {
+    array v = value;
+    if (v.ndim() == 0 || (v.shape() == part_ && order_.empty())) return v;
+    if (v.ndim() > static_cast<int>(result_.size())) {  // NumPy lets leading unit axes fall away
+      const auto extra = static_cast<std::size_t>(v.ndim()) - result_.size();
+      const Shape& shape = v.shape();
+      if (std::all_of(shape.begin(), shape.begin() + extra, [](auto n) { return n == 1; }))
+        v = reshape(v, Shape(shape.begin() + extra, shape.end()));
+    }
+    v = broadcast_to(v, result_);
+    if (result_ != part_) v = reshape(v, part_);
+    if (order_.empty()) return v;
+    Axes inverse(order_.size());
+    for (std::size_t i = 0; i < order_.size(); ++i) inverse[order_[i]] = static_cast<int>(i);
+    return transpose(v, inverse);
+  }
+
+  const char* op_;
+  Shape shape_, start_, stop_, step_;
+  bool sliced_ = false;
+  std::vector<Part> parts_;
+  std::size_t axis_ = 0;
+  Arrays arrays_;
+  Axes axes_;
+  Shape result_;  // of a[index]
+  Shape part_;    // as result_, with the integers' axes and without the new ones
+  Axes order_;    // from gather's order of axes to part_'s; empty when equal
+};
+
+// a[mask] = value: for a value with a row for each true element, the rows' numbers are counted.
+array set_masked(const array& a, const array& mask, const array& value) {
+  const int k = mask.ndim();
+  if (k > a.ndim() || !std::equal(mask.shape().begin(), mask.shape().end(), a.shape().begin()))
+    throw std::invalid_argument("setitem: a mask of shape " + to_string(mask.shape()) +
+                                " does not fit an array of shape " + to_string(a.shape()));
+  Shape wide = mask.shape(), rest(a.shape().begin() + k, a.shape().end());
+  wide.resize(static_cast<std::size_t>(a.ndim()), 1);
+  const array condition = reshape(mask, wide);
+  array v = astype(value, a.dtype());
+  if (v.ndim() == static_cast<int>(rest.size()) + 1) {
+    if (v.shape(0) == 0 && mask.size() > 0)
+      throw std::invalid_argument("setitem: no values for the elements of a mask");
+    if (v.shape(0) != 1) {
+      const array rows = cumsum(astype(reshape(mask, {-1}), int32), 0);
+      v = gather(v, {reshape(maximum(rows - 1, array(0)), mask.shape())}, {0});
+    }
+  }
+  return where(condition, broadcast_to(v, a.shape()), a);
+}
+
+array get_item(const array& a, nb::handle index) { return Plan(a, index, "getitem").get(a); }
+
+void set_item(array& a, nb::handle index, Operand value) {
+  const array v = to_array(value, a.dtype());
+  if (const std::optional<array> mask = mask_of(index))
+    a = set_masked(a, *mask, v);
+  else
+    a = Plan(a, index, "setitem").update(a, v, Update::set);
+}
+
+// a.at[index], whose methods give a changed copy in which colliding updates all count.
+struct ArrayAt {
+  array value;
+  nb::object index;
+
+  array update(Operand operand, Update mode, array (*prepare)(const array&)) const {
+    if (!index) throw std::invalid_argument("at: indices are needed, as in a.at[0].add(1)");
+    const Plan plan(value, index, "at");
+    return plan.update(value, prepare(to_array(operand, value.dtype())), mode);
+  }
+};
+
+struct AtMethod {
+  const char* name;
+  Update mode;
+  array (*prepare)(const array&);
+  const char* doc;
+};
+constexpr AtMethod kAtMethods[] = {
+    {"add", Update::add, [](const array& v) { return v; }, "Adds to the elements."},
+    {"subtract", Update::add, [](const array& v) { return negative(v); },
+     "Subtracts from the elements."},
+    {"multiply", Update::multiply, [](const array& v) { return v; }, "Multiplies the elements."},
+    {"divide", Update::multiply, [](const array& v) { return reciprocal(v); },
+     "Divides the elements (by multiplication with the reciprocal)."},
+    {"maximum", Update::maximum, [](const array& v) { return v; },
+     "The larger of each element and the values."},
+    {"minimum", Update::minimum, [](const array& v) { return v; },
+     "The smaller of each element and the values."},
+};
+
+}  // namespace
+
+void bind_indexing(nb::module_& m, ArrayClass& cls) {
+  nb::class_<ArrayAt> at(m, "ArrayAt",
+                         "Updates at indices: `a.at[i].add(b)` is a copy of `a` in which every "
+                         "occurrence of an index counts, unlike `a[i] += b`.");
+  at.def("__getitem__",
+         [](const ArrayAt& self, nb::object index) {
+           return ArrayAt{self.value, std::move(index)};
+         },
+         "indices"_a.none());
+  for (const AtMethod& row : kAtMethods)
+    at.def(
+        row.name,
+        [mode = row.mode, prepare = row.prepare](const ArrayAt& self, Operand value) {
+          return self.update(value, mode, prepare);
+        },
+        "value"_a, row.doc);
+
+  cls.def_prop_ro(
+         "at", [](const array& a) { return ArrayAt{a, {}}; },
+         "Updates at indices: `a.at[i].add(b)`; also subtract, multiply, divide, maximum, minimum.")
+      .def(
+          "__getitem__", [](const array& a, nb::handle index) { return get_item(a, index); },
+          nb::arg().none(),
+          "NumPy's indexing by integers, slices, None, an ellipsis, integer arrays and lists. An "
+          "integer out of range raises IndexError at once, one in an array when it is evaluated. A "
+          "boolean mask raises ValueError.")
+      .def(
+          "__setitem__",
+          [](array& a, nb::handle index, Operand value) { set_item(a, index, value); },
+          nb::arg().none(), nb::arg(),
+          "Sets the indexed part, whose shape the value broadcasts to, in the array's own type. The "
+          "index may be one boolean mask.");
+}
+
+}  // namespace cermet::python

@@ -1,0 +1,60 @@
+// The module cermet.core: its parts, the translation of C++ exceptions, and Python's interrupts.
+#include "bindings.h"
+
+namespace cermet::python {
+namespace {
+
+PyObject* axis_error = nullptr;  // a ValueError and an IndexError, as NumPy's is
+
+void translate(const std::exception_ptr& error, void*) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const AxisError& e) {
+    PyErr_SetString(axis_error, e.what());
+  } catch (const IndexError& e) {
+    PyErr_SetString(PyExc_IndexError, e.what());
+  } catch (const OutOfMemory& e) {
+    PyErr_SetString(PyExc_MemoryError, e.what());
+  } catch (const Interrupted&) {
+    if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);
+  }
+}
+
+void bind_exceptions(nb::module_& m) {
+  const nb::object bases = nb::make_tuple(nb::handle(PyExc_ValueError), nb::handle(PyExc_IndexError));
+  axis_error = PyErr_NewExceptionWithDoc("cermet.core.AxisError",
+                                         "An axis is out of range: a ValueError and an IndexError.",
+                                         bases.ptr(), nullptr);
+  m.attr("AxisError") = nb::handle(axis_error);
+  nb::register_exception_translator(translate);
+  // The signal's own exception stays pending for translate.
+  set_interrupt_check([] {
+    if (!nb::is_alive()) return false;
+    nb::gil_scoped_acquire lock;
+    return PyErr_Occurred() != nullptr || PyErr_CheckSignals() != 0;
+  });
+}
+
+}  // namespace
+}  // namespace cermet::python
+
+NB_MODULE(core, m) {
+  using namespace cermet::python;
+  m.doc() = "Arrays, their operations, and transforms of functions of arrays.";
+  m.attr("__version__") = "0.1.0";
+  nb::set_leak_warnings(false);
+  bind_exceptions(m);
+  bind_dtype(m);
+  bind_device(m);
+  ArrayClass cls = bind_array(m);
+  bind_indexing(m, cls);
+  bind_elementwise(m, cls);
+  bind_creation(m);
+  bind_shape(m, cls);
+  bind_reductions(m, cls);
+  bind_products(m);
+  bind_random(m);
+  bind_fast(m);
+  bind_transforms(m);
+  bind_io(m);
+}

@@ -1,0 +1,141 @@
+// The submodule random: numbers drawn from keys, or from the global state when no key is given.
+#include <nanobind/stl/variant.h>
+
+#include "bindings.h"
+#include "tree.h"
+
+namespace cermet::python {
+namespace {
+
+using random::Key;
+
+constexpr const char* kKeyDoc = " With a `key` the same numbers come every time.";
+
+std::string documented(const char* doc) { return std::string(doc) + kKeyDoc; }
+
+}  // namespace
+
+void bind_random(nb::module_& m) {
+  nb::module_ sub = m.def_submodule(
+      "random", "Random numbers from keys (Threefry; Salmon et al. 2011) or the global state.");
+
+  nb::class_<RandomState>(sub, "RandomState",
+                          "The global state as a list of one key; `inputs` and `outputs` of "
+                          "`compile` may hold it.")
+      .def("__len__", [](const RandomState&) { return 1; })
+      .def("__getitem__",
+           [](const RandomState&, std::int64_t i) {
+             if (i != 0 && i != -1) throw nb::index_error("the state has one key");
+             return random::state();
+           },
+           nb::arg())
+      .def("__setitem__",
+           [](const RandomState&, std::int64_t i, const array& key) {
+             if (i != 0 && i != -1) throw nb::index_error("the state has one key");
+             random::set_state(key);
+           },
+           nb::arg(), nb::arg())
+      .def("__iter__",
+           [](const RandomState&) { return nb::iter(nb::cast(Arrays{random::state()})); })
+      .def("__repr__", [](const RandomState&) { return "[" + to_string(random::state()) + "]"; });
+  sub.attr("state") = RandomState{};
+
+  sub.def("seed", &random::seed, "seed"_a, "Starts the global state anew.");
+  sub.def("key", &random::key, "seed"_a, "A key, shape (2,) uint32, made of a number.");
+  sub.def(
+      "split",
+      [](const array& key, int num, StreamOrDevice s) { return random::split(key, num, s); },
+      "key"_a, "num"_a = 2, "stream"_a = nb::none(), "Independent keys, shape (num, 2).");
+  sub.def(
+      "uniform",
+      [](Operand low, Operand high, const Shape& shape, std::optional<Dtype> dtype, const Key& key,
+         StreamOrDevice s) {
+        const Dtype t = dtype.value_or(float32);
+        return random::uniform(to_array(low, t), to_array(high, t), shape, t, key, s);
+      },
+      "low"_a = 0, "high"_a = 1, "shape"_a = Shape(), "dtype"_a.none() = float32,
+      "key"_a = nb::none(), "stream"_a = nb::none(),
+      documented("Uniform in [low, high), which broadcast to the shape.").c_str());
+  sub.def(
+      "normal",
+      [](const Shape& shape, std::optional<Dtype> dtype, std::optional<Operand> loc,
+         std::optional<Operand> scale, const Key& key, StreamOrDevice s) {
+        const Dtype t = dtype.value_or(float32);
+        const auto given = [&](const std::optional<Operand>& o) {
+          return o ? std::optional(to_array(*o, t)) : std::nullopt;
+        };
+        return random::normal(shape, t, given(loc), given(scale), key, s);
+      },
+      "shape"_a = Shape(), "dtype"_a.none() = float32, "loc"_a = nb::none(),
+      "scale"_a = nb::none(), "key"_a = nb::none(), "stream"_a = nb::none(),
+      documented("Normal with mean `loc` (0) and standard deviation `scale` (1).").c_str());
+  sub.def(
+      "randint",
+      [](Operand low, Operand high, const Shape& shape, std::optional<Dtype> dtype, const Key& key,
+         StreamOrDevice s) {
+        return random::randint(to_array(low), to_array(high), shape, dtype.value_or(int32), key, s);
+      },
+      "low"_a, "high"_a, "shape"_a = Shape(), "dtype"_a.none() = int32, "key"_a = nb::none(),
+      "stream"_a = nb::none(),
+      documented("Integers in [low, high), which broadcast to the shape.").c_str());
+  sub.def(
+      "bernoulli",
+      [](Operand p, const std::optional<Shape>& shape, const Key& key, StreamOrDevice s) {
+        return random::bernoulli(to_array(p), shape, key, s);
+      },
+      "p"_a = 0.5, "shape"_a = nb::none(), "key"_a = nb::none(), "stream"_a = nb::none(),
+      documented("True with probability p; the shape is that of p unless told.").c_str());
+  sub.def(
+      "truncated_normal",
+      [](Operand lower, Operand upper, const std::optional<Shape>& shape,
+         std::optional<Dtype> dtype, const Key& key, StreamOrDevice s) {
+        const Dtype t = dtype.value_or(float32);
+        return random::truncated_normal(to_array(lower, t), to_array(upper, t), shape, t, key, s);
+      },
+      "lower"_a, "upper"_a, "shape"_a = nb::none(), "dtype"_a.none() = float32,
+      "key"_a = nb::none(), "stream"_a = nb::none(),
+      documented("Standard normal numbers within [lower, upper].").c_str());
+  sub.def(
+      "gumbel",
+      [](const Shape& shape, std::optional<Dtype> dtype, const Key& key, StreamOrDevice s) {
+        return random::gumbel(shape, dtype.value_or(float32), key, s);
+      },
+      "shape"_a = Shape(), "dtype"_a.none() = float32, "key"_a = nb::none(),
+      "stream"_a = nb::none(), documented("The standard Gumbel distribution.").c_str());
+  sub.def(
+      "laplace",
+      [](const Shape& shape, std::optional<Dtype> dtype, double loc, double scale, const Key& key,
+         StreamOrDevice s) {
+        return random::laplace(shape, dtype.value_or(float32), loc, scale, key, s);
+      },
+      "shape"_a = Shape(), "dtype"_a.none() = float32, "loc"_a = 0.0, "scale"_a = 1.0,
+      "key"_a = nb::none(), "stream"_a = nb::none(),
+      documented("The Laplace distribution with mean `loc` and width `scale`.").c_str());
+  sub.def(
+      "categorical",
+      [](const array& logits, int axis, const std::optional<Shape>& shape,
+         std::optional<int> num_samples, const Key& key, StreamOrDevice s) {
+        if (shape && num_samples)
+          throw std::invalid_argument("categorical: either shape or num_samples is given, not both");
+        return num_samples ? random::categorical(logits, axis, *num_samples, key, s)
+                           : random::categorical(logits, axis, shape, key, s);
+      },
+      "logits"_a, "axis"_a = -1, "shape"_a = nb::none(), "num_samples"_a = nb::none(),
+      "key"_a = nb::none(), "stream"_a = nb::none(),
+      documented("Indices drawn with the probabilities softmax(logits) along an axis. `shape` is the "
+                 "result's; `num_samples` puts as many draws along a new last axis.")
+          .c_str());
+  sub.def(
+      "permutation",
+      [](const std::variant<std::int64_t, const array*>& x, int axis, const Key& key,
+         StreamOrDevice s) {
+        if (const std::int64_t* n = std::get_if<std::int64_t>(&x))
+          return random::permutation(*n, key, s);
+        return random::permutation(*std::get<const array*>(x), axis, key, s);
+      },
+      "x"_a, "axis"_a = 0, "key"_a = nb::none(), "stream"_a = nb::none(),
+      documented("The parts of an array along an axis, or the numbers below one, in random order.")
+          .c_str());
+}
+
+}  // namespace cermet::python

@@ -1,0 +1,297 @@
+"""The table of cases: what is measured, at which sizes, and what it moves or computes.
+
+A case is a function over an adaptor (see `peers`) and arrays. To add one, add a row to `CASES`.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import numpy as np
+
+from .measure import Work
+from .peers import Peer, Unsupported
+
+CHAIN = 100
+BATCH = 64
+GROUP = 64  # quantization: weights that share a scale
+Build = Callable[[Peer, int, str], Work]
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input array: standard normal values, or row numbers below the size."""
+
+    shape: Callable[[int], tuple[int, ...]]
+    rows: bool = False
+
+    def values(self, size: int, position: int) -> np.ndarray:
+        """The same values for every peer; `position` tells the inputs of a case apart."""
+        return _values(self.shape(size), size if self.rows else None, position)
+
+
+@lru_cache(maxsize=3)
+def _values(shape: tuple[int, ...], below: int | None, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    if below is not None:
+        return generator.integers(below, size=shape, dtype=np.int32)
+    return generator.standard_normal(shape, np.float32)
+
+
+MATRIX = Input(lambda n: (n, n))
+VECTOR = Input(lambda n: (n,))
+STACK = Input(lambda n: (BATCH, n, n))
+ROWS = Input(lambda n: (n,), rows=True)
+
+
+def over(function: Callable[..., Any], *inputs: Input) -> Build:
+    """Builds the work that applies `function(peer, *arrays)` and waits for its result."""
+
+    def build(f: Peer, size: int, dtype: str) -> Work:
+        arrays = [f.array(x.values(size, i), dtype) for i, x in enumerate(inputs)]
+        prepared, wait = f.prepare(partial(function, f)), f.wait
+        return Work(lambda: wait(prepared(*arrays)))
+
+    return build
+
+
+def chain(f: Peer, x: Any, y: Any, count: int = CHAIN) -> Any:
+    """`count` additions of `y` to `x`, each of the result before."""
+    for _ in range(count):
+        x = x + y
+    return x
+
+
+def gelu(f: Peer, x: Any) -> Any:
+    """GELU with tanh (Hendrycks and Gimpel 2016), written out as users write it."""
+    return 0.5 * x * (1 + f.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))
+
+
+def rms_norm(f: Peer, x: Any, weight: Any) -> Any:
+    """RMSNorm of rows (Zhang and Sennrich 2019), written out as users write it."""
+    return x * f.rsqrt(f.mean(x * x, axis=-1, keepdims=True) + 1e-5) * weight
+
+
+def random_normal(f: Peer, size: int, dtype: str) -> Work:
+    """Builds the drawing of a `size` x `size` array."""
+    draw, wait = f.sampler((size, size), dtype), f.wait
+    return Work(lambda: wait(draw()))
+
+
+def train_mlp(f: Peer, size: int, dtype: str) -> Work:
+    """Builds a training step on `BATCH` random inputs of `size` values and ten labels."""
+    generator = np.random.default_rng(0)
+    x = f.array(generator.standard_normal((BATCH, size), np.float32), dtype)
+    y = f.array(generator.integers(10, size=BATCH, dtype=np.int32), dtype)
+    step, wait = f.trainer((size, size, size, 10), x, y, dtype), f.wait
+    return Work(lambda: wait(step()))
+
+
+def quantized(rows: int) -> Build:
+    """Builds `rows` rows times the transpose of a 4-bit square matrix."""
+
+    def build(f: Peer, size: int, dtype: str) -> Work:
+        if size % GROUP:
+            raise Unsupported(f"the size must be a multiple of {GROUP}, got {size}")
+        packed = f.quantize(f.array(MATRIX.values(size, 0), dtype), group_size=GROUP, bits=4)
+        f.wait(packed)
+        x = f.array(Input(lambda n: (rows, n)).values(size, 1), dtype)
+        product, wait = partial(f.quantized_matmul, group_size=GROUP, bits=4), f.wait
+        return Work(lambda: wait(product(x, *packed)))
+
+    return build
+
+
+def graph(part: str) -> Build:
+    """Builds a chain of `size` additions of 8 elements: its "build", its "eval" or "both"."""
+
+    def build(f: Peer, size: int, dtype: str) -> Work:
+        if part != "both" and not f.lazy:
+            raise Unsupported(f"{f.name} builds no graph")
+        if f.compiled:
+            raise Unsupported(f"{f.name} compiles the graph away")
+        x, y = (f.array(_values((8,), None, seed), dtype) for seed in (0, 1))
+        make = partial(chain, f, x, y, size)
+        if part == "build":
+            return Work(make)
+        if part == "eval":
+            return Work(f.wait, make)
+        return Work(lambda: f.wait(make()))
+
+    return build
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of the table.
+
+    Attributes:
+        name: what `cermet-bench run` selects by.
+        summary: one line for `cermet-bench list`; n is the size.
+        build: makes the work to measure for a peer, a size and a dtype.
+        sizes: default sizes.
+        dtypes: default dtypes, keys of `peers.DTYPES`.
+        bytes: least bytes read and written, from the size and the bytes of an element.
+        flops: floating-point operations, from the size.
+        nodes: nodes of the graph, from the size, where the cost of a node is the point.
+    """
+
+    name: str
+    summary: str
+    build: Build
+    sizes: tuple[int, ...] = (4096,)
+    dtypes: tuple[str, ...] = ("f32",)
+    bytes: Callable[[int, int], float] | None = None
+    flops: Callable[[int], float] | None = None
+    nodes: Callable[[int], int] | None = None
+
+
+def _copies(n: int, item: int) -> float:
+    return 2 * n * n * item
+
+
+def _reads(n: int, item: int) -> float:
+    return n * n * item
+
+
+CASES = (
+    Case(
+        "chain",
+        f"{CHAIN} additions of an n x n array, built and evaluated",
+        over(chain, MATRIX, MATRIX),
+        sizes=(64,),
+        nodes=lambda n: CHAIN,
+    ),
+    Case("add", "x + x", over(lambda f, x: x + x, MATRIX), bytes=_copies),
+    Case(
+        "rsqrt",
+        "rsqrt(x * x + 1)",
+        over(lambda f, x: f.rsqrt(x * x + 1), MATRIX),
+        bytes=_copies,
+    ),
+    Case("gelu", "GELU (tanh) in operators", over(gelu, MATRIX), bytes=_copies),
+    Case("rms_norm", "RMSNorm in operators", over(rms_norm, MATRIX, VECTOR), bytes=_copies),
+    Case("silu", "SiLU", over(lambda f, x: f.silu(x), MATRIX), bytes=_copies),
+    Case("exp", "exp(x)", over(lambda f, x: f.exp(x), MATRIX), bytes=_copies),
+    Case(
+        "softmax",
+        "softmax of rows",
+        over(lambda f, x: f.softmax(x, axis=-1), MATRIX),
+        bytes=_copies,
+    ),
+    Case(
+        "layer_norm",
+        "layer normalization of rows with weight and bias",
+        over(lambda f, x, w, b: f.layer_norm(x, w, b, 1e-5), MATRIX, VECTOR, VECTOR),
+        bytes=_copies,
+    ),
+    Case("sum_all", "sum of everything", over(lambda f, x: f.sum(x), MATRIX), bytes=_reads),
+    Case(
+        "sum_rows",
+        "sum of each row",
+        over(lambda f, x: f.sum(x, axis=-1), MATRIX),
+        bytes=_reads,
+    ),
+    Case(
+        "sum_columns",
+        "sum of each column",
+        over(lambda f, x: f.sum(x, axis=0), MATRIX),
+        bytes=_reads,
+    ),
+    Case(
+        "cumsum",
+        "cumulative sum of rows",
+        over(lambda f, x: f.cumsum(x, axis=-1), MATRIX),
+        bytes=_copies,
+    ),
+    Case("sort", "sort of rows", over(lambda f, x: f.sort(x, axis=-1), MATRIX), bytes=_copies),
+    Case(
+        "argmax",
+        "argmax of rows",
+        over(lambda f, x: f.argmax(x, axis=-1), MATRIX),
+        bytes=_reads,
+    ),
+    Case(
+        "transpose",
+        "contiguous copy of the transpose",
+        over(lambda f, x: f.transpose_copy(x), MATRIX),
+        bytes=_copies,
+    ),
+    Case(
+        "gather",
+        "n random rows (embedding)",
+        over(lambda f, x, rows: f.take(x, rows, axis=0), MATRIX, ROWS),
+        bytes=_copies,
+    ),
+    Case(
+        "matmul",
+        "n x n times n x n",
+        over(lambda f, x, y: x @ y, MATRIX, MATRIX),
+        sizes=(2048,),
+        flops=lambda n: 2 * n**3,
+    ),
+    Case("matvec", "n x n times n", over(lambda f, x, y: x @ y, MATRIX, VECTOR), bytes=_reads),
+    Case(
+        "matmul_batch",
+        f"{BATCH} products n x n times n x n",
+        over(lambda f, x, y: x @ y, STACK, STACK),
+        sizes=(64,),
+        flops=lambda n: 2 * BATCH * n**3,
+    ),
+    Case(
+        "quantized_matvec",
+        "1 row times n x n of 4 bits",
+        quantized(1),
+        bytes=lambda n, item: n * n * (0.5 + 2 * item / GROUP),
+    ),
+    Case(
+        "quantized_matmul",
+        f"{BATCH} rows times n x n of 4 bits",
+        quantized(BATCH),
+        flops=lambda n: 2 * BATCH * n**2,
+    ),
+    Case(
+        "random_normal",
+        "n x n normal values",
+        random_normal,
+        bytes=_reads,
+    ),
+    Case(
+        "train_mlp",
+        f"SGD step of a 3-layer network of width n, batch {BATCH}",
+        train_mlp,
+        sizes=(512,),
+        flops=lambda n: 6 * BATCH * (2 * n * n + 10 * n),
+    ),
+    Case(
+        "graph_build",
+        "n additions of 8 elements: build only",
+        graph("build"),
+        sizes=(10_000,),
+        nodes=lambda n: n,
+    ),
+    Case(
+        "graph_eval",
+        "n additions of 8 elements: evaluate only",
+        graph("eval"),
+        sizes=(10_000,),
+        nodes=lambda n: n,
+    ),
+    Case(
+        "graph",
+        "n additions of 8 elements: build and evaluate",
+        graph("both"),
+        sizes=(10_000,),
+        nodes=lambda n: n,
+    ),
+)
+
+
+def select(pattern: str | None) -> list[Case]:
+    """The case called `pattern`, else those whose name contains it, wildcards allowed."""
+    exact = [case for case in CASES if case.name == pattern]
+    return exact or [case for case in CASES if fnmatch.fnmatch(case.name, f"*{pattern or ''}*")]

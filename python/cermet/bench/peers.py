@@ -1,0 +1,387 @@
+"""Adaptors: each framework under the names that the cases use, which are those of `cermet.core`.
+
+An operation that an adaptor does not define is looked up in the framework's own namespace, so an
+adaptor holds only what differs. What a framework lacks raises `Unsupported`, and the case is left
+out for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+ITEM_SIZE = {"f32": 4, "f16": 2, "bf16": 2}
+
+# Read by OpenMP, OpenBLAS, MKL, Accelerate and Cermet, each when it is loaded.
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "CERMET_NUM_THREADS",
+)
+
+
+class Unsupported(Exception):
+    """A framework cannot run a case; the message says why."""
+
+
+class Peer:
+    """One framework. Subclasses set `xp`, the namespace that holds its operations.
+
+    Args:
+        device: "cpu" or "gpu".
+        threads: number of CPU threads.
+    """
+
+    name: str
+    version: str
+    xp: Any
+    lazy = False  # operations build a graph that `wait` computes
+    compiled = False  # `prepare` hands the function to a compiler
+
+    def __init__(self, device: str, threads: int) -> None:
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "xp" not in vars(self):
+            raise AttributeError(name)
+        if not hasattr(self.xp, name):
+            raise Unsupported(f"{self.name} has no {name}")
+        setattr(
+            self, name, getattr(self.xp, name)
+        )  # the next look-up costs what the framework's does
+        return getattr(self, name)
+
+    def array(self, values: np.ndarray, dtype: str) -> Any:
+        """The framework's array of `values`, floating ones in `dtype` (a key of `DTYPES`)."""
+        raise NotImplementedError
+
+    def wait(self, result: Any) -> None:
+        """Blocks until `result` is computed."""
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function` as it will be measured."""
+        return function
+
+    def dtype(self, name: str) -> Any:
+        """The framework's dtype for a key of `DTYPES`."""
+        return getattr(self, DTYPES[name])
+
+    def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
+        """A function that draws standard normal values of `shape`."""
+        raise Unsupported(f"{self.name} has no normal sampler")
+
+    def trainer(self, widths: Sequence[int], x: Any, y: Any, dtype: str) -> Callable[[], Any]:
+        """One SGD step of a ReLU network with layers of `widths`, on inputs `x` and labels `y`."""
+        raise Unsupported(f"{self.name} has no automatic differentiation")
+
+
+class Cermet(Peer):
+    """Cermet, and under another root every package with the same interface."""
+
+    name = "cermet"
+    lazy = True
+
+    def __init__(self, device: str, threads: int) -> None:
+        self.xp = import_module(f"{self.name}.core")
+        self.version = self.xp.__version__
+        kind = getattr(self.xp, device)
+        if not self.xp.is_available(kind):
+            raise Unsupported(f"{self.name} has no {device} here")
+        self.xp.set_default_device(kind)
+
+    def array(self, values: np.ndarray, dtype: str) -> Any:
+        made = self.xp.array(values)
+        if values.dtype.kind == "f":
+            made = made.astype(self.dtype(dtype))
+        self.wait(made)
+        return made
+
+    def wait(self, result: Any) -> None:
+        self.xp.eval(result)
+
+    def silu(self, x: Any) -> Any:
+        return self._package("nn").silu(x)
+
+    def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
+        return self.xp.fast.layer_norm(x, weight, bias, eps)
+
+    def transpose_copy(self, x: Any) -> Any:
+        return self.xp.contiguous(x.T)
+
+    def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
+        normal, kind = self.xp.random.normal, self.dtype(dtype)
+        return lambda: normal(shape, dtype=kind)
+
+    def trainer(self, widths: Sequence[int], x: Any, y: Any, dtype: str) -> Callable[[], Any]:
+        nn, optimizers = self._package("nn"), self._package("optimizers")
+        layers: list[Any] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        model = nn.Sequential(*layers[:-1])
+        model.set_dtype(self.dtype(dtype))
+        optimizer = optimizers.SGD(learning_rate=0.01)
+        gradients = nn.value_and_grad(
+            model, lambda x, y: nn.losses.cross_entropy(model(x), y, reduction="mean")
+        )
+
+        def step() -> Any:
+            loss, grads = gradients(x, y)
+            optimizer.update(model, grads)
+            return loss, model.parameters(), optimizer.state
+
+        return step
+
+    def _package(self, name: str) -> Any:
+        try:
+            return import_module(f"{self.name}.{name}")
+        except ModuleNotFoundError as error:
+            raise Unsupported(f"{self.name} has no {error.name}") from error
+
+
+class Mlx(Cermet):
+    """MLX, whose interface Cermet shares."""
+
+    name = "mlx"
+
+
+class NumPy(Peer):
+    """NumPy: its operations, and compositions of them as users write them."""
+
+    name = "numpy"
+
+    def __init__(self, device: str, threads: int) -> None:
+        if device != "cpu":
+            raise Unsupported(f"numpy has no {device}")
+        self.xp, self.version = np, np.__version__
+
+    def array(self, values: np.ndarray, dtype: str) -> Any:
+        return values.astype(self.dtype(dtype)) if values.dtype.kind == "f" else values
+
+    def rsqrt(self, x: Any) -> Any:
+        return 1 / np.sqrt(x)
+
+    def silu(self, x: Any) -> Any:
+        return x / (1 + np.exp(-x))
+
+    def softmax(self, x: Any, axis: int) -> Any:
+        e = np.exp(x - x.max(axis=axis, keepdims=True))
+        return e / e.sum(axis=axis, keepdims=True)
+
+    def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        variance = (centred * centred).mean(axis=-1, keepdims=True)
+        return centred / np.sqrt(variance + eps) * weight + bias
+
+    def transpose_copy(self, x: Any) -> Any:
+        return np.ascontiguousarray(x.T)
+
+    def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
+        generator, kind = np.random.default_rng(0), self.dtype(dtype)
+        return lambda: generator.standard_normal(shape, np.float32).astype(kind, copy=False)
+
+
+class Torch(Peer):
+    """PyTorch, eager."""
+
+    name = "torch"
+
+    def __init__(self, device: str, threads: int) -> None:
+        torch = self.xp = import_module("torch")
+        self.version = torch.__version__
+        torch.set_num_threads(threads)
+        kinds = {"cpu": torch.cpu, "cuda": torch.cuda, "mps": torch.mps}
+        found = [
+            k for k in (("cpu",) if device == "cpu" else ("cuda", "mps")) if kinds[k].is_available()
+        ]
+        if not found:
+            raise Unsupported(f"torch has no {device} here")
+        self._device, self._synchronize = found[0], kinds[found[0]].synchronize
+
+    def array(self, values: np.ndarray, dtype: str) -> Any:
+        made = self.xp.from_numpy(values).to(self._device)
+        return made.to(self.dtype(dtype)) if values.dtype.kind == "f" else made
+
+    def wait(self, result: Any) -> None:
+        self._synchronize()
+
+    def silu(self, x: Any) -> Any:
+        return self.xp.nn.functional.silu(x)
+
+    def softmax(self, x: Any, axis: int) -> Any:
+        return self.xp.softmax(x, dim=axis)
+
+    def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
+        return self.xp.nn.functional.layer_norm(x, weight.shape, weight, bias, eps)
+
+    def sort(self, x: Any, axis: int) -> Any:
+        return self.xp.sort(x, dim=axis).values
+
+    def take(self, x: Any, rows: Any, axis: int) -> Any:
+        return self.xp.index_select(x, axis, rows)
+
+    def transpose_copy(self, x: Any) -> Any:
+        return x.T.contiguous()
+
+    def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
+        torch, kind, device = self.xp, self.dtype(dtype), self._device
+        return self.prepare(lambda: torch.randn(shape, dtype=kind, device=device))
+
+    def trainer(self, widths: Sequence[int], x: Any, y: Any, dtype: str) -> Callable[[], Any]:
+        torch = self.xp
+        layers: list[Any] = []
+        for inputs, outputs in pairwise(widths):
+            layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
+        model = torch.nn.Sequential(*layers[:-1]).to(self._device, self.dtype(dtype))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        forward, labels = self.prepare(model), y.long()
+
+        def step() -> Any:
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(forward(x), labels)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+
+class TorchCompile(Torch):
+    """PyTorch through `torch.compile`; compilation happens in the warm-up."""
+
+    name = "torch-compile"
+    compiled = True
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        self.xp.compiler.reset()  # past its limit of recompilations it would run eagerly
+        return self.xp.compile(function, dynamic=False)
+
+
+class Jax(Peer):
+    """JAX, each operation dispatched alone."""
+
+    name = "jax"
+
+    def __init__(self, device: str, threads: int) -> None:
+        self._jax = import_module("jax")
+        self.xp, self.version = self._jax.numpy, self._jax.__version__
+        try:
+            chosen = self._jax.devices(device)[0]
+        except RuntimeError as error:
+            raise Unsupported(f"jax has no {device} here") from error
+        self._jax.config.update("jax_default_device", chosen)
+
+    def array(self, values: np.ndarray, dtype: str) -> Any:
+        return self.xp.asarray(values, self.dtype(dtype) if values.dtype.kind == "f" else None)
+
+    def wait(self, result: Any) -> None:
+        self._jax.block_until_ready(result)
+
+    def rsqrt(self, x: Any) -> Any:
+        return self._jax.lax.rsqrt(x)
+
+    def silu(self, x: Any) -> Any:
+        return self._jax.nn.silu(x)
+
+    def softmax(self, x: Any, axis: int) -> Any:
+        return self._jax.nn.softmax(x, axis=axis)
+
+    def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
+        mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+        return (x - mean) * self.rsqrt(variance + eps) * weight + bias
+
+    def transpose_copy(self, x: Any) -> Any:
+        return x.T
+
+    def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
+        key, kind = self._jax.random.key(0), self.dtype(dtype)
+        draw = self.prepare(lambda key: self._jax.random.normal(key, shape, kind))
+        return lambda: draw(key)
+
+    def trainer(self, widths: Sequence[int], x: Any, y: Any, dtype: str) -> Callable[[], Any]:
+        jax, generator = self._jax, np.random.default_rng(0)
+        weights = [
+            (
+                self.array(generator.normal(0, inputs**-0.5, (inputs, outputs)), dtype),
+                self.array(np.zeros(outputs), dtype),
+            )
+            for inputs, outputs in pairwise(widths)
+        ]
+
+        def loss(weights: Any, x: Any, y: Any) -> Any:
+            for weight, bias in weights[:-1]:
+                x = jax.nn.relu(x @ weight + bias)
+            logits = jax.nn.log_softmax(x @ weights[-1][0] + weights[-1][1])
+            return -self.xp.take_along_axis(logits, y[:, None], axis=-1).mean()
+
+        def update(weights: Any, x: Any, y: Any) -> Any:
+            value, grads = jax.value_and_grad(loss)(weights, x, y)
+            return value, jax.tree.map(lambda w, g: w - 0.01 * g, weights, grads)
+
+        prepared = self.prepare(update)
+
+        def step() -> Any:
+            nonlocal weights
+            value, weights = prepared(weights, x, y)
+            return value, weights
+
+        return step
+
+
+class JaxJit(Jax):
+    """JAX through `jax.jit`; compilation happens in the warm-up."""
+
+    name = "jax-jit"
+    compiled = True
+
+    def prepare(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        return self._jax.jit(function)
+
+
+PEERS: dict[str, type[Peer]] = {
+    kind.name: kind for kind in (Cermet, Mlx, NumPy, Torch, TorchCompile, Jax, JaxJit)
+}
+
+
+def load(name: str, device: str, threads: int) -> Peer:
+    """The adaptor called `name`.
+
+    Raises:
+        Unsupported: the framework is not installed or lacks the device.
+    """
+    try:
+        return PEERS[name](device, threads)
+    except ModuleNotFoundError as error:
+        raise Unsupported(f"not installed (no module {error.name})") from error
+    except ImportError as error:
+        raise Unsupported(f"cannot be imported: {error}") from error
+
+
+def available_threads() -> int:
+    """The number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def limit_threads(threads: int) -> bool:
+    """Sets `threads` in the environment and, on Linux, as many CPUs to run on.
+
+    The CPUs hold frameworks to the limit that have no setting for it.
+
+    Returns:
+        Whether the environment changed: libraries loaded before do not know of it.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    wanted = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    changed = any(os.environ.get(name) != value for name, value in wanted.items())
+    os.environ.update(wanted)
+    return changed

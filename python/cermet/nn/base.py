@@ -1,0 +1,592 @@
+"""Module, the base class of all layers and models.
+
+A module is a dict of its parameters (arrays) and its children (modules), possibly nested in lists,
+tuples and dicts. So a model is a tree like those of `cermet.utils`, and the transforms of
+`cermet.core` take it as it is.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import textwrap
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
+
+import cermet.core as mx
+from cermet.utils import tree_flatten, tree_unflatten
+
+Filter = Callable[["Module", str, Any], bool]
+
+
+class VerifyUpdate(enum.Flag):
+    """What an update checks before it changes anything."""
+
+    NONE = 0
+    NO_UNUSED_KEYS = enum.auto()
+    """Every key given exists in the module."""
+    ALL_MODEL_KEYS_SET = enum.auto()
+    """Every key of the module is given."""
+    SHAPE_MISMATCH = enum.auto()
+    """Every array given has the shape of the parameter that it replaces."""
+    ALL = NO_UNUSED_KEYS | ALL_MODEL_KEYS_SET | SHAPE_MISMATCH
+
+
+class UpdateError(ValueError):
+    """Parameters or modules that do not fit the module; ``keys`` are their dotted paths."""
+
+    def __init__(self, module: Module, problem: str, keys: Iterable[str], details: str = ""):
+        self.keys = list(keys)
+        super().__init__(f"{type(module).__name__}: {problem}: {details or ', '.join(self.keys)}")
+
+
+class UnusedKeysError(UpdateError):
+    """Keys were given that the module does not have."""
+
+
+class MissingKeysError(UpdateError):
+    """Keys of the module were not given."""
+
+
+class ShapeMismatchError(UpdateError):
+    """Arrays were given whose shape is not that of the parameter."""
+
+
+class StructureMismatchError(UpdateError):
+    """A value was given whose kind (array, module, dict, list) is not what the module has."""
+
+
+@runtime_checkable
+class UnaryLayer(Protocol):
+    """A layer or function that takes one array and returns one array."""
+
+    def __call__(self, x: mx.array) -> mx.array: ...
+
+
+class _Renamed:
+    """An attribute that stands under another key in the module's tree."""
+
+    def __init__(self, key: str | None = None):
+        self.key = key
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+        self.key = self.key or name
+
+    def __get__(self, module: Module | None, owner: type | None = None) -> Any:
+        if module is None:
+            return self
+        for place in (module, module.__dict__):
+            if self.key in place:
+                return place[self.key]
+        raise AttributeError(self.name)  # Module.__getattr__ writes the message
+
+    def __set__(self, module: Module, value: Any) -> None:
+        module._store(self.key, value)
+
+    def __delete__(self, module: Module) -> None:
+        module._discard(self.key, self.name)
+
+
+class ModuleInfo(_Renamed):
+    """A child module whose key in the tree differs from its attribute's name.
+
+    Example::
+
+        class Block(nn.Module):
+            feed_fwd = nn.ModuleInfo(key="feed_forward")
+
+            def __init__(self):
+                super().__init__()
+                self.feed_fwd = nn.Linear(4, 4)  # its weight is "feed_forward.weight"
+    """
+
+
+class ParameterInfo(_Renamed):
+    """A parameter whose key in the tree differs from its attribute's name."""
+
+
+class Module(dict):
+    """Base class of layers and models.
+
+    Arrays, modules, and lists, tuples and dicts of them, become part of the tree when they are
+    assigned to an attribute. An array is a parameter unless its attribute begins with an
+    underscore. A parameter is trainable until it is frozen.
+
+    Example::
+
+        class MLP(nn.Module):
+            def __init__(self, dims: int, hidden: int):
+                super().__init__()
+                self.up = nn.Linear(dims, hidden)
+                self.down = nn.Linear(hidden, dims)
+
+            def __call__(self, x: mx.array) -> mx.array:
+                return self.down(nn.relu(self.up(x)))
+    """
+
+    __call__: Callable
+
+    def __init__(self):
+        self._no_grad: set[str] = set()
+        self._training = True
+
+    @property
+    def training(self) -> bool:
+        """Whether the module is in training mode, which dropout and batch norm look at."""
+        return self._training
+
+    @property
+    def state(self) -> Module:
+        """All arrays of the module, parameters or not, as a tree: the module itself."""
+        return self
+
+    # Attributes
+
+    def _store(self, key: str, value: Any) -> None:
+        """Arrays and containers go to the tree, anything else is a plain attribute."""
+        if isinstance(value, (mx.array, dict, list, tuple)):
+            self.__dict__.pop(key, None)
+            self[key] = value
+        else:
+            self.pop(key, None)
+            self.__dict__[key] = value
+
+    def _discard(self, key: str, name: str) -> None:
+        for place in (self, self.__dict__):
+            if key in place:
+                del place[key]
+                return
+        raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+
+    def __getattr__(self, key: str) -> Any:
+        if key in self:
+            return self[key]
+        raise AttributeError(f"{type(self).__name__} has no attribute '{key}'")
+
+    def __setattr__(self, key: str, val: Any) -> None:
+        if hasattr(getattr(type(self), key, None), "__set__"):  # properties and ModuleInfo
+            super().__setattr__(key, val)
+        else:
+            self._store(key, val)
+
+    def __delattr__(self, name: str) -> None:
+        if hasattr(getattr(type(self), name, None), "__delete__"):
+            super().__delattr__(name)
+        else:
+            self._discard(name, name)
+
+    def _extra_repr(self) -> str:
+        """What stands in the parentheses when the module is printed."""
+        return ""
+
+    def __repr__(self) -> str:
+        children = tree_flatten(self.children(), is_leaf=self.is_module)
+        lines = [textwrap.indent(f"({name}): {child!r}", "  ") for name, child in children]
+        body = "".join(f"\n{line}" for line in lines) + ("\n" if lines else "")
+        return f"{type(self).__name__}({self._extra_repr()}{body})"
+
+    # Trees
+
+    @staticmethod
+    def is_module(value: Any) -> bool:
+        """Whether ``value`` is a module."""
+        return isinstance(value, Module)
+
+    @staticmethod
+    def valid_child_filter(module: Module, key: str, value: Any) -> bool:
+        """The filter of :meth:`children`: modules and containers."""
+        return _is_container(value)
+
+    @staticmethod
+    def valid_parameter_filter(module: Module, key: str, value: Any) -> bool:
+        """The filter of :meth:`parameters`: arrays and containers without leading underscore."""
+        return not key.startswith("_") and (isinstance(value, mx.array) or _is_container(value))
+
+    @staticmethod
+    def trainable_parameter_filter(module: Module, key: str, value: Any) -> bool:
+        """The filter of :meth:`trainable_parameters`: parameters that are not frozen."""
+        return Module.valid_parameter_filter(module, key, value) and key not in module._no_grad
+
+    def filter_and_map(
+        self,
+        filter_fn: Filter,
+        map_fn: Callable[[Any], Any] | None = None,
+        is_leaf_fn: Filter | None = None,
+    ) -> dict[str, Any]:
+        """The tree of what passes a filter, mapped.
+
+        Args:
+            filter_fn: ``filter_fn(module, key, value)`` tells whether to keep a value. For what is
+                nested in a list, tuple or dict, ``key`` is the dotted path from ``module``; if it
+                does not pass, an empty dict keeps its place.
+            map_fn: maps each leaf; by default leaves stay as they are.
+            is_leaf_fn: ``is_leaf_fn(module, key, value)`` tells whether to map a value instead of
+                descending into it; by default true for all but modules, dicts, lists and tuples.
+        """
+        return _filtered(
+            self, "", self, filter_fn, map_fn or (lambda x: x), is_leaf_fn or _is_plain
+        )
+
+    def parameters(self) -> dict[str, Any]:
+        """The tree of all parameters."""
+        return self.filter_and_map(self.valid_parameter_filter)
+
+    def trainable_parameters(self) -> dict[str, Any]:
+        """The tree of the parameters that are not frozen."""
+        return self.filter_and_map(self.trainable_parameter_filter)
+
+    def map_parameters(
+        self, map_fn: Callable[[mx.array], Any], is_leaf: Filter | None = None
+    ) -> dict[str, Any]:
+        """The tree of ``map_fn(parameter)`` for all parameters; the module does not change.
+
+        Args:
+            is_leaf: as ``is_leaf_fn`` of :meth:`filter_and_map`.
+        """
+        return self.filter_and_map(self.valid_parameter_filter, map_fn, is_leaf)
+
+    def children(self) -> dict[str, Any]:
+        """The tree of the modules directly below this one."""
+        return self.filter_and_map(
+            self.valid_child_filter, is_leaf_fn=lambda _module, _key, value: self.is_module(value)
+        )
+
+    def leaf_modules(self) -> dict[str, Any]:
+        """The tree of the modules that have no modules below them."""
+
+        def is_leaf(_module: Module, _key: str, value: Any) -> bool:
+            return self.is_module(value) and not tree_flatten(
+                value.children(), is_leaf=self.is_module
+            )
+
+        return self.filter_and_map(self.valid_child_filter, is_leaf_fn=is_leaf)
+
+    def apply_to_modules(self, apply_fn: Callable[[str, Module], Any]) -> Module:
+        """Call ``apply_fn(path, module)`` for this module and all below it.
+
+        Returns:
+            The module itself.
+        """
+        stack = [("", self)]
+        while stack:
+            path, module = stack.pop()
+            apply_fn(path, module)
+            prefix = f".{path}" if path else ""
+            stack += tree_flatten(module.children(), prefix, self.is_module)
+        return self
+
+    def named_modules(self) -> list[tuple[str, Module]]:
+        """This module and all below it, with their dotted paths; its own path is empty."""
+        found: list[tuple[str, Module]] = []
+        self.apply_to_modules(lambda path, module: found.append((path, module)))
+        return found
+
+    def modules(self) -> list[Module]:
+        """This module and all below it."""
+        return [module for _, module in self.named_modules()]
+
+    # Updates
+
+    def update(
+        self, parameters: dict, strict: bool = True, verify: VerifyUpdate | None = None
+    ) -> Module:
+        """Replace parameters. Nothing changes if a check fails.
+
+        Args:
+            parameters: a tree of arrays with some or all of the module's keys.
+            strict: whether a key that the module does not have is an error, or is ignored.
+            verify: what to check; takes the place of ``strict``.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            UpdateError: a subclass for each check, a ValueError that names the dotted paths.
+        """
+        return self._replace(parameters, mx.array, self.parameters, strict, verify)
+
+    def update_modules(
+        self, modules: dict, strict: bool = True, verify: VerifyUpdate | None = None
+    ) -> Module:
+        """Replace modules below this one. Nothing changes if a check fails.
+
+        Args:
+            modules: a tree of modules, as :meth:`children` or :meth:`leaf_modules` give it.
+            strict: whether a key that the module does not have is an error, or is ignored.
+            verify: what to check; takes the place of ``strict``. ``ALL_MODEL_KEYS_SET`` asks for
+                all leaf modules; ``SHAPE_MISMATCH`` does not apply.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            UpdateError: a subclass for each check, a ValueError that names the dotted paths.
+        """
+        return self._replace(modules, Module, self.leaf_modules, strict, verify)
+
+    def _replace(
+        self,
+        tree: dict,
+        kind: type,
+        all_leaves: Callable[[], dict],
+        strict: bool,
+        verify: VerifyUpdate | None,
+    ) -> Module:
+        if verify is None:
+            verify = VerifyUpdate.NO_UNUSED_KEYS if strict else VerifyUpdate.NONE
+        match = _Match(kind)
+        match.walk(self, tree, ())
+        if VerifyUpdate.NO_UNUSED_KEYS in verify:
+            if match.unused:
+                raise UnusedKeysError(self, "has no such key", match.unused)
+            if match.misfits:
+                details = "; ".join(f"{path} {what}" for path, what in match.misfits.items())
+                raise StructureMismatchError(self, "wrong kind of value", match.misfits, details)
+        if VerifyUpdate.ALL_MODEL_KEYS_SET in verify:
+            given = {_dotted(path) for path, _, _ in match.pairs}
+            names = [name for name, _ in tree_flatten(all_leaves(), is_leaf=_is_a(kind))]
+            if missing := [name for name in names if not _covered(name, given)]:
+                raise MissingKeysError(self, "missing keys", missing)
+        if VerifyUpdate.SHAPE_MISMATCH in verify and kind is mx.array:
+            wrong = {
+                _dotted(p): (old, new) for p, old, new in match.pairs if old.shape != new.shape
+            }
+            if wrong:
+                details = "; ".join(
+                    f"{path} has shape {new.shape}, expected {old.shape}"
+                    for path, (old, new) in wrong.items()
+                )
+                raise ShapeMismatchError(self, "wrong shape", wrong, details)
+        for path, _, value in match.pairs:
+            _assign(self, path, value)
+        return self
+
+    def apply(
+        self, map_fn: Callable[[mx.array], mx.array], filter_fn: Filter | None = None
+    ) -> Module:
+        """Replace each parameter ``p`` (that passes ``filter_fn``) by ``map_fn(p)``.
+
+        Returns:
+            The module itself.
+        """
+        return self.update(self.filter_and_map(filter_fn or self.valid_parameter_filter, map_fn))
+
+    def set_dtype(
+        self,
+        dtype: mx.Dtype,
+        predicate: Callable[[mx.Dtype], bool] | None = lambda x: mx.issubdtype(x, mx.floating),
+    ) -> None:
+        """Cast to ``dtype`` the parameters whose dtype the predicate accepts (None: all)."""
+        self.apply(lambda x: x.astype(dtype) if predicate is None or predicate(x.dtype) else x)
+
+    def load_weights(
+        self, file_or_weights: str | os.PathLike | list[tuple[str, mx.array]], strict: bool = True
+    ) -> Module:
+        """Replace parameters by those of a file.
+
+        Args:
+            file_or_weights: an ``.npz`` or ``.safetensors`` file, or pairs of path and array.
+            strict: whether the weights must be those of the module exactly, in keys and shapes;
+                otherwise unknown keys are ignored, missing ones keep their value, and no shape is
+                checked.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            UpdateError: the weights do not fit and ``strict`` is true.
+        """
+        weights = file_or_weights
+        if isinstance(weights, (str, os.PathLike)):
+            weights = list(mx.load(os.fspath(weights)).items())
+        verify = VerifyUpdate.ALL if strict else VerifyUpdate.NONE
+        return self.update(tree_unflatten(weights) or {}, verify=verify)
+
+    def save_weights(self, file: str | os.PathLike) -> None:
+        """Save all parameters to ``file``, by its extension ``.npz`` or ``.safetensors``.
+
+        Raises:
+            ValueError: the extension is another one.
+        """
+        file = os.fspath(file)
+        weights = tree_flatten(self.parameters(), destination={})
+        if file.endswith(".npz"):
+            mx.savez(file, **weights)
+        elif file.endswith(".safetensors"):
+            mx.save_safetensors(file, weights)
+        else:
+            raise ValueError(f"save_weights: '{file}' ends neither in .npz nor in .safetensors")
+
+    # Training
+
+    def train(self, mode: bool = True) -> Module:
+        """Set training mode here and below; ``mode=False`` is :meth:`eval`.
+
+        Returns:
+            The module itself.
+        """
+
+        def set_mode(_path: str, module: Module) -> None:
+            module._training = mode
+
+        return self.apply_to_modules(set_mode)
+
+    def eval(self) -> Module:
+        """Set evaluation mode, the opposite of :meth:`train`.
+
+        Returns:
+            The module itself.
+        """
+        return self.train(False)
+
+    def freeze(
+        self, *, recurse: bool = True, keys: str | list[str] | None = None, strict: bool = False
+    ) -> Module:
+        """Take parameters out of the trainable ones.
+
+        Args:
+            recurse: whether the modules below are frozen, too.
+            keys: the keys to freeze, in every module; by default all parameters.
+            strict: whether a module without one of the ``keys`` is an error.
+
+        Returns:
+            The module itself.
+
+        Raises:
+            KeyError: a module lacks one of the keys and ``strict`` is true.
+        """
+        if recurse:
+            return self.apply_to_modules(
+                lambda _, m: m.freeze(recurse=False, keys=keys, strict=strict)
+            )
+        if keys is None:
+            own = self.filter_and_map(
+                lambda m, k, v: not self.is_module(v) and self.valid_parameter_filter(m, k, v)
+            )
+            self._no_grad.update(name for name, _ in tree_flatten(own))
+        else:
+            self._no_grad.update(self._checked_keys(keys, strict))
+        return self
+
+    def unfreeze(
+        self, *, recurse: bool = True, keys: str | list[str] | None = None, strict: bool = False
+    ) -> Module:
+        """Make frozen parameters trainable again; the arguments are those of :meth:`freeze`."""
+        if recurse:
+            return self.apply_to_modules(
+                lambda _, m: m.unfreeze(recurse=False, keys=keys, strict=strict)
+            )
+        if keys is None:
+            self._no_grad.clear()
+        else:
+            self._no_grad.difference_update(self._checked_keys(keys, strict))
+        return self
+
+    def _checked_keys(self, keys: str | list[str], strict: bool) -> list[str]:
+        keys = [keys] if isinstance(keys, str) else keys
+        if strict and (missing := [key for key in keys if key not in self]):
+            raise KeyError(f"{type(self).__name__} has no key {', '.join(missing)}")
+        return keys
+
+
+def _is_a(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+def _is_container(value: Any) -> bool:
+    """Modules, dicts and lists, and tuples that hold arrays: (3, 3) is a setting, not a tree."""
+    if isinstance(value, tuple):
+        return any(isinstance(v, mx.array) or _is_container(v) for v in value)
+    return isinstance(value, (dict, list))
+
+
+def _is_plain(_module: Module, _key: str, value: Any) -> bool:
+    return not isinstance(value, (dict, list, tuple))
+
+
+def _filtered(
+    module: Module, path: str, node: Any, filter_fn: Filter, map_fn: Callable, is_leaf_fn: Filter
+) -> Any:
+    """What `filter_and_map` makes of ``node``, which stands at ``path`` in ``module``."""
+
+    def visit(owner: Module, key: str, value: Any) -> Any:
+        if is_leaf_fn(owner, key, value):
+            return map_fn(value)
+        return _filtered(owner, key, value, filter_fn, map_fn, is_leaf_fn)
+
+    if isinstance(node, Module):
+        return {k: visit(node, k, v) for k, v in node.items() if filter_fn(node, k, v)}
+
+    def visit_nested(key: Any, value: Any) -> Any:
+        key = f"{path}.{key}"
+        return visit(module, key, value) if filter_fn(module, key, value) else {}
+
+    if isinstance(node, dict):
+        return {k: visit_nested(k, v) for k, v in node.items()}
+    if isinstance(node, list):
+        return [visit_nested(i, v) for i, v in enumerate(node)]
+    if isinstance(node, tuple):
+        return tuple(visit_nested(i, v) for i, v in enumerate(node))
+    raise TypeError(f"filter_and_map: '{path}' is no leaf, but a {type(node).__name__}")
+
+
+class _Match:
+    """Pairs the leaves of a tree with their places in a module."""
+
+    def __init__(self, kind: type):
+        self.kind = kind
+        self.pairs: list[tuple[tuple, Any, Any]] = []  # path, old value, new value
+        self.unused: list[str] = []
+        self.misfits: dict[str, str] = {}
+
+    def walk(self, old: Any, new: Any, path: tuple) -> None:
+        if path and isinstance(old, self.kind) and isinstance(new, self.kind):
+            self.pairs.append((path, old, new))
+        elif isinstance(old, dict) and isinstance(new, dict):
+            self._walk_children(old, new.items(), path)
+        elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
+            self._walk_children(dict(enumerate(old)), enumerate(new), path)
+        elif not _is_empty(new):
+            expected = self.kind if isinstance(old, self.kind) else type(old)
+            self.misfits[_dotted(path) or "the tree"] = (
+                f"is of type {type(new).__name__}, expected {expected.__name__}"
+            )
+
+    def _walk_children(self, old: dict, new: Iterable[tuple[Any, Any]], path: tuple) -> None:
+        for key, value in new:
+            child = (*path, key)
+            if key in old:
+                self.walk(old[key], value, child)
+            else:
+                leaves = tree_flatten(value, f".{_dotted(child)}", _is_a(self.kind))
+                self.unused += [name for name, _ in leaves] or [_dotted(child)]
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether the value is a container that keeps a place and says nothing about it."""
+    if isinstance(value, Module):
+        return False
+    return isinstance(value, (dict, list, tuple)) and len(value) == 0
+
+
+def _dotted(path: tuple) -> str:
+    return ".".join(map(str, path))
+
+
+def _covered(name: str, given: set[str]) -> bool:
+    """Whether the name or a prefix of it, a module around it, was given."""
+    parts = name.split(".")
+    return any(".".join(parts[: i + 1]) in given for i in range(len(parts)))
+
+
+def _assign(node: Any, path: tuple, value: Any) -> Any:
+    """``node`` with ``value`` at ``path``: changed in place, but for tuples, which are replaced."""
+    if not path:
+        return value
+    key, *rest = path
+    child = _assign(node[key], tuple(rest), value)
+    if isinstance(node, tuple):
+        return (*node[:key], child, *node[key + 1 :])
+    node[key] = child
+    return node

@@ -1,0 +1,99 @@
+"""Affine maps."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cermet.core as mx
+from cermet.nn.base import Module
+from cermet.nn.layers.quantized import QuantizedLinear, check_no_quantized_input
+
+__all__ = ["Bilinear", "Identity", "Linear"]
+
+
+class Identity(Module):
+    """Returns its input. All arguments are ignored, so that it can stand for any layer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return x
+
+
+class Linear(Module):
+    """``x @ weight.T + bias``
+
+    Args:
+        input_dims: the size of the last axis of the input.
+        output_dims: the size of the last axis of the output.
+        bias: whether there is a bias.
+
+    Weight ``(output_dims, input_dims)`` and bias ``(output_dims,)`` are at first uniform up to
+    ``sqrt(1 / input_dims)``.
+    """
+
+    def __init__(self, input_dims: int, output_dims: int, bias: bool = True) -> None:
+        super().__init__()
+        limit = math.sqrt(1 / input_dims)
+        self.weight = mx.random.uniform(-limit, limit, (output_dims, input_dims))
+        if bias:
+            self.bias = mx.random.uniform(-limit, limit, (output_dims,))
+
+    def _extra_repr(self) -> str:
+        output_dims, input_dims = self.weight.shape
+        return f"input_dims={input_dims}, output_dims={output_dims}, bias={'bias' in self}"
+
+    def __call__(self, x: mx.array) -> mx.array:
+        if "bias" in self:
+            return mx.addmm(self.bias, x, self.weight.T)
+        return x @ self.weight.T
+
+    def to_quantized(
+        self,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "affine",
+        quantize_input: bool = False,
+    ) -> QuantizedLinear:
+        """The layer with a quantized weight; see :class:`QuantizedLinear`."""
+        check_no_quantized_input(self, quantize_input)
+        return QuantizedLinear.from_linear(self, group_size, bits, mode)
+
+
+class Bilinear(Module):
+    """``x2 @ weight[i] @ x1 + bias[i]`` for each output ``i``
+
+    Args:
+        input1_dims: the size of the last axis of ``x1``.
+        input2_dims: the size of the last axis of ``x2``.
+        output_dims: the size of the last axis of the output.
+        bias: whether there is a bias.
+
+    Weight ``(output_dims, input2_dims, input1_dims)`` and bias ``(output_dims,)`` are at first
+    uniform up to ``sqrt(1 / input1_dims)``.
+    """
+
+    def __init__(
+        self, input1_dims: int, input2_dims: int, output_dims: int, bias: bool = True
+    ) -> None:
+        super().__init__()
+        limit = math.sqrt(1 / input1_dims)
+        self.weight = mx.random.uniform(-limit, limit, (output_dims, input2_dims, input1_dims))
+        if bias:
+            self.bias = mx.random.uniform(-limit, limit, (output_dims,))
+
+    def _extra_repr(self) -> str:
+        output_dims, input2_dims, input1_dims = self.weight.shape
+        return (
+            f"input1_dims={input1_dims}, input2_dims={input2_dims}, "
+            f"output_dims={output_dims}, bias={'bias' in self}"
+        )
+
+    def __call__(self, x1: mx.array, x2: mx.array) -> mx.array:
+        output_dims, input2_dims, input1_dims = self.weight.shape
+        y = x1 @ self.weight.reshape(-1, input1_dims).T
+        y = y.reshape(*x1.shape[:-1], output_dims, input2_dims)
+        y = (y @ x2[..., None]).squeeze(-1)
+        return y + self.bias if "bias" in self else y

@@ -1,0 +1,217 @@
+"""Layers with quantized weights, and the replacement of a model's layers by them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import cermet.core as mx
+from cermet.nn.base import Module
+from cermet.utils import tree_map_with_path
+
+__all__ = ["QuantizedEmbedding", "QuantizedLinear", "quantize"]
+
+# mode: (elements that share a scale, bits of an element)
+_DEFAULTS = {"affine": (64, 4), "mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}
+
+
+def check_no_quantized_input(layer: Module, quantize_input: bool) -> None:
+    if quantize_input:
+        raise ValueError(f"{type(layer).__name__}.to_quantized: quantized input is not supported")
+
+
+def quantize(
+    model: Module,
+    group_size: int | None = None,
+    bits: int | None = None,
+    *,
+    mode: str = "affine",
+    quantize_input: bool = False,
+    class_predicate: Callable[[str, Module], bool | dict] | None = None,
+) -> None:
+    """Replace layers of a model by quantized ones, in place.
+
+    Args:
+        model: the model; the layers below it are replaced, it is not replaced itself.
+        group_size: how many elements of a row share a scale; the default depends on the mode.
+        bits: how many bits an element has; the default depends on the mode.
+        mode: "affine", "mxfp4", "mxfp8" or "nvfp4"; see :func:`cermet.core.quantize`.
+        quantize_input: passed to ``to_quantized`` of the layers.
+        class_predicate: ``class_predicate(path, module)`` tells whether to quantize a layer, or
+            gives the arguments of its ``to_quantized`` as a dict. By default every layer that has
+            the method ``to_quantized`` is quantized.
+
+    Raises:
+        ValueError: the predicate accepts a layer that cannot be quantized, or returns something
+            else than a bool or a dict.
+    """
+    settings = {"group_size": group_size, "bits": bits, "mode": mode}
+    if quantize_input:
+        settings["quantize_input"] = True
+    if class_predicate is None:
+
+        def class_predicate(_path: str, module: Module) -> bool:
+            return hasattr(module, "to_quantized")
+
+    def quantized(path: str, module: Module) -> Module:
+        choice = class_predicate(path, module)
+        if not choice:
+            return module
+        if not isinstance(choice, (bool, dict)):
+            raise ValueError(
+                f"quantize: class_predicate returned {type(choice).__name__} for '{path}', "
+                "expected a bool or a dict"
+            )
+        if not hasattr(module, "to_quantized"):
+            raise ValueError(
+                f"quantize: '{path}' is a {type(module).__name__}, which has no to_quantized"
+            )
+        return module.to_quantized(**(choice if isinstance(choice, dict) else settings))
+
+    layers = tree_map_with_path(quantized, model.leaf_modules(), is_leaf=Module.is_module)
+    model.update_modules(layers)
+
+
+class _Quantized(Module):
+    """The quantized weight that both layers have."""
+
+    def __init__(self, weight: mx.array, group_size: int | None, bits: int | None, mode: str):
+        super().__init__()
+        if mode not in _DEFAULTS:
+            raise ValueError(
+                f"{type(self).__name__}: mode is '{mode}', expected one of {[*_DEFAULTS]}"
+            )
+        default_group_size, default_bits = _DEFAULTS[mode]
+        self.group_size = group_size or default_group_size
+        self.bits = bits or default_bits
+        self.mode = mode
+        self._quantize(weight)
+
+    def _quantize(self, weight: mx.array) -> None:
+        self.weight, self.scales, *biases = mx.quantize(
+            weight, self.group_size, self.bits, mode=self.mode
+        )
+        self.biases = biases[0] if biases else None
+
+    def _settings(self) -> dict:
+        return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
+
+    def _input_dims(self) -> int:
+        return self.weight.shape[-1] * 32 // self.bits
+
+    def _settings_repr(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self._settings().items())
+
+    def _matmul(self, x: mx.array) -> mx.array:
+        return mx.quantized_matmul(
+            x, self.weight, self.scales, self.biases, transpose=True, **self._settings()
+        )
+
+
+class QuantizedLinear(_Quantized):
+    """``x @ weight.T + bias`` with a quantized weight.
+
+    Args:
+        input_dims: the size of the last axis of the input; a multiple of ``group_size``.
+        output_dims: the size of the last axis of the output.
+        bias: whether there is a bias, which is not quantized.
+        group_size: how many elements of a row share a scale; the default depends on the mode.
+        bits: how many bits an element has; the default depends on the mode.
+        mode: "affine", "mxfp4", "mxfp8" or "nvfp4"; see :func:`cermet.core.quantize`.
+
+    The parameters are frozen: a quantized weight has no gradient.
+    """
+
+    def __init__(
+        self,
+        input_dims: int,
+        output_dims: int,
+        bias: bool = True,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "affine",
+    ):
+        limit = math.sqrt(1 / input_dims)
+        weight = mx.random.uniform(-limit, limit, (output_dims, input_dims))
+        super().__init__(weight, group_size, bits, mode)
+        if bias:
+            self.bias = mx.zeros((output_dims,))
+        self.freeze()
+
+    def _extra_repr(self) -> str:
+        return (
+            f"input_dims={self._input_dims()}, output_dims={self.weight.shape[0]}, "
+            f"bias={'bias' in self}, {self._settings_repr()}"
+        )
+
+    def __call__(self, x: mx.array) -> mx.array:
+        y = self._matmul(x)
+        return y + self.bias if "bias" in self else y
+
+    @classmethod
+    def from_linear(
+        cls,
+        linear_layer: Module,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "affine",
+    ) -> QuantizedLinear:
+        """Quantize the weight of a :class:`Linear`. Its bias stays as it is, and trainable."""
+        output_dims, input_dims = linear_layer.weight.shape
+        layer = cls(input_dims, output_dims, False, group_size, bits, mode)
+        layer._quantize(linear_layer.weight)
+        if "bias" in linear_layer:
+            layer.bias = linear_layer.bias
+        return layer
+
+
+class QuantizedEmbedding(_Quantized):
+    """Looks up the vectors of integers in a quantized table.
+
+    Args:
+        num_embeddings: how many vectors there are.
+        dims: the size of a vector; a multiple of ``group_size``.
+        group_size: how many elements of a vector share a scale; the default depends on the mode.
+        bits: how many bits an element has; the default depends on the mode.
+        mode: "affine", "mxfp4", "mxfp8" or "nvfp4"; see :func:`cermet.core.quantize`.
+
+    The parameters are frozen: a quantized weight has no gradient.
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        dims: int,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "affine",
+    ):
+        weight = mx.random.normal((num_embeddings, dims), scale=math.sqrt(1 / dims))
+        super().__init__(weight, group_size, bits, mode)
+        self.num_embeddings = num_embeddings
+        self.dims = dims
+        self.freeze()
+
+    def _extra_repr(self) -> str:
+        return f"{self.num_embeddings}, {self.dims}, {self._settings_repr()}"
+
+    def __call__(self, x: mx.array) -> mx.array:
+        biases = None if self.biases is None else self.biases[x]
+        return mx.dequantize(self.weight[x], self.scales[x], biases, **self._settings())
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        """``x @ weight.T``: the logits of a language model that shares its embedding."""
+        return self._matmul(x)
+
+    @classmethod
+    def from_embedding(
+        cls,
+        embedding_layer: Module,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "affine",
+    ) -> QuantizedEmbedding:
+        """Quantize the weight of an :class:`Embedding`."""
+        layer = cls(*embedding_layer.weight.shape, group_size, bits, mode)
+        layer._quantize(embedding_layer.weight)
+        return layer

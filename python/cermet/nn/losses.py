@@ -1,0 +1,267 @@
+"""Loss functions.
+
+`reduction` is "none" (a loss for each sample), "mean" or "sum", everywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import cermet.core as mx
+
+__all__ = [
+    "binary_cross_entropy",
+    "cosine_similarity_loss",
+    "cross_entropy",
+    "gaussian_nll_loss",
+    "hinge_loss",
+    "huber_loss",
+    "kl_div_loss",
+    "l1_loss",
+    "log_cosh_loss",
+    "margin_ranking_loss",
+    "mse_loss",
+    "nll_loss",
+    "smooth_l1_loss",
+    "triplet_loss",
+]
+
+Reduction = Literal["none", "mean", "sum"]
+
+_REDUCTIONS = {"none": lambda loss: loss, "mean": mx.mean, "sum": mx.sum}
+
+
+def _reduce(name: str, loss: mx.array, reduction: Reduction) -> mx.array:
+    if reduction not in _REDUCTIONS:
+        raise ValueError(f"{name}: reduction is '{reduction}', expected one of {[*_REDUCTIONS]}")
+    return _REDUCTIONS[reduction](loss)
+
+
+def _check_same_shape(name: str, **arrays: mx.array) -> None:
+    if len({a.shape for a in arrays.values()}) > 1:
+        shapes = ", ".join(f"{key} {a.shape}" for key, a in arrays.items())
+        raise ValueError(f"{name}: shapes differ, expected one shape: {shapes}")
+
+
+def _weighted(name: str, loss: mx.array, weights: mx.array | None) -> mx.array:
+    if weights is None:
+        return loss
+    _check_same_shape(name, weights=weights, loss=loss)
+    return loss * weights
+
+
+def _at_targets(inputs: mx.array, targets: mx.array, axis: int) -> mx.array:
+    return mx.take_along_axis(inputs, mx.expand_dims(targets, axis), axis).squeeze(axis)
+
+
+def cross_entropy(
+    logits: mx.array,
+    targets: mx.array,
+    weights: mx.array | None = None,
+    axis: int = -1,
+    label_smoothing: float = 0.0,
+    reduction: Reduction = "none",
+) -> mx.array:
+    """The cross entropy of the softmax of ``logits``.
+
+    Args:
+        logits: unnormalized log-probabilities of the classes along ``axis``.
+        targets: class indices, of the shape of ``logits`` without ``axis``; or class probabilities,
+            of the shape of ``logits``.
+        weights: factors for the losses, of the shape of the result for ``reduction="none"``.
+        axis: the axis of the classes.
+        label_smoothing: how much of the target is spread over all classes, from 0 up to (not
+            including) 1 (Szegedy et al., 2015).
+        reduction: "none", "mean" or "sum".
+
+    Raises:
+        ValueError: shapes do not fit, or ``label_smoothing`` is out of range.
+    """
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected [0, 1)")
+    positions = list(logits.shape)
+    positions.pop(axis)
+    if targets.shape == logits.shape:
+        normalizer = mx.logsumexp(logits, axis=axis, keepdims=True)
+        loss = mx.sum(targets * (normalizer - logits), axis=axis)
+        normalizer = normalizer.squeeze(axis)
+    elif targets.shape == tuple(positions):
+        normalizer = mx.logsumexp(logits, axis=axis)
+        loss = normalizer - _at_targets(logits, targets, axis)
+    else:
+        raise ValueError(
+            f"cross_entropy: targets have shape {targets.shape}, expected {tuple(positions)} "
+            f"(indices) or {logits.shape} (probabilities)"
+        )
+    if label_smoothing > 0:
+        uniform_loss = normalizer - mx.mean(logits, axis=axis)
+        loss = (1 - label_smoothing) * loss + label_smoothing * uniform_loss
+    return _reduce("cross_entropy", _weighted("cross_entropy", loss, weights), reduction)
+
+
+def binary_cross_entropy(
+    inputs: mx.array,
+    targets: mx.array,
+    weights: mx.array | None = None,
+    with_logits: bool = True,
+    reduction: Reduction = "mean",
+) -> mx.array:
+    """The cross entropy of yes-or-no predictions.
+
+    Args:
+        inputs: logits, or probabilities if ``with_logits`` is false. The logarithms of
+            probabilities are limited to at least -100.
+        targets: probabilities, of the same shape.
+        weights: factors for the losses, of the same shape.
+        with_logits: what ``inputs`` are.
+        reduction: "none", "mean" or "sum".
+    """
+    _check_same_shape("binary_cross_entropy", inputs=inputs, targets=targets)
+    if with_logits:
+        loss = mx.logaddexp(inputs, 0) - inputs * targets
+    else:
+        log_yes = mx.maximum(mx.log(inputs), -100)
+        log_no = mx.maximum(mx.log1p(-inputs), -100)
+        loss = -(targets * log_yes + (1 - targets) * log_no)
+    loss = _weighted("binary_cross_entropy", loss, weights)
+    return _reduce("binary_cross_entropy", loss, reduction)
+
+
+def l1_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
+    """``|predictions - targets|``; both of the same shape."""
+    _check_same_shape("l1_loss", predictions=predictions, targets=targets)
+    return _reduce("l1_loss", mx.abs(predictions - targets), reduction)
+
+
+def mse_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
+    """``(predictions - targets) ** 2``; both of the same shape."""
+    _check_same_shape("mse_loss", predictions=predictions, targets=targets)
+    return _reduce("mse_loss", mx.square(predictions - targets), reduction)
+
+
+def nll_loss(
+    inputs: mx.array, targets: mx.array, axis: int = -1, reduction: Reduction = "none"
+) -> mx.array:
+    """The negative of the log-probabilities ``inputs`` at the class indices ``targets``."""
+    return _reduce("nll_loss", -_at_targets(inputs, targets, axis), reduction)
+
+
+def gaussian_nll_loss(
+    inputs: mx.array,
+    targets: mx.array,
+    vars: mx.array,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: Reduction = "mean",
+) -> mx.array:
+    """The negative log-likelihood of ``targets`` under normal distributions.
+
+    Args:
+        inputs: the means.
+        targets: the samples, of the same shape.
+        vars: the variances, of the same shape; limited to at least ``eps``.
+        full: whether to add the constant ``log(2 pi) / 2``.
+        eps: the least variance.
+        reduction: "none", "mean" or "sum".
+    """
+    _check_same_shape("gaussian_nll_loss", inputs=inputs, targets=targets, vars=vars)
+    vars = mx.maximum(vars, eps)
+    loss = 0.5 * (mx.log(vars) + mx.square(targets - inputs) / vars)
+    if full:
+        loss = loss + 0.5 * math.log(2 * math.pi)
+    return _reduce("gaussian_nll_loss", loss, reduction)
+
+
+def kl_div_loss(
+    inputs: mx.array, targets: mx.array, axis: int = -1, reduction: Reduction = "none"
+) -> mx.array:
+    """The Kullback-Leibler divergence of ``targets`` from ``inputs``, both log-probabilities."""
+    loss = mx.sum(mx.exp(targets) * (targets - inputs), axis=axis)
+    return _reduce("kl_div_loss", loss, reduction)
+
+
+def smooth_l1_loss(
+    predictions: mx.array, targets: mx.array, beta: float = 1.0, reduction: Reduction = "mean"
+) -> mx.array:
+    """Half the squared error over ``beta`` below ``beta``, the L1 error less ``beta / 2`` above."""
+    _check_same_shape("smooth_l1_loss", predictions=predictions, targets=targets)
+    error = mx.abs(predictions - targets)
+    loss = mx.where(error < beta, 0.5 * mx.square(error) / beta, error - 0.5 * beta)
+    return _reduce("smooth_l1_loss", loss, reduction)
+
+
+def huber_loss(
+    inputs: mx.array, targets: mx.array, delta: float = 1.0, reduction: Reduction = "none"
+) -> mx.array:
+    """Half the squared error up to ``delta``, linear in the error above (Huber, 1964)."""
+    error = mx.abs(inputs - targets)
+    loss = mx.where(error <= delta, 0.5 * mx.square(error), delta * (error - 0.5 * delta))
+    return _reduce("huber_loss", loss, reduction)
+
+
+def triplet_loss(
+    anchors: mx.array,
+    positives: mx.array,
+    negatives: mx.array,
+    axis: int = -1,
+    p: int = 2,
+    margin: float = 1.0,
+    eps: float = 1e-6,
+    reduction: Reduction = "none",
+) -> mx.array:
+    """How much nearer the positives are than the negatives, up to a margin (Schroff et al., 2015).
+
+    Args:
+        anchors, positives, negatives: vectors along ``axis``.
+        p: the distances are ``(sum(|difference| ** p) + eps) ** (1 / p)``.
+        margin: the loss is zero where the distances differ by more than this.
+        eps: keeps the derivative finite.
+        reduction: "none", "mean" or "sum".
+    """
+
+    def distance(others: mx.array) -> mx.array:
+        return mx.power(mx.sum(mx.power(mx.abs(anchors - others), p), axis=axis) + eps, 1 / p)
+
+    loss = mx.maximum(distance(positives) - distance(negatives) + margin, 0)
+    return _reduce("triplet_loss", loss, reduction)
+
+
+def hinge_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
+    """``max(1 - inputs * targets, 0)``, for targets 1 and -1."""
+    return _reduce("hinge_loss", mx.maximum(1 - inputs * targets, 0), reduction)
+
+
+def log_cosh_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
+    """``log(cosh(inputs - targets))``"""
+    errors = inputs - targets
+    return _reduce("log_cosh_loss", mx.logaddexp(errors, -errors) - math.log(2), reduction)
+
+
+def cosine_similarity_loss(
+    x1: mx.array,
+    x2: mx.array,
+    axis: int = 1,
+    eps: float = 1e-8,
+    reduction: Reduction = "none",
+) -> mx.array:
+    """The cosine of the angle between vectors along ``axis``.
+
+    The product of the norms, by which the inner product is divided, is at least ``eps``.
+    """
+    norms = mx.linalg.norm(x1, axis=axis) * mx.linalg.norm(x2, axis=axis)
+    loss = mx.sum(x1 * x2, axis=axis) / mx.maximum(norms, eps)
+    return _reduce("cosine_similarity_loss", loss, reduction)
+
+
+def margin_ranking_loss(
+    inputs1: mx.array,
+    inputs2: mx.array,
+    targets: mx.array,
+    margin: float = 0.0,
+    reduction: Reduction = "none",
+) -> mx.array:
+    """``max(-targets * (inputs1 - inputs2) + margin, 0)``, for targets 1 and -1."""
+    _check_same_shape("margin_ranking_loss", inputs1=inputs1, inputs2=inputs2, targets=targets)
+    loss = mx.maximum(-targets * (inputs1 - inputs2) + margin, 0)
+    return _reduce("margin_ranking_loss", loss, reduction)

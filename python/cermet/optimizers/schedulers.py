@@ -1,0 +1,91 @@
+"""Schedules: functions from the number of steps done to a learning rate.
+
+An optimizer takes one in place of its learning rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import cermet.core as mx
+
+__all__ = [
+    "cosine_decay",
+    "exponential_decay",
+    "join_schedules",
+    "linear_schedule",
+    "step_decay",
+]
+
+Schedule = Callable[[mx.array], mx.array]
+
+
+def exponential_decay(init: float, decay_rate: float) -> Schedule:
+    """``init * decay_rate ** step``"""
+
+    def schedule(step: mx.array) -> mx.array:
+        return init * decay_rate**step
+
+    return schedule
+
+
+def step_decay(init: float, decay_rate: float, step_size: int) -> Schedule:
+    """``init``, multiplied by ``decay_rate`` after every ``step_size`` steps."""
+
+    def schedule(step: mx.array) -> mx.array:
+        return init * decay_rate ** (step // step_size)
+
+    return schedule
+
+
+def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Schedule:
+    """From ``init`` to ``end`` along half a wave in ``decay_steps`` steps (Loshchilov, 2016)."""
+
+    def schedule(step: mx.array) -> mx.array:
+        fraction = mx.minimum(step, decay_steps) / decay_steps
+        return end + 0.5 * (init - end) * (1 + mx.cos(math.pi * fraction))
+
+    return schedule
+
+
+def linear_schedule(init: float, end: float, steps: int) -> Schedule:
+    """From ``init`` to ``end`` along a line in ``steps`` steps.
+
+    Raises:
+        ValueError: ``steps`` is less than 1.
+    """
+    if steps < 1:
+        raise ValueError(f"linear_schedule: steps is {steps}, expected at least 1")
+
+    def schedule(step: mx.array) -> mx.array:
+        return init + (end - init) * (mx.minimum(step, steps) / steps)
+
+    return schedule
+
+
+def join_schedules(schedules: list[Schedule], boundaries: list[int]) -> Schedule:
+    """Schedules one after the other, each of which counts from the step at which it begins.
+
+    Args:
+        schedules: at least one.
+        boundaries: the steps at which the schedules after the first begin.
+
+    Raises:
+        ValueError: there is no schedule, or not one boundary less than schedules.
+    """
+    if not schedules:
+        raise ValueError("join_schedules: got no schedules, expected at least one")
+    if len(boundaries) != len(schedules) - 1:
+        raise ValueError(
+            f"join_schedules: got {len(boundaries)} boundaries, "
+            f"expected {len(schedules) - 1} for {len(schedules)} schedules"
+        )
+
+    def schedule(step: mx.array) -> mx.array:
+        value = schedules[0](step)
+        for begin, following in zip(boundaries, schedules[1:], strict=True):
+            value = mx.where(step < begin, value, following(step - begin))
+        return value
+
+    return schedule

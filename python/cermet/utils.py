@@ -1,0 +1,198 @@
+"""Trees: nested dicts, lists and tuples whose leaves are anything else.
+
+The parameters of a model, their gradients and the state of an optimizer are trees of arrays. Every
+function here works on any leaf and touches no array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+__all__ = [
+    "tree_flatten",
+    "tree_map",
+    "tree_map_with_path",
+    "tree_merge",
+    "tree_reduce",
+    "tree_unflatten",
+]
+
+IsLeaf = Callable[[Any], bool]
+
+
+def _items(tree: Any, is_leaf: IsLeaf | None) -> Iterator[tuple[Any, Any]] | None:
+    """The (key, child) pairs of a node, or None for a leaf."""
+    if is_leaf is not None and is_leaf(tree):
+        return None
+    if isinstance(tree, dict):
+        return iter(tree.items())
+    if isinstance(tree, (list, tuple)):
+        return enumerate(tree)
+    return None
+
+
+def _rebuilt(tree: Any, keys_and_children: Iterator[tuple[Any, Any]]) -> Any:
+    """A node like ``tree`` with new children; a subclass of dict becomes a plain dict."""
+    if isinstance(tree, dict):
+        return dict(keys_and_children)
+    children = [child for _, child in keys_and_children]
+    if hasattr(tree, "_fields"):  # a named tuple takes its children one by one
+        return type(tree)(*children)
+    return type(tree)(children)
+
+
+def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any, is_leaf: IsLeaf | None = None) -> Any:
+    """Apply ``fn`` to each leaf of ``tree`` and return the tree of results.
+
+    Args:
+        fn: called with a leaf and with what stands at the same place in each tree of ``rest``.
+        tree: nested dicts, lists and tuples.
+        rest: further trees; each has at least the keys of ``tree``.
+        is_leaf: tells which nodes count as leaves although they are containers.
+
+    Raises:
+        KeyError, IndexError: a tree of ``rest`` lacks a place that ``tree`` has.
+    """
+    items = _items(tree, is_leaf)
+    if items is None:
+        return fn(tree, *rest)
+    return _rebuilt(
+        tree,
+        ((k, tree_map(fn, child, *(r[k] for r in rest), is_leaf=is_leaf)) for k, child in items),
+    )
+
+
+def tree_map_with_path(
+    fn: Callable[..., Any],
+    tree: Any,
+    *rest: Any,
+    is_leaf: IsLeaf | None = None,
+    path: Any = None,
+) -> Any:
+    """Like :func:`tree_map`, with the dotted path of the leaf as the first argument of ``fn``.
+
+    Args:
+        path: a prefix for all paths. The path of a tree that is itself a leaf is this prefix.
+    """
+    items = _items(tree, is_leaf)
+    if items is None:
+        return fn(path, tree, *rest)
+    prefix = "" if path is None else f"{path}."
+    return _rebuilt(
+        tree,
+        (
+            (
+                k,
+                tree_map_with_path(
+                    fn, child, *(r[k] for r in rest), is_leaf=is_leaf, path=f"{prefix}{k}"
+                ),
+            )
+            for k, child in items
+        ),
+    )
+
+
+def tree_flatten(
+    tree: Any,
+    prefix: str = "",
+    is_leaf: IsLeaf | None = None,
+    destination: list[tuple[str, Any]] | dict[str, Any] | None = None,
+) -> list[tuple[str, Any]] | dict[str, Any]:
+    """Flatten a tree to pairs of dotted path and leaf.
+
+    Empty containers have no leaves, so they leave no trace.
+
+    Args:
+        prefix: put before every path; its first character (a dot) is dropped.
+        is_leaf: tells which nodes count as leaves although they are containers.
+        destination: a list or a dict to which the pairs are added; a new list by default.
+
+    Returns:
+        ``destination``.
+    """
+    if destination is None:
+        destination = []
+    items = _items(tree, is_leaf)
+    if items is not None:
+        for k, child in items:
+            tree_flatten(child, f"{prefix}.{k}", is_leaf, destination)
+    elif isinstance(destination, dict):
+        destination[prefix[1:]] = tree
+    else:
+        destination.append((prefix[1:], tree))
+    return destination
+
+
+def tree_unflatten(tree: list[tuple[str, Any]] | Mapping[str, Any]) -> Any:
+    """Build a tree from pairs of dotted path and leaf: the inverse of :func:`tree_flatten`.
+
+    A node whose keys are all whole numbers becomes a list, in which places without a leaf hold an
+    empty dict.
+    """
+    pairs = list(tree.items()) if isinstance(tree, Mapping) else list(tree)
+    if not pairs:
+        return []
+    if len(pairs) == 1 and pairs[0][0] == "":
+        return pairs[0][1]
+
+    children: dict[str, list[tuple[str, Any]]] = {}
+    for path, leaf in pairs:
+        key, _, below = path.partition(".")
+        children.setdefault(key, []).append((below, leaf))
+    nodes = {key: tree_unflatten(below) for key, below in children.items()}
+    if not all(key.isdecimal() for key in nodes):
+        return nodes
+    by_index = {int(key): node for key, node in nodes.items()}
+    return [by_index.get(i, {}) for i in range(max(by_index) + 1)]
+
+
+def tree_reduce(
+    fn: Callable[[Any, Any], Any],
+    tree: Any,
+    initializer: Any = None,
+    is_leaf: IsLeaf | None = None,
+) -> Any:
+    """Combine the leaves from first to last: ``fn(fn(fn(initializer, a), b), c)``.
+
+    Without an ``initializer`` the first leaf takes its place. The result for a tree without leaves
+    is ``initializer``.
+    """
+    items = _items(tree, is_leaf)
+    if items is None:
+        return tree if initializer is None else fn(initializer, tree)
+    for _, child in items:
+        initializer = tree_reduce(fn, child, initializer, is_leaf)
+    return initializer
+
+
+def tree_merge(tree_a: Any, tree_b: Any, merge_fn: Callable[[Any, Any], Any] | None = None) -> Any:
+    """Merge two trees to one that has the leaves of both.
+
+    Args:
+        merge_fn: gives the leaf for a place where both trees have one.
+
+    Raises:
+        ValueError: both trees have something at a place and there is no ``merge_fn``.
+    """
+    if _is_nothing(tree_a):
+        return tree_b
+    if _is_nothing(tree_b):
+        return tree_a
+    if isinstance(tree_a, dict) and isinstance(tree_b, dict):
+        merged = {k: tree_merge(a, tree_b.get(k), merge_fn) for k, a in tree_a.items()}
+        return merged | {k: b for k, b in tree_b.items() if k not in tree_a}
+    if isinstance(tree_a, (list, tuple)) and isinstance(tree_b, type(tree_a)):
+        shared = min(len(tree_a), len(tree_b))
+        both = (tree_merge(a, b, merge_fn) for a, b in zip(tree_a, tree_b, strict=False))
+        return type(tree_a)([*both, *tree_a[shared:], *tree_b[shared:]])
+    if merge_fn is None:
+        raise ValueError(
+            "tree_merge: both trees have a value at the same place; "
+            f"pass merge_fn to combine {type(tree_a).__name__} and {type(tree_b).__name__}"
+        )
+    return merge_fn(tree_a, tree_b)
+
+
+def _is_nothing(tree: Any) -> bool:
+    return tree is None or (isinstance(tree, (dict, list, tuple)) and len(tree) == 0)

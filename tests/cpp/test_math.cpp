@@ -1,0 +1,440 @@
+// The CPU's scalar functions: their error in ULPs against double, their special values, and the
+// 16-bit conversions.
+//
+// Compiled once for each instruction set. The functions are called through loops, as kernels call
+// them, so that it is the vectorised form that is tested.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "cpu/convert.h"
+#include "cpu/math.h"
+
+namespace {
+
+namespace cpu = cermet::cpu::CERMET_ISA;
+using cermet::complex64_t;
+using Float16 = cermet::float16_t;  // arm_neon.h has its own float16_t
+using BFloat16 = cermet::bfloat16_t;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+constexpr float kMax = std::numeric_limits<float>::max();
+constexpr float kTiny = std::numeric_limits<float>::denorm_min();
+
+const std::vector<float> kSpecials = {
+    0.0f,  -0.0f,  kTiny, -kTiny, 0x1p-126f,   -0x1p-126f,   0.5f,
+    -0.5f, 1.0f,   -1.0f, 1.5f,   -1.5f,       2.0f,         -2.0f,
+    3.0f,  -3.0f,  2.5f,  88.7f,  100,         -88.7f,       1e10f,
+    -1e10, 1e-10f, 12000, 131072, 16777215.0f, -16777216.0f, 0x1.fffffep-1f,
+    kMax,  -kMax,  kInf,  -kInf,  kNan};
+
+float from_bits(uint32_t b) {
+  float x;
+  std::memcpy(&x, &b, sizeof x);
+  return x;
+}
+uint32_t bits(float x) {
+  uint32_t b;
+  std::memcpy(&b, &x, sizeof b);
+  return b;
+}
+
+// The distance of y from the exact value, in units of the exact value's last place as a float.
+double ulp_error(float y, double exact) {
+  constexpr double kWrong = 1e30;
+  if (std::isnan(exact)) return std::isnan(y) ? 0 : kWrong;
+  if (exact == 0) return y == 0 && std::signbit(y) == std::signbit(exact) ? 0 : kWrong;
+  float rounded = static_cast<float>(exact);
+  if (y == rounded && std::isinf(y)) return 0;
+  if (!std::isfinite(y) || std::isinf(exact))
+    return std::abs(exact) > 0.9999999 * kMax && y == std::copysign(kInf, rounded) ? 0 : kWrong;
+  int exponent = std::clamp(std::ilogb(exact), -126, 127);
+  return std::abs(y - exact) / std::ldexp(1.0, exponent - 23);
+}
+
+double erfinv_by_bisection(double x) {
+  if (!(std::abs(x) < 1)) return std::abs(x) == 1 ? std::copysign(kInf, x) : kNan;
+  if (x == 0) return x;
+  double a = std::abs(x), low = a * 0.886, high = a < 0.1 ? a * 0.89 : 7;
+  for (int i = 0; i < 54; ++i) {
+    double middle = 0.5 * (low + high);
+    bool below = a < 0.5 ? std::erf(middle) < a : std::erfc(middle) > 1 - a;
+    (below ? low : high) = middle;
+  }
+  return std::copysign(low, x);
+}
+
+double python_remainder(double a, double b) {
+  double r = std::fmod(a, b);
+  if (r == 0) return std::copysign(0.0, b);
+  return (r < 0) != (b < 0) ? r + b : r;
+}
+
+struct Function {
+  std::string name;
+  void (*loop)(const float*, const float*, float*, ptrdiff_t);
+  double (*exact)(double, double);
+  double bound;      // ULPs
+  double low, high;  // where it is sampled densely
+};
+
+template <auto F>
+void unary(const float* __restrict x, const float*, float* __restrict out, ptrdiff_t n) {
+  for (ptrdiff_t i = 0; i < n; ++i) out[i] = F(x[i]);
+}
+template <auto F>
+void binary(const float* __restrict x, const float* __restrict y, float* __restrict out,
+            ptrdiff_t n) {
+  for (ptrdiff_t i = 0; i < n; ++i) out[i] = F(x[i], y[i]);
+}
+#define UNARY(f) #f, unary<[](float v) { return cpu::f(v); }>
+#define BINARY(f) #f, binary<[](float v, float w) { return cpu::f(v, w); }>
+#define UNARY_BLOCK(f) \
+  #f " block", [](const float* x, const float*, float* out, ptrdiff_t n) { cpu::f(x, out, n); }
+#define BINARY_BLOCK(f) \
+  #f " block", [](const float* x, const float* y, float* out, ptrdiff_t n) { cpu::f(x, y, out, n); }
+#define EXACTLY(expression) \
+  []([[maybe_unused]] double x, [[maybe_unused]] double y) -> double { return expression; }
+
+const Function kUnary[] = {
+    {UNARY(exp), EXACTLY(std::exp(x)), 1.1, -104, 89},
+    {UNARY(expm1), EXACTLY(std::expm1(x)), 1.8, -20, 89},
+    {UNARY(log), EXACTLY(std::log(x)), 1, 0, 10},
+    {UNARY(log2), EXACTLY(std::log2(x)), 2, 0, 10},
+    {UNARY(log10), EXACTLY(std::log10(x)), 2.5, 0, 10},
+    {UNARY(log1p), EXACTLY(std::log1p(x)), 1.8, -1, 10},
+    {UNARY(sin), EXACTLY(std::sin(x)), 1.7, -100, 100},
+    {UNARY(cos), EXACTLY(std::cos(x)), 1.7, -100, 100},
+    {UNARY(tan), EXACTLY(std::tan(x)), 2.2, -100, 100},
+    {UNARY_BLOCK(sin), EXACTLY(std::sin(x)), 1.7, -100000, 100000},
+    {UNARY_BLOCK(cos), EXACTLY(std::cos(x)), 1.7, -100000, 100000},
+    {UNARY_BLOCK(tan), EXACTLY(std::tan(x)), 2.2, -100000, 100000},
+    {UNARY(arcsin), EXACTLY(std::asin(x)), 2, -1, 1},
+    {UNARY(arccos), EXACTLY(std::acos(x)), 1.5, -1, 1},
+    {UNARY(arctan), EXACTLY(std::atan(x)), 1.6, -10, 10},
+    {UNARY(sinh), EXACTLY(std::sinh(x)), 1.8, -90, 90},
+    {UNARY(cosh), EXACTLY(std::cosh(x)), 1.5, -90, 90},
+    {UNARY(tanh), EXACTLY(std::tanh(x)), 2.6, -10, 10},
+    {UNARY(arcsinh), EXACTLY(std::asinh(x)), 2, -10, 10},
+    {UNARY(arccosh), EXACTLY(std::acosh(x)), 2.6, 1, 10},
+    {UNARY(arctanh), EXACTLY(std::atanh(x)), 2.5, -1, 1},
+    {UNARY(sigmoid), EXACTLY(1 / (1 + std::exp(-x))), 2.5, -104, 20},
+    {UNARY(silu), EXACTLY(x / (1 + std::exp(-x))), 3.5, -100, 20},
+    {UNARY(erf), EXACTLY(std::erf(x)), 2.6, -4, 4},
+    {UNARY(erfinv), EXACTLY(erfinv_by_bisection(x)), 3.5, -1, 1},
+    {UNARY(sqrt), EXACTLY(std::sqrt(x)), 0.501, 0, 4},
+    {UNARY(rsqrt), EXACTLY(1 / std::sqrt(x)), 1.5, 0, 4},
+    {UNARY(reciprocal), EXACTLY(1 / x), 0.501, -4, 4},
+    {UNARY(floor), EXACTLY(std::floor(x)), 0, -10, 10},
+    {UNARY(ceil), EXACTLY(std::ceil(x)), 0, -10, 10},
+    {UNARY(trunc), EXACTLY(std::trunc(x)), 0, -10, 10},
+    {UNARY(rint), EXACTLY(std::nearbyint(x)), 0, -10, 10},
+};
+
+const Function kBinary[] = {
+    {BINARY(power), EXACTLY(std::pow(x, y)), 0.51, -10, 10},
+    {BINARY(arctan2), EXACTLY(std::atan2(x, y)), 2, -10, 10},
+    {BINARY(remainder), EXACTLY(python_remainder(x, y)), 0.501, -10, 10},
+    {BINARY_BLOCK(remainder), EXACTLY(python_remainder(x, y)), 0.501, -10, 10},
+    {BINARY(floor_divide), EXACTLY(std::floor(x / y)), 0.501, -10, 10},
+};
+
+using Floats = std::vector<float>;
+
+void check(const Function& f, const Floats& x, const Floats& y) {
+  Floats out(x.size());
+  f.loop(x.data(), y.data(), out.data(), std::ssize(x));
+  double worst = 0;
+  size_t at = 0;
+  for (size_t i = 0; i < x.size(); ++i) {
+    double error = ulp_error(out[i], f.exact(x[i], y[i]));
+    if (error > worst) worst = error, at = i;
+  }
+  INFO(f.name << " at " << x[at] << ", " << y[at] << ": " << out[at]);
+  CHECK(worst <= f.bound);
+}
+
+}  // namespace
+
+TEST_CASE("float functions of one argument keep to their error bounds") {
+  Floats everywhere = kSpecials;
+  for (uint64_t b = 0; b < uint64_t(1) << 32; b += 4099)
+    everywhere.push_back(from_bits(uint32_t(b)));
+  for (const Function& f : kUnary) {
+    check(f, everywhere, everywhere);
+    Floats dense(1000001);
+    for (size_t i = 0; i < dense.size(); ++i) {
+      dense[i] =
+          static_cast<float>(f.low + (f.high - f.low) * double(i) / double(dense.size() - 1));
+    }
+    check(f, dense, dense);
+  }
+}
+
+TEST_CASE("float functions of two arguments keep to their error bounds") {
+  Floats x, y;
+  for (float a : kSpecials) {
+    for (float b : kSpecials) x.push_back(a), y.push_back(b);
+  }
+  std::mt19937 random(1);
+  for (int i = 0; i < 300000; ++i)
+    x.push_back(from_bits(random())), y.push_back(from_bits(random()));
+  for (const Function& f : kBinary) {
+    check(f, x, y);
+    std::uniform_real_distribution<float> dense(float(f.low), float(f.high));
+    Floats a(500001), b(a.size());
+    for (size_t i = 0; i < a.size(); ++i) a[i] = dense(random), b[i] = dense(random);
+    check(f, a, b);
+  }
+}
+
+TEST_CASE("an angle is reduced correctly wherever in a block it stands") {
+  Floats x(1027, 1.0f), out(x.size());
+  x[300] = 1e30f;
+  x[1026] = -kInf;
+  cpu::sin(x.data(), out.data(), std::ssize(x));
+  for (size_t i = 0; i < x.size(); ++i) {
+    CHECK(ulp_error(out[i], std::sin(double(x[i]))) <= 2);
+    CHECK((std::isnan(x[i] - x[i]) || out[i] == cpu::sin(x[i])));
+  }
+}
+
+TEST_CASE("logaddexp is accurate to its greater operand's last place, and takes infinities") {
+  std::mt19937 random(2);
+  std::uniform_real_distribution<float> dense(-20, 20);
+  for (int i = 0; i < 100000; ++i) {
+    float a = dense(random), b = dense(random);
+    double exact = std::max(a, b) + std::log1p(std::exp(-std::abs(double(a) - b)));
+    CHECK(std::abs(cpu::logaddexp(a, b) - exact) <=
+          1.5 * 0x1p-23 * std::max(std::abs(double(std::max(a, b))), std::abs(exact)) + 1e-7);
+  }
+  CHECK(cpu::logaddexp(kInf, kInf) == kInf);
+  CHECK(cpu::logaddexp(-kInf, -kInf) == -kInf);
+  CHECK(cpu::logaddexp(-kInf, 3.0f) == 3.0f);
+  CHECK(std::isnan(cpu::logaddexp(kNan, 1.0f)));
+  CHECK(std::isnan(cpu::logaddexp(1.0f, kNan)));
+}
+
+TEST_CASE("double erfinv, sigmoid, remainder and floor_divide") {
+  for (double x : {-0.999999999999, -0.9, -0.3, 1e-12, 0.1, 0.5, 0.75, 0.99999}) {
+    CHECK(std::erf(cpu::erfinv(x)) == doctest::Approx(x).epsilon(1e-15));
+  }
+  CHECK(std::erfc(cpu::erfinv(1 - 0x1p-40)) == doctest::Approx(0x1p-40).epsilon(1e-12));
+  CHECK(cpu::erfinv(-1.0) == -kInf);
+  CHECK(std::isnan(cpu::erfinv(1.5)));
+  CHECK(cpu::sigmoid(-740.0) == std::exp(-740.0));
+  CHECK(cpu::remainder(-7.5, 2.0) == 0.5);
+  CHECK(cpu::floor_divide(-7.5, 2.0) == -4);
+  CHECK(cpu::floor_divide(1.0, 0.1) == 9);  // 0.1 is a little more than a tenth
+  CHECK(cpu::floor_divide(1.0, 0.0) == kInf);
+}
+
+TEST_CASE_TEMPLATE("integer division floors and never traps", T, int8_t, int16_t, int32_t,
+                   int64_t) {
+  const T lowest = std::numeric_limits<T>::min(), highest = std::numeric_limits<T>::max();
+  CHECK(cpu::floor_divide(lowest, T(-1)) == lowest);
+  CHECK(cpu::remainder(lowest, T(-1)) == 0);
+  CHECK(cpu::abs(lowest) == lowest);
+  for (T a : {lowest, T(lowest + 1), T(-8), T(-7), T(-1), T(0), T(1), T(7), T(8), highest}) {
+    CHECK(cpu::floor_divide(a, T(0)) == 0);
+    CHECK(cpu::remainder(a, T(0)) == 0);
+    for (T b : {lowest, T(-7), T(-2), T(1), T(2), T(7), highest}) {
+      T q = cpu::floor_divide(a, b), r = cpu::remainder(a, b);
+      CHECK(T(q * b + r) == a);
+      CHECK((r == 0 || (r < 0) == (b < 0)));
+      CHECK((b < 0 ? r > b && r <= 0 : r < b && r >= 0));
+    }
+  }
+}
+
+TEST_CASE("unsigned division") {
+  CHECK(cpu::floor_divide(uint8_t(255), uint8_t(2)) == 127);
+  CHECK(cpu::remainder(uint64_t(7), uint64_t(0)) == 0);
+  CHECK(cpu::floor_divide(uint32_t(7), std::numeric_limits<uint32_t>::max()) == 0);
+}
+
+TEST_CASE("integer power wraps; a negative one is 0 but for a base of 1 or -1") {
+  CHECK(cpu::power(int32_t(3), int32_t(5)) == 243);
+  CHECK(cpu::power(int32_t(-2), int32_t(31)) == std::numeric_limits<int32_t>::min());
+  CHECK(cpu::power(int8_t(2), int8_t(8)) == 0);
+  CHECK(cpu::power(uint16_t(65535), uint16_t(2)) == 1);
+  CHECK(cpu::power(int64_t(0), int64_t(0)) == 1);
+  CHECK(cpu::power(int32_t(2), int32_t(-1)) == 0);
+  CHECK(cpu::power(int32_t(-1), int32_t(-3)) == -1);
+  CHECK(cpu::power(int32_t(-1), int32_t(-4)) == 1);
+  CHECK(cpu::power(true, false));
+}
+
+TEST_CASE("sign, maximum and minimum propagate nan") {
+  CHECK(cpu::sign(-3.0f) == -1);
+  CHECK(cpu::sign(-0.0f) == 0);
+  CHECK(std::isnan(cpu::sign(kNan)));
+  CHECK(cpu::sign(uint8_t(200)) == 1);
+  CHECK(cpu::maximum(1.0f, 2.0f) == 2);
+  CHECK(cpu::minimum(1.0f, 2.0f) == 1);
+  for (float x : {1.0f, kInf, kNan}) {
+    for (float y : {cpu::maximum(x, kNan), cpu::maximum(kNan, x), cpu::minimum(x, kNan),
+                    cpu::minimum(kNan, x)}) {
+      CHECK(std::isnan(y));
+    }
+  }
+  complex64_t small{1, 5}, big{2, 0}, bigger{2, 1}, nan{0, kNan};
+  CHECK(cpu::equal(cpu::maximum(small, big), big));
+  CHECK(cpu::equal(cpu::maximum(big, bigger), bigger));
+  CHECK(cpu::equal(cpu::minimum(big, bigger), big));
+  CHECK(cpu::isnan(cpu::maximum(nan, big)));
+  CHECK(cpu::isnan(cpu::minimum(big, nan)));
+}
+
+TEST_CASE("predicates") {
+  CHECK(cpu::isnan(kNan));
+  CHECK(!cpu::isnan(kInf));
+  CHECK(cpu::isinf(-kInf));
+  CHECK(!cpu::isinf(kMax));
+  CHECK(!cpu::isfinite(kNan));
+  CHECK(cpu::isposinf(kInf));
+  CHECK(!cpu::isposinf(-kInf));
+  CHECK(cpu::isneginf(-kInf));
+  CHECK(cpu::isfinite(3));
+  CHECK(cpu::isinf(complex64_t{0, -kInf}));
+}
+
+TEST_CASE("complex functions agree with the standard library's in double") {
+  using Wide = std::complex<double>;
+  struct Case {
+    std::string name;
+    complex64_t (*f)(complex64_t);
+    Wide (*exact)(Wide);
+  };
+#define COMPLEX(f, expression)                                                             \
+  {                                                                                        \
+    #f, [](complex64_t v) { return cpu::f(v); }, [](Wide z) -> Wide { return expression; } \
+  }
+  const Case cases[] = {
+      COMPLEX(exp, std::exp(z)),
+      COMPLEX(expm1, std::exp(z) - 1.0),
+      COMPLEX(log, std::log(z)),
+      COMPLEX(log2, std::log(z) / std::log(2.0)),
+      COMPLEX(log10, std::log10(z)),
+      COMPLEX(log1p, std::log(1.0 + z)),
+      COMPLEX(sqrt, std::sqrt(z)),
+      COMPLEX(rsqrt, 1.0 / std::sqrt(z)),
+      COMPLEX(reciprocal, 1.0 / z),
+      COMPLEX(square, z * z),
+      COMPLEX(sin, std::sin(z)),
+      COMPLEX(cos, std::cos(z)),
+      COMPLEX(tan, std::tan(z)),
+      COMPLEX(sinh, std::sinh(z)),
+      COMPLEX(cosh, std::cosh(z)),
+      COMPLEX(tanh, std::tanh(z)),
+      COMPLEX(arcsin, std::asin(z)),
+      COMPLEX(arccos, std::acos(z)),
+      COMPLEX(arctan, std::atan(z)),
+      COMPLEX(arcsinh, std::asinh(z)),
+      COMPLEX(arccosh, std::acosh(z)),
+      COMPLEX(arctanh, std::atanh(z)),
+      COMPLEX(sigmoid, 1.0 / (1.0 + std::exp(-z))),
+      COMPLEX(silu, z / (1.0 + std::exp(-z))),
+      COMPLEX(sign, z / std::abs(z)),
+  };
+  for (const Case& c : cases) {
+    for (complex64_t z :
+         {complex64_t{0.3f, -0.7f}, {-2.5f, 1.25f}, {4, 3}, {-0.01f, -0.02f}, {20, -1}, {-20, 1}}) {
+      complex64_t y = c.f(z);
+      Wide exact = c.exact({z.re, z.im});
+      INFO(c.name << " of " << z.re << " + " << z.im << "i: " << y.re << " + " << y.im << "i");
+      CHECK(std::abs(Wide(y.re, y.im) - exact) <= 3e-7 * std::abs(exact));
+    }
+  }
+}
+
+TEST_CASE("complex division, modulus and power do not overflow on the way") {
+  complex64_t big{3e38f, 3e38f}, small{1e-40f, -1e-40f}, zero{0, 0};
+  complex64_t q = cpu::divide(big, big);
+  CHECK(q.re == 1);
+  CHECK(q.im == 0);
+  CHECK(cpu::divide(small, small).re == 1);
+  CHECK(cpu::divide(complex64_t{1, 0}, zero).re == kInf);
+  CHECK(cpu::divide(complex64_t{1, 1}, complex64_t{kInf, kNan}).re == 0);
+  CHECK(cpu::abs(complex64_t{2e38f, 2e38f}) == doctest::Approx(2.828427e38));
+  CHECK(cpu::abs(complex64_t{3e-40f, 4e-40f}) == doctest::Approx(5e-40));
+  CHECK(cpu::abs(complex64_t{kNan, kInf}) == kInf);
+  CHECK(cpu::equal(cpu::sign(zero), zero));
+  CHECK(cpu::equal(cpu::power(zero, zero), complex64_t{1, 0}));
+  CHECK(cpu::equal(cpu::power(zero, complex64_t{2, 0}), zero));
+  complex64_t cube = cpu::power(complex64_t{1, 2}, complex64_t{3, 0});
+  CHECK(cube.re == doctest::Approx(-11));
+  CHECK(cube.im == doctest::Approx(-2));
+  CHECK(cpu::equal(cpu::sigmoid(complex64_t{-1000, 1}), zero));
+  complex64_t sum = cpu::logaddexp(complex64_t{1, 0.5f}, complex64_t{1, 0.5f});
+  CHECK(sum.re == doctest::Approx(1.6931472));
+  CHECK(sum.im == doctest::Approx(0.5));
+}
+
+TEST_CASE("every float16 is widened exactly and narrowed back to its bits") {
+  std::vector<Float16> half(65536 + 3), back(half.size());
+  for (size_t i = 0; i < half.size(); ++i) half[i].bits = uint16_t(i);
+  Floats wide(half.size());
+  cpu::widen(half.data(), wide.data(), std::ssize(half));
+  cpu::narrow(wide.data(), back.data(), std::ssize(wide));
+  for (size_t i = 0; i < half.size(); ++i) {
+    int exponent = half[i].bits >> 10 & 31, fraction = half[i].bits & 1023;
+    double magnitude =
+        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+    if (exponent == 31) magnitude = fraction ? double(kNan) : double(kInf);
+    bool same = std::isnan(magnitude) ? std::isnan(wide[i]) : std::abs(wide[i]) == magnitude;
+    uint16_t quiet = uint16_t(half[i].bits | (std::isnan(magnitude) ? 0x200 : 0));
+    bool right = same && std::signbit(wide[i]) == (half[i].bits >> 15) && back[i].bits == quiet &&
+                 bits(cpu::widen(half[i])) == bits(wide[i]);
+    if (!right)
+      FAIL_CHECK("float16 bits " << half[i].bits << " -> " << wide[i] << " -> " << back[i].bits);
+  }
+}
+
+// The nearest of Half's values, by search among all of them.
+template <class Half>
+float nearest(float x, const Floats& sorted) {
+  auto above = std::lower_bound(sorted.begin(), sorted.end(), std::abs(x));
+  if (above == sorted.begin()) return std::copysign(*above, x);
+  size_t i = size_t(above - sorted.begin());
+  double high = i == sorted.size() - 1 ? 2 * double(sorted[i - 1]) - sorted[i - 2] : sorted[i];
+  double to_high = high - std::abs(double(x)), to_low = std::abs(double(x)) - sorted[i - 1];
+  bool up = to_high < to_low || (to_high == to_low && i % 2 == 0);
+  return std::copysign(up ? sorted[i] : sorted[i - 1], x);
+}
+
+TEST_CASE_TEMPLATE("narrowing rounds to nearest, ties to even; a block as one element", Half,
+                   Float16, BFloat16) {
+  constexpr uint16_t kInfinity = std::is_same_v<Half, Float16> ? 0x7c00 : 0x7f80;
+  Floats sorted;  // index = bits, of which the lowest tells even from odd
+  for (uint16_t b = 0; b <= kInfinity; ++b) sorted.push_back(cpu::widen(Half{b}));
+  Floats x = kSpecials;
+  for (uint64_t b = 0; b < uint64_t(1) << 32; b += 8191) x.push_back(from_bits(uint32_t(b)));
+  for (size_t i = 0; i + 1 < sorted.size() - 1; i += 7)
+    x.push_back(0.5f * sorted[i] + 0.5f * sorted[i + 1]);  // ties
+  for (float edge :
+       {65519.996f, 65520.0f, 65504.0f, 0x1p-24f, 0x1p-25f, 0x1.000002p-25f, 0x1.ffcp-15f})
+    x.push_back(edge);
+  std::vector<Half> half(x.size());
+  Floats rounded = x;
+  cpu::narrow(x.data(), half.data(), std::ssize(x));
+  cpu::round_to<Half>(rounded.data(), std::ssize(x));
+  for (size_t i = 0; i < x.size(); ++i) {
+    Half one;
+    cpu::narrow(x[i], one);
+    bool right = std::isnan(x[i]) ? std::isnan(rounded[i])
+                                  : bits(rounded[i]) == bits(nearest<Half>(x[i], sorted));
+    right = right && one.bits == half[i].bits && bits(cpu::widen(one)) == bits(rounded[i]);
+    if (!right)
+      FAIL_CHECK(x[i] << " -> " << half[i].bits << ", " << rounded[i] << ", alone " << one.bits);
+  }
+}

@@ -1,0 +1,488 @@
+"""The array class: construction, dtypes, promotion, conversions back, operators, printing."""
+
+import array as buffer
+import copy
+import operator
+import pickle
+
+import cermet.core as mx
+import ml_dtypes
+import numpy as np
+import pytest
+from conftest import (
+    ALL_DTYPES,
+    FLOATS,
+    INTEGERS,
+    NUMPY_DTYPES,
+    SIGNED,
+    UNSIGNED,
+    assert_close,
+    assert_equal,
+    dtype_name,
+    exact_sample,
+    mx_dtype,
+    to_mx,
+    to_np,
+)
+
+# Construction
+
+
+@pytest.mark.parametrize(
+    "value, dtype, shape",
+    [
+        (True, "bool", ()),
+        (7, "int32", ()),
+        (-(2**31), "int32", ()),
+        (2**40, "int64", ()),
+        (1.5, "float32", ()),
+        (1 + 2j, "complex64", ()),
+        ([1, 2, 3], "int32", (3,)),
+        ((1, 2), "int32", (2,)),
+        ([True, False], "bool", (2,)),
+        ([True, 2], "int32", (2,)),
+        ([1, 2.5], "float32", (2,)),
+        ([1, 2.5, 3j], "complex64", (3,)),
+        ([1, 2**40], "int64", (2,)),
+        ([], "float32", (0,)),
+        ([[], []], "float32", (2, 0)),
+        ([[1, 2], (3, 4)], "int32", (2, 2)),
+        ([[[1]], [[2]]], "int32", (2, 1, 1)),
+    ],
+)
+def test_from_python(value, dtype, shape):
+    a = mx.array(value)
+    assert dtype_name(a.dtype) == dtype and a.shape == shape
+    assert a.tolist() == np.array(value).tolist()
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+def test_from_python_with_dtype(dtype):
+    a = mx.array([0, 1, 1], dtype=mx_dtype(dtype))
+    assert a.dtype == mx_dtype(dtype) and a.tolist() == [0, 1, 1]
+    assert mx.array(a, dtype=mx.float32).dtype == mx.float32
+
+
+def test_from_nested_arrays():
+    a = mx.array([mx.array([1, 2]), [3, 4]])
+    assert a.tolist() == [[1, 2], [3, 4]]
+    assert mx.array([mx.array(1.5), 2]).dtype == mx.float32
+
+
+@pytest.mark.parametrize("value", [[[1, 2], [3]], [[1, 2], 3], [1, [2]], [[[1]], [[2, 3]]]])
+def test_ragged_sequences_are_refused(value):
+    with pytest.raises(ValueError):
+        mx.array(value)
+
+
+@pytest.mark.parametrize("value", ["text", None, ["a"], [None], object(), {1: 2}])
+def test_other_objects_are_refused(value):
+    with pytest.raises((TypeError, ValueError)):
+        mx.array(value)
+
+
+def test_integer_too_large_is_refused():
+    with pytest.raises((OverflowError, ValueError)):
+        mx.array(2**70)
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+@pytest.mark.parametrize("shape", [(), (5,), (0, 3), (2, 3, 4)])
+def test_numpy_round_trip(dtype, shape, rng):
+    x = exact_sample(rng, shape, dtype)
+    a = to_mx(x)
+    assert a.dtype == mx_dtype(dtype) and a.shape == shape
+    back = to_np(a)
+    assert back.dtype == x.dtype
+    assert back.tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [dtype for dtype in ALL_DTYPES if dtype != "bfloat16"])
+def test_dlpack_and_buffer_round_trips(dtype, rng):
+    x = exact_sample(rng, (3, 4), dtype)
+    a = mx.array(x, dtype=mx_dtype(dtype))
+    assert_equal(np.from_dlpack(a), x)
+    assert_equal(mx.from_dlpack(x), x)
+    assert_equal(mx.asarray(x), x)
+    view = memoryview(a)
+    assert view.shape == (3, 4) and view.nbytes == a.nbytes
+    assert np.array_equal(np.asarray(view), x)
+    assert bytes(a) == x.tobytes()
+
+
+def test_doubles_become_single_unless_asked():
+    assert mx.array(np.array([1.5])).dtype == mx.float32
+    assert mx.array(np.array([1.5]), dtype=mx.float64).dtype == mx.float64
+    assert mx.array(np.array([1j])).dtype == mx.complex64
+
+
+def test_from_strided_numpy():
+    x = np.arange(24).reshape(2, 3, 4)
+    for view in (x.T, x[:, ::2], x[::-1], x[..., ::-3], np.broadcast_to(x[0], (5, 3, 4))):
+        assert_equal(mx.array(view), view)
+
+
+def test_from_buffers():
+    assert mx.array(buffer.array("f", [1.5, 2])).tolist() == [1.5, 2]
+    assert mx.array(buffer.array("i", [1, 2])).dtype == mx.int32
+    assert mx.array(memoryview(b"abc")).tolist() == [97, 98, 99]
+    assert mx.array(bytearray(b"ab")).dtype == mx.uint8
+
+
+def test_construction_copies():
+    x = np.ones(3, np.float32)
+    a = mx.array(x)
+    x[0] = 7
+    assert a.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", ["U1", ">i4", "O"])
+def test_other_numpy_dtypes_are_refused(dtype):
+    with pytest.raises((TypeError, ValueError)):
+        mx.array(np.array([1]).astype(dtype))
+
+
+# Dtypes
+
+
+def promoted(left, right):
+    """The dtype of an operation between arrays of two dtypes."""
+    if left == right:
+        return left
+    for single in ("complex64", "float64", "float32"):
+        if single in (left, right):
+            return single
+    floats = {left, right} & set(FLOATS)
+    if floats:
+        return "float32" if len(floats) == 2 else floats.pop()
+    if {left, right} & set(SIGNED) and "uint64" in (left, right):
+        return "float32"
+    return np.promote_types(left, right).name
+
+
+@pytest.mark.parametrize("left", ALL_DTYPES)
+@pytest.mark.parametrize("right", ALL_DTYPES)
+def test_promotion(left, right):
+    want = mx_dtype(promoted(left, right))
+    a, b = mx.ones(2, mx_dtype(left)), mx.ones(2, mx_dtype(right))
+    assert mx.result_type(a.dtype, b.dtype) == want
+    assert mx.result_type(a, b.dtype) == want
+    assert (a + b).dtype == want
+    assert mx.where(True, a, b).dtype == want
+    assert mx.concatenate([a, b]).dtype == want
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+def test_python_scalars_are_weak(dtype):
+    a = mx.ones(2, mx_dtype(dtype))
+    floating = dtype if dtype in (*FLOATS, "complex64") else "float32"
+    for scalar, want in [
+        (True, dtype),
+        (2, "int32" if dtype == "bool" else dtype),
+        (1.5, floating),
+        (1j, "complex64"),
+    ]:
+        for result in (a + scalar, scalar + a, a * scalar, mx.where(True, a, scalar)):
+            assert result.dtype == mx_dtype(want), f"{dtype} with {scalar}"
+
+
+def test_division_of_integers_is_floating():
+    for dtype in ("bool", *INTEGERS):
+        a = mx.ones(2, mx_dtype(dtype))
+        assert (a / a).dtype == mx.float32 and (1 / a).dtype == mx.float32
+
+
+def test_dtypes():
+    for dtype in ALL_DTYPES:
+        d = mx_dtype(dtype)
+        assert d.size == np.dtype(NUMPY_DTYPES[dtype]).itemsize
+        assert repr(d).endswith(dtype) and str(d) == repr(d)
+        assert d == mx_dtype(dtype) and hash(d) == hash(mx_dtype(dtype))
+        assert d != "float32" and (d == mx.float32) == (dtype == "float32")
+
+
+GROUPS = {
+    "generic": ALL_DTYPES,
+    "number": [d for d in ALL_DTYPES if d != "bool"],
+    "integer": INTEGERS,
+    "signedinteger": SIGNED,
+    "unsignedinteger": UNSIGNED,
+    "inexact": (*FLOATS, "complex64"),
+    "floating": FLOATS,
+    "complexfloating": ("complex64",),
+}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_issubdtype(group):
+    for dtype in ALL_DTYPES:
+        member = dtype in GROUPS[group]
+        assert mx.issubdtype(mx_dtype(dtype), getattr(mx, group)) == member, dtype
+        assert mx.issubdtype(mx_dtype(dtype), mx_dtype(dtype))
+    for other in GROUPS:
+        contained = set(GROUPS[group]) <= set(GROUPS[other])
+        assert mx.issubdtype(getattr(mx, group), getattr(mx, other)) == contained
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_finfo(dtype):
+    info, want = mx.finfo(mx_dtype(dtype)), ml_dtypes.finfo(NUMPY_DTYPES[dtype])
+    for name in ("bits", "min", "max", "eps", "smallest_normal"):
+        assert getattr(info, name) == float(getattr(want, name)), name
+    assert info.dtype == mx_dtype(dtype)
+    with pytest.raises(ValueError):
+        mx.iinfo(mx_dtype(dtype))
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_iinfo(dtype):
+    info, want = mx.iinfo(mx_dtype(dtype)), np.iinfo(dtype)
+    assert (info.min, info.max, info.dtype) == (want.min, want.max, mx_dtype(dtype))
+    with pytest.raises(ValueError):
+        mx.finfo(mx_dtype(dtype))
+
+
+def test_constants():
+    assert (mx.pi, mx.e, mx.inf, mx.newaxis) == (np.pi, np.e, np.inf, None)
+    assert mx.nan != mx.nan
+
+
+# Conversions to Python
+
+
+def test_properties():
+    a = mx.zeros((2, 3), mx.float16)
+    assert (a.shape, a.ndim, a.size, a.itemsize, a.nbytes) == ((2, 3), 2, 6, 2, 12)
+    assert a.T.shape == (3, 2) and mx.zeros((2, 3, 4)).mT.shape == (2, 4, 3)
+    assert isinstance(a.shape, tuple)
+    z = mx.array([1 + 2j])
+    assert z.real.tolist() == [1] and z.imag.tolist() == [2] and z.real.dtype == mx.float32
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+def test_item_and_tolist(dtype):
+    a = mx.array([[1, 0]], dtype=mx_dtype(dtype))
+    python = bool if dtype == "bool" else int if dtype in INTEGERS else float
+    python = complex if dtype == "complex64" else python
+    assert a.tolist() == [[1, 0]] and type(a.tolist()[0][0]) is python
+    assert a[0, 0].item() == 1 and type(a[0, 0].item()) is python
+    assert a[:, :1].item() == 1
+    assert bool(a[0, 0]) and not a[0, 1]
+    if dtype != "complex64":
+        assert int(a[0, 0]) == 1 and float(a[0, 0]) == 1.0
+    assert complex(a[0, 0]) == 1
+
+
+@pytest.mark.parametrize("convert", [bool, int, float, complex, lambda a: a.item()])
+@pytest.mark.parametrize("shape", [(2,), (0,)])
+def test_only_one_element_converts(convert, shape):
+    with pytest.raises((ValueError, TypeError)):
+        convert(mx.zeros(shape))
+
+
+def test_index_protocol():
+    assert [5, 6, 7][mx.array(1)] == 6
+    assert list(range(mx.array(3))) == [0, 1, 2]
+    for a in (mx.array(1.0), mx.array([1, 2])):
+        with pytest.raises(TypeError):
+            operator.index(a)
+
+
+def test_length_and_iteration():
+    a = mx.array([[1, 2], [3, 4], [5, 6]])
+    assert len(a) == 3
+    assert [row.tolist() for row in a] == a.tolist()
+    assert [x.item() for x in mx.array([1, 2])] == [1, 2]
+    for function in (len, iter):
+        with pytest.raises(TypeError):
+            function(mx.array(1))
+
+
+def test_hash_is_identity():
+    a, b = mx.array([1, 2]), mx.array([1, 2])
+    table = {a: "a", b: "b"}
+    assert len(table) == 2 and table[a] == "a" and hash(a) == hash(a)
+
+
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, copy.deepcopy, lambda a: pickle.loads(pickle.dumps(a))]
+)
+def test_copies(dtype, duplicate, rng):
+    a = to_mx(exact_sample(rng, (3, 4), dtype)).T
+    b = duplicate(a)
+    assert b.dtype == a.dtype and mx.array_equal(a, b)
+    kept = to_np(a).copy()
+    b[0] = 1 - b[0]
+    assert_equal(a, kept)
+
+
+# Printing
+
+
+@pytest.mark.parametrize(
+    "value, dtype, want",
+    [
+        ([1, 2, 3], "int32", "array([1, 2, 3], dtype=int32)"),
+        (7, "int64", "array(7, dtype=int64)"),
+        ([1.5, 2, -0.25], "float32", "array([1.5, 2, -0.25], dtype=float32)"),
+        ([1.5], "bfloat16", "array([1.5], dtype=bfloat16)"),
+        ([True, False], "bool", "array([True, False], dtype=bool)"),
+        ([1 + 2j], "complex64", "array([1+2j], dtype=complex64)"),
+        ([mx.inf, mx.nan], "float32", "array([inf, nan], dtype=float32)"),
+        ([], "float32", "array([], dtype=float32)"),
+        ([[1, 2], [3, 4]], "int32", "array([[1, 2],\n       [3, 4]], dtype=int32)"),
+    ],
+)
+def test_repr(value, dtype, want):
+    assert repr(mx.array(value, dtype=mx_dtype(dtype))) == want
+    assert str(mx.array(value, dtype=mx_dtype(dtype))) == want
+
+
+def test_repr_of_large_arrays_is_short():
+    text = repr(mx.arange(100000).reshape(1000, 100))
+    assert len(text) < 2000 and text.count("...") >= 2
+    assert repr(mx.arange(5000)) == "array([0, 1, 2, ..., 4997, 4998, 4999], dtype=int32)"
+
+
+def test_print_options():
+    a, before = mx.array([1 / 3]), mx.get_printoptions().precision
+    with mx.printoptions(precision=2):
+        assert mx.get_printoptions().precision == 2
+        assert repr(a) == "array([0.33], dtype=float32)"
+    assert mx.get_printoptions().precision == before
+    mx.set_printoptions(precision=3)
+    try:
+        assert repr(a) == "array([0.333], dtype=float32)"
+    finally:
+        mx.set_printoptions(precision=before)
+
+
+# Operators
+
+ARITHMETIC = [
+    operator.add,
+    operator.sub,
+    operator.mul,
+    operator.truediv,
+    operator.floordiv,
+    operator.mod,
+    operator.pow,
+]
+COMPARISONS = [operator.eq, operator.ne, operator.lt, operator.le, operator.gt, operator.ge]
+BITS = [operator.and_, operator.or_, operator.xor, operator.lshift, operator.rshift]
+IN_PLACE = ["iadd", "isub", "imul", "itruediv", "ifloordiv", "imod", "ipow"]
+IN_PLACE_BITS = ["iand", "ior", "ixor", "ilshift", "irshift"]
+
+
+@pytest.mark.parametrize("op", ARITHMETIC + COMPARISONS + BITS, ids=lambda op: op.__name__)
+def test_operators(op):
+    for x, y, scalar in [([7, 1, 9], [2, 1, 3], 2), ([7.5, 1, -9], [2, 0.5, 3], 1.5)]:
+        if op in BITS and isinstance(scalar, float):
+            continue
+        a, b = mx.array(x), mx.array(y)
+        x, y = np.array(x, to_np(a).dtype), np.array(y, to_np(a).dtype)
+        assert_close(op(a, b), op(x, y))
+        assert_close(op(a, scalar), op(x, np.array(scalar, x.dtype)))
+        if op not in BITS:
+            assert_close(op(scalar, mx.abs(a)), op(np.array(scalar, x.dtype), np.abs(x)))
+
+
+@pytest.mark.parametrize("name", IN_PLACE + IN_PLACE_BITS)
+def test_in_place_operators(name):
+    op, plain = (
+        getattr(operator, name),
+        getattr(operator, {"iand": "and_", "ior": "or_"}.get(name, name[1:])),
+    )
+    a = mx.array([8, 9]) if name in IN_PLACE_BITS else mx.array([8.0, 9.0])
+    alias, before = a, a + 0
+    a = op(a, 2)
+    assert_equal(a, np.array(plain(before, 2)))
+    assert alias is a
+
+
+def test_matrix_multiplication_operator():
+    a, b = mx.arange(6.0).reshape(2, 3), mx.arange(12.0).reshape(3, 4)
+    assert_equal(a @ b, np.array(a) @ np.array(b))
+    square = mx.eye(2)
+    square @= 2 * mx.eye(2)
+    assert square.tolist() == [[2, 0], [0, 2]]
+
+
+def test_unary_operators():
+    a = mx.array([-2, 3])
+    assert (-a).tolist() == [2, -3] and (+a).tolist() == [-2, 3]
+    assert abs(a).tolist() == [2, 3] and (~a).tolist() == [1, -4]
+    assert (~mx.array([True, False])).tolist() == [False, True]
+    for refused in (lambda: -mx.array([True]), lambda: ~mx.array([1.0])):
+        with pytest.raises((ValueError, TypeError)):
+            refused()
+
+
+def test_integer_arithmetic_wraps():
+    assert (mx.array([255], dtype=mx.uint8) + 1).tolist() == [0]
+    assert (mx.array([127], dtype=mx.int8) + mx.array([1], dtype=mx.int8)).tolist() == [-128]
+    assert (mx.array([0], dtype=mx.uint32) - 1).tolist() == [2**32 - 1]
+
+
+@pytest.mark.parametrize("op", ARITHMETIC, ids=lambda op: op.__name__)
+@pytest.mark.parametrize("other", ["a", [1, 2], object()])
+def test_operators_refuse_other_objects(op, other):
+    with pytest.raises((TypeError, ValueError)):
+        op(mx.array([1, 2]), other)
+
+
+def test_equality_with_other_objects():
+    assert (mx.array([1, 2]) == "a") is False and (mx.array([1, 2]) != "a") is True
+    assert (mx.array([1, 2]) == None) is False  # noqa: E711
+
+
+def test_operators_with_numpy():
+    a, x = mx.array([1.0, 2.0]), np.array([3, 4], np.float32)
+    assert_equal(a + x, np.array([4, 6], np.float32))
+    assert isinstance(a * x, mx.array)
+
+
+def test_astype_and_view():
+    assert mx.array([1.9, -1.9]).astype(mx.int32).tolist() == [1, -1]
+    assert mx.array([300, -1]).astype(mx.uint8).tolist() == [44, 255]
+    assert mx.array([0.0, 0.5, mx.nan]).astype(mx.bool_).tolist() == [False, True, True]
+    assert mx.array([1 + 2j]).astype(mx.float32).tolist() == [1]
+    assert mx.array([1.0]).view(mx.int32).tolist() == [0x3F800000]
+    x = np.arange(8, dtype=np.int32).reshape(2, 4)
+    for dtype in ("uint8", "int16", "int64", "float32"):
+        assert_equal(to_mx(x).view(mx_dtype(dtype)), x.view(dtype))
+        assert_equal(to_mx(x)[:, ::2].view(mx_dtype(dtype)), x[:, ::2].copy().view(dtype))
+    with pytest.raises(ValueError):
+        mx.array([1, 2, 3], dtype=mx.uint8).view(mx.int32)
+
+
+METHODS = {
+    "abs": {}, "square": {}, "sqrt": {}, "rsqrt": {}, "reciprocal": {}, "exp": {}, "log": {},
+    "log2": {}, "log10": {}, "sin": {}, "cos": {}, "log1p": {}, "round": {"decimals": 1},
+    "all": {"axis": 1}, "any": {"axis": 0}, "sum": {"axis": 1, "keepdims": True},
+    "prod": {"axis": 0}, "min": {"axis": 0}, "max": {"axis": 1}, "mean": {"axis": 1},
+    "var": {"axis": 1, "ddof": 1}, "std": {"axis": 0}, "logsumexp": {"axis": 1},
+    "argmin": {"axis": 0}, "argmax": {"axis": 1}, "cumsum": {"axis": 1}, "cumprod": {"axis": 0},
+    "cummax": {"axis": 1, "reverse": True}, "cummin": {"axis": 1}, "logcumsumexp": {"axis": 0},
+    "flatten": {}, "squeeze": {}, "transpose": {}, "diagonal": {"offset": 1}, "diag": {},
+    "swapaxes": {"axis1": 0, "axis2": 1}, "moveaxis": {"source": 0, "destination": 1},
+    "conj": {}, "astype": {"dtype": mx.float16}, "view": {"dtype": mx.int32},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_are_the_functions(name):
+    a = mx.arange(1.0, 7).reshape(2, 3) / 4
+    arguments = dict(METHODS[name])
+    positional = [arguments.pop("dtype")] if "dtype" in arguments else []
+    want = getattr(mx, name)(a, *positional, **arguments)
+    got = getattr(a, name)(*positional, **arguments)
+    assert got.dtype == want.dtype and mx.array_equal(got, want)
+
+
+def test_methods_with_several_arguments():
+    a = mx.arange(6)
+    assert a.reshape(2, 3).shape == a.reshape((2, 3)).shape == a.reshape(2, -1).shape == (2, 3)
+    assert a.reshape(1, 2, 3).transpose(2, 0, 1).shape == (3, 1, 2)
+    assert [part.tolist() for part in a.split(3)] == [[0, 1], [2, 3], [4, 5]]

@@ -1,0 +1,238 @@
+"""The benchmark command: its table of cases, its clock, its files and its exit codes."""
+
+import json
+import math
+from functools import partial
+
+import cermet.core as mx
+import numpy as np
+import pytest
+from cermet.bench import cases, measure, peers, report
+from cermet.bench.__main__ import main
+
+TINY = ["--size", "4", "--threads", "1", "--repeat", "2", "--min-time", "0.0005"]
+SLOWER, FASTER = 1e6, 1e-6
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch):
+    """Shortens the waits that make real measurements sound; keeps the default device."""
+    device = mx.default_device()
+    monkeypatch.setattr(measure, "SETTLE", 0.001)
+    monkeypatch.setattr(measure, "STALL", 0.001)
+    # The machine that tests run on may be busy: each test says itself what others do.
+    monkeypatch.setattr(measure, "busy_elsewhere", lambda: 0.0)
+    yield
+    mx.set_default_device(device)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """The file of a run of one case."""
+    path = tmp_path / "run.json"
+    assert main(["run", "exp", *TINY, "--json", str(path)]) == 0
+    return path
+
+
+def scaled(path, factor):
+    """Multiplies every median in a saved file."""
+    data = json.loads(path.read_text())
+    for result in data["results"]:
+        result["timing"]["median"] *= factor
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_list_names_every_case(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == [case.name for case in cases.CASES]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("sum_*", ["sum_all", "sum_rows", "sum_columns"]),
+        ("matv", ["matvec", "quantized_matvec"]),
+        ("matmul", ["matmul"]),
+    ],
+)
+def test_pattern_selects(pattern, names, capsys):
+    assert main(["list", pattern]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == names
+
+
+def test_pattern_without_match(capsys):
+    assert main(["run", "no-such-case"]) == 2
+    assert "no-such-case" in capsys.readouterr().err
+
+
+def test_compare_saves_what_it_measured(tmp_path, capsys):
+    path = tmp_path / "run.json"
+    assert main(["compare", "softmax", "--peers", "numpy", *TINY, "--json", str(path)]) == 0
+    head, row, mean = capsys.readouterr().out.splitlines()
+    assert head.split() == ["case", "size", "dtype", "cermet", "rate", "numpy", "ratio"]
+    assert row.split()[:3] == ["softmax", "4", "f32"]
+    data = json.loads(path.read_text())
+    assert data["options"]["threads"] == 1
+    assert data["versions"]["numpy"] == np.__version__
+    assert data["machine"]["cpus"] >= 1 and data["date"].endswith("+00:00")
+    assert [r["peer"] for r in data["results"]] == ["cermet", "numpy"]
+    for result in data["results"]:
+        timing = result["timing"]
+        assert 0 < timing["lower"] <= timing["median"] <= timing["upper"]
+        assert len(timing["samples"]) == 2
+    ratio = data["results"][0]["timing"]["median"] / data["results"][1]["timing"]["median"]
+    assert row.split()[-1] == mean.split()[-1] == f"{ratio:.2f}"
+
+
+def test_missing_peer_is_named_and_left_out(monkeypatch, capsys):
+    class Absent(peers.Peer):
+        name = "torch"
+
+        def __init__(self, device, threads):
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setitem(peers.PEERS, "torch", Absent)
+    assert main(["compare", "exp", "--peers", "torch,numpy", *TINY]) == 0
+    captured = capsys.readouterr()
+    assert "left out: torch: not installed" in captured.err
+    assert "numpy" in captured.out and "torch" not in captured.out
+
+
+def test_missing_operation_is_named(capsys):
+    assert main(["compare", "graph_build", "--peers", "numpy", *TINY]) == 0
+    assert "graph_build 4 f32 on numpy: numpy builds no graph" in capsys.readouterr().err
+
+
+def test_unknown_peer(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["compare", "--peers", "fortran"])
+    assert stopped.value.code == 2
+    assert "'fortran'" in capsys.readouterr().err
+
+
+def test_baseline_shows_the_ratio(saved, capsys):
+    assert main(["run", "exp", *TINY, "--baseline", str(saved)]) == 0
+    head, row, _ = capsys.readouterr().out.splitlines()[-3:]
+    assert head.split()[-1] == "baseline"
+    assert float(row.split()[-1]) > 0
+
+
+@pytest.mark.parametrize(("factor", "code"), [(SLOWER, 0), (FASTER, 1)])
+def test_fail_above(saved, factor, code, capsys):
+    arguments = ["--baseline", str(scaled(saved, factor)), "--fail-above", "100"]
+    assert main(["run", "exp", *TINY, *arguments]) == code
+    assert ("exp 4 f32" in capsys.readouterr().err) == bool(code)
+
+
+def test_fail_above_with_nothing_to_compare_fails(saved, capsys):
+    arguments = ["--baseline", str(saved), "--fail-above", "100"]
+    assert main(["run", "cumsum", *TINY, *arguments]) == 1
+    assert "none of these cases" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["not json", "[]", '{"schema": 0}'])
+def test_baseline_that_is_no_report(tmp_path, text, capsys):
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    assert main(["run", "exp", *TINY, "--baseline", str(path)]) == 2
+    assert "--baseline" in capsys.readouterr().err
+
+
+def test_plot_without_matplotlib(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("cermet.bench.__main__.find_spec", lambda name: None)
+    assert main(["run", "exp", *TINY, "--plot", str(tmp_path / "plot.png")]) == 2
+    assert "cermet[bench]" in capsys.readouterr().err
+
+
+def test_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "plot.svg"
+    assert main(["compare", "exp", "--peers", "numpy", *TINY, "--plot", str(path)]) == 0
+    assert "<svg" in path.read_text()
+
+
+def test_making_is_not_timed(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: clock[0])
+
+    def pass_time(seconds):
+        clock[0] += seconds
+        return seconds
+
+    work = measure.Work(run=lambda made: pass_time(2.0), make=partial(pass_time, 100.0))
+    assert measure.sample(work, 3) == 2.0
+    assert measure.sample(measure.Work(partial(pass_time, 2.0)), 3) == 2.0
+
+
+def test_a_stalled_first_sample_does_not_set_the_loops(monkeypatch):
+    clock, calls = [0.0], []
+    monkeypatch.setattr(measure.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(measure, "STALL", 0.1)
+
+    def run():
+        calls.append(None)
+        clock[0] += 0.016 if len(calls) <= 5 else 1e-5
+
+    seconds, loops = measure.warm_up(measure.Work(run), measure.Plan(min_time=0.01))
+    assert math.isclose(seconds, 1e-5, rel_tol=1e-6) and loops >= 1000
+
+
+def test_a_slow_case_is_sampled_once():
+    plan = measure.Plan(repeat=5, min_time=0.0, limit=0.0)
+    outcome = measure.interleave({"cermet": measure.Work(lambda: None)}, plan)
+    assert len(outcome.timings["cermet"].samples) == 1
+
+
+def test_a_failing_peer_does_not_end_the_run():
+    def fail():
+        raise RuntimeError("out of luck")
+
+    works = {"cermet": measure.Work(lambda: None), "numpy": measure.Work(fail)}
+    outcome = measure.interleave(works, measure.Plan(repeat=1, min_time=0.0))
+    assert list(outcome.timings) == ["cermet"]
+    assert outcome.failures == {"numpy": "RuntimeError: out of luck"}
+
+
+def test_a_disturbed_row_is_marked(monkeypatch, capsys):
+    used = iter([0.0, 1000.0])
+    monkeypatch.setattr(measure, "busy_elsewhere", lambda: next(used))
+    assert main(["run", "exp", *TINY]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[1].startswith("exp!")
+    assert "unreliable" in captured.err
+
+
+def test_quartiles():
+    timing = measure.Timing.of([4.0, 1.0, 3.0, 2.0, 5.0], 1)
+    assert (timing.lower, timing.median, timing.upper) == (2.0, 3.0, 4.0)
+
+
+def test_report_survives_saving(saved, tmp_path):
+    again = tmp_path / "again.json"
+    report.Report.load(saved).save(again)
+    assert json.loads(again.read_text()) == json.loads(saved.read_text())
+
+
+def values_of(case, name):
+    """What `case` computes on a peer, at size 64."""
+    peer = peers.load(name, "cpu", 1)
+    results = []
+    peer.wait = results.append
+    work = case.build(peer, 64, "f32")
+    results.clear()
+    work.run()
+    return np.asarray(results[-1])
+
+
+PURE = "add rsqrt gelu rms_norm silu exp softmax layer_norm sum_all sum_rows sum_columns cumsum"
+PURE += " sort argmax transpose gather matmul matvec matmul_batch chain graph"
+
+
+@pytest.mark.parametrize("name", PURE.split())
+def test_peers_compute_the_same(name):
+    (case,) = (case for case in cases.CASES if case.name == name)
+    mine, theirs = values_of(case, "cermet"), values_of(case, "numpy")
+    assert mine.shape == theirs.shape
+    np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)

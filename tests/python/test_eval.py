@@ -1,0 +1,333 @@
+"""Evaluation: laziness, streams, memory, errors carried to who asks, interruption, threads."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import cermet.core as mx
+import numpy as np
+import pytest
+from conftest import assert_equal, own_core
+
+
+def run_python(code, **environment):
+    """Run a program in a fresh interpreter and return what it printed."""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+# Laziness
+
+
+def test_building_a_graph_computes_nothing():
+    mx.synchronize()
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    a = mx.zeros((1 << 20, 1 << 8)) + 1  # a gigabyte, if it were computed
+    assert a.shape == (1 << 20, 1 << 8) and a.sum().shape == ()
+    assert mx.get_active_memory() - before < 1 << 20
+    assert mx.get_peak_memory() - before < 1 << 20
+
+
+def test_eval_takes_trees_and_ignores_other_objects():
+    a, b, c = (mx.ones(3) * i for i in range(3))
+    assert mx.eval(a, {"b": [b, (c, None, "text")]}, 3) is None
+    mx.eval()
+    assert c.tolist() == [2, 2, 2]
+
+
+def test_async_eval():
+    a = mx.exp(mx.zeros((100, 100)))
+    assert mx.async_eval(a, [a * 2]) is None
+    b = a + 1
+    mx.eval(b)
+    assert b[0, 0].item() == 2 and a.sum().item() == 10_000
+
+
+def test_evaluated_arrays_are_reused():
+    a = mx.random.uniform(shape=(100,))
+    first = a.tolist()
+    assert a.tolist() == first == (a + 0).tolist()
+
+
+@own_core
+@pytest.mark.parametrize("step", ["a + 1", "mx.sin(a)", "a.reshape(1, 2)[0]", "a.at[0].add(1)"])
+def test_chains_of_a_million(step):
+    """Built, evaluated and destroyed without recursion, in a thread with a small stack."""
+    run_python(f"""
+import threading
+import cermet.core as mx
+
+def work():
+    a = mx.zeros(2)
+    for _ in range(1_000_000):
+        a = {step}
+    mx.eval(a)
+    a = mx.zeros(2)
+    for _ in range(1_000_000):
+        a = {step}
+    del a  # destroyed without having been evaluated
+    print("done")
+
+threading.stack_size(256 * 1024)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+""")
+
+
+@own_core
+def test_gradient_of_a_long_chain():
+    def f(a):
+        for _ in range(20_000):
+            a = a + 1
+        return a
+
+    assert mx.grad(f)(mx.array(1.0)).item() == 1
+
+
+def test_wide_sums():
+    assert sum((mx.array(float(i)) for i in range(2000)), mx.array(0.0)).item() == 1999000
+    assert mx.stack([mx.array(i) for i in range(2000)]).sum().item() == 1999000
+
+
+# Devices and streams
+
+
+def test_devices():
+    assert mx.is_available(mx.cpu)
+    assert mx.Device(mx.cpu, 0) == mx.Device(mx.cpu) and mx.Device(mx.cpu).type == mx.cpu
+    assert mx.default_device() == mx.default_stream(mx.default_device()).device
+    assert mx.device_count(mx.cpu) >= 1
+    assert isinstance(mx.device_info(mx.cpu), dict)
+    if not mx.is_available(mx.gpu):
+        for call in (
+            lambda: mx.set_default_device(mx.gpu),
+            lambda: mx.ones(3, stream=mx.gpu),
+            lambda: mx.new_stream(mx.gpu),
+        ):
+            with pytest.raises((ValueError, RuntimeError)):
+                mx.eval(call())
+
+
+def test_streams():
+    device = mx.default_device()
+    before, stream = mx.default_stream(device), mx.new_stream(device)
+    assert stream != before and stream.device == device
+    with mx.stream(stream):
+        assert mx.default_stream(device) == stream
+    assert mx.default_stream(device) == before
+    mx.set_default_stream(stream)
+    assert mx.default_stream(device) == stream
+    mx.set_default_stream(before)
+    with pytest.raises(KeyError), mx.stream(stream):
+        raise KeyError
+    assert mx.default_stream(device) == before
+
+
+def test_streams_wait_for_each_other():
+    first, second = mx.new_stream(mx.cpu), mx.new_stream(mx.cpu)
+    a = mx.ones((200, 200), stream=first)
+    for _ in range(40):
+        a = mx.add(mx.matmul(a, mx.eye(200), stream=first), 1, stream=second)
+    assert_equal(a[::50, ::50], np.full((4, 4), 41))
+    with mx.stream(first):
+        b = mx.cumsum(mx.ones(1000))
+    with mx.stream(second):
+        c = b * 2
+    mx.async_eval(c)
+    mx.synchronize(second)
+    mx.synchronize()
+    assert c[-1].item() == 2000
+
+
+# Memory
+
+
+def test_memory_counters():
+    mx.clear_cache()
+    assert mx.get_cache_memory() == 0
+    before = mx.get_active_memory()
+    a = mx.zeros((1 << 20,)) + 1
+    mx.eval(a)
+    assert mx.get_active_memory() - before >= 4 << 20
+    mx.reset_peak_memory()
+    mx.eval(a * 2)
+    assert mx.get_peak_memory() >= 8 << 20
+    del a
+    assert mx.get_active_memory() - before < 1 << 20
+    mx.clear_cache()
+    assert mx.get_cache_memory() == 0
+
+
+def test_cache_limit():
+    previous = mx.set_cache_limit(0)
+    try:
+        mx.clear_cache()
+        for _ in range(3):
+            mx.eval(mx.zeros((1 << 20,)) + 1)
+        assert mx.get_cache_memory() == 0
+    finally:
+        assert mx.set_cache_limit(previous) == 0
+
+
+def test_memory_is_reused_in_a_long_computation():
+    a = mx.ones((1 << 18,))
+    mx.eval(a)
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    for _ in range(100):
+        a = mx.sin(a) + 1
+    mx.eval(a)
+    assert mx.get_peak_memory() - before < 16 << 20
+
+
+@own_core
+def test_out_of_memory_is_an_error_and_then_all_is_well():
+    previous = mx.set_memory_limit(64 << 20)
+    try:
+        huge = mx.matmul(mx.ones((1 << 14, 8)), mx.ones((8, 1 << 14)))  # a gigabyte
+        for _ in range(2):
+            with pytest.raises((MemoryError, RuntimeError), match=r"(?i)matmul"):
+                mx.eval(huge)
+        with pytest.raises((MemoryError, RuntimeError)):
+            mx.eval(huge + 1)
+        assert (mx.ones(3) + 1).tolist() == [2, 2, 2]
+    finally:
+        assert mx.set_memory_limit(previous) == 64 << 20
+    assert (mx.ones(3) + 1).tolist() == [2, 2, 2]
+
+
+@own_core
+def test_absurd_sizes_are_errors():
+    for shape in ((1 << 31, 1 << 31), (1 << 30, 1 << 30, 1 << 30)):
+        with pytest.raises((MemoryError, RuntimeError, ValueError, OverflowError)):
+            mx.eval(mx.ones(shape) + 1)
+
+
+# Errors while evaluating
+
+
+@own_core
+def test_errors_reach_who_asks():
+    """An error stays with the arrays of the failed step; others of the same graph are unharmed."""
+    good, bad = mx.ones(3) * 2, mx.arange(3)[mx.array([7])]
+    dependent = bad + 1
+    for _ in range(2):
+        with pytest.raises(IndexError):
+            mx.eval(good, dependent)
+    assert good.tolist() == [2, 2, 2]
+    mx.async_eval(dependent * 2)
+    with pytest.raises(IndexError):
+        (dependent * 2).tolist()
+    with pytest.raises(IndexError):
+        repr(bad)
+
+
+@own_core
+def test_errors_in_other_streams_reach_who_asks():
+    stream = mx.new_stream(mx.cpu)
+    bad = mx.take(mx.arange(3), mx.array([7]), stream=stream)
+    mx.async_eval(bad)
+    with pytest.raises(IndexError):
+        mx.eval(bad + 1)
+
+
+# Interruption
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_interrupt_leaves_everything_usable():
+    code = """
+import os, signal, threading, time
+import cermet.core as mx
+
+threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+start = time.time()
+try:
+    while time.time() - start < 20:
+        a = mx.ones((512, 512))
+        for _ in range(50):
+            a = mx.sin(a @ a)
+        mx.eval(a)
+    print("not interrupted")
+except KeyboardInterrupt:
+    print("interrupted")
+print((mx.ones(3) + 1).tolist())
+"""
+    assert run_python(code).split("\n")[:2] == ["interrupted", "[2.0, 2.0, 2.0]"]
+
+
+# Threads
+
+
+def in_threads(work, count=4):
+    """Run `work(i)` in several threads at once; raise the first error."""
+    errors = []
+
+    def guarded(i):
+        try:
+            work(i)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+
+
+@own_core
+def test_threads_share_a_graph():
+    """Each evaluates a different part of one graph that nobody has evaluated yet."""
+    for _ in range(20):
+        shared = mx.cumsum(mx.ones(1000)) * 2
+        parts = [shared[i::4].sum() for i in range(4)]
+        results = [None] * 4
+
+        def work(i, parts=parts, results=results):
+            results[i] = parts[i].item()
+
+        in_threads(work)
+        assert sum(results) == 1001000
+
+
+@own_core
+def test_threads_with_their_own_graphs():
+    def work(i):
+        for n in range(50):
+            a = mx.full((100,), i) + n
+            assert a.sum().item() == 100 * (i + n)
+            assert mx.grad(lambda x, a=a: (x * a).sum())(mx.ones(100))[0].item() == i + n
+
+    in_threads(work)
+
+
+@own_core
+def test_python_runs_while_others_evaluate():
+    """Evaluation releases the interpreter's lock."""
+    a = mx.ones((1500, 1500))
+    for _ in range(10):
+        a = a @ a / 1500
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (mx.eval(a), done.set()))
+    thread.start()
+    ticks = 0
+    while not done.is_set():
+        ticks += 1
+        time.sleep(0.001)
+    thread.join()
+    assert ticks > 3

@@ -1,0 +1,434 @@
+"""Reading and writing through indices, against NumPy's meaning of the same index expression."""
+
+import cermet.core as mx
+import numpy as np
+import pytest
+from conftest import assert_equal, axis_error, to_mx
+from hypothesis import given
+from hypothesis import strategies as st
+
+CUBE = np.arange(60, dtype=np.int32).reshape(3, 4, 5)
+
+
+def to_index(index):
+    """The same index for Cermet: NumPy arrays become Cermet's."""
+    if isinstance(index, tuple):
+        return tuple(map(to_index, index))
+    return mx.array(index) if isinstance(index, np.ndarray) else index
+
+
+def assigned(x, index, value):
+    x = x.copy()
+    x[index] = value
+    return x
+
+
+REPEATED = np.array([0, 2, 2])
+INDICES = [
+    0,
+    -1,
+    (),
+    ...,
+    None,
+    slice(None),
+    slice(1, None),
+    slice(None, -1),
+    slice(5, 9),
+    slice(2, 1),
+    slice(None, None, 2),
+    slice(None, None, -1),
+    slice(-1, -9, -2),
+    slice(2, 0, -1),
+    (0, 1, 2),
+    (-1, -1, -1),
+    (1, slice(1, 3)),
+    (slice(None), -2),
+    (..., 0),
+    (0, ...),
+    (..., None),
+    (None, 0, None, slice(None, None, -2)),
+    (slice(None), None, 1),
+    (slice(1, None), ..., slice(None, None, -3)),
+    np.array(2),
+    REPEATED,
+    np.array([-1, -3]),
+    np.array([[0, 1], [2, 0]]),
+    np.array([], dtype=np.int32),
+    (slice(None), np.array([3, 0])),
+    (..., np.array([4, -5])),
+    (np.array([0, 1]), np.array([1, 3])),
+    (np.array([[0], [1]]), np.array([1, 3, 2])),
+    (np.array([0, 1]), np.array([1, 3]), np.array([4, 0])),
+    (slice(None, None, 2), np.array([0, 1]), np.array([1, 3])),
+    (np.array([0, 1]), slice(1, 3)),
+    (np.array([0, 1]), slice(None), np.array([4, 0])),
+    (np.array([1, 2]), 0),
+    (0, np.array([1, 2]), slice(None, None, -1)),
+    (np.array([0, 1]), None, np.array([1, 3])),
+    (None, np.array([0, 1])),
+    (np.array([2, 0], dtype=np.uint8), ..., np.array([1, 0], dtype=np.int64)),
+]
+
+
+def indices(f):
+    return pytest.mark.parametrize("index", INDICES, ids=lambda i: repr(i).replace("array", ""))(f)
+
+
+@indices
+def test_get(index):
+    assert_equal(to_mx(CUBE)[to_index(index)], CUBE[index])
+    assert_equal(to_mx(CUBE.T.copy()).T[to_index(index)], CUBE[index])
+
+
+@indices
+def test_set(index, rng):
+    shape = CUBE[index].shape
+    for value in (
+        7,
+        rng.integers(0, 9, shape[-1:]),
+        rng.permutation(np.prod(shape, dtype=int)).reshape(shape),
+    ):
+        if index is not REPEATED:  # the order of whose writes is not defined
+            a = to_mx(CUBE)
+            a[to_index(index)] = value if isinstance(value, int) else to_mx(value)
+            assert a.dtype == mx.int32
+            assert_equal(a, assigned(CUBE, index, value))
+
+
+@indices
+def test_add_at(index, rng):
+    update = rng.integers(0, 9, CUBE[index].shape).astype(np.int32)
+    want = CUBE.copy()
+    np.add.at(want, index, update)
+    assert_equal(to_mx(CUBE).at[to_index(index)].add(to_mx(update)), want)
+
+
+@indices
+def test_gradient_of_get(index):
+    """A slice's or gather's derivative adds each cotangent where its element was read."""
+    cotangent = np.arange(CUBE[index].size, dtype=np.float32).reshape(CUBE[index].shape)
+    want = np.zeros(CUBE.shape, np.float32)
+    np.add.at(want, index, cotangent)
+    a = to_mx(CUBE).astype(mx.float32)
+    _, (got,) = mx.vjp(lambda a: a[to_index(index)], [a], [to_mx(cotangent)])
+    assert_equal(got, want)
+
+
+@indices
+def test_gradient_of_set(index):
+    """Elements written over have no derivative; the update has theirs."""
+    if index is REPEATED:
+        pytest.skip("the order of repeated writes is not defined")
+
+    def written(a, update):
+        b = a + 0
+        b[to_index(index)] = update
+        return b
+
+    a, cotangent = to_mx(CUBE).astype(mx.float32), to_mx(CUBE + 1).astype(mx.float32)
+    _, (to_array, to_update) = mx.vjp(written, [a, mx.zeros(CUBE[index].shape)], [cotangent])
+    assert_equal(to_array, assigned(CUBE + 1, index, 0))
+    assert_equal(to_update, (CUBE + 1)[index])
+
+
+def test_lists_index_as_arrays():
+    assert_equal(to_mx(CUBE)[[0, 2]], CUBE[[0, 2]])
+
+
+def test_set_keeps_dtype_and_other_views():
+    a = mx.array([1, 2, 3])
+    b, before = a, a[:2]
+    a[0] = 7.9
+    assert a.dtype == mx.int32 and a.tolist() == [7, 2, 3]
+    assert b is a and before.tolist() == [1, 2]
+    a += 1
+    a[1] = mx.array(2.5)
+    assert a.tolist() == [8, 2, 4]
+
+
+def test_set_from_other_values():
+    a = mx.zeros((2, 3))
+    a[0] = np.array([7, 8, 9])
+    a[1] = mx.array([1 + 5j]).real
+    a[:, 0] = True
+    assert a.tolist() == [[1, 8, 9], [1, 1, 1]]
+    with pytest.raises((TypeError, ValueError)):
+        a[0] = "text"
+
+
+def test_set_then_evaluate_inside_a_chain():
+    a = mx.arange(5)
+    for i in range(5):
+        a[i] = a[i] * a[i - 1] + 1
+    want = list(range(5))
+    for i in range(5):
+        want[i] = want[i] * want[i - 1] + 1
+    assert a.tolist() == want
+
+
+# Boolean masks
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [CUBE % 3 == 0, CUBE < 0, CUBE >= 0, np.array([True, False, True]), CUBE[:, :, 0] > 12],
+    ids=["some", "none", "all", "rows", "columns"],
+)
+def test_mask_assignment(mask, rng):
+    count = CUBE[mask].shape
+    for value in (-1, rng.permutation(np.prod(count, dtype=int)).reshape(count)):
+        a = to_mx(CUBE)
+        a[to_mx(mask)] = value if isinstance(value, int) else to_mx(value)
+        assert_equal(a, assigned(CUBE, mask, value))
+
+
+def test_mask_assignment_refuses_wrong_shapes():
+    a = to_mx(CUBE)
+    with pytest.raises((ValueError, IndexError)):
+        a[mx.array([True, False])] = 0
+        mx.eval(a)
+
+
+def test_mask_assignment_refuses_too_few_values():
+    a = mx.array([1, 2, 3])
+    with pytest.raises(ValueError):
+        a[mx.array([True, False, True])] = mx.array([7, 8, 9])[:0]
+        mx.eval(a)
+
+
+def test_mask_reading_is_refused():
+    """The shape of the result would depend on values, which a lazy graph does not have."""
+    a = mx.array([1, 2, 3])
+    with pytest.raises((ValueError, IndexError), match=r"(?i)boolean|mask"):
+        a[a > 1]
+
+
+# Updates at indices
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "maximum", "minimum"])
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_updates_with_colliding_indices(name, dtype):
+    if (name, dtype) == ("divide", "int32"):
+        pytest.skip("integers divide to floats")
+    x = np.array([8, -4, 16, 2], dtype)
+    index, update = np.array([0, 0, 2, -1, 0]), np.array([2, -2, 4, 8, 1], dtype)
+    want = x.copy()
+    getattr(np, name).at(want, index, update)
+    at = to_mx(x).at[mx.array(index)]
+    assert_equal(getattr(at, name)(to_mx(update)), want)
+    for part in (slice(1, None), slice(None, None, -2)):
+        want = x.copy()
+        want[part] = getattr(np, name)(x[part], np.array(2, dtype))
+        assert_equal(getattr(to_mx(x).at[part], name)(2), want)
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply"])
+def test_gradients_of_updates(name):
+    x, update = mx.array([1.0, 2.0, 3.0]), mx.array([4.0, 5.0])
+    index = mx.array([2, 0])
+
+    def loss(x, update):
+        return (getattr(x.at[index], name)(update) * mx.array([1.0, 10.0, 100.0])).sum()
+
+    to_x, to_update = mx.grad(loss, (0, 1))(x, update)
+    want = {
+        "add": ([1, 10, 100], [100, 1]),
+        "subtract": ([1, 10, 100], [-100, -1]),
+        "multiply": ([5, 10, 400], [300, 1]),
+    }[name]
+    assert (to_x.tolist(), to_update.tolist()) == want
+
+
+def test_update_needs_indices():
+    with pytest.raises((ValueError, TypeError)):
+        mx.array([1]).at.add(1)
+
+
+# take, take_along_axis, put_along_axis, slice, slice_update
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2, -1])
+@pytest.mark.parametrize(
+    "index", [np.array(1), np.array([2, 0, -1]), np.array([[0], [1]])], ids=repr
+)
+def test_take(axis, index):
+    assert_equal(mx.take(to_mx(CUBE), mx.array(index), axis=axis), np.take(CUBE, index, axis=axis))
+
+
+def test_take_an_integer():
+    assert_equal(mx.take(to_mx(CUBE), 1, axis=1), CUBE[:, 1])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint32", "int8", "int64"])
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, None])
+def test_take_and_put_along_axis(axis, dtype, rng):
+    x = CUBE if axis is not None else CUBE.reshape(-1)
+    at = 0 if axis is None else axis
+    index = rng.permuted(np.argsort(x, axis=at), axis=at).take([0, 1], axis=at)
+    if dtype != "uint32":
+        index = np.where(rng.random(index.shape) < 0.5, index, index - x.shape[at])
+    a, i = to_mx(CUBE), to_mx(index.astype(dtype))
+    assert_equal(mx.take_along_axis(a, i, axis=axis), np.take_along_axis(x, index, at))
+    want, values = x.copy(), -1 - np.arange(index.size, dtype=np.int32).reshape(index.shape)
+    np.put_along_axis(want, index, values, at)
+    assert_equal(mx.put_along_axis(a, i, to_mx(values), axis=axis), want.reshape(CUBE.shape))
+    np.put_along_axis(want, index, 5, at)
+    assert_equal(mx.put_along_axis(a, i, mx.array(5), axis=axis),
+                 np.where(want == 5, 5, CUBE.reshape(want.shape)).reshape(CUBE.shape))  # fmt: skip
+
+
+def test_gradient_of_take_along_axis():
+    index = mx.array([[0, 0], [2, 1]])
+    weights = mx.array([[1.0, 10.0], [100.0, 1000.0]])
+    loss = lambda a: (mx.take_along_axis(a, index, 1) * weights).sum()  # noqa: E731
+    assert mx.grad(loss)(mx.zeros((2, 3))).tolist() == [[11, 0, 0], [0, 1000, 100]]
+
+
+def test_slice_with_array_starts():
+    a = to_mx(CUBE)
+    assert_equal(mx.slice(a, mx.array([1, 2]), [0, 2], [2, 4, 3]), CUBE[1:3, :, 2:5])
+    assert_equal(mx.slice(a, mx.array(1), [1], [3, 2, 5]), CUBE[:, 1:3])
+    update = mx.full((2, 4, 3), -1)
+    want = assigned(CUBE, (slice(1, 3), slice(None), slice(2, 5)), -1)
+    assert_equal(mx.slice_update(a, update, mx.array([1, 2]), [0, 2]), want)
+
+
+# Errors
+
+
+def out_of_bounds(index, axis, size):
+    """Expects the error that tells which index missed which axis."""
+    return pytest.raises(IndexError, match=rf"{index}\b.*axis {axis}\b.*size {size}\b")
+
+
+MISSES = [
+    (3, 3, 0, 3),
+    (-4, -4, 0, 3),
+    ((0, 4), 4, 1, 4),
+    ((..., -6), -6, 2, 5),
+    (np.array([0, 3]), 3, 0, 3),
+    (np.array([-4]), -4, 0, 3),
+    ((slice(None), np.array([0, 9])), 9, 1, 4),
+    ((np.array([0]), np.array([2**31 - 1])), 2**31 - 1, 1, 4),
+    ((np.array([0, 1]), np.array([0, 1]), np.array([0, 5])), 5, 2, 5),
+]
+
+
+@pytest.mark.parametrize("index, miss, axis, size", MISSES, ids=repr)
+def test_out_of_bounds(index, miss, axis, size):
+    a, i = to_mx(CUBE), to_index(index)
+    with out_of_bounds(miss, axis, size):
+        mx.eval(a[i])
+    with out_of_bounds(miss, axis, size):
+        a[i] = 0
+        mx.eval(a)
+    a = to_mx(CUBE)
+    with out_of_bounds(miss, axis, size):
+        mx.eval(a.at[i].add(1))
+    assert_equal(a, CUBE)
+
+
+def test_out_of_bounds_functions():
+    a = to_mx(CUBE)
+    with out_of_bounds(60, 0, 60):
+        mx.eval(mx.take(a, mx.array([60])))
+    with out_of_bounds(7, 1, 4):
+        mx.eval(mx.take(a, 7, axis=1))
+    bad = mx.zeros((3, 4, 1), mx.int32) + 5
+    with out_of_bounds(5, 2, 5):
+        mx.eval(mx.take_along_axis(a, bad, axis=2))
+    with out_of_bounds(5, 2, 5):
+        mx.eval(mx.put_along_axis(a, bad, mx.array(0), axis=2))
+    with pytest.raises((IndexError, ValueError)):
+        mx.eval(mx.slice(a, mx.array([2]), [0], [2, 4, 5]))
+    with pytest.raises((IndexError, ValueError)):
+        mx.eval(mx.slice_update(a, mx.zeros((2, 4, 5), mx.int32), mx.array([2]), [0]))
+
+
+def test_out_of_bounds_zero_step():
+    with pytest.raises(ValueError):
+        mx.eval(to_mx(CUBE)[::0])
+
+
+def test_out_of_bounds_of_an_empty_axis():
+    with out_of_bounds(0, 0, 0):
+        mx.eval(mx.zeros((0, 3))[mx.array([0])])
+
+
+@pytest.mark.parametrize("index", ["a", 1.5, {1: 2}, object(), mx.array(1.5), mx.array([0.0])])
+def test_other_indices_are_refused(index):
+    with pytest.raises((TypeError, ValueError, IndexError)):
+        mx.eval(to_mx(CUBE)[index])
+
+
+@pytest.mark.parametrize(
+    "index", [(0, 0, 0, 0), (..., ...), (None, 0, 0, 0, slice(None))], ids=repr
+)
+def test_too_many_indices_are_refused(index):
+    for access in (lambda a: a[index], lambda a: a.__setitem__(index, 0)):
+        with pytest.raises((IndexError, ValueError)):
+            mx.eval(access(to_mx(CUBE)))
+
+
+def test_values_that_do_not_broadcast_are_refused():
+    a = to_mx(CUBE)
+    for value in (mx.zeros(3), mx.zeros((2, 1, 1, 5))):
+        with pytest.raises(ValueError):
+            a[0] = value
+    with pytest.raises(ValueError):
+        a.at[0].add(mx.zeros(3))
+
+
+@pytest.mark.parametrize("axis", [2, -3, 100])
+def test_axis_errors(axis):
+    a, i = mx.zeros((2, 3)), mx.zeros((2, 3), mx.int32)
+    for call in (
+        lambda: mx.take(a, i, axis=axis),
+        lambda: mx.take_along_axis(a, i, axis=axis),
+        lambda: mx.put_along_axis(a, i, a, axis=axis),
+    ):
+        with axis_error(axis):
+            call()
+
+
+# Random index expressions
+
+
+@st.composite
+def random_access(draw):
+    """A shape and an index expression: integers, slices, None, an ellipsis, index arrays."""
+    shape = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
+    length = draw(st.integers(0, 3))  # of all index arrays
+
+    def part(size):
+        bound = st.integers(-size - 2, size + 2) | st.none()
+        step = st.sampled_from([1, 2, 3, -1, -2, -3]) | st.none()
+        element = st.integers(-size, size - 1)
+        elements = st.lists(element, min_size=length, max_size=length)
+        arrays = elements.map(lambda values: np.array(values, np.int32))
+        return draw(element | st.builds(slice, bound, bound, step) | arrays)
+
+    front = draw(st.integers(0, len(shape)))
+    back = draw(st.integers(front, len(shape)))
+    index = [part(size) for size in shape[:front]]
+    if back < len(shape) or draw(st.booleans()):
+        index += [..., *(part(size) for size in shape[back:])]
+    if draw(st.booleans()):
+        index.insert(draw(st.integers(0, len(index))), None)
+    return shape, tuple(index)
+
+
+@given(random_access())
+def test_random_access(access):
+    shape, index = access
+    x = np.arange(np.prod(shape), dtype=np.int32).reshape(shape)
+    want = x[index]
+    assert_equal(to_mx(x)[to_index(index)], want, f"{index}")
+    update = np.arange(want.size, dtype=np.int32).reshape(want.shape) + 100
+    added = x.copy()
+    np.add.at(added, index, update)
+    assert_equal(to_mx(x).at[to_index(index)].add(to_mx(update)), added, f"{index}")
+    a = to_mx(x)
+    a[to_index(index)] = -1
+    assert_equal(a, assigned(x, index, -1), f"{index}")

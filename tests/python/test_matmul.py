@@ -1,0 +1,254 @@
+"""Matrix products and contractions, against NumPy in float64."""
+
+import itertools
+
+import cermet.core as mx
+import numpy as np
+import pytest
+from conftest import assert_close, assert_equal, exact_sample, mx_dtype, to_mx
+
+INEXACT = ("float16", "bfloat16", "float32", "float64", "complex64")
+
+SHAPES = [
+    ((1,), (1,)),
+    ((5,), (5,)),
+    ((5,), (5, 3)),
+    ((4, 5), (5,)),
+    ((4, 5), (5, 3)),
+    ((1, 1), (1, 1)),
+    ((1, 17), (17, 1)),
+    ((17, 1), (1, 17)),
+    ((3, 513), (513, 2)),
+    ((65, 33), (33, 129)),
+    ((2, 4, 5), (5, 3)),
+    ((4, 5), (2, 5, 3)),
+    ((2, 4, 5), (2, 5, 3)),
+    ((6, 1, 4, 5), (2, 5, 3)),
+    ((2, 1, 4, 5), (1, 3, 5, 1)),
+    ((5,), (2, 5, 3)),
+    ((2, 3, 4, 5), (5,)),
+    ((0, 5), (5, 3)),
+    ((4, 0), (0, 3)),
+    ((0, 4, 5), (5, 0)),
+]
+
+
+def matrices(rng, dtype, *shapes):
+    """Small integers, of which every dtype holds the products and sums exactly."""
+    return [exact_sample(rng, shape, dtype) for shape in shapes]
+
+
+def reference(f, *arrays):
+    return f(*(x.astype(np.complex128 if x.dtype.kind == "c" else np.float64) for x in arrays))
+
+
+@pytest.mark.parametrize("dtype", INEXACT)
+@pytest.mark.parametrize("left, right", SHAPES)
+def test_shapes(left, right, dtype, rng):
+    scale = 0.25 if dtype == "float16" and max(left) > 200 else 1  # to stay below 65504
+    x, y = (v * np.asarray(scale, v.dtype) for v in matrices(rng, dtype, left, right))
+    got, want = mx.matmul(to_mx(x), to_mx(y)), reference(np.matmul, x, y)
+    assert got.dtype == mx_dtype(dtype)
+    rtol = {"float16": 1e-3, "bfloat16": 8e-3}.get(dtype, 0)
+    assert_close(got, want, rtol=rtol, atol=0)
+
+
+LAID = {
+    "plain": lambda xp, x: x,
+    "transposed": lambda xp, x: xp.swapaxes(xp.swapaxes(x, -1, -2) + 0, -1, -2),
+    "strided": lambda xp, x: xp.repeat(xp.repeat(x, 2, -1), 3, -2)[..., ::3, ::2],
+    "reversed": lambda xp, x: x[..., ::-1, :],
+    "broadcast": lambda xp, x: xp.broadcast_to(x[..., :1, :], x.shape),
+}
+
+
+@pytest.mark.parametrize("dtype", INEXACT)
+@pytest.mark.parametrize("left, right", itertools.product(LAID, LAID))
+def test_layouts(left, right, dtype, rng):
+    for shapes in (((7, 9), (9, 5)), ((3, 7, 9), (3, 9, 5)), ((3, 7, 9), (1, 9, 5))):
+        x, y = matrices(rng, dtype, *shapes)
+        want = reference(np.matmul, LAID[left](np, x), LAID[right](np, y))
+        assert_equal(
+            mx.matmul(LAID[left](mx, to_mx(x)), LAID[right](mx, to_mx(y))).astype(mx.complex64),
+            want,
+        )
+
+
+def test_swapped_batch_axes(rng):
+    x, y = matrices(rng, "float32", (4, 2, 7, 9), (4, 2, 9, 5))
+    a, b = (to_mx(v).transpose(1, 0, 2, 3) for v in (x, y))
+    assert_equal(a @ b, np.swapaxes(x @ y, 0, 1))
+    heads = to_mx(x).swapaxes(1, 2)  # as attention splits its heads
+    v = np.swapaxes(x, 1, 2)
+    assert_equal(heads @ heads.swapaxes(-1, -2), v @ np.swapaxes(v, -1, -2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("size", [64, 200, 333])
+def test_accuracy(dtype, size, rng):
+    """Random values: halves accumulate in float32 and round once."""
+    x, y = (rng.normal(size=(size, size)) for _ in range(2))
+    a, b = (to_mx(v).astype(mx_dtype(dtype)) for v in (x, y))
+    x, y = (np.array(v.astype(mx.float64)) for v in (a, b))
+    rtol = {"float32": 1e-5, "float16": 1e-3, "bfloat16": 8e-3}[dtype]
+    assert_close(a @ b, x @ y, rtol=rtol, atol=1e-4)
+
+
+def test_mixed_dtypes(rng):
+    x, y = matrices(rng, "float32", (3, 4), (4, 2))
+    for left, right, want in [
+        ("int32", "float32", "float32"),
+        ("float16", "float32", "float32"),
+        ("float16", "bfloat16", "float32"),
+        ("float32", "complex64", "complex64"),
+    ]:
+        got = to_mx(x).astype(mx_dtype(left)) @ to_mx(y).astype(mx_dtype(right))
+        assert got.dtype == mx_dtype(want)
+        assert_close(got, x @ y)
+
+
+def test_integers_are_refused():
+    with pytest.raises(ValueError):
+        mx.matmul(mx.ones((2, 2), mx.int32), mx.ones((2, 2), mx.int32))
+
+
+@pytest.mark.parametrize(
+    "left, right", [((2, 3), (4, 5)), ((), (3,)), ((3,), ()), ((2, 4, 3), (3, 3, 5)), ((3,), (4,))]
+)
+def test_shape_errors(left, right):
+    with pytest.raises(ValueError):
+        mx.matmul(mx.zeros(left), mx.zeros(right))
+
+
+@pytest.mark.parametrize("alpha, beta", [(1.0, 1.0), (2.0, 0.5), (0.5, 0.0), (0.0, 1.0)])
+@pytest.mark.parametrize("c", [(4, 3), (3,), (4, 1), (1,), (2, 4, 3)])
+def test_addmm(alpha, beta, c, rng):
+    x, y = matrices(rng, "float32", (2, 4, 5) if len(c) == 3 else (4, 5), (5, 3))
+    (z,) = matrices(rng, "float32", c)
+    got = mx.addmm(to_mx(z), to_mx(x), to_mx(y), alpha=alpha, beta=beta)
+    assert_equal(got, alpha * (x @ y) + beta * z)
+    got = mx.addmm(to_mx(z), to_mx(x), to_mx(y.T.copy()).T, alpha, beta)
+    assert_equal(got, alpha * (x @ y) + beta * z)
+
+
+def test_inner_outer_vecdot_kron(rng):
+    x, y = matrices(rng, "float32", (3, 4, 5), (2, 5))
+    assert_equal(mx.inner(to_mx(x), to_mx(y)), np.inner(x, y))
+    assert_equal(mx.outer(to_mx(x), to_mx(y)), np.outer(x, y))
+    assert_equal(mx.vecdot(to_mx(x), to_mx(y[0])), np.vecdot(x, y[0]))
+    assert_equal(mx.vecdot(to_mx(x), to_mx(x), axis=-2), (x * x).sum(1))
+    assert_equal(mx.kron(to_mx(x[0]), to_mx(y)), np.kron(x[0], y))
+    assert mx.outer(mx.array([1, 2]), mx.array([3, 4])).tolist() == [[3, 4], [6, 8]]
+
+
+@pytest.mark.parametrize("axes", [0, 1, 2, ([1], [0]), ([2, 1], [1, 0]), ([-1], [1])], ids=repr)
+def test_tensordot(axes, rng):
+    x, y = matrices(rng, "float32", (3, 4, 5), (4, 5, 2))
+    if axes == 1:
+        y = y.transpose(1, 0, 2).copy()
+    assert_equal(mx.tensordot(to_mx(x), to_mx(y), axes), np.tensordot(x, y, axes))
+
+
+EINSUMS = [
+    ("ij,jk->ik", (3, 4), (4, 5)),
+    ("ij,jk", (3, 4), (4, 5)),
+    ("ij,kj->ki", (3, 4), (5, 4)),
+    ("i,j->ij", (3,), (4,)),
+    ("i,i->", (4,), (4,)),
+    ("ii->i", (4, 4)),
+    ("ii", (4, 4)),
+    ("iij->j", (3, 3, 4)),
+    ("ijk->kij", (2, 3, 4)),
+    ("ijk->j", (2, 3, 4)),
+    ("bij,bjk->bik", (2, 3, 4), (2, 4, 5)),
+    ("bhqd,bhkd->bhqk", (2, 3, 4, 5), (2, 3, 6, 5)),
+    ("bqhd,bkhd->bhqk", (2, 4, 3, 5), (2, 6, 3, 5)),
+    ("...j,jk->...k", (2, 3, 4), (4, 5)),
+    ("...ij,...jk->...ik", (2, 1, 3, 4), (5, 4, 2)),
+    ("ij,jk,kl->il", (2, 3), (3, 4), (4, 5)),
+    ("ij,ij->ij", (3, 4), (3, 4)),
+    ("ij,i->ij", (3, 4), (3,)),
+    ("i,i,i->i", (3,), (3,), (3,)),
+    ("ab,cd->abcd", (2, 3), (4, 5)),
+    ("i->", (0,)),
+]
+
+
+@pytest.mark.parametrize(
+    "subscripts, shapes", [(s, shapes) for s, *shapes in EINSUMS], ids=lambda v: repr(v)
+)
+def test_einsum(subscripts, shapes, rng):
+    arrays = matrices(rng, "float32", *shapes)
+    assert_equal(mx.einsum(subscripts, *map(to_mx, arrays)), np.einsum(subscripts, *arrays))
+
+
+@pytest.mark.parametrize(
+    "subscripts, shapes",
+    [
+        ("ij,jk->ik", [(3, 4)]),
+        ("ij->i", [(3,)]),
+        ("i->j", [(3,)]),
+        ("ij,jk->ik", [(3, 4), (5, 6)]),
+        ("i$->i", [(3,)]),
+    ],
+)
+def test_einsum_errors(subscripts, shapes):
+    with pytest.raises(ValueError):
+        mx.einsum(subscripts, *(mx.ones(shape) for shape in shapes))
+
+
+def test_einsum_path():
+    path, text = mx.einsum_path(
+        "ij,jk,kl->il", mx.ones((2, 30)), mx.ones((30, 40)), mx.ones((40, 5))
+    )
+    assert sorted(map(len, path)) == [2, 2] and isinstance(text, str)
+
+
+@pytest.mark.parametrize(
+    "left, right", [(x, y) for x, y in SHAPES if 0 not in x + y and max(x + y) < 100]
+)
+def test_derivatives(left, right, rng):
+    """A product is linear in each argument: <f(t), c> = <t, transpose of f (c)>."""
+    x, y = (to_mx(v) for v in matrices(rng, "float32", left, right))
+    dx, dy = (to_mx(v) for v in matrices(rng, "float32", left, right))
+    (out,), (forward,) = mx.jvp(mx.matmul, [x, y], [dx, dy])
+    assert_equal(forward, np.array(dx @ y + x @ dy))
+    c = to_mx(exact_sample(rng, out.shape, "float32"))
+    _, (gx, gy) = mx.vjp(mx.matmul, [x, y], [c])
+    assert gx.shape == left and gy.shape == right
+    assert (c * forward).sum().item() == (gx * dx).sum().item() + (gy * dy).sum().item()
+
+
+def test_gradient_of_addmm(rng):
+    z, x, y = (to_mx(v) for v in matrices(rng, "float32", (3,), (4, 5), (5, 3)))
+    fused = mx.grad(lambda z, x, y: mx.addmm(z, x, y, 2.0, 3.0).square().sum(), (0, 1, 2))(z, x, y)
+    plain = mx.grad(lambda z, x, y: (2 * (x @ y) + 3 * z).square().sum(), (0, 1, 2))(z, x, y)
+    for got, want in zip(fused, plain, strict=True):
+        assert_equal(got, np.array(want))
+
+
+def test_gather_mm(rng):
+    x, y = matrices(rng, "float32", (4, 3, 5), (6, 5, 2))
+    lhs, rhs = np.array([0, 3, 3, 1], np.uint32), np.array([5, 0, 2, 2], np.uint32)
+    a, b = to_mx(x), to_mx(y)
+    got = mx.gather_mm(a, b, lhs_indices=to_mx(lhs), rhs_indices=to_mx(rhs))
+    assert_equal(got, x[lhs] @ y[rhs])
+    assert_equal(mx.gather_mm(a, b, rhs_indices=to_mx(rhs)), x @ y[rhs])
+    order = np.sort(rhs)
+    got = mx.gather_mm(a, b, rhs_indices=to_mx(order), sorted_indices=True)
+    assert_equal(got, x @ y[order])
+    loss = lambda a, b: mx.gather_mm(a, b, rhs_indices=to_mx(rhs)).sum()  # noqa: E731
+    plain = lambda a, b: (a @ b[to_mx(rhs)]).sum()  # noqa: E731
+    for got, want in zip(mx.grad(loss, (0, 1))(a, b), mx.grad(plain, (0, 1))(a, b), strict=True):
+        assert_equal(got, np.array(want))
+
+
+@pytest.mark.parametrize("size", [1, 4, 64, 12, 28])
+def test_hadamard_transform(size, rng):
+    (x,) = matrices(rng, "float32", (3, size))
+    got = mx.hadamard_transform(to_mx(x), scale=1.0)
+    basis = np.array(mx.hadamard_transform(mx.eye(size), scale=1.0))
+    assert set(np.unique(basis)) <= {-1, 1}
+    assert_equal(basis @ basis.T, size * np.eye(size))
+    assert_close(got, x @ basis)
+    assert_close(mx.hadamard_transform(to_mx(x)), x @ basis / np.sqrt(size))

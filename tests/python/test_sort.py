@@ -1,0 +1,159 @@
+"""Sorting, partitions and search, against NumPy."""
+
+import cermet.core as mx
+import numpy as np
+import pytest
+from conftest import (
+    ALL_DTYPES,
+    FLOATS,
+    ODD_SIZES,
+    assert_equal,
+    axis_error,
+    exact_sample,
+    mx_dtype,
+    to_mx,
+    to_np,
+)
+
+REAL = [dtype for dtype in ALL_DTYPES if dtype != "complex64"]
+
+
+def wide(x):
+    return x.astype(np.float64)
+
+
+@pytest.mark.parametrize("dtype", REAL)
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, None])
+def test_sort_and_argsort(dtype, axis, rng):
+    x = exact_sample(rng, (3, 9, 4), dtype)
+    for v, a in ((x, to_mx(x)), (x.T, to_mx(x).T), (x[:, ::-2], to_mx(x)[:, ::-2])):
+        want = np.sort(wide(v), axis=axis)
+        got, order = mx.sort(a, axis=axis), mx.argsort(a, axis=axis)
+        assert got.dtype == a.dtype and order.dtype == mx.uint32
+        assert_equal(wide(to_np(got)), want)
+        flat = v.reshape(-1) if axis is None else v
+        assert_equal(wide(np.take_along_axis(flat, to_np(order).astype(int), axis or 0)), want)
+
+
+@pytest.mark.parametrize("size", [*ODD_SIZES, 2048, 10_007])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "float16"])
+def test_sizes(size, dtype, rng):
+    x = rng.permutation(size) - size // 2
+    x = np.stack([x, x[::-1]]).astype(dtype)
+    assert_equal(mx.sort(to_mx(x)), np.sort(x))
+    assert_equal(mx.sort(to_mx(x.T), axis=0), np.sort(x).T)
+    if dtype != "float16":  # which holds fewer different values
+        assert_equal(mx.argsort(to_mx(x)), np.argsort(x))
+
+
+def test_argsort_is_stable(rng):
+    x = rng.integers(0, 4, (3, 1030)).astype(np.int32)
+    assert_equal(mx.argsort(to_mx(x), axis=1), np.argsort(x, axis=1, kind="stable"))
+    assert_equal(mx.argsort(to_mx(x.T), axis=0), np.argsort(x.T, axis=0, kind="stable"))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_nan_is_last(dtype):
+    a = mx.array([mx.nan, 2, -mx.inf, mx.nan, mx.inf, -0.0], dtype=mx_dtype(dtype))
+    want = [-np.inf, 0, 2, np.inf, np.nan, np.nan]
+    assert_equal(wide(to_np(mx.sort(a))), np.array(want))
+    assert mx.argsort(a).tolist()[:4] == [2, 5, 1, 4]
+
+
+def test_sort_complex():
+    """By the real part, then the imaginary one."""
+    z = [3 + 1j, 1 + 2j, 1 + 1j, -1 + 9j]
+    assert mx.sort(mx.array(z)).tolist() == [-1 + 9j, 1 + 1j, 1 + 2j, 3 + 1j]
+
+
+@pytest.mark.parametrize("kth", [0, 3, 8, -1, -9])
+@pytest.mark.parametrize("axis", [0, 1, -1, None])
+def test_partition(kth, axis, rng):
+    x = np.stack([rng.permutation(9) for _ in range(9)]).astype(np.float32)
+    at = 0 if axis is None else axis
+    sizes = x.size if axis is None else 9
+    k = kth % sizes
+    got, order = (
+        to_np(mx.partition(to_mx(x), kth, axis=axis)),
+        mx.argpartition(to_mx(x), kth, axis=axis),
+    )
+    assert order.dtype == mx.uint32
+    flat = x.reshape(-1) if axis is None else x
+    for part in (got, np.take_along_axis(flat, to_np(order).astype(int), at)):
+        assert_equal(np.sort(part, at), np.sort(flat, at))
+        pivot = np.take(part, [k], at)
+        assert_equal(pivot, np.take(np.sort(flat, at), [k], at))
+        assert (np.take(part, range(k), at) <= pivot).all()
+        assert (np.take(part, range(k, sizes), at) >= pivot).all()
+
+
+@pytest.mark.parametrize("k", [1, 4, 9])
+@pytest.mark.parametrize("axis", [0, 1, -1, None])
+def test_topk(k, axis, rng):
+    """The k largest, in any order."""
+    x = rng.permutation(81).reshape(9, 9).astype(np.int32)
+    at = 0 if axis is None else axis
+    got = to_np(mx.topk(to_mx(x), k, axis=axis))
+    largest = np.flip(np.sort(x, axis), at).take(range(k), at)
+    assert_equal(np.flip(np.sort(got, at), at), largest)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("dtype", ["int32", "float32", "uint8", "float16"])
+def test_searchsorted(side, dtype, rng):
+    x = np.sort(exact_sample(rng, 50, dtype))
+    values = exact_sample(rng, (4, 6), dtype)
+    got = mx.searchsorted(to_mx(x), to_mx(values), side=side)
+    assert_equal(got, np.searchsorted(x, values, side=side))
+    assert mx.searchsorted(to_mx(x[:0]), to_mx(values), side=side).tolist() == [[0] * 6] * 4
+
+
+def test_unique():
+    a = mx.array([3, 1, 1, 2, 3, 3])
+    assert mx.unique(a, size=3).tolist() == [1, 2, 3]
+    assert mx.unique(a, size=5, fill_value=9).tolist() == [1, 2, 3, 9, 9]
+    assert mx.unique(a, size=2).tolist() == [1, 2]
+    values, first, inverse, counts = mx.unique(
+        a, size=3, return_index=True, return_inverse=True, return_counts=True
+    )
+    assert values.tolist() == [1, 2, 3] and counts.tolist() == [2, 1, 3]
+    assert first.tolist() == [1, 3, 0] and inverse.tolist() == [2, 0, 0, 1, 2, 2]
+
+
+def test_empty_and_single():
+    assert mx.sort(mx.zeros((0,))).shape == mx.argsort(mx.zeros((0,))).shape == (0,)
+    assert mx.sort(mx.zeros((3, 0))).shape == (3, 0)
+    assert mx.sort(mx.array([5])).tolist() == [5] and mx.argsort(mx.array([5])).tolist() == [0]
+    assert mx.sort(mx.zeros((0, 3)), axis=1).shape == (0, 3)
+
+
+def test_gradients():
+    """Each element's cotangent goes back to where the element came from."""
+    a, weights = mx.array([3.0, 1.0, 2.0]), mx.array([1.0, 10.0, 100.0])
+    assert mx.grad(lambda a: (mx.sort(a) * weights).sum())(a).tolist() == [100, 1, 10]
+    assert mx.grad(lambda a: (mx.partition(a, 1) * weights).sum())(a).tolist() == [100, 1, 10]
+    assert mx.grad(lambda a: mx.topk(a, 1).sum())(a).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a, axis: mx.sort(a, axis=axis),
+        lambda a, axis: mx.argsort(a, axis=axis),
+        lambda a, axis: mx.partition(a, 0, axis=axis),
+        lambda a, axis: mx.argpartition(a, 0, axis=axis),
+        lambda a, axis: mx.topk(a, 1, axis=axis),
+    ],
+)
+@pytest.mark.parametrize("axis", [2, -3])
+def test_axis_errors(call, axis):
+    with axis_error(axis):
+        call(mx.zeros((2, 3)), axis)
+
+
+@pytest.mark.parametrize("call", [lambda a: mx.partition(a, 3), lambda a: mx.argpartition(a, -4),
+                                  lambda a: mx.topk(a, 4), lambda a: mx.topk(a, -1),
+                                  lambda a: mx.searchsorted(a, a, side="up")])  # fmt: skip
+def test_other_errors(call):
+    with pytest.raises(ValueError):
+        mx.eval(call(mx.zeros(3)))

@@ -1,0 +1,550 @@
+"""Function transforms: grad, vjp, jvp, vmap, compile, checkpoint, custom functions."""
+
+import math
+
+import cermet.core as mx
+import numpy as np
+import pytest
+from conftest import assert_close, assert_equal, to_mx
+
+X = mx.array([0.5, -1.0, 2.0])
+Y = mx.array([2.0, 3.0, 0.25])
+
+
+# grad and value_and_grad
+
+
+def test_grad_of_a_scalar():
+    assert mx.grad(lambda x: x * x)(mx.array(3.0)).item() == 6
+    value, gradient = mx.value_and_grad(lambda x: (x * x).sum())(X)
+    assert value.item() == 5.25 and gradient.tolist() == [1, -2, 4]
+
+
+@pytest.mark.parametrize(
+    "options, want",
+    [
+        ({}, "y"),
+        ({"argnums": 1}, "x"),
+        ({"argnums": (0, 1)}, ("y", "x")),
+    ],
+)
+def test_argnums(options, want):
+    gradients = mx.grad(lambda x, y: (x * y).sum(), **options)(X, Y)
+    values = {"x": X.tolist(), "y": Y.tolist()}
+    if isinstance(want, tuple):
+        assert [g.tolist() for g in gradients] == [values[name] for name in want]
+    else:
+        assert gradients.tolist() == values[want]
+
+
+def test_argnames():
+    f = lambda x, *, y, z: (x * y * z).sum()  # noqa: E731
+    one, named = mx.grad(f, argnames="y")(X, y=Y, z=mx.array(2.0))
+    assert one is None and named.keys() == {"y"} and named["y"].tolist() == (2 * X).tolist()
+    positional, named = mx.grad(f, argnums=0, argnames=["y", "z"])(X, y=Y, z=mx.array(2.0))
+    assert positional.tolist() == (2 * Y).tolist()
+    assert named["z"].item() == (X * Y).sum().item()
+
+
+def test_nested_trees():
+    tree = {"a": X, "b": [Y, (X, {"c": Y})], "unused": X}
+    gradients = mx.grad(lambda t: (t["a"] * t["b"][0] + t["b"][1][0] * t["b"][1][1]["c"]).sum())(
+        tree
+    )
+    assert gradients["a"].tolist() == Y.tolist()
+    assert gradients["b"][0].tolist() == X.tolist()
+    assert gradients["b"][1][1]["c"].tolist() == X.tolist()
+    assert gradients["unused"].tolist() == [0, 0, 0]
+    assert isinstance(gradients["b"], list) and isinstance(gradients["b"][1], tuple)
+
+
+def test_auxiliary_outputs():
+    (value, twice, text), gradient = mx.value_and_grad(lambda x: (x.sum(), x * 2, "text"))(X)
+    assert value.item() == 1.5 and twice.tolist() == [1, -2, 4] and text == "text"
+    assert gradient.tolist() == [1, 1, 1]
+
+
+def test_inputs_used_in_several_places():
+    f = lambda x: (x * x + mx.sin(x) * x).sum()  # noqa: E731
+    x = np.array(X)
+    assert_close(mx.grad(f)(X), 2 * x + np.cos(x) * x + np.sin(x))
+
+
+def test_higher_derivatives():
+    f, derivatives = mx.sin, [np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x), np.sin]
+    for want in derivatives:
+        f = mx.grad(f)
+        assert f(mx.array(0.7)).item() == pytest.approx(want(0.7), rel=1e-5)
+
+
+def test_hessian():
+    matrix = mx.array([[2.0, 1.0], [1.0, 3.0]])
+    f = lambda x: 0.5 * (x @ matrix @ x)  # noqa: E731
+    x = mx.array([1.0, 2.0])
+    hessian = mx.vmap(lambda v: mx.jvp(mx.grad(f), [x], [v])[1][0])(mx.eye(2))
+    assert_close(hessian, np.array(matrix))
+    rows = [mx.grad(lambda x, i=i: mx.grad(f)(x)[i])(x) for i in range(2)]
+    assert_close(mx.stack(rows), np.array(matrix))
+
+
+def test_stop_gradient():
+    f = lambda x: (mx.stop_gradient(x * x) * x).sum()  # noqa: E731
+    assert mx.grad(f)(X).tolist() == (X * X).tolist()
+    assert mx.grad(lambda x: mx.stop_gradient(x).sum())(X).tolist() == [0, 0, 0]
+
+
+def test_control_flow_inside_a_gradient():
+    def f(x):
+        while x.sum().item() < 100:
+            x = x * 2
+        return x.sum() if x[0] > 0 else -x.sum()
+
+    assert mx.grad(f)(X).tolist() == [128] * 3
+    assert mx.grad(lambda x: (x * float(x.sum().item())).sum())(X).tolist() == [1.5] * 3
+
+
+def test_updates_in_place_inside_a_gradient():
+    def f(x):
+        y = x + 0
+        y[0] = y[1] * y[2]
+        y += x
+        return y.sum()
+
+    assert mx.grad(f)(X).tolist() == [1, 4, 1]
+    assert X.tolist() == [0.5, -1, 2]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mx.grad(lambda x: x)(X),
+        lambda: mx.grad(lambda x: 1.0)(X),
+        lambda: mx.grad(lambda x: (x.sum(), x))(X),
+        lambda: mx.grad(lambda x: x.sum(), argnums=3)(X),
+        lambda: mx.grad(lambda x: x.sum(), argnums=(0, 0))(X),
+        lambda: mx.grad(lambda x: x.sum(), argnames="y")(X),
+        lambda: mx.grad(lambda x: x)(1.0),
+        lambda: mx.value_and_grad(lambda x: ())(X),
+        lambda: mx.vjp(lambda x: x, [X], [mx.zeros((2, 3))]),
+        lambda: mx.vjp(lambda x: (x, x), [X], [X]),
+        lambda: mx.jvp(lambda x: x, [X], [mx.zeros((2, 3))]),
+        lambda: mx.jvp(lambda x, y: x, [X, Y], [X]),
+    ],
+)
+def test_errors(call):
+    with pytest.raises((ValueError, TypeError)):
+        call()
+
+
+def test_errors_of_the_function_pass_through():
+    def f(x):
+        raise KeyError("mine")
+
+    for transform in (mx.grad, mx.vmap, mx.compile, mx.checkpoint):
+        with pytest.raises(KeyError, match="mine"):
+            transform(f)(X)
+    assert mx.grad(lambda x: x.sum())(X).tolist() == [1, 1, 1]
+
+
+# vjp and jvp
+
+
+def test_vjp_and_jvp():
+    f = lambda x, y: (x * y, mx.sin(x))  # noqa: E731
+    outputs, gradients = mx.vjp(f, [X, Y], [mx.ones(3), 2 * mx.ones(3)])
+    x, y = np.array(X), np.array(Y)
+    assert_close(outputs[0], x * y)
+    assert_close(gradients[0], y + 2 * np.cos(x))
+    assert_close(gradients[1], x)
+    outputs, tangents = mx.jvp(f, [X, Y], [mx.ones(3), Y])
+    assert_close(outputs[1], np.sin(x))
+    assert_close(tangents[0], y + x * y)
+    assert_close(tangents[1], np.cos(x))
+
+
+def test_forward_over_reverse_and_back():
+    f = lambda x: mx.exp(mx.sin(x)).sum()  # noqa: E731
+    v = Y
+    forward_over_reverse = mx.jvp(mx.grad(f), [X], [v])[1][0]
+    reverse_over_forward = mx.grad(lambda x: mx.jvp(f, [x], [v])[1][0])(X)
+    x = np.array(X, np.float64)
+    want = (np.cos(x) ** 2 - np.sin(x)) * np.exp(np.sin(x)) * np.array(v)
+    assert_close(forward_over_reverse, want)
+    assert_close(reverse_over_forward, want)
+
+
+# vmap
+
+MATRIX = mx.array(np.random.default_rng(0).uniform(0.5, 2, (4, 3, 5)), dtype=mx.float32)
+OTHER = MATRIX[::-1] + 1
+INDEX = mx.array([[0, 2, 1], [1, 1, 0], [2, 0, 0], [1, 2, 2]])
+
+ONE = {
+    "elementwise": lambda a: mx.exp(a) * 2 + 1,
+    "comparison": lambda a: a > 1,
+    "where": lambda a: mx.where(a > 1, a, -a),
+    "cast": lambda a: a.astype(mx.int32),
+    "sum": lambda a: a.sum(),
+    "sum over axis": lambda a: a.sum(axis=0),
+    "sum over last": lambda a: a.sum(axis=-1, keepdims=True),
+    "max": lambda a: a.max(axis=1),
+    "argmax": lambda a: mx.argmax(a, axis=1),
+    "logsumexp": lambda a: mx.logsumexp(a, axis=0),
+    "softmax": lambda a: mx.softmax(a, axis=-1),
+    "cumsum": lambda a: mx.cumsum(a, axis=0),
+    "sort": lambda a: mx.sort(a, axis=0),
+    "argsort": lambda a: mx.argsort(a),
+    "partition": lambda a: mx.partition(a, 1, axis=0),
+    "reshape": lambda a: a.reshape(5, 3),
+    "flatten": lambda a: a.flatten(),
+    "transpose": lambda a: a.T,
+    "expand and squeeze": lambda a: mx.squeeze(mx.expand_dims(a, 1), 1),
+    "broadcast": lambda a: mx.broadcast_to(a, (2, 3, 5)),
+    "slice": lambda a: a[1:, ::-2],
+    "integer index": lambda a: a[1],
+    "pad": lambda a: mx.pad(a, 1),
+    "concatenate": lambda a: mx.concatenate([a, a * 2], axis=1),
+    "stack": lambda a: mx.stack([a, -a], axis=1),
+    "split": lambda a: mx.split(a, [2], axis=1)[1],
+    "tile and repeat": lambda a: mx.repeat(mx.tile(a, (1, 2)), 2, axis=0),
+    "gather": lambda a: a[mx.array([0, 2, 2])],
+    "scatter": lambda a: a.at[mx.array([0, 0])].add(mx.ones(5)),
+    "set": lambda a: mx.slice_update(a, mx.zeros((1, 5)), mx.array([1]), [0]),
+    "take along axis": lambda a: mx.take_along_axis(a, mx.array([[0], [1], [2]]), axis=1),
+    "matmul with a constant": lambda a: a @ mx.ones((5, 2)),
+    "constant matmul": lambda a: mx.ones((2, 3)) @ a,
+    "creation": lambda a: mx.zeros_like(a) + mx.arange(5),
+    "constant output": lambda a: mx.array(1.0),
+}
+TWO = {
+    "add": lambda a, b: a + b,
+    "matmul": lambda a, b: a @ b.T,
+    "where": lambda a, b: mx.where(a > b, a, b),
+    "concatenate": lambda a, b: mx.concatenate([a, b]),
+    "inner": lambda a, b: mx.inner(a, b),
+    "vector": lambda a, b: a[0] @ b[1],
+    "matrix-vector": lambda a, b: a @ b[0],
+    "addmm": lambda a, b: mx.addmm(a[:, :3], a, b.T),
+    "scatter": lambda a, b: a.at[mx.array([0, 0])].add(b[:2]),
+    "einsum": lambda a, b: mx.einsum("ij,kj->ki", a, b),
+}
+
+
+@pytest.mark.parametrize("name", ONE)
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_vmap_is_a_loop(name, axis):
+    f, a = ONE[name], mx.moveaxis(MATRIX, 0, axis)
+    want = np.stack([np.array(f(row)) for row in MATRIX])
+    assert_close(mx.vmap(f, in_axes=axis)(a), want)
+    if want.ndim > 1:
+        assert_close(mx.vmap(f, in_axes=axis, out_axes=1)(a), np.moveaxis(want, 0, 1))
+
+
+@pytest.mark.parametrize("name", TWO)
+@pytest.mark.parametrize("axes", [(0, 0), (1, 0), (0, 2), (0, None), (None, 0)])
+def test_vmap_of_two(name, axes):
+    f = TWO[name]
+    a, b = (
+        v[1] if axis is None else mx.moveaxis(v, 0, axis)
+        for v, axis in zip((MATRIX, OTHER), axes, strict=True)
+    )
+    rows = [
+        [v] * 4 if axis is None else list(mx.moveaxis(v, axis, 0))
+        for v, axis in zip((a, b), axes, strict=True)
+    ]
+    want = np.stack([np.array(f(x, y)) for x, y in zip(*rows, strict=True)])
+    assert_close(mx.vmap(f, in_axes=axes)(a, b), want, rtol=1e-4)
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)])
+def test_vmap_of_indices(axes):
+    table, index = (
+        v[1] if axis is None else v for v, axis in zip((MATRIX, INDEX), axes, strict=True)
+    )
+    for f in (
+        lambda t, i: t[i],
+        lambda t, i: mx.take(t, i, axis=0),
+        lambda t, i: t.at[i].add(1.0),
+        lambda t, i: mx.take_along_axis(t, i[:, None], axis=1),
+        lambda t, i: mx.put_along_axis(t, i[:, None], mx.array(0.0), axis=1),
+        lambda t, i: t[i[0]],
+    ):
+        pairs = [
+            (table if axes[0] is None else table[n], index if axes[1] is None else index[n])
+            for n in range(4)
+        ]
+        want = np.stack([np.array(f(*pair)) for pair in pairs])
+        assert_close(mx.vmap(f, in_axes=axes)(table, index), want)
+
+
+def test_vmap_of_trees():
+    outputs = mx.vmap(lambda a, b: {"s": a.sum(), "t": (a, b)}, in_axes=(0, None), out_axes=0)(
+        MATRIX, X
+    )
+    assert outputs["s"].shape == (4,) and outputs["t"][1].shape == (4, 3)
+    f = lambda d: d["a"] + d["b"]  # noqa: E731
+    assert mx.vmap(f)({"a": MATRIX, "b": OTHER}).shape == (4, 3, 5)
+    pair = mx.vmap(lambda a: (a, a), out_axes=(0, 1))(MATRIX)
+    assert pair[0].shape == (4, 3, 5) and pair[1].shape == (3, 4, 5)
+
+
+def test_nested_vmap():
+    outer = mx.vmap(lambda a: mx.vmap(lambda b: (a * b).sum(), in_axes=1)(MATRIX[0]))(
+        MATRIX[:, :, 0]
+    )
+    assert_close(outer, np.array(MATRIX[:, :, 0]) @ np.array(MATRIX[0]))
+    table = mx.vmap(mx.vmap(lambda a, b: a * b, (None, 0)), (0, None))(X, Y)
+    assert_close(table, np.outer(X, Y))
+
+
+def test_vmap_and_grad():
+    f = lambda w, x: mx.tanh(x @ w).sum()  # noqa: E731
+    w = mx.array([0.1, -0.2, 0.3, 0.5, 0.7])
+    per_example = mx.vmap(mx.grad(f), in_axes=(None, 0))(w, MATRIX)
+    assert_close(per_example, np.stack([np.array(mx.grad(f)(w, x)) for x in MATRIX]))
+    total = mx.grad(lambda w: mx.vmap(f, in_axes=(None, 0))(w, MATRIX).sum())(w)
+    assert_close(total, np.array(per_example).sum(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mx.vmap(lambda a, b: a + b)(MATRIX, X),
+        lambda: mx.vmap(lambda a: a, in_axes=7)(X),
+        lambda: mx.vmap(lambda a, b: a, in_axes=(0,))(X, Y),
+        lambda: mx.vmap(lambda a: a)(mx.array(1.0)),
+    ],
+)
+def test_vmap_errors(call):
+    with pytest.raises((ValueError, IndexError)):
+        call()
+
+
+def test_evaluation_inside_vmap_and_compile_is_refused():
+    for transform in (mx.vmap, mx.compile):
+        with pytest.raises((ValueError, RuntimeError)):
+            transform(lambda a: a + a.sum().item())(X)
+
+
+# compile
+
+
+class Counted:
+    """A function that counts how often it is traced."""
+
+    def __init__(self, f):
+        self.f, self.calls = f, 0
+
+    def __call__(self, *args, **kwargs):
+        self.calls += 1
+        return self.f(*args, **kwargs)
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_compiled_functions_give_the_same(name):
+    compiled = mx.compile(ONE[name])
+    for a in (MATRIX[0], MATRIX[1]):
+        assert_close(compiled(a), np.array(ONE[name](a)), rtol=1e-6)
+
+
+def test_compile_traces_once_for_each_signature():
+    f = Counted(lambda x, scale=1: mx.exp(x) * scale)
+    compiled = mx.compile(f)
+    for argument, count in [
+        (X, 1), (Y, 1), (X.astype(mx.float16), 2), (MATRIX, 3), (X, 3), (OTHER, 3), (X[None], 4),
+    ]:  # fmt: skip
+        assert_close(compiled(argument), np.array(mx.exp(argument)), rtol=1e-6)
+        assert f.calls == count
+    assert_close(compiled(X, scale=2), 2 * np.exp(np.array(X)))
+    assert f.calls == 5
+    compiled(X, scale=2)
+    assert f.calls == 5
+    compiled(X, scale=3)
+    assert f.calls == 6
+
+
+def test_compile_of_trees():
+    compiled = mx.compile(lambda t, k: {"out": [t["a"] + k, (t["b"],)], "k": k * 2})
+    result = compiled({"a": X, "b": Y}, mx.array(1.0))
+    assert (
+        result["out"][0].tolist() == (X + 1).tolist() and result["out"][1][0].tolist() == Y.tolist()
+    )
+
+
+def test_compile_without_shapes():
+    f = Counted(lambda x: mx.sin(x).sum(axis=-1, keepdims=True) * 2)
+    compiled = mx.compile(f, shapeless=True)
+    for shape in ((2, 5), (4, 1), (6, 9)):
+        a = mx.ones(shape)
+        assert_close(compiled(a), np.array(f.f(a)))
+    assert f.calls == 1
+
+
+def test_compile_with_state():
+    state = {"w": mx.array(1.0), "steps": [mx.array(0)]}
+
+    def step(x):
+        state["w"] = state["w"] * 0.5 + x
+        state["steps"][0] = state["steps"][0] + 1
+        return state["w"] * 10
+
+    compiled = mx.compile(step, inputs=state, outputs=state)
+    results = [compiled(mx.array(1.0)).item() for _ in range(3)]
+    assert results == [15, 17.5, 18.75]
+    assert state["steps"][0].item() == 3 and state["w"].item() == 1.875
+    state["w"] = mx.array(0.0)
+    assert compiled(mx.array(2.0)).item() == 20
+
+
+def test_compile_with_random_state():
+    mx.random.seed(0)
+    draw = mx.compile(
+        lambda: mx.random.uniform(shape=(3,)), inputs=mx.random.state, outputs=mx.random.state
+    )
+    first, second = draw().tolist(), draw().tolist()
+    assert first != second
+    mx.random.seed(0)
+    assert draw().tolist() == first
+    mx.random.seed(0)
+    assert mx.random.uniform(shape=(3,)).tolist() == first
+
+
+def test_compile_of_gradients_and_gradients_of_compiled():
+    f = lambda x: (mx.exp(x) * x).sum()  # noqa: E731
+    want = np.array(mx.grad(f)(X))
+    assert_close(mx.compile(mx.grad(f))(X), want)
+    assert_close(mx.grad(mx.compile(f))(X), want)
+    assert_close(mx.vmap(mx.compile(mx.exp))(MATRIX), np.exp(np.array(MATRIX)))
+    assert_close(mx.compile(mx.vmap(mx.exp))(MATRIX), np.exp(np.array(MATRIX)))
+
+
+def test_disable_compile():
+    f = Counted(lambda x: x + 1)
+    compiled = mx.compile(f)
+    mx.disable_compile()
+    try:
+        for _ in range(3):
+            compiled(X)
+        assert f.calls == 3
+    finally:
+        mx.enable_compile()
+    for _ in range(3):
+        compiled(X)
+    assert f.calls == 4
+
+
+def test_compile_outlives_its_arguments():
+    def build():
+        constant = mx.array([1.0, 2.0, 3.0])
+        return mx.compile(lambda x: x + constant)
+
+    compiled = [build() for _ in range(3)]
+    assert all(f(X).tolist() == [1.5, 1, 5] for f in compiled)
+
+
+def test_compile_returns_an_input():
+    assert mx.compile(lambda x, y: (y, x, x))(X, Y)[0].tolist() == Y.tolist()
+
+
+# checkpoint and custom functions
+
+
+def test_checkpoint_recomputes():
+    f = Counted(lambda x, y: mx.sin(x) * y)
+    wrapped = mx.checkpoint(f)
+    assert_close(wrapped(X, Y), np.array(f.f(X, Y)))
+    for got, want in zip(
+        mx.grad(lambda x, y: wrapped(x, y).sum(), (0, 1))(X, Y),
+        mx.grad(lambda x, y: f.f(x, y).sum(), (0, 1))(X, Y),
+        strict=True,
+    ):
+        assert_close(got, np.array(want))
+    tree = mx.checkpoint(lambda t: {"out": mx.exp(t["a"])})
+    assert_close(mx.grad(lambda t: tree(t)["out"].sum())({"a": X})["a"], np.exp(np.array(X)))
+
+
+def test_custom_function():
+    @mx.custom_function
+    def f(x, y):
+        return mx.sin(x) * y
+
+    assert_close(f(X, Y), np.sin(np.array(X)) * np.array(Y))
+    assert_close(mx.grad(lambda x: f(x, Y).sum())(X), np.cos(np.array(X)) * np.array(Y))
+
+    @f.vjp
+    def f_vjp(primals, cotangent, output):
+        return 100 * cotangent, output
+
+    gx, gy = mx.grad(lambda x, y: f(x, y).sum(), (0, 1))(X, Y)
+    assert gx.tolist() == [100] * 3
+    assert_close(gy, np.array(f(X, Y)))
+
+    @f.jvp
+    def f_jvp(primals, tangents):
+        return 7 * tangents[0]
+
+    _, (tangent,) = mx.jvp(lambda x: f(x, Y), [X], [mx.ones(3)])
+    assert tangent.tolist() == [7] * 3
+
+    @f.vmap
+    def f_vmap(inputs, axes):
+        return inputs[0] * 1000, axes[0]
+
+    assert mx.vmap(f, in_axes=(0, None))(X, mx.array(1.0)).tolist() == (X * 1000).tolist()
+
+
+def test_custom_function_of_several_outputs():
+    @mx.custom_function
+    def f(x, y):
+        return x * y, x + y
+
+    @f.vjp
+    def f_vjp(primals, cotangents, outputs):
+        x, y = primals
+        first, second = cotangents
+        return first * y + second, first * x + second
+
+    gx, gy = mx.grad(lambda x, y: (f(x, y)[0] + 2 * f(x, y)[1]).sum(), (0, 1))(X, Y)
+    assert_close(gx, np.array(Y) + 2)
+    assert_close(gy, np.array(X) + 2)
+
+
+def test_custom_function_of_trees():
+    @mx.custom_function
+    def f(tree):
+        return {"out": tree["a"] * tree["b"]}
+
+    @f.vjp
+    def f_vjp(primals, cotangents, outputs):
+        (tree,) = [primals] if isinstance(primals, dict) else primals
+        return {"a": cotangents["out"] * 5, "b": tree["a"]}
+
+    gradients = mx.grad(lambda t: f(t)["out"].sum())({"a": X, "b": Y})
+    assert gradients["a"].tolist() == [5] * 3 and gradients["b"].tolist() == X.tolist()
+
+
+def test_depends():
+    a, b = mx.depends([X, Y], [mx.exp(X)])
+    assert a.tolist() == X.tolist() and b.tolist() == Y.tolist()
+    assert mx.grad(lambda x: (mx.depends(x, mx.sin(x)) * Y).sum())(X).tolist() == Y.tolist()
+
+
+# Training converges: all of it together
+
+
+def test_gradient_descent_fits_a_line(rng):
+    x = rng.uniform(-1, 1, (64, 1)).astype(np.float32)
+    inputs, targets = to_mx(x), to_mx(3 * x - 0.5)
+    state = [mx.zeros((1, 1)), mx.zeros((1,))]
+
+    def step():
+        loss = lambda w, b: (inputs @ w + b - targets).square().mean()  # noqa: E731
+        value, gradients = mx.value_and_grad(loss, (0, 1))(*state)
+        state[:] = [p - 0.5 * g for p, g in zip(state, gradients, strict=True)]
+        return value
+
+    compiled = mx.compile(step, inputs=state, outputs=state)
+    losses = [compiled().item() for _ in range(100)]
+    assert losses[-1] < 1e-6 and all(math.isfinite(v) for v in losses)
+    assert_close(state[0], [[3.0]], rtol=1e-2)
+    assert_equal(state[1].shape, (1,))
