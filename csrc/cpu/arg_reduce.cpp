@@ -94,15 +94,14 @@ template <bool kMax, class T>
 void along_rows(const T* a, std::uint32_t* out, std::int64_t rows, std::int64_t n) {
   const std::int64_t parts = (n - 1) / kGrain + 1;
   std::vector<Best<typename Load<T>::Value>> best(static_cast<std::size_t>(rows * parts));
-  parallel_for(rows * parts, grain_for(std::min(n, kGrain)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 for (; begin < end; ++begin) {
-                   const std::int64_t first = begin % parts * kGrain;
-                   best[begin] = best_of<kMax>(a + begin / parts * n + first,
-                                               std::min(kGrain, n - first));
-                   best[begin].index += first;
-                 }
-               });
+  parallel_for(
+      rows * parts, grain_for(std::min(n, kGrain)), [&](std::int64_t begin, std::int64_t end) {
+        for (; begin < end; ++begin) {
+          const std::int64_t first = begin % parts * kGrain;
+          best[begin] = best_of<kMax>(a + begin / parts * n + first, std::min(kGrain, n - first));
+          best[begin].index += first;
+        }
+      });
   for (std::int64_t row = 0; row < rows; ++row) {
     auto winner = best[row * parts];
     for (std::int64_t p = 1; p < parts; ++p)
@@ -116,29 +115,28 @@ void along_columns(const T* a, std::uint32_t* out, const Split& s) {
   using V = typename Load<T>::Value;
   constexpr std::int64_t kBand = 256;
   const std::int64_t bands = (s.inner - 1) / kBand + 1;
-  parallel_for(
-      s.outer * bands, grain_for(s.n * std::min(s.inner, kBand)),
-      [&](std::int64_t begin, std::int64_t end) {
-        Load<T> load;
-        V best[kBand];
-        std::uint32_t index[kBand];
-        for (; begin < end; ++begin) {
-          const std::int64_t outer = begin / bands, first = begin % bands * kBand;
-          const std::int64_t columns = std::min(kBand, s.inner - first);
-          const T* from = a + outer * s.n * s.inner + first;
-          const V* x = load(from, columns);
-          for (std::int64_t c = 0; c < columns; ++c) best[c] = x[c], index[c] = 0;
-          for (std::int64_t j = 1; j < s.n; ++j) {
-            x = load(from + j * s.inner, columns);
-            for (std::int64_t c = 0; c < columns; ++c) {
-              const bool take = replaces<kMax>(x[c], best[c]);
-              best[c] = take ? x[c] : best[c];
-              index[c] = take ? static_cast<std::uint32_t>(j) : index[c];
-            }
-          }
-          std::copy_n(index, columns, out + outer * s.inner + first);
-        }
-      });
+  parallel_for(s.outer * bands, grain_for(s.n * std::min(s.inner, kBand)),
+               [&](std::int64_t begin, std::int64_t end) {
+                 Load<T> load;
+                 V best[kBand];
+                 std::uint32_t index[kBand];
+                 for (; begin < end; ++begin) {
+                   const std::int64_t outer = begin / bands, first = begin % bands * kBand;
+                   const std::int64_t columns = std::min(kBand, s.inner - first);
+                   const T* from = a + outer * s.n * s.inner + first;
+                   const V* x = load(from, columns);
+                   for (std::int64_t c = 0; c < columns; ++c) best[c] = x[c], index[c] = 0;
+                   for (std::int64_t j = 1; j < s.n; ++j) {
+                     x = load(from + j * s.inner, columns);
+                     for (std::int64_t c = 0; c < columns; ++c) {
+                       const bool take = replaces<kMax>(x[c], best[c]);
+                       best[c] = take ? x[c] : best[c];
+                       index[c] = take ? static_cast<std::uint32_t>(j) : index[c];
+                     }
+                   }
+                   std::copy_n(index, columns, out + outer * s.inner + first);
+                 }
+               });
 }
 
 }  // namespace

@@ -80,8 +80,8 @@ void copy_elements(const U* src, U* dst, Domain<2> domain) {
 // Orders the axes by dst's strides, largest first, so that writing is as sequential as can be.
 void order_axes(Domain<2>& domain) {
   for (std::size_t i = 1; i < domain.shape.size(); ++i)
-    for (std::size_t j = i; j > 0 && std::abs(domain.strides[0][j - 1]) <
-                                         std::abs(domain.strides[0][j]); --j)
+    for (std::size_t j = i;
+         j > 0 && std::abs(domain.strides[0][j - 1]) < std::abs(domain.strides[0][j]); --j)
       domain.swap_axes(j - 1, j);
 }
 
@@ -107,14 +107,10 @@ void copy(const Tensor& src, const Tensor& dst) {
     return;
   }
   switch (size_of(dst.dtype)) {
-    case 1:
-      return copy_elements(data<const std::uint8_t>(src), data<std::uint8_t>(dst), domain);
-    case 2:
-      return copy_elements(data<const std::uint16_t>(src), data<std::uint16_t>(dst), domain);
-    case 4:
-      return copy_elements(data<const std::uint32_t>(src), data<std::uint32_t>(dst), domain);
-    default:
-      return copy_elements(data<const std::uint64_t>(src), data<std::uint64_t>(dst), domain);
+    case 1: return copy_elements(data<const std::uint8_t>(src), data<std::uint8_t>(dst), domain);
+    case 2: return copy_elements(data<const std::uint16_t>(src), data<std::uint16_t>(dst), domain);
+    case 4: return copy_elements(data<const std::uint32_t>(src), data<std::uint32_t>(dst), domain);
+    default: return copy_elements(data<const std::uint64_t>(src), data<std::uint64_t>(dst), domain);
   }
 }
 

@@ -17,9 +17,12 @@ void arange(const Arange& p, const Tensor& out) {
                                  i * static_cast<std::int64_t>(p.step));
         } else {
           const double v = p.start + static_cast<double>(i) * p.step;
-          if constexpr (kIsHalf<T>) to[i] = from_float<T>(static_cast<float>(v));
-          else if constexpr (kIsComplex<T>) to[i] = {static_cast<float>(v), 0};
-          else to[i] = static_cast<T>(v);
+          if constexpr (kIsHalf<T>)
+            to[i] = from_float<T>(static_cast<float>(v));
+          else if constexpr (kIsComplex<T>)
+            to[i] = {static_cast<float>(v), 0};
+          else
+            to[i] = static_cast<T>(v);
         }
       }
     });

@@ -85,7 +85,8 @@ void gather_blocks(const Blocks& blocks, const U* a, U* out) {
   const std::int64_t step = steps[0], size = blocks.size;
   parallel_for(blocks.count, grain_for(size), [&, n = n](std::int64_t begin, std::int64_t end) {
     std::int64_t offsets[256];
-    // Blocks taken together: few, for the sake of the cache, where each writes to a line of its own.
+    // Blocks taken together: few, for the sake of the cache, where each writes to a line of its
+    // own.
     const std::int64_t most = size == 1 ? 256 : 16;
     for (std::int64_t b = begin; b < end; b += most) {
       const std::int64_t batch = std::min(most, end - b);
@@ -99,8 +100,7 @@ void gather_blocks(const Blocks& blocks, const U* a, U* out) {
             std::memcpy(to + k * size, from + offsets[k], static_cast<std::size_t>(n) * sizeof(U));
         } else {  // the batch innermost: neighbouring blocks share cache lines
           for (std::int64_t i = 0; i < n; ++i)
-            for (std::int64_t k = 0; k < batch; ++k)
-              to[k * size + i] = from[offsets[k] + i * step];
+            for (std::int64_t k = 0; k < batch; ++k) to[k * size + i] = from[offsets[k] + i * step];
         }
       }
     }

@@ -28,8 +28,8 @@ Isa choose() {
   if (!forced || !*forced) return most;
   for (Isa i : {Isa::base, Isa::v2, Isa::v3, Isa::v4})
     if (name_of(i) == forced && i <= most && (i == Isa::base) == (most == Isa::base)) return i;
-  throw std::invalid_argument("CERMET_ISA=" + std::string(forced) +
-                              ": this processor has up to " + std::string(name_of(most)));
+  throw std::invalid_argument("CERMET_ISA=" + std::string(forced) + ": this processor has up to " +
+                              std::string(name_of(most)));
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
 // Which instruction set the kernels run with, chosen once for the process.
 //
-// A file named *_simd.cpp is compiled once for each instruction set, with CERMET_ISA naming it, into
-// the namespace cermet::cpu::CERMET_ISA: v2, v3 and v4 on x86-64, base elsewhere. Such a file calls
-// nothing inline from outside its namespace that the linker could share with the other copies.
+// A file named *_simd.cpp is compiled once for each instruction set, with CERMET_ISA naming it,
+// into the namespace cermet::cpu::CERMET_ISA: v2, v3 and v4 on x86-64, base elsewhere. Such a file
+// calls nothing inline from outside its namespace that the linker could share with the other
+// copies.
 #pragma once
 
 #include <cstdint>
@@ -20,17 +21,25 @@ std::string_view name_of(Isa isa);
 // CERMET_EACH_ISA(declarations) declares kernels in every instruction set's namespace;
 // CERMET_DISPATCH(kernel(arguments)) calls the chosen one.
 #if defined(__x86_64__)
-#define CERMET_EACH_ISA(...)    \
-  namespace v2 { __VA_ARGS__ }  \
-  namespace v3 { __VA_ARGS__ }  \
-  namespace v4 { __VA_ARGS__ }
-#define CERMET_DISPATCH(...)                                                \
-  (::cermet::cpu::isa() == ::cermet::cpu::Isa::v4   ? v4::__VA_ARGS__       \
-   : ::cermet::cpu::isa() == ::cermet::cpu::Isa::v3 ? v3::__VA_ARGS__       \
+#define CERMET_EACH_ISA(...) \
+  namespace v2 {             \
+  __VA_ARGS__                \
+  }                          \
+  namespace v3 {             \
+  __VA_ARGS__                \
+  }                          \
+  namespace v4 {             \
+  __VA_ARGS__                \
+  }
+#define CERMET_DISPATCH(...)                                          \
+  (::cermet::cpu::isa() == ::cermet::cpu::Isa::v4   ? v4::__VA_ARGS__ \
+   : ::cermet::cpu::isa() == ::cermet::cpu::Isa::v3 ? v3::__VA_ARGS__ \
                                                     : v2::__VA_ARGS__)
 #else
 #define CERMET_EACH_ISA(...) \
-  namespace base { __VA_ARGS__ }
+  namespace base {           \
+  __VA_ARGS__                \
+  }
 #define CERMET_DISPATCH(...) base::__VA_ARGS__
 #endif
 

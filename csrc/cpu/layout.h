@@ -114,8 +114,7 @@ struct Domain {
 template <std::size_t N>
 class Walk {
  public:
-  Walk(const Domain<N>& domain, std::int64_t start)
-      : domain_(domain), index_(domain.shape.size()) {
+  Walk(const Domain<N>& domain, std::int64_t start) : domain_(domain), index_(domain.shape.size()) {
     for (std::size_t i = domain.shape.size(); i-- > 0;) {
       index_[i] = start % domain.shape[i];
       start /= domain.shape[i];

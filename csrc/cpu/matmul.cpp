@@ -59,12 +59,10 @@ template <class T>
 void call_gemv(bool transposed, const T* matrix, int step, int rows, int columns, const T* x,
                int x_step, T* y, int y_step, bool accumulate) {
   const auto t = transposed ? CblasTrans : CblasNoTrans;
-  if constexpr (std::is_same_v<T, float>)
-    CERMET_BLAS(cblas_sgemv)
-    (CblasRowMajor, t, rows, columns, 1, matrix, step, x, x_step, accumulate ? 1 : 0, y, y_step);
-  else
-    CERMET_BLAS(cblas_dgemv)
-    (CblasRowMajor, t, rows, columns, 1, matrix, step, x, x_step, accumulate ? 1 : 0, y, y_step);
+  if constexpr (std::is_same_v<T, float>) CERMET_BLAS(cblas_sgemv)
+  (CblasRowMajor, t, rows, columns, 1, matrix, step, x, x_step, accumulate ? 1 : 0, y, y_step);
+  else CERMET_BLAS(cblas_dgemv)(CblasRowMajor, t, rows, columns, 1, matrix, step, x, x_step,
+                                accumulate ? 1 : 0, y, y_step);
 }
 
 template <class T>
@@ -122,8 +120,8 @@ bool is_matrix(const Tensor& t) {
 template <class T>
 Matrix<T> as_matrix(const Tensor& t) {
   const std::size_t i = t.shape.size() - 2, j = i + 1;
-  const bool by_rows = (t.strides[j] == 1 || t.shape[j] == 1) &&
-                       (t.strides[i] >= t.shape[j] || t.shape[i] == 1);
+  const bool by_rows =
+      (t.strides[j] == 1 || t.shape[j] == 1) && (t.strides[i] >= t.shape[j] || t.shape[i] == 1);
   const std::int64_t along = by_rows ? j : i, across = by_rows ? i : j;
   const std::int64_t step = t.shape[across] == 1 ? t.shape[along] : t.strides[across];
   return {data<const T>(t), std::max<std::int64_t>(1, step), !by_rows};
@@ -137,8 +135,7 @@ void for_each_tile(const Product& p, std::int64_t tile_rows, std::int64_t tile_c
   const std::int64_t down = (p.m - 1) / tile_rows + 1, across = (p.n - 1) / tile_columns + 1;
   const std::int64_t tiles = down * across;
   const double work = static_cast<double>(std::min(tile_rows, p.m)) *
-                      static_cast<double>(std::min(tile_columns, p.n)) *
-                      static_cast<double>(p.k);
+                      static_cast<double>(std::min(tile_columns, p.n)) * static_cast<double>(p.k);
   const auto grain = static_cast<std::int64_t>(1 + 1e6 / work);
   parallel_for(p.batches * tiles, grain, [&](std::int64_t begin, std::int64_t end) {
     for (; begin < end; ++begin) {
@@ -207,8 +204,8 @@ void half_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
                   for (std::int64_t q = 0; q < p.k; q += depth) {
                     const std::int64_t count = std::min(depth, p.k - q);
                     gemm(widen_panel(xi, i, rows, q, count, wide_x),
-                         widen_panel(yi, q, count, j, columns, wide_y), sum, columns, rows,
-                         columns, count, q > 0);
+                         widen_panel(yi, q, count, j, columns, wide_y), sum, columns, rows, columns,
+                         count, q > 0);
                   }
                   for (std::int64_t r = 0; r < rows; ++r)
                     CERMET_DISPATCH(from_floats(sum + r * columns,
@@ -270,8 +267,10 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
       const Tensor x = is_matrix(a) ? a : dense(a, a_holder);
       const Tensor y = is_matrix(b) ? b : dense(b, b_holder);
       const Product q(x, y, out);
-      if constexpr (kIsHalf<T>) half_product(q, x, y, data<T>(out));
-      else blas_product(q, x, y, data<T>(out));
+      if constexpr (kIsHalf<T>)
+        half_product(q, x, y, data<T>(out));
+      else
+        blas_product(q, x, y, data<T>(out));
     } else {
       const Tensor y = b.strides.back() == 1 || p.n == 1 ? b : dense(b, b_holder);
       integer_product(Product(a, y, out), a, y, data<T>(out));

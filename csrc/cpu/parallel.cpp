@@ -48,9 +48,11 @@ class Job {
     const bool was_in_loop = std::exchange(t_state.in_loop, true);
     const int was_index = std::exchange(t_state.index, index);
     try {
-      for (std::int64_t b; (b = next_.fetch_add(grain_, std::memory_order_relaxed)) < n_;) {
-        body_(b, std::min(b + grain_, n_));
+      for (;;) {
         if (index == 0) poll_interrupt();
+        const std::int64_t b = next_.fetch_add(grain_, std::memory_order_relaxed);
+        if (b >= n_) break;
+        body_(b, std::min(b + grain_, n_));
       }
     } catch (...) {
       next_.store(n_, std::memory_order_relaxed);
@@ -227,8 +229,8 @@ void parallel_for(std::int64_t n, std::int64_t grain, LoopBody body) {
   const auto threads = t_state.in_loop ? 1 : std::min<std::int64_t>(pieces, get_num_threads());
   if (threads == 1) {
     for (std::int64_t b = 0; b < n; b += grain) {
-      body(b, std::min(b + grain, n));
       poll_interrupt();
+      body(b, std::min(b + grain, n));
     }
     return;
   }
@@ -254,17 +256,17 @@ namespace cermet {
 
 void set_interrupt_check(std::function<bool()> check) {
   const bool present = static_cast<bool>(check);
-  std::atomic_store(&cpu::g_interrupt_check,
-                    present ? std::make_shared<const std::function<bool()>>(std::move(check))
-                            : nullptr);
+  std::atomic_store(
+      &cpu::g_interrupt_check,
+      present ? std::make_shared<const std::function<bool()>>(std::move(check)) : nullptr);
   cpu::g_has_interrupt_check.store(present, std::memory_order_release);
 }
 
 int get_num_threads() { return cpu::thread_count().load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
-  if (n < 1) throw std::invalid_argument("set_num_threads: expected at least 1, got " +
-                                         std::to_string(n));
+  if (n < 1)
+    throw std::invalid_argument("set_num_threads: expected at least 1, got " + std::to_string(n));
   cpu::thread_count().store(n, std::memory_order_relaxed);
 }
 

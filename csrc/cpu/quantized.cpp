@@ -32,8 +32,10 @@ const float* floats(const Tensor& a, std::optional<Scratch>& layout, std::option
 
 void store(const float* from, const Tensor& out, std::int64_t at, std::int64_t n) {
   visit(out.dtype, [&]<class T>(Type<T>) {
-    if constexpr (kIsHalf<T>) CERMET_DISPATCH(from_floats(from, data<T>(out) + at, n));
-    else if constexpr (std::is_same_v<T, float>) std::copy_n(from, n, data<T>(out) + at);
+    if constexpr (kIsHalf<T>)
+      CERMET_DISPATCH(from_floats(from, data<T>(out) + at, n));
+    else if constexpr (std::is_same_v<T, float>)
+      std::copy_n(from, n, data<T>(out) + at);
   });
 }
 
@@ -79,8 +81,10 @@ void quantized_matmul(const QuantizedMatmul& p, std::span<const Tensor> inputs, 
         const std::int64_t rows = p.transpose ? columns : count;
         const std::int64_t run = p.transpose ? count : columns;
         for (std::int64_t r = 0; r < rows; ++r) {
-          if (p.transpose) unpack(j + r, q, run, block + r * run);
-          else unpack(q + r, j, run, block + r * run);
+          if (p.transpose)
+            unpack(j + r, q, run, block + r * run);
+          else
+            unpack(q + r, j, run, block + r * run);
         }
         gemm<float>({x + batch * m * k + q, k, false}, {block, run, p.transpose}, sum, columns, m,
                     columns, count, q > 0);

@@ -9,7 +9,9 @@ template <int kBits>
 inline void unpack(const std::uint32_t* __restrict words, float scale, float bias,
                    float* __restrict dst) {
   constexpr std::uint32_t mask = (1u << kBits) - 1;
-  auto value = [&](std::uint32_t q) { return scale * static_cast<float>(static_cast<int>(q)) + bias; };
+  auto value = [&](std::uint32_t q) {
+    return scale * static_cast<float>(static_cast<int>(q)) + bias;
+  };
   if constexpr (32 % kBits == 0) {  // no element crosses a word
     constexpr int each = 32 / kBits;
     for (int w = 0; w < kBits; ++w, dst += each)

@@ -19,46 +19,62 @@ inline constexpr bool kIsComplex = std::is_same_v<T, complex64_t>;
 
 template <class T>
 T from_float(float x) {
-  if constexpr (std::is_same_v<T, float16_t>) return to_float16(x);
-  else return to_bfloat16(x);
+  if constexpr (std::is_same_v<T, float16_t>)
+    return to_float16(x);
+  else
+    return to_bfloat16(x);
 }
 
 // True when a goes before b; a nan goes before nothing here.
 template <class T>
 bool less(T a, T b) {
-  if constexpr (kIsHalf<T>) return to_float(a) < to_float(b);
-  else if constexpr (kIsComplex<T>) return a.re < b.re || (a.re == b.re && a.im < b.im);
-  else return a < b;
+  if constexpr (kIsHalf<T>)
+    return to_float(a) < to_float(b);
+  else if constexpr (kIsComplex<T>)
+    return a.re < b.re || (a.re == b.re && a.im < b.im);
+  else
+    return a < b;
 }
 
 template <class T>
 bool is_nan(T a) {
-  if constexpr (kIsHalf<T>) return std::isnan(to_float(a));
-  else if constexpr (kIsComplex<T>) return std::isnan(a.re) || std::isnan(a.im);
-  else return a != a;
+  if constexpr (kIsHalf<T>)
+    return std::isnan(to_float(a));
+  else if constexpr (kIsComplex<T>)
+    return std::isnan(a.re) || std::isnan(a.im);
+  else
+    return a != a;
 }
 
 struct Add {
   template <class T>
   T operator()(T a, T b) const {
-    if constexpr (kIsHalf<T>) return from_float<T>(to_float(a) + to_float(b));
-    else if constexpr (kIsComplex<T>) return {a.re + b.re, a.im + b.im};
-    else if constexpr (std::is_same_v<T, bool>) return a || b;
+    if constexpr (kIsHalf<T>)
+      return from_float<T>(to_float(a) + to_float(b));
+    else if constexpr (kIsComplex<T>)
+      return {a.re + b.re, a.im + b.im};
+    else if constexpr (std::is_same_v<T, bool>)
+      return a || b;
     else if constexpr (std::is_integral_v<T>)
       return static_cast<T>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
-    else return a + b;
+    else
+      return a + b;
   }
 };
 
 struct Multiply {
   template <class T>
   T operator()(T a, T b) const {
-    if constexpr (kIsHalf<T>) return from_float<T>(to_float(a) * to_float(b));
-    else if constexpr (kIsComplex<T>) return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
-    else if constexpr (std::is_same_v<T, bool>) return a && b;
+    if constexpr (kIsHalf<T>)
+      return from_float<T>(to_float(a) * to_float(b));
+    else if constexpr (kIsComplex<T>)
+      return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+    else if constexpr (std::is_same_v<T, bool>)
+      return a && b;
     else if constexpr (std::is_integral_v<T>)
       return static_cast<T>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
-    else return a * b;
+    else
+      return a * b;
   }
 };
 

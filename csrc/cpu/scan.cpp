@@ -16,15 +16,21 @@ namespace {
 
 template <class T>
 constexpr T lowest() {
-  if constexpr (kIsComplex<T>) return {lowest<float>(), lowest<float>()};
-  else if constexpr (std::is_floating_point_v<T>) return -std::numeric_limits<T>::infinity();
-  else return std::numeric_limits<T>::lowest();
+  if constexpr (kIsComplex<T>)
+    return {lowest<float>(), lowest<float>()};
+  else if constexpr (std::is_floating_point_v<T>)
+    return -std::numeric_limits<T>::infinity();
+  else
+    return std::numeric_limits<T>::lowest();
 }
 template <class T>
 constexpr T highest() {
-  if constexpr (kIsComplex<T>) return {highest<float>(), highest<float>()};
-  else if constexpr (std::is_floating_point_v<T>) return std::numeric_limits<T>::infinity();
-  else return std::numeric_limits<T>::max();
+  if constexpr (kIsComplex<T>)
+    return {highest<float>(), highest<float>()};
+  else if constexpr (std::is_floating_point_v<T>)
+    return std::numeric_limits<T>::infinity();
+  else
+    return std::numeric_limits<T>::max();
 }
 
 // Along runs of n elements a step apart: kRuns of them together, to hide the operation's latency.
@@ -115,18 +121,23 @@ void scan_in_place(const Scan& p, T* x, const Split& split) {
       scan_columns(x, split, p.reverse, p.inclusive, identity, combine);
   };
   T zero{}, one{};
-  if constexpr (kIsComplex<T>) one = {1, 0};
-  else one = T(1);
+  if constexpr (kIsComplex<T>)
+    one = {1, 0};
+  else
+    one = T(1);
   switch (p.op) {
     case ScanOp::sum: return apply(zero, Add());
     case ScanOp::prod: return apply(one, Multiply());
     case ScanOp::min: return apply(highest<T>(), Minimum());
     case ScanOp::max: return apply(lowest<T>(), Maximum());
     case ScanOp::logaddexp:
-      if constexpr (std::is_floating_point_v<T>) return apply(lowest<T>(), LogAddExp());
-      else if constexpr (kIsComplex<T>) return apply({lowest<float>(), 0}, LogAddExp());
-      else throw std::invalid_argument("logcumsumexp: expected a floating dtype, got " +
-                                       std::string(name_of(dtype_of<T>)));
+      if constexpr (std::is_floating_point_v<T>)
+        return apply(lowest<T>(), LogAddExp());
+      else if constexpr (kIsComplex<T>)
+        return apply({lowest<float>(), 0}, LogAddExp());
+      else
+        throw std::invalid_argument("logcumsumexp: expected a floating dtype, got " +
+                                    std::string(name_of(dtype_of<T>)));
   }
 }
 

@@ -1,8 +1,8 @@
 // Sorting: values or indices, whole or partitioned.
 //
-// Elements become unsigned keys in their order (nan last; by parts for complex), which are sorted by
-// radix; for indices the place is carried along with the key, which makes the sort stable. One huge
-// row is sorted in parts that are then merged in parallel.
+// Elements become unsigned keys in their order (nan last; by parts for complex), which are sorted
+// by radix; for indices the place is carried along with the key, which makes the sort stable. One
+// huge row is sorted in parts that are then merged in parallel.
 #include <bit>
 #include <limits>
 
@@ -59,11 +59,14 @@ T from_key(Key<T> key) {
 // The key for indices: zeros of both signs are equal.
 template <class T>
 Key<T> to_tied_key(T x) {
-  if constexpr (kIsComplex<T>) return to_key(complex64_t{x.re + 0.0f, x.im + 0.0f});
+  if constexpr (kIsComplex<T>)
+    return to_key(complex64_t{x.re + 0.0f, x.im + 0.0f});
   else if constexpr (kIsFloating<T>) {
     const Key<T> key = to_key(x);
-    return key == to_key(std::bit_cast<T>(Key<T>(Key<T>(1) << (8 * sizeof(T) - 1)))) ? key + 1 : key;
-  } else return to_key(x);
+    return key == to_key(std::bit_cast<T>(Key<T>(Key<T>(1) << (8 * sizeof(T) - 1)))) ? key + 1
+                                                                                     : key;
+  } else
+    return to_key(x);
 }
 
 // A key and the place of its element, ordered by key, then place.
@@ -97,8 +100,7 @@ void radix_sort(Item* items, Item* spare, std::int64_t n) {
     if (count[key_of(items[0]) >> (8 * b) & 255] == n) continue;
     std::uint32_t start = 0;
     for (auto& c : count) start += std::exchange(c, start);
-    for (std::int64_t i = 0; i < n; ++i)
-      to[count[key_of(from[i]) >> (8 * b) & 255]++] = from[i];
+    for (std::int64_t i = 0; i < n; ++i) to[count[key_of(from[i]) >> (8 * b) & 255]++] = from[i];
     std::swap(from, to);
   }
   if (from != items) std::copy_n(from, n, items);
@@ -120,8 +122,10 @@ std::int64_t split_merge(const Item* a, std::int64_t na, const Item* b, std::int
   std::int64_t low = std::max<std::int64_t>(0, rank - nb), high = std::min(rank, na);
   while (low < high) {
     const std::int64_t i = (low + high) / 2;
-    if (b[rank - i - 1] < a[i]) high = i;
-    else low = i + 1;
+    if (b[rank - i - 1] < a[i])
+      high = i;
+    else
+      low = i + 1;
   }
   return low;
 }
@@ -141,7 +145,8 @@ void merge(const Item* a, const Item* a_end, const Item* b, const Item* b_end, I
 // same.
 template <class Item>
 void sort_huge(Item* items, Item* spare, std::int64_t n) {
-  const auto parts = static_cast<std::int64_t>(std::bit_ceil(static_cast<unsigned>(get_num_threads())));
+  const auto parts =
+      static_cast<std::int64_t>(std::bit_ceil(static_cast<unsigned>(get_num_threads())));
   const std::int64_t size = (n - 1) / parts + 1;
   parallel_for(n, size, [&](std::int64_t begin, std::int64_t end) {
     sort_items(items + begin, spare + begin, end - begin);
@@ -169,8 +174,8 @@ void sort_huge(Item* items, Item* spare, std::int64_t n) {
 
 // Sorts or partitions rows of n elements: make(x, place) gives an item, store(item) its result.
 template <class T, class Out, class Make, class Store>
-void sort_rows(const T* a, Out* out, std::int64_t rows, std::int64_t n, std::int64_t kth,
-               Make make, Store store) {
+void sort_rows(const T* a, Out* out, std::int64_t rows, std::int64_t n, std::int64_t kth, Make make,
+               Store store) {
   using Item = decltype(make(*a, 0u));
   constexpr std::int64_t kHuge = 4 * kGrain;
   auto fill = [&](std::int64_t row, Item* items, std::int64_t begin, std::int64_t end) {
@@ -217,12 +222,14 @@ void sort(const Sort& p, const Tensor& a, const Tensor& out) {
     using K = Key<T>;
     const T* x = data<const T>(from);
     if (!p.indices) {
-      sort_rows(x, data<T>(to), rows, split.n, p.kth,
-                [](T v, std::uint32_t) { return to_key(v); }, from_key<T>);
+      sort_rows(
+          x, data<T>(to), rows, split.n, p.kth, [](T v, std::uint32_t) { return to_key(v); },
+          from_key<T>);
     } else {
-      sort_rows(x, data<std::uint32_t>(to), rows, split.n, p.kth,
-                [](T v, std::uint32_t i) { return Placed<K>{to_tied_key(v), i}; },
-                [](const Placed<K>& item) { return item.place; });
+      sort_rows(
+          x, data<std::uint32_t>(to), rows, split.n, p.kth,
+          [](T v, std::uint32_t i) { return Placed<K>{to_tied_key(v), i}; },
+          [](const Placed<K>& item) { return item.place; });
     }
   });
   if (!direct) copy(to, target);

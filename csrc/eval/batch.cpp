@@ -325,10 +325,13 @@ void eval(const Arrays& arrays) {
       std::shared_ptr<Batch> other;
       {
         std::scoped_lock lock(graph_mutex());
-        if (a.node()->status.load(std::memory_order_acquire) == Status::scheduled)
-          other = a.node()->batch;
+        const Status status = a.node()->status.load(std::memory_order_acquire);
+        if (status == Status::scheduled || status == Status::failed) other = a.node()->batch;
       }
-      if (other) other->wait();
+      if (!other) continue;
+      other->wait();
+      if (a.node()->status.load(std::memory_order_acquire) == Status::failed)
+        std::rethrow_exception(other->error_of(a.node()));
     }
   }
 }

@@ -131,14 +131,14 @@ class Planner {
     if (n->mark == epoch_) return;
     n->mark = epoch_;
     switch (n->status.load(std::memory_order_acquire)) {
-      case Status::available: add(n, Role::leaf); return;
+      case Status::available:
+      case Status::failed: add(n, Role::leaf); return;  // a failed input fails its step
       case Status::scheduled: {
         if (std::find(dependencies_.begin(), dependencies_.end(), n->batch) == dependencies_.end())
           dependencies_.push_back(n->batch);
         add(n, Role::leaf);
         return;
       }
-      case Status::failed: std::rethrow_exception(n->batch->error_of(n));
       case Status::lazy: push(n);
     }
   }
@@ -185,12 +185,12 @@ class Planner {
         break;
       case Kind::reduce:
         if (n.inputs[0].size() == 0) break;
-        i.role = Role::reduce;
-        i.origin = static_cast<int>(s);
-        break;
-      case Kind::broadcast:
-        if (!i.external) i.role = Role::broadcast;
-        break;
+        if (reduced_mask(n)) {
+          i.role = Role::reduce;
+          i.origin = static_cast<int>(s);
+          break;
+        }
+        [[fallthrough]];  // over unit axes alone
       case Kind::identity:
         if (n.inputs.size() > 1) break;
         [[fallthrough]];
@@ -205,6 +205,9 @@ class Planner {
         if (computed) i.origin = p->origin;
         break;
       }
+      case Kind::broadcast:
+        if (!i.external) i.role = Role::broadcast;
+        break;
       default: break;
     }
     if (n.shape.size() > 60) i.role = Role::opaque;  // masks have 64 bits
@@ -423,7 +426,9 @@ class Planner {
       build(c, *step.program, step.outputs);
     } else {
       Node* n = step.members[0].node.get();
-      step.kind = is_view(n->primitive->kind()) ? Step::Kind::view : Step::Kind::primitive;
+      const Kind kind = n->primitive->kind();
+      const bool reshapes = kind == Kind::reduce && n->inputs[0].size() != 0;
+      step.kind = is_view(kind) || reshapes ? Step::Kind::view : Step::Kind::primitive;
       step.outputs = {n};
     }
     return step;
@@ -449,6 +454,7 @@ class Planner {
     const Mask full = all_axes(c.domain.size());
     const auto extent_of = [&](Mask m) {
       if (m == full) return Extent::full;
+      if (c.reduced && m == (full & ~c.reduced)) return Extent::row;
       if (m == 0) return Extent::scalar;
       return c.reduced && !(m & c.reduced) ? Extent::row : Extent::full;
     };

@@ -34,8 +34,7 @@ struct Schedule {
   std::vector<std::shared_ptr<Batch>> dependencies;
 };
 
-// Plans what is needed for the arrays and not computed yet. The caller holds graph_mutex(). Throws
-// the error of a failed input.
+// Plans what is needed for the arrays and not computed yet. The caller holds graph_mutex().
 Schedule schedule(const Arrays& arrays);
 
 }  // namespace cermet

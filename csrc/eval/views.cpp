@@ -125,6 +125,7 @@ void make_view(Node& node) {
         if (in.shape[i] != 1) node.strides[skip + i] = in.strides[i];
       break;
     }
+    case Kind::reduce:  // over unit axes
     case Kind::reshape: reshape_value(in, node); break;
     case Kind::transpose: {
       node.strides = {};

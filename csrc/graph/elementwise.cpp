@@ -29,6 +29,8 @@ struct Types {
 Types types(Op op, Dtype t) {
   switch (info(op).rule) {
     case Rule::same:
+      if (op == Op::negative && t == Dtype::bool_) refuse(op, t, "a number");
+      [[fallthrough]];
     case Rule::choice: return {t, t};
     case Rule::inexact: t = to_inexact(t); return {t, t};
     case Rule::real_inexact:
@@ -134,12 +136,12 @@ Shape broadcast_shapes(const Shape& a, const Shape& b) {
 }
 
 Ref<const Primitive> Elementwise::instance(Op op) {
-  static const std::vector<Elementwise*> all = [] {
-    std::vector<Elementwise*> v;
-    for (int i = 0; i < kOpCount; ++i) v.push_back(new Elementwise(static_cast<Op>(i)));
+  static const std::vector<Elementwise*>* const all = [] {  // nodes may outlive static objects
+    auto* v = new std::vector<Elementwise*>;
+    for (int i = 0; i < kOpCount; ++i) v->push_back(new Elementwise(static_cast<Op>(i)));
     return v;
   }();
-  return Ref<const Primitive>(all[static_cast<int>(op)]);
+  return Ref<const Primitive>((*all)[static_cast<int>(op)]);
 }
 Shape Elementwise::output_shape(const Node&, std::span<const array> inputs) const {
   return broadcast(op, inputs);

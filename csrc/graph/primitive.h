@@ -121,10 +121,13 @@ class Elementwise final : public Primitive {
 
 class Reduce final : public Primitive {
  public:
-  // The output keeps no reduced axis.
-  Reduce(ReduceOp op, Axes axes) : Primitive(Kind::reduce), op(op), axes(std::move(axes)) {}
+  // The output keeps no reduced axis. `counted`: the number of elements stands in the graph, too (a
+  // mean's divisor), so a replay may not change it.
+  Reduce(ReduceOp op, Axes axes, bool counted = false)
+      : Primitive(Kind::reduce), op(op), axes(std::move(axes)), counted(counted) {}
   const ReduceOp op;
   const Axes axes;  // ascending
+  const bool counted;
   Shape output_shape(const Node& node, std::span<const array> inputs) const override;
   array vjp(int i, std::span<const array> inputs, const array& output,
             const array& cotangent) const override;
@@ -137,7 +140,7 @@ class Reduce final : public Primitive {
   std::string parameters() const override;
   bool equals(const Primitive& o) const override {
     const auto& r = static_cast<const Reduce&>(o);
-    return op == r.op && axes == r.axes;
+    return op == r.op && axes == r.axes && counted == r.counted;
   }
 };
 
@@ -228,8 +231,8 @@ struct Result {
 };
 using Results = std::vector<Result>;
 
-// Result `index` of a Custom node. It knows all of them, so that a transform can ask for one that the
-// program dropped.
+// Result `index` of a Custom node. It knows all of them, so that a transform can ask for one that
+// the program dropped.
 class Pick final : public Primitive {
  public:
   Pick(int index, std::shared_ptr<const Results> results)
@@ -373,8 +376,8 @@ class Matmul final : public Primitive {
   CERMET_RULES("matmul")
 };
 
-// Inputs x (..., k), w packed, scales, biases, with equal leading axes of w, scales, biases and either
-// none or those of x.
+// Inputs x (..., k), w packed, scales, biases, with equal leading axes of w, scales, biases and
+// either none or those of x.
 class QuantizedMatmul final : public Primitive {
  public:
   QuantizedMatmul(bool transpose, int group_size, int bits)

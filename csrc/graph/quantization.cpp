@@ -90,6 +90,7 @@ std::int64_t check_packed(std::string_view op, const array& w, const array& scal
 
 Quantized quantize(const array& w, int group_size, int bits, StreamOrDevice s) {
   check_format("quantize", group_size, bits);
+  if (w.ndim() < 2) fail("quantize", "expected at least 2 axes, got shape ", w.shape());
   require_floating("quantize", w.dtype());
   if (w.ndim() < 1 || w.shape(-1) % group_size != 0)
     fail("quantize", "the last axis of ", w.shape(), " is not a multiple of the group size ",

@@ -45,14 +45,13 @@ array weights(const Reduce& r, const array& in, const array& output) {
 }  // namespace
 
 Shape Reduce::output_shape(const Node& node, std::span<const array> inputs) const {
-  // A reduced extent often stands in the program as a number, too (a mean's divisor).
   const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
   Shape shape;
   for (int i = 0; i < inputs[0].ndim(); ++i) {
     const auto at = static_cast<std::size_t>(i);
     if (!contains(axes, i))
       shape.push_back(now[at]);
-    else if (now[at] != then[at])
+    else if (counted && now[at] != then[at])
       refuse_shapes(*this, inputs);
   }
   return shape;

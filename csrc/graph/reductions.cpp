@@ -22,19 +22,20 @@ std::int64_t count_along(const array& a, const Axes& axes) {
   return n;
 }
 
-array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s) {
+array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s,
+                  bool counted = false) {
   if (axes.empty()) return a;
   Shape shape;
   for (int i = 0; i < a.ndim(); ++i)
     if (std::find(axes.begin(), axes.end(), i) == axes.end()) shape.push_back(a.shape()[i]);
-  const array out(make_ref<const Reduce>(op, axes), std::move(shape), a.dtype(), {a}, s.resolve());
+  const array out(make_ref<const Reduce>(op, axes, counted), std::move(shape), a.dtype(), {a}, s.resolve());
   return keepdims ? expand_dims(out, axes, s) : out;
 }
 
 array widen(const array& a, StreamOrDevice s) { return astype(a, accurate(a.dtype()), s); }
 
 array mean_of(const array& wide, const Axes& axes, bool keepdims, StreamOrDevice s) {
-  const array total = reduce_axes(ReduceOp::sum, wide, axes, keepdims, s);
+  const array total = reduce_axes(ReduceOp::sum, wide, axes, keepdims, s, /*counted=*/true);
   return divide(total, scalar_like(static_cast<double>(count_along(wide, axes)), total), s);
 }
 
@@ -134,7 +135,7 @@ array var(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, Str
   const array wide = widen(a, s);
   array deviation = subtract(wide, mean_of(wide, over, true, s), s);
   if (is_complex(deviation.dtype())) deviation = abs(deviation, s);
-  const array total = reduce_axes(ReduceOp::sum, square(deviation, s), over, keepdims, s);
+  const array total = reduce_axes(ReduceOp::sum, square(deviation, s), over, keepdims, s, true);
   const auto free = static_cast<double>(std::max<std::int64_t>(count_along(a, over) - ddof, 0));
   const Dtype t = is_complex(a.dtype()) ? float32 : to_inexact(a.dtype());
   return astype(divide(total, scalar_like(free, total), s), t, s);

@@ -9,7 +9,8 @@ namespace cermet {
 
 // Undoes a broadcast: sums `a` over the axes along which an array of this shape was repeated.
 array sum_to_shape(const array& a, const Shape& shape);
-// Unit axes behind the batch axis, so that entries with `ndim` axes broadcast as they did unbatched.
+// Unit axes behind the batch axis, so that entries with `ndim` axes broadcast as they did
+// unbatched.
 array expand_entries(const array& a, int ndim);
 // The shape of a batch of such entries.
 Shape batch_shape(std::int64_t batch, const Shape& entry);

@@ -11,8 +11,8 @@
 
 namespace cermet {
 
-// What a function gave when it was traced. `extra` is the caller's own (the structure of the outputs,
-// say) and comes back with every replay.
+// What a function gave when it was traced. `extra` is the caller's own (the structure of the
+// outputs, say) and comes back with every replay.
 struct Traced {
   Arrays outputs;
   std::shared_ptr<const void> extra;

@@ -78,10 +78,10 @@ Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& 
 void check_loss(const Arrays& outputs) {
   if (outputs.empty()) throw std::invalid_argument("grad: the function returned nothing");
   const array& loss = outputs[0];
-  if (loss.ndim() != 0 || !is_inexact(loss.dtype()))
+  if (loss.ndim() != 0)
     throw std::invalid_argument(
-        "grad: expected a function whose first output is a floating scalar, of shape (), got " +
-        std::string(name_of(loss.dtype())) + " of shape " + to_string(loss.shape()));
+        "grad: expected a function whose first output is a scalar, of shape (), got shape " +
+        to_string(loss.shape()));
 }
 
 void check_argnums(const std::vector<int>& argnums, const Arrays& inputs) {

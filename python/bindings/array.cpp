@@ -59,8 +59,8 @@ void bind_operators(ArrayClass& cls) {
     if (row.reflected)
       cls.def(
           dunder("r", row.name).c_str(),
-          [op = row.op](nb::handle_t<array> a, Operand b) { return binary(op, b, {a}); },
-          "other"_a, nb::is_operator());
+          [op = row.op](nb::handle_t<array> a, Operand b) { return binary(op, b, {a}); }, "other"_a,
+          nb::is_operator());
     if (row.in_place)
       cls.def(
           dunder("i", row.name).c_str(),
@@ -69,8 +69,7 @@ void bind_operators(ArrayClass& cls) {
             *nb::inst_ptr<array>(a) = std::move(result);
             return nb::borrow(a);
           },
-          nb::sig(("def " + dunder("i", row.name) +
-                   "(self, other: bool | int | float | complex | array | ArrayLike) -> array")
+          nb::sig(("def " + dunder("i", row.name) + "(self, other: " + kOperand + ") -> array")
                       .c_str()),
           "other"_a, nb::is_operator());
   }
@@ -82,8 +81,8 @@ void bind_operators(ArrayClass& cls) {
           if (!is_operand(b)) return nb::bool_(!equal);
           return nb::cast(binary(equal ? Op::equal : Op::not_equal, {a}, {b}));
         },
-        nb::sig(equal ? "def __eq__(self, other: object) -> array | bool"
-                      : "def __ne__(self, other: object) -> array | bool"),
+        nb::sig(equal ? "def __eq__(self, other: object) -> typing.Any"
+                      : "def __ne__(self, other: object) -> typing.Any"),
         "other"_a.none());
 
   cls.def("__neg__", [](const array& a) { return negative(a); })
@@ -103,11 +102,12 @@ void bind_operators(ArrayClass& cls) {
           nb::sig("def __imatmul__(self, other: array) -> array"), "other"_a, nb::is_operator());
 }
 
-// Python's slots for operators look their methods up by name on every call. These ones handle two
-// arrays, or an array and a float or int, at once and leave the rest, errors included, to Python's.
+// Python's own slots look an operator's method up by name on every call. These ones handle two
+// arrays, or an array and a float or int, at once, and call the method for anything else: errors
+// come from there.
 template <Op op>
 struct FastSlot {
-  static inline binaryfunc general = nullptr;
+  static inline PyObject *name = nullptr, *reflected = nullptr;
 
   static bool plain(PyObject* p) {
     return Py_TYPE(p) == array_type || PyFloat_CheckExact(p) || PyLong_CheckExact(p);
@@ -116,21 +116,26 @@ struct FastSlot {
     if (plain(a) && plain(b)) {
       try {
         return nb::cast(binary(op, {a}, {b})).release().ptr();
-      } catch (...) {  // raised again, and translated, by the method
+      } catch (...) {
         PyErr_Clear();
       }
     }
-    return general(a, b);
+    return as_array(a) ? PyObject_CallMethodOneArg(a, name, b)
+                       : PyObject_CallMethodOneArg(b, reflected, a);
   }
-  static void install(binaryfunc& slot) { general = std::exchange(slot, &call); }
+  static void install(binaryfunc& slot, const char* method) {
+    name = PyUnicode_InternFromString(dunder("", method).c_str());
+    reflected = PyUnicode_InternFromString(dunder("r", method).c_str());
+    slot = &call;
+  }
 };
 
 void install_fast_slots() {
   PyNumberMethods& slots = *array_type->tp_as_number;
-  FastSlot<Op::add>::install(slots.nb_add);
-  FastSlot<Op::subtract>::install(slots.nb_subtract);
-  FastSlot<Op::multiply>::install(slots.nb_multiply);
-  FastSlot<Op::divide>::install(slots.nb_true_divide);
+  FastSlot<Op::add>::install(slots.nb_add, "add");
+  FastSlot<Op::subtract>::install(slots.nb_subtract, "sub");
+  FastSlot<Op::multiply>::install(slots.nb_multiply, "mul");
+  FastSlot<Op::divide>::install(slots.nb_true_divide, "truediv");
 }
 
 struct ArrayIterator {
@@ -138,7 +143,9 @@ struct ArrayIterator {
   std::int64_t next = 0;
 };
 
-array self_or_copy(const array& a, std::optional<Dtype> dtype) { return dtype ? astype(a, *dtype) : a; }
+array self_or_copy(const array& a, std::optional<Dtype> dtype) {
+  return dtype ? astype(a, *dtype) : a;
+}
 
 nb::object integer(const array& a) {
   const nb::object scalar = to_scalar(a);
@@ -225,7 +232,8 @@ void bind_conversions(ArrayClass& cls) {
                   "types.ModuleType"),
           "api_version"_a = nb::none())
       .def("__copy__", [](const array& a) { return a; })
-      .def("__deepcopy__", [](const array& a, nb::dict) { return a; }, "memo"_a)
+      .def(
+          "__deepcopy__", [](const array& a, nb::dict) { return a; }, "memo"_a)
       // Pickled as the bytes in row-major order with shape and type.
       .def("__getstate__",
            [](nb::handle_t<array> self) {
@@ -269,8 +277,10 @@ void bind_printing(nb::module_& m) {
       "set_printoptions", [](int precision) { set_printoptions({precision}); }, "precision"_a = -1,
       "Sets the digits that printing shows behind the point; -1 lets each array choose.");
   m.def(
-      "printoptions", [](int precision) { return Scope{{precision}, {}}; }, "precision"_a = -1,
-      "A context in which arrays print with these options.");
+      "printoptions", [](int precision) { return Scope{{precision}, {}}; },
+      nb::sig("def printoptions(precision: int = -1) -> "
+              "contextlib.AbstractContextManager[PrintOptions]"),
+      "precision"_a = -1, "A context in which arrays print with these options.");
 }
 
 PyType_Slot kBufferSlots[] = {
@@ -287,10 +297,10 @@ ArrayClass bind_array(nb::module_& m) {
       .def(
           "__init__", [](ArrayLike* self, nb::object o) { new (self) ArrayLike{std::move(o)}; },
           nb::arg());
-  ArrayClass cls(m, "array", nb::type_slots(kBufferSlots), nb::is_weak_referenceable(),
-                 nb::pooled(),
-                 "An n-dimensional array of one element type. Operations on it are lazy: values are "
-                 "computed when they are asked for.");
+  ArrayClass cls(
+      m, "array", nb::type_slots(kBufferSlots), nb::is_weak_referenceable(), nb::pooled(),
+      "An n-dimensional array of one element type. Operations on it are lazy: values are "
+      "computed when they are asked for.");
   array_type = reinterpret_cast<PyTypeObject*>(cls.ptr());
 
   cls.def(
@@ -304,19 +314,30 @@ ArrayClass bind_array(nb::module_& m) {
          "Copies a number, nested lists or tuples, or another library's array. Without `dtype`, "
          "Python floats and doubles become float32 and integers int32 (int64 where needed). Raises "
          "ValueError for ragged sequences.")
-      .def_prop_ro("size", [](const array& a) { return a.size(); }, "The number of elements.")
-      .def_prop_ro("ndim", [](const array& a) { return a.ndim(); }, "The number of axes.")
-      .def_prop_ro("itemsize", [](const array& a) { return a.itemsize(); }, "Bytes an element.")
-      .def_prop_ro("nbytes", [](const array& a) { return a.nbytes(); }, "Bytes of all elements.")
-      .def_prop_ro("shape", [](const array& a) { return a.shape(); }, "The extents of the axes.")
-      .def_prop_ro("dtype", [](const array& a) { return a.dtype(); }, "The type of the elements.")
-      .def_prop_ro("real", [](const array& a) { return real(a); }, "The real parts.")
-      .def_prop_ro("imag", [](const array& a) { return imag(a); }, "The imaginary parts.")
-      .def_prop_ro("T", [](const array& a) { return transpose(a); }, "The axes reversed.")
-      .def_prop_ro("mT", [](const array& a) { return matrix_transpose(a); },
-                   "The last two axes exchanged.")
-      .def("__hash__", [](nb::handle_t<array> a) { return reinterpret_cast<std::intptr_t>(a.ptr()) >> 4; },
-           nb::sig("def __hash__(self) -> int"))
+      .def_prop_ro(
+          "size", [](const array& a) { return a.size(); }, "The number of elements.")
+      .def_prop_ro(
+          "ndim", [](const array& a) { return a.ndim(); }, "The number of axes.")
+      .def_prop_ro(
+          "itemsize", [](const array& a) { return a.itemsize(); }, "Bytes an element.")
+      .def_prop_ro(
+          "nbytes", [](const array& a) { return a.nbytes(); }, "Bytes of all elements.")
+      .def_prop_ro(
+          "shape", [](const array& a) { return a.shape(); }, "The extents of the axes.")
+      .def_prop_ro(
+          "dtype", [](const array& a) { return a.dtype(); }, "The type of the elements.")
+      .def_prop_ro(
+          "real", [](const array& a) { return real(a); }, "The real parts.")
+      .def_prop_ro(
+          "imag", [](const array& a) { return imag(a); }, "The imaginary parts.")
+      .def_prop_ro(
+          "T", [](const array& a) { return transpose(a); }, "The axes reversed.")
+      .def_prop_ro(
+          "mT", [](const array& a) { return matrix_transpose(a); }, "The last two axes exchanged.")
+      .def(
+          "__hash__",
+          [](nb::handle_t<array> a) { return reinterpret_cast<std::intptr_t>(a.ptr()) >> 4; },
+          nb::sig("def __hash__(self) -> int"))
       .def("__len__",
            [](const array& a) {
              if (a.ndim() == 0) throw nb::type_error("a 0-d array has no length");
@@ -335,9 +356,11 @@ ArrayClass bind_array(nb::module_& m) {
   bind_conversions(cls);
   bind_printing(m);
 
-  nb::class_<ArrayIterator>(m, "ArrayIterator", "Yields the parts of an array along its first axis.")
-      .def("__iter__", [](nb::object self) { return self; },
-           nb::sig("def __iter__(self) -> ArrayIterator"))
+  nb::class_<ArrayIterator>(m, "ArrayIterator",
+                            "Yields the parts of an array along its first axis.")
+      .def(
+          "__iter__", [](nb::object self) { return self; },
+          nb::sig("def __iter__(self) -> ArrayIterator"))
       .def(
           "__next__",
           [](ArrayIterator& self) {
@@ -356,11 +379,11 @@ ArrayClass bind_array(nb::module_& m) {
       nb::sig("def asarray(a: bool | int | float | complex | list | tuple | array | ArrayLike | "
               "typing.Any, dtype: Dtype | None = None, *, copy: bool | None = None) -> array"),
       "a"_a, "dtype"_a = nb::none(), nb::kw_only(), "copy"_a = nb::none(),
-      "An array of a value, as the constructor makes it. With `copy=False` another library's memory "
+      "An array of a value, as the constructor makes it. With `copy=False` another library's "
+      "memory "
       "is shared, and must not change afterwards; ValueError when that cannot be.");
   m.def(
-      "from_dlpack",
-      [](nb::object x, Copies copy) { return import_array(x, {}, copy != false); },
+      "from_dlpack", [](nb::object x, Copies copy) { return import_array(x, {}, copy != false); },
       nb::sig("def from_dlpack(x: typing.Any, /, *, copy: bool | None = None) -> array"), nb::arg(),
       nb::kw_only(), "copy"_a = nb::none(),
       "An array of another library's through DLPack or its buffer. With `copy=False` its memory is "

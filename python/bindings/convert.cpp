@@ -79,7 +79,8 @@ array checked_integer(nb::handle h, Dtype dtype) {
     if constexpr (!std::is_integral_v<T>)
       return true;
     else if constexpr (sizeof(T) == 8)
-      return std::is_signed_v<T> || v >= 0 || PyObject_RichCompareBool(h.ptr(), nb::int_(0).ptr(), Py_GT);
+      return std::is_signed_v<T> || v >= 0 ||
+             PyObject_RichCompareBool(h.ptr(), nb::int_(0).ptr(), Py_GT);
     else
       return static_cast<T>(v) == v;
   });
@@ -294,8 +295,8 @@ array import_foreign(const Foreign& foreign, std::optional<Dtype> dtype, bool co
     strides.push_back(foreign.stride(i));
     count *= shape.back();
   }
-  const nb::dlpack::dtype complex128{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Complex), 128,
-                                     1};
+  const nb::dlpack::dtype complex128{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Complex),
+                                     128, 1};
   const bool wide = foreign.dtype() == complex128;
   const std::optional<Dtype> native = wide ? float64 : from_dlpack(foreign.dtype());
   if (!native)
@@ -305,7 +306,8 @@ array import_foreign(const Foreign& foreign, std::optional<Dtype> dtype, bool co
                              .c_str());
   const Dtype wanted = dtype.value_or(wide ? complex64 : *native == float64 ? float32 : *native);
   if (count == 0) return zeros(shape, wanted);
-  const auto address = reinterpret_cast<std::uintptr_t>(foreign.data_handle()) + foreign.byte_offset();
+  const auto address =
+      reinterpret_cast<std::uintptr_t>(foreign.data_handle()) + foreign.byte_offset();
   if (address % size_of(*native) != 0) throw std::invalid_argument("array: misaligned memory");
   if (wide) {  // pairs of doubles, narrowed and read as complex64
     if (!copy) refuse_sharing("complex128");
@@ -357,7 +359,7 @@ nb::object exported(const array& a, Dtype dtype) {
 }
 
 // Formats of the buffer protocol, in the order of Dtype; bfloat16 has none.
-constexpr const char* kFormats[kDtypeCount] = {"?", "B", "H", "I", "Q",     "b", "h",
+constexpr const char* kFormats[kDtypeCount] = {"?", "B", "H", "I",     "Q", "b", "h",
                                                "i", "q", "e", nullptr, "f", "d", "Zf"};
 
 // What a Py_buffer points to.
@@ -379,14 +381,16 @@ bool is_foreign_array(nb::handle h) { return nb::ndarray_check(h); }
 
 bool is_operand(nb::handle h) {
   if (as_array(h) || scalar_kind(h.ptr()) != Scalar::none) return true;
-  if (h.is_none() || is_sequence(h) || PyUnicode_Check(h.ptr()) || PyBytes_Check(h.ptr())) return false;
+  if (h.is_none() || is_sequence(h) || PyUnicode_Check(h.ptr()) || PyBytes_Check(h.ptr()))
+    return false;
   return nb::isinstance<ArrayLike>(h) || is_numpy_scalar(h) || nb::ndarray_check(h);
 }
 
 array to_array(Operand operand, std::optional<Dtype> like) {
   const nb::handle h = operand.value;
   if (const array* a = as_array(h)) return *a;
-  if (const Scalar kind = scalar_kind(h.ptr()); kind != Scalar::none) return weak_scalar(h, kind, like);
+  if (const Scalar kind = scalar_kind(h.ptr()); kind != Scalar::none)
+    return weak_scalar(h, kind, like);
   if (is_numpy_scalar(h)) {
     const nb::object item = from_numpy_scalar(h);
     return weak_scalar(item, scalar_kind(item.ptr()), like);
@@ -421,7 +425,8 @@ array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
   if (Foreign foreign; nb::try_cast(value, foreign)) return import_foreign(foreign, dtype, copy);
   // NumPy's bfloat16 is an extension type without a format: its bits are read instead.
   if (nb::hasattr(value, "dtype") &&
-      nb::cast<std::string>(nb::str(value.attr("dtype"))) == "bfloat16" && nb::hasattr(value, "view")) {
+      nb::cast<std::string>(nb::str(nb::object(value.attr("dtype")))) == "bfloat16" &&
+      nb::hasattr(value, "view")) {
     const array bits = import_array(value.attr("view")("uint16"), {}, copy);
     const array a = view(bits, bfloat16);
     evaluate({a});
@@ -445,8 +450,9 @@ const array& evaluated(const array& a) {
 
 nb::object to_scalar(const array& a) {
   if (a.size() != 1)
-    throw std::invalid_argument("item: only an array with one element becomes a scalar, this has shape " +
-                                to_string(a.shape()));
+    throw std::invalid_argument(
+        "item: only an array with one element becomes a scalar, this has shape " +
+        to_string(a.shape()));
   evaluated(a);
   return visit(a.dtype(), [&]<class T>(Type<T>) { return scalar_object(a.data<T>()); });
 }
@@ -520,7 +526,9 @@ std::shared_ptr<nb::object> share(nb::object o) {
           }};
 }
 
-std::string class_name(nb::handle h) { return nb::cast<std::string>(nb::str(h.type().attr("__name__"))); }
+std::string class_name(nb::handle h) {
+  return nb::cast<std::string>(nb::str(h.type().attr("__name__")));
+}
 
 StreamOrDevice to_stream(nb::handle h) {
   if (h.is_none()) return {};

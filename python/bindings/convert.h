@@ -19,6 +19,11 @@ namespace cermet::python {
 namespace nb = nanobind;
 using namespace nb::literals;
 
+// How stubs spell an operand.
+inline constexpr char kOperand[] =
+    "bool | int | float | complex | cermet.core.array | numpy.typing.NDArray | "
+    "cermet.core.ArrayLike";
+
 // An argument that is an array, a Python or NumPy scalar, or an object with the buffer protocol or
 // DLPack. It is borrowed for the call.
 struct Operand {
@@ -109,9 +114,7 @@ struct type_caster<cermet::Dtype> {
 
 template <>
 struct type_caster<cermet::python::Operand> {
-  NB_TYPE_CASTER(cermet::python::Operand,
-                 const_name("bool | int | float | complex | cermet.core.array | "
-                            "numpy.typing.NDArray | cermet.core.ArrayLike"))
+  NB_TYPE_CASTER(cermet::python::Operand, const_name(cermet::python::kOperand))
   bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
     value.value = src;
     return cermet::python::is_operand(src);
@@ -137,7 +140,7 @@ template <>
 struct type_caster<cermet::StreamOrDevice> {
   NB_TYPE_CASTER(cermet::StreamOrDevice,
                  const_name("cermet.core.Stream | cermet.core.ThreadLocalStream | "
-                            "cermet.core.Device | cermet.core.DeviceType | None"))
+                            "cermet.core.Device | cermet.core.DeviceType"))
   bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
     if (src.is_none()) return true;
     try {

@@ -2,7 +2,7 @@
 #include <nanobind/stl/variant.h>
 
 #include <algorithm>
-#include <cmath>
+#include <numbers>
 
 #include "bindings.h"
 
@@ -45,6 +45,29 @@ constexpr Fill kFills[] = {
     {"ones", "ones_like", &ones, &ones_like, "An array of ones."},
     {"empty", "empty_like", &zeros, &zeros_like, "An array for values to come: zeros."},
 };
+
+// A window is a sum of cosines, sum_k c[k] cos(2 pi k n / (M - 1)).
+struct Window {
+  const char* name;
+  double c0, c1, c2;
+  const char* doc;
+};
+constexpr Window kWindows[] = {
+    {"hanning", 0.5, -0.5, 0, "The Hann window, shape (M,): a raised cosine."},
+    {"hamming", 0.54, -0.46, 0, "The Hamming window, shape (M,)."},
+    {"blackman", 0.42, -0.5, 0.08, "The Blackman window, shape (M,)."},
+};
+
+array window(const Window& w, std::int64_t m, StreamOrDevice s) {
+  if (m <= 1) return ones({std::max<std::int64_t>(m, 0)}, float32, s);
+  const array angle = linspace(0, 2 * std::numbers::pi, m, true, float32, s);
+  return w.c0 + w.c1 * cos(angle, s) + w.c2 * cos(2 * angle, s);
+}
+
+array bartlett(std::int64_t m, StreamOrDevice s) {
+  if (m <= 1) return ones({std::max<std::int64_t>(m, 0)}, float32, s);
+  return 1 - abs(linspace(-1, 1, m, true, float32, s), s);
+}
 
 }  // namespace
 
@@ -104,7 +127,8 @@ void bind_creation(nb::module_& m) {
         return linspace(start, stop, num.value_or(50), endpoint, dtype.value_or(float32), s);
       },
       "start"_a, "stop"_a, "num"_a.none() = 50, "endpoint"_a = true, "dtype"_a.none() = float32,
-      "stream"_a = nb::none(), "`num` numbers in equal steps from start to stop, which counts if `endpoint`.");
+      "stream"_a = nb::none(),
+      "`num` numbers in equal steps from start to stop, which counts if `endpoint`.");
 
   m.def(
       "eye",
@@ -130,11 +154,18 @@ void bind_creation(nb::module_& m) {
     array (*function)(const array&, int, StreamOrDevice);
     const char* doc;
   };
-  for (const Triangle& t : {Triangle{"tril", &tril, "The last two axes with zeros above diagonal k."},
-                            Triangle{"triu", &triu, "The last two axes with zeros below diagonal k."}})
+  for (const Triangle& t :
+       {Triangle{"tril", &tril, "The last two axes with zeros above diagonal k."},
+        Triangle{"triu", &triu, "The last two axes with zeros below diagonal k."}})
     m.def(
         t.name, [f = t.function](const array& x, int k, StreamOrDevice s) { return f(x, k, s); },
         "x"_a, "k"_a = 0, nb::kw_only(), "stream"_a = nb::none(), t.doc);
+  for (const Window& w : kWindows)
+    m.def(
+        w.name, [&w](std::int64_t size, StreamOrDevice s) { return window(w, size, s); }, "M"_a,
+        nb::kw_only(), "stream"_a = nb::none(), w.doc);
+  m.def("bartlett", &bartlett, "M"_a, nb::kw_only(), "stream"_a = nb::none(),
+        "The Bartlett window, shape (M,): a triangle.");
   m.def(
       "meshgrid",
       [](const nb::args& arrays, std::optional<bool> sparse, std::optional<std::string> indexing,
@@ -146,7 +177,8 @@ void bind_creation(nb::module_& m) {
               "'xy', stream: Stream | ThreadLocalStream | Device | DeviceType | None = None) -> "
               "tuple[array, ...]"),
       "arrays"_a, "sparse"_a.none() = false, "indexing"_a.none() = "xy", "stream"_a = nb::none(),
-      "Coordinate grids of 1-d arrays. With indexing 'xy' the first two axes are exchanged; `sparse` "
+      "Coordinate grids of 1-d arrays. With indexing 'xy' the first two axes are exchanged; "
+      "`sparse` "
       "keeps extents of 1 instead of repeating.");
 }
 

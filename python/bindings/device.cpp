@@ -92,7 +92,8 @@ void bind_device(nb::module_& m) {
       .def_ro("device", &ThreadLocalStream::device)
       .def("__repr__",
            [](const ThreadLocalStream& s) {
-             return "ThreadLocalStream(" + to_string(s.device) + ", " + std::to_string(s.index) + ")";
+             return "ThreadLocalStream(" + to_string(s.device) + ", " + std::to_string(s.index) +
+                    ")";
            })
       .def("__hash__", [](const ThreadLocalStream& s) { return s.index; })
       .def("__eq__", [](const ThreadLocalStream& s, nb::object other) {
@@ -109,7 +110,8 @@ void bind_device(nb::module_& m) {
             to_stream(s);
             new (self) StreamScope{std::move(s), nullptr};
           },
-          nb::sig("def __init__(self, s: Stream | ThreadLocalStream | Device | DeviceType) -> None"),
+          nb::sig(
+              "def __init__(self, s: Stream | ThreadLocalStream | Device | DeviceType) -> None"),
           "s"_a)
       .def("__enter__",
            [](StreamScope& self) {

@@ -87,7 +87,9 @@ Dtype dtype_of_either(const ArrayOrDtype& x) {
 }
 
 // True when promotion with `to` gives `to`: values survive, but for the precision of integers.
-bool can_cast(const ArrayOrDtype& from, Dtype to) { return promote(dtype_of_either(from), to) == to; }
+bool can_cast(const ArrayOrDtype& from, Dtype to) {
+  return promote(dtype_of_either(from), to) == to;
+}
 
 Dtype result_type(const nb::args& inputs) {
   if (inputs.size() == 0) throw std::invalid_argument("result_type: expected an array or a dtype");
@@ -128,7 +130,8 @@ std::optional<Dtype> as_dtype(nb::handle h) {
 
 void bind_dtype(nb::module_& m) {
   nb::class_<PyDtype>(m, "Dtype", "The type of an array's elements, such as `float32`.")
-      .def_prop_ro("size", [](const PyDtype& d) { return size_of(d.value); }, "Bytes an element.")
+      .def_prop_ro(
+          "size", [](const PyDtype& d) { return size_of(d.value); }, "Bytes an element.")
       .def("__repr__",
            [](const PyDtype& d) { return "cermet.core." + std::string(name_of(d.value)); })
       .def("__eq__",
@@ -154,7 +157,8 @@ void bind_dtype(nb::module_& m) {
   category.export_values();
 
   nb::class_<FloatInfo>(m, "finfo", "Limits of a floating type.")
-      .def("__init__", [](FloatInfo* self, Dtype t) { new (self) FloatInfo(finfo(t)); }, nb::arg())
+      .def(
+          "__init__", [](FloatInfo* self, Dtype t) { new (self) FloatInfo(finfo(t)); }, nb::arg())
       .def_ro("bits", &FloatInfo::bits)
       .def_prop_ro("min", [](const FloatInfo& f) { return -f.max; })
       .def_ro("max", &FloatInfo::max)
@@ -166,7 +170,8 @@ void bind_dtype(nb::module_& m) {
             .format(-f.max, f.max, nb::str(name_of(f.dtype).data()));
       });
   nb::class_<IntInfo>(m, "iinfo", "Limits of an integer type.")
-      .def("__init__", [](IntInfo* self, Dtype t) { new (self) IntInfo(iinfo(t)); }, nb::arg())
+      .def(
+          "__init__", [](IntInfo* self, Dtype t) { new (self) IntInfo(iinfo(t)); }, nb::arg())
       .def_prop_ro("min", [](const IntInfo& i) { return nb::int_(i.min); })
       .def_prop_ro("max", [](const IntInfo& i) { return nb::int_(i.max); })
       .def_ro("dtype", &IntInfo::dtype)
@@ -236,8 +241,10 @@ void bind_dtype(nb::module_& m) {
            })
       .def("dtypes", &dtypes_of_kind, nb::kw_only(), "device"_a = nb::none(),
            "kind"_a = nb::none());
-  m.def("__array_namespace_info__", [] { return NamespaceInfo(); },
-        "Facts of this module for the array API standard.");
+  m.def(
+      "__array_namespace_info__", [] { return NamespaceInfo(); },
+      nb::sig("def __array_namespace_info__() -> typing.Any"),
+      "Facts of this module for the array API standard.");
 
   m.attr("e") = std::numbers::e;
   m.attr("pi") = std::numbers::pi;

@@ -26,13 +26,12 @@ const char* rule_doc(Rule rule) {
 }
 
 const char* rule_name(Rule rule) {
-  constexpr const char* names[] = {"same",      "inexact",    "real_inexact", "real",
-                                   "rounding",  "magnitude",  "component",    "comparison",
-                                   "predicate", "logical",    "bitwise",      "choice"};
+  constexpr const char* names[] = {"same",      "inexact",   "real_inexact", "real",
+                                   "rounding",  "magnitude", "component",    "comparison",
+                                   "predicate", "logical",   "bitwise",      "choice"};
   return names[static_cast<int>(rule)];
 }
 
-constexpr const char* kOperand = "bool | int | float | complex | array | ArrayLike";
 constexpr const char* kStream =
     "*, stream: Stream | ThreadLocalStream | Device | DeviceType | None = None) -> array";
 
@@ -48,7 +47,8 @@ void bind_unary(nb::module_& m, const char* name, Op op) {
 
 void bind_binary(nb::module_& m, const char* name, Op op) {
   const OpInfo& row = info(op);
-  const std::string sig = "def "s + name + "(a: " + kOperand + ", b: " + kOperand + ", /, " + kStream;
+  const std::string sig =
+      "def "s + name + "(a: " + kOperand + ", b: " + kOperand + ", /, " + kStream;
   const std::string doc = std::string(row.doc) + rule_doc(row.rule) +
                           "\n\n`a` and `b` broadcast against each other; a Python scalar takes the "
                           "other's type. Shapes that do not broadcast raise ValueError.";
@@ -81,13 +81,13 @@ constexpr Alias kAliases[] = {
 };
 
 // The operations that are methods of arrays as well.
-constexpr Op kMethods[] = {Op::abs,  Op::square, Op::sqrt, Op::rsqrt, Op::reciprocal, Op::exp,
-                           Op::log,  Op::log2,   Op::log10, Op::log1p, Op::sin,       Op::cos};
+constexpr Op kMethods[] = {Op::abs, Op::square, Op::sqrt,  Op::rsqrt, Op::reciprocal, Op::exp,
+                           Op::log, Op::log2,   Op::log10, Op::log1p, Op::sin,        Op::cos};
 
 void bind_method(ArrayClass& cls, const char* name, Op op) {
   cls.def(
-      name, [op](const array& a, StreamOrDevice s) { return elementwise(op, a, s); },
-      nb::kw_only(), "stream"_a = nb::none(), info(op).doc.data());
+      name, [op](const array& a, StreamOrDevice s) { return elementwise(op, a, s); }, nb::kw_only(),
+      "stream"_a = nb::none(), info(op).doc.data());
 }
 
 struct Composition {
@@ -135,14 +135,15 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
 
   for (const Composition& c : kCompositions)
     m.def(
-        c.name, [f = c.function](Operand a, StreamOrDevice s) { return f(to_array(a), s); },
-        "a"_a, nb::kw_only(), "stream"_a = nb::none(), c.doc);
+        c.name, [f = c.function](Operand a, StreamOrDevice s) { return f(to_array(a), s); }, "a"_a,
+        nb::kw_only(), "stream"_a = nb::none(), c.doc);
 
   def_both(
       m, cls, "round",
       [](const array& a, int decimals, StreamOrDevice s) { return round(a, decimals, s); },
       "decimals"_a = 0, nb::kw_only(), "stream"_a = nb::none(),
-      "Rounds to a number of decimals, halves to even; a negative number rounds to tens and above.");
+      "Rounds to a number of decimals, halves to even; a negative number rounds to tens and "
+      "above.");
   m.def(
       "nan_to_num",
       [](Operand a, double nan, std::optional<double> posinf, std::optional<double> neginf,

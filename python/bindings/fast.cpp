@@ -42,13 +42,15 @@ void bind_fast(nb::module_& m) {
           throw std::invalid_argument(
               "scaled_dot_product_attention: a mask is an array or 'causal', not '" + *name + "'");
         const array* given = std::get_if<array>(&mask);
-        return fast::scaled_dot_product_attention(
-            q, k, v, scale, given ? std::optional(*given) : std::nullopt, name != nullptr, sinks, s);
+        return fast::scaled_dot_product_attention(q, k, v, scale,
+                                                  given ? std::optional(*given) : std::nullopt,
+                                                  name != nullptr, sinks, s);
       },
-      "q"_a, "k"_a, "v"_a, nb::kw_only(), "scale"_a, "mask"_a = nb::none(),
-      "sinks"_a = nb::none(), "force_fused"_a = false, "stream"_a = nb::none(),
+      "q"_a, "k"_a, "v"_a, nb::kw_only(), "scale"_a, "mask"_a = nb::none(), "sinks"_a = nb::none(),
+      "force_fused"_a = false, "stream"_a = nb::none(),
       "softmax(scale * q k^T + mask) v (Vaswani et al. 2017) for q (B, N, Lq, D) and k, v "
-      "(B, Nkv, Lk, D), N a multiple of Nkv. A mask is boolean (true attends), added to the scores, "
+      "(B, Nkv, Lk, D), N a multiple of Nkv. A mask is boolean (true attends), added to the "
+      "scores, "
       "or 'causal'; `sinks` (N,) join each softmax without a value. There is one implementation: "
       "force_fused changes nothing.");
   sub.def(

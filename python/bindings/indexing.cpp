@@ -10,7 +10,8 @@ namespace cermet::python {
 namespace {
 
 bool is_integer_object(nb::handle h) {
-  return PyLong_Check(h.ptr()) ? !PyBool_Check(h.ptr()) : PyIndex_Check(h.ptr()) && !PySequence_Check(h.ptr());
+  return PyLong_Check(h.ptr()) ? !PyBool_Check(h.ptr())
+                               : PyIndex_Check(h.ptr()) && !PySequence_Check(h.ptr());
 }
 
 std::int64_t to_integer(nb::handle h) {
@@ -35,7 +36,8 @@ std::optional<array> index_array(nb::handle h) {
 
 // A boolean array as the whole index.
 std::optional<array> mask_of(nb::handle index) {
-  if (nb::isinstance<nb::tuple>(index) && nb::len(index) == 1) index = PyTuple_GET_ITEM(index.ptr(), 0);
+  if (nb::isinstance<nb::tuple>(index) && nb::len(index) == 1)
+    index = PyTuple_GET_ITEM(index.ptr(), 0);
   std::optional<array> a = index_array(index);
   if (!a || a->dtype() != bool_) return {};
   return a;
@@ -88,11 +90,13 @@ class Plan {
     }
     if (used > shape_.size())
       throw nb::index_error((std::string(op_) + ": " + std::to_string(used) +
-                             " indices for an array with " + std::to_string(shape_.size()) + " axes")
+                             " indices for an array with " + std::to_string(shape_.size()) +
+                             " axes")
                                 .c_str());
     for (std::size_t i = 0; i < n; ++i) {
       if (items[i] == Py_Ellipsis)
-        parts_.insert(parts_.end(), shape_.size() - used, Part::slice), axis_ += shape_.size() - used;
+        parts_.insert(parts_.end(), shape_.size() - used, Part::slice),
+            axis_ += shape_.size() - used;
       else
         parse_item(items[i]);
     }
@@ -232,8 +236,11 @@ array set_masked(const array& a, const array& mask, const array& value) {
   const array condition = reshape(mask, wide);
   array v = astype(value, a.dtype());
   if (v.ndim() == static_cast<int>(rest.size()) + 1) {
-    if (v.shape(0) == 0 && mask.size() > 0)
-      throw std::invalid_argument("setitem: no values for the elements of a mask");
+    if (v.shape(0) == 0) {
+      if (PyObject_IsTrue(to_scalar(any(mask)).ptr()))
+        throw std::invalid_argument("setitem: no values for the elements of a mask");
+      return a;
+    }
     if (v.shape(0) != 1) {
       const array rows = cumsum(astype(reshape(mask, {-1}), int32), 0);
       v = gather(v, {reshape(maximum(rows - 1, array(0)), mask.shape())}, {0});
@@ -289,11 +296,10 @@ void bind_indexing(nb::module_& m, ArrayClass& cls) {
   nb::class_<ArrayAt> at(m, "ArrayAt",
                          "Updates at indices: `a.at[i].add(b)` is a copy of `a` in which every "
                          "occurrence of an index counts, unlike `a[i] += b`.");
-  at.def("__getitem__",
-         [](const ArrayAt& self, nb::object index) {
-           return ArrayAt{self.value, std::move(index)};
-         },
-         "indices"_a.none());
+  at.def(
+      "__getitem__",
+      [](const ArrayAt& self, nb::object index) { return ArrayAt{self.value, std::move(index)}; },
+      "indices"_a.none());
   for (const AtMethod& row : kAtMethods)
     at.def(
         row.name,
@@ -315,7 +321,8 @@ void bind_indexing(nb::module_& m, ArrayClass& cls) {
           "__setitem__",
           [](array& a, nb::handle index, Operand value) { set_item(a, index, value); },
           nb::arg().none(), nb::arg(),
-          "Sets the indexed part, whose shape the value broadcasts to, in the array's own type. The "
+          "Sets the indexed part, whose shape the value broadcasts to, in the array's own type. "
+          "The "
           "index may be one boolean mask.");
 }
 

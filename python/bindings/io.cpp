@@ -11,7 +11,9 @@
 namespace cermet::python {
 namespace {
 
-bool is_path(nb::handle file) { return nb::isinstance<nb::str>(file) || nb::hasattr(file, "__fspath__"); }
+bool is_path(nb::handle file) {
+  return nb::isinstance<nb::str>(file) || nb::hasattr(file, "__fspath__");
+}
 
 std::string path_of(nb::handle file) {
   const nb::object path = nb::steal(PyOS_FSPath(file.ptr()));
@@ -23,11 +25,9 @@ std::string with_suffix(std::string path, const std::string& suffix) {
   return path.ends_with(suffix) ? path : path + suffix;
 }
 
-// Runs a reader or writer of a path. Python's open tells why a file cannot be opened; what is wrong
-// inside a file is a ValueError.
+// Runs a reader or writer; what is wrong inside a file is a ValueError.
 template <class F>
-auto with_path(const std::string& path, const char* mode, F&& f) {
-  nb::module_::import_("builtins").attr("open")(path, mode).attr("close")();
+auto with_value_errors(F&& f) {
   try {
     return f();
   } catch (const std::invalid_argument&) {
@@ -35,6 +35,13 @@ auto with_path(const std::string& path, const char* mode, F&& f) {
   } catch (const std::runtime_error& e) {
     throw std::invalid_argument(e.what());
   }
+}
+
+// The same of a path; Python's open tells why a file cannot be opened.
+template <class F>
+auto with_path(const std::string& path, const char* mode, F&& f) {
+  nb::module_::import_("builtins").attr("open")(path, mode).attr("close")();
+  return with_value_errors(f);
 }
 
 // All bytes of an object with read.
@@ -71,16 +78,23 @@ std::string format_of(nb::handle file, const std::optional<std::string>& format)
 }
 
 nb::object load_npz(nb::handle file) {
-  const nb::object zip = nb::module_::import_("zipfile").attr("ZipFile")(file);
+  const nb::module_ zipfile = nb::module_::import_("zipfile");
+  const std::string name = is_path(file) ? path_of(file) : name_of_file(file);
   nb::dict out;
-  for (nb::handle name : zip.attr("namelist")()) {
-    std::string key = nb::cast<std::string>(name);
-    std::istringstream in = stream_of(zip.attr("open")(name));
-    array a = load(in, key);
-    if (key.ends_with(".npy")) key.resize(key.size() - 4);
-    out[nb::str(key.c_str())] = std::move(a);
+  try {
+    const nb::object zip = zipfile.attr("ZipFile")(file);
+    for (nb::handle entry : zip.attr("namelist")()) {
+      std::string key = nb::cast<std::string>(entry);
+      std::istringstream in = stream_of(zip.attr("open")(entry));
+      array a = with_value_errors([&] { return load(in, name + "/" + key); });
+      if (key.ends_with(".npy")) key.resize(key.size() - 4);
+      out[nb::str(key.c_str())] = std::move(a);
+    }
+    zip.attr("close")();
+  } catch (nb::python_error& e) {
+    if (!e.matches(zipfile.attr("BadZipFile"))) throw;
+    nb::raise_from(e, PyExc_ValueError, "load: %s is not a whole npz file", name.c_str());
   }
-  zip.attr("close")();
   return out;
 }
 
@@ -93,13 +107,14 @@ nb::object load_file(nb::object file, const std::optional<std::string>& named, b
   if (format == "npy") {
     if (path) return nb::cast(with_path(path_of(file), "rb", [&] { return load(path_of(file)); }));
     std::istringstream in = stream_of(file);
-    return nb::cast(load(in, name_of_file(file)));
+    return nb::cast(with_value_errors([&] { return load(in, name_of_file(file)); }));
   }
   if (format == "safetensors") {
     std::istringstream in;
     if (!path) in = stream_of(file);
-    auto loaded = path ? with_path(path_of(file), "rb", [&] { return load_safetensors(path_of(file)); })
-                       : load_safetensors(in, name_of_file(file));
+    auto loaded =
+        path ? with_path(path_of(file), "rb", [&] { return load_safetensors(path_of(file)); })
+             : with_value_errors([&] { return load_safetensors(in, name_of_file(file)); });
     return with_metadata ? nb::cast(std::move(loaded)) : nb::cast(std::move(loaded.first));
   }
   throw std::invalid_argument("load: unknown format '" + format +
@@ -119,8 +134,8 @@ void save_npy(nb::object file, const array& a) {
 void save_npz(nb::object file, const nb::args& args, const nb::kwargs& kwargs, bool compressed) {
   const nb::module_ zipfile = nb::module_::import_("zipfile");
   if (is_path(file)) file = nb::str(with_suffix(path_of(file), ".npz").c_str());
-  const nb::object zip = zipfile.attr("ZipFile")(
-      file, "w", zipfile.attr(compressed ? "ZIP_DEFLATED" : "ZIP_STORED"));
+  const nb::object zip =
+      zipfile.attr("ZipFile")(file, "w", zipfile.attr(compressed ? "ZIP_DEFLATED" : "ZIP_STORED"));
   const auto add = [&](const std::string& name, const array& a) {
     evaluated(a);
     const nb::object entry = zip.attr("open")((name + ".npy").c_str(), "w");
@@ -129,12 +144,12 @@ void save_npz(nb::object file, const nb::args& args, const nb::kwargs& kwargs, b
   };
   for (std::size_t i = 0; i < args.size(); ++i)
     add("arr_" + std::to_string(i), nb::cast<array>(args[i]));
-  for (auto item : kwargs)
-    add(nb::cast<std::string>(item.first), nb::cast<array>(item.second));
+  for (auto item : kwargs) add(nb::cast<std::string>(item.first), nb::cast<array>(item.second));
   zip.attr("close")();
 }
 
-void save_tensors(nb::object file, const ArrayMap& arrays, const std::optional<StringMap>& metadata) {
+void save_tensors(nb::object file, const ArrayMap& arrays,
+                  const std::optional<StringMap>& metadata) {
   Arrays all;
   for (const auto& [name, a] : arrays) all.push_back(a);
   evaluate(all);
@@ -160,9 +175,12 @@ void bind_io(nb::module_& m) {
               "dict[str, typing.Any]]"),
       nb::arg(), "format"_a = nb::none(), "return_metadata"_a = false, nb::kw_only(),
       "stream"_a = nb::none(),
-      "Reads a file of format npy (an array), npz or safetensors (a dict of arrays; with its metadata "
-      "if asked). Raises OSError when it cannot be opened and ValueError when its content is wrong.");
-  m.def("save", &save_npy, nb::sig("def save(file: typing.IO[bytes] | str | os.PathLike, arr: array) -> None"),
+      "Reads a file of format npy (an array), npz or safetensors (a dict of arrays; with its "
+      "metadata "
+      "if asked). Raises OSError when it cannot be opened and ValueError when its content is "
+      "wrong.");
+  m.def("save", &save_npy,
+        nb::sig("def save(file: typing.IO[bytes] | str | os.PathLike, arr: array) -> None"),
         "file"_a, "arr"_a, "Writes an array in NumPy's format npy.");
   for (const bool compressed : {false, true}) {
     const std::string name = compressed ? "savez_compressed" : "savez";
@@ -171,16 +189,19 @@ void bind_io(nb::module_& m) {
         [compressed](nb::object file, const nb::args& args, const nb::kwargs& kwargs) {
           save_npz(std::move(file), args, kwargs, compressed);
         },
-        nb::sig(("def " + name +
-                 "(file: typing.IO[bytes] | str | os.PathLike, *args: array, **kwargs: array) -> None")
-                    .c_str()),
+        nb::sig(
+            ("def " + name +
+             "(file: typing.IO[bytes] | str | os.PathLike, *args: array, **kwargs: array) -> None")
+                .c_str()),
         "file"_a, "args"_a, "kwargs"_a,
         "Writes arrays in NumPy's format npz: under their keywords, others as arr_0, arr_1, ...");
   }
-  m.def("save_safetensors", &save_tensors,
-        nb::sig("def save_safetensors(file: typing.IO[bytes] | str | os.PathLike, arrays: dict[str, "
-                "array], metadata: dict[str, str] | None = None) -> None"),
-        "file"_a, "arrays"_a, "metadata"_a = nb::none(), "Writes named arrays in the format safetensors.");
+  m.def(
+      "save_safetensors", &save_tensors,
+      nb::sig("def save_safetensors(file: typing.IO[bytes] | str | os.PathLike, arrays: dict[str, "
+              "array], metadata: dict[str, str] | None = None) -> None"),
+      "file"_a, "arrays"_a, "metadata"_a = nb::none(),
+      "Writes named arrays in the format safetensors.");
 }
 
 }  // namespace cermet::python

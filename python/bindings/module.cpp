@@ -21,7 +21,8 @@ void translate(const std::exception_ptr& error, void*) {
 }
 
 void bind_exceptions(nb::module_& m) {
-  const nb::object bases = nb::make_tuple(nb::handle(PyExc_ValueError), nb::handle(PyExc_IndexError));
+  const nb::object bases =
+      nb::make_tuple(nb::handle(PyExc_ValueError), nb::handle(PyExc_IndexError));
   axis_error = PyErr_NewExceptionWithDoc("cermet.core.AxisError",
                                          "An axis is out of range: a ValueError and an IndexError.",
                                          bases.ptr(), nullptr);

@@ -17,7 +17,8 @@ struct ProductRow {
 };
 constexpr ProductRow kProducts[] = {
     {"matmul", &matmul,
-     "The matrix product of (..., m, k) and (..., k, n); leading axes broadcast. A 1-d array is a row "
+     "The matrix product of (..., m, k) and (..., k, n); leading axes broadcast. A 1-d array is a "
+     "row "
      "on the left and a column on the right."},
     {"inner", &inner, "Sums of products over the last axes, shape a.shape[:-1] + b.shape[:-1]."},
     {"outer", &outer, "Products of all pairs of the flattened arrays, shape (a.size, b.size)."},
@@ -119,7 +120,8 @@ array norm(const array& a, const Order& order, const OptionalAxes& axis, bool ke
   if (!axis)
     for (int i = 0; i < x.ndim(); ++i) axes.push_back(i);
   if (axes.size() != 1 && axes.size() != 2)
-    throw std::invalid_argument("norm: with an order, one axis (vectors) or two (matrices) are needed");
+    throw std::invalid_argument(
+        "norm: with an order, one axis (vectors) or two (matrices) are needed");
   if (const std::string* name = std::get_if<std::string>(&order)) {
     if (*name != "fro" && *name != "f")
       throw std::invalid_argument("norm: the order is a number or 'fro', not '" + *name + "'");
@@ -146,7 +148,9 @@ void bind_products(nb::module_& m) {
       "alpha * (a @ b) + beta * c.");
   m.def(
       "vecdot",
-      [](const array& a, const array& b, int axis, StreamOrDevice s) { return vecdot(a, b, axis, s); },
+      [](const array& a, const array& b, int axis, StreamOrDevice s) {
+        return vecdot(a, b, axis, s);
+      },
       "a"_a, "b"_a, "axis"_a = -1, nb::kw_only(), "stream"_a = nb::none(),
       "Sums of products along an axis, conj(a) * b.");
   m.def(
@@ -155,7 +159,8 @@ void bind_products(nb::module_& m) {
         if (const int* n = std::get_if<int>(&axes)) return tensordot(a, b, *n, s);
         const auto& pair = std::get<std::vector<Axes>>(axes);
         if (pair.size() != 2)
-          throw std::invalid_argument("tensordot: axes is a number or the axes of a and those of b");
+          throw std::invalid_argument(
+              "tensordot: axes is a number or the axes of a and those of b");
         return tensordot(a, b, pair[0], pair[1], s);
       },
       "a"_a, "b"_a, "axes"_a = 2, nb::kw_only(), "stream"_a = nb::none(),
@@ -172,11 +177,12 @@ void bind_products(nb::module_& m) {
   bind_quantization(m);
 
   nb::module_ linalg = m.def_submodule("linalg", "Linear algebra.");
-  linalg.def("norm", &norm, "a"_a, "ord"_a = nb::none(), "axis"_a = nb::none(),
-             "keepdims"_a = false, nb::kw_only(), "stream"_a = nb::none(),
-             "The norm of vectors along one axis or of matrices along two; without an order the root "
-             "of the sum of squares over the axes, or all. Orders: any number, inf and -inf of "
-             "vectors; 1, -1, inf, -inf and 'fro' of matrices.");
+  linalg.def(
+      "norm", &norm, "a"_a, "ord"_a = nb::none(), "axis"_a = nb::none(), "keepdims"_a = false,
+      nb::kw_only(), "stream"_a = nb::none(),
+      "The norm of vectors along one axis or of matrices along two; without an order the root "
+      "of the sum of squares over the axes, or all. Orders: any number, inf and -inf of "
+      "vectors; 1, -1, inf, -inf and 'fro' of matrices.");
   m.attr("matrix_norm") = linalg.attr("norm");
 }
 

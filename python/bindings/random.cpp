@@ -23,18 +23,20 @@ void bind_random(nb::module_& m) {
                           "The global state as a list of one key; `inputs` and `outputs` of "
                           "`compile` may hold it.")
       .def("__len__", [](const RandomState&) { return 1; })
-      .def("__getitem__",
-           [](const RandomState&, std::int64_t i) {
-             if (i != 0 && i != -1) throw nb::index_error("the state has one key");
-             return random::state();
-           },
-           nb::arg())
-      .def("__setitem__",
-           [](const RandomState&, std::int64_t i, const array& key) {
-             if (i != 0 && i != -1) throw nb::index_error("the state has one key");
-             random::set_state(key);
-           },
-           nb::arg(), nb::arg())
+      .def(
+          "__getitem__",
+          [](const RandomState&, std::int64_t i) {
+            if (i != 0 && i != -1) throw nb::index_error("the state has one key");
+            return random::state();
+          },
+          nb::arg())
+      .def(
+          "__setitem__",
+          [](const RandomState&, std::int64_t i, const array& key) {
+            if (i != 0 && i != -1) throw nb::index_error("the state has one key");
+            random::set_state(key);
+          },
+          nb::arg(), nb::arg())
       .def("__iter__",
            [](const RandomState&) { return nb::iter(nb::cast(Arrays{random::state()})); })
       .def("__repr__", [](const RandomState&) { return "[" + to_string(random::state()) + "]"; });
@@ -66,8 +68,8 @@ void bind_random(nb::module_& m) {
         };
         return random::normal(shape, t, given(loc), given(scale), key, s);
       },
-      "shape"_a = Shape(), "dtype"_a.none() = float32, "loc"_a = nb::none(),
-      "scale"_a = nb::none(), "key"_a = nb::none(), "stream"_a = nb::none(),
+      "shape"_a = Shape(), "dtype"_a.none() = float32, "loc"_a = nb::none(), "scale"_a = nb::none(),
+      "key"_a = nb::none(), "stream"_a = nb::none(),
       documented("Normal with mean `loc` (0) and standard deviation `scale` (1).").c_str());
   sub.def(
       "randint",
@@ -116,14 +118,16 @@ void bind_random(nb::module_& m) {
       [](const array& logits, int axis, const std::optional<Shape>& shape,
          std::optional<int> num_samples, const Key& key, StreamOrDevice s) {
         if (shape && num_samples)
-          throw std::invalid_argument("categorical: either shape or num_samples is given, not both");
+          throw std::invalid_argument(
+              "categorical: either shape or num_samples is given, not both");
         return num_samples ? random::categorical(logits, axis, *num_samples, key, s)
                            : random::categorical(logits, axis, shape, key, s);
       },
       "logits"_a, "axis"_a = -1, "shape"_a = nb::none(), "num_samples"_a = nb::none(),
       "key"_a = nb::none(), "stream"_a = nb::none(),
-      documented("Indices drawn with the probabilities softmax(logits) along an axis. `shape` is the "
-                 "result's; `num_samples` puts as many draws along a new last axis.")
+      documented(
+          "Indices drawn with the probabilities softmax(logits) along an axis. `shape` is the "
+          "result's; `num_samples` puts as many draws along a new last axis.")
           .c_str());
   sub.def(
       "permutation",

@@ -41,8 +41,10 @@ struct ArgRow {
   const char* doc;
 };
 constexpr ArgRow kArgExtremes[] = {
-    {"argmin", &argmin, "The uint32 index of the first smallest element along an axis, or flattened."},
-    {"argmax", &argmax, "The uint32 index of the first largest element along an axis, or flattened."},
+    {"argmin", &argmin,
+     "The uint32 index of the first smallest element along an axis, or flattened."},
+    {"argmax", &argmax,
+     "The uint32 index of the first largest element along an axis, or flattened."},
 };
 
 using TypedScan = array (*)(const array&, int, bool, bool, std::optional<Dtype>, StreamOrDevice);
@@ -164,11 +166,13 @@ void bind_sorts(nb::module_& m) {
       "searchsorted",
       [](const array& sorted, const array& values, const std::string& side, StreamOrDevice s) {
         if (side != "left" && side != "right")
-          throw std::invalid_argument("searchsorted: side is 'left' or 'right', not '" + side + "'");
+          throw std::invalid_argument("searchsorted: side is 'left' or 'right', not '" + side +
+                                      "'");
         return searchsorted(sorted, values, side == "right", s);
       },
       "sorted_sequence"_a, "values"_a, "side"_a = "left", nb::kw_only(), "stream"_a = nb::none(),
-      "The uint32 index before which each value keeps a sorted 1-d array in order, before or behind "
+      "The uint32 index before which each value keeps a sorted 1-d array in order, before or "
+      "behind "
       "equal elements.");
 }
 

@@ -32,7 +32,8 @@ Widths pad_widths(nb::handle h, int ndim) {
     if (widths.size() == 1) return same(widths[0].first, widths[0].second);
     if (widths.size() == rows.size()) return widths;
   }
-  throw std::invalid_argument("pad: pad_width is an integer, one or two of them, or a pair for each axis");
+  throw std::invalid_argument(
+      "pad: pad_width is an integer, one or two of them, or a pair for each axis");
 }
 
 using Sections = std::variant<int, Shape>;
@@ -58,7 +59,8 @@ array transposed(const array& a, const OptionalAxes& axes, StreamOrDevice s) {
 
 void bind_layout(nb::module_& m, ArrayClass& cls) {
   m.def(
-      "reshape", [](const array& a, const Shape& shape, StreamOrDevice s) { return reshape(a, shape, s); },
+      "reshape",
+      [](const array& a, const Shape& shape, StreamOrDevice s) { return reshape(a, shape, s); },
       "a"_a, "shape"_a, nb::kw_only(), "stream"_a = nb::none(),
       "The elements, row-major, in another shape; one extent may be -1 and takes what is left.");
   cls.def(
@@ -77,12 +79,15 @@ void bind_layout(nb::module_& m, ArrayClass& cls) {
       [](const array& a, const nb::args& axes, StreamOrDevice s) {
         return axes.size() == 0 ? transpose(a, s) : transpose(a, gathered<Axes>(axes), s);
       },
-      nb::sig("def transpose(self, *axes: int | Sequence[int], stream: Stream | ThreadLocalStream | "
-              "Device | DeviceType | None = None) -> array"),
+      nb::sig(
+          "def transpose(self, *axes: int | Sequence[int], stream: Stream | ThreadLocalStream | "
+          "Device | DeviceType | None = None) -> array"),
       "axes"_a, "stream"_a = nb::none(), "See `transpose`.");
   def_both(
       m, cls, "flatten",
-      [](const array& a, int start, int end, StreamOrDevice s) { return flatten(a, start, end, s); },
+      [](const array& a, int start, int end, StreamOrDevice s) {
+        return flatten(a, start, end, s);
+      },
       "start_axis"_a = 0, "end_axis"_a = -1, nb::kw_only(), "stream"_a = nb::none(),
       "Joins the axes from start_axis to end_axis, inclusive, to one.");
   def_both(
@@ -101,8 +106,8 @@ void bind_layout(nb::module_& m, ArrayClass& cls) {
       "Without the axes given, or all, that have extent 1; ValueError for another extent.");
   def_both(
       m, cls, "swapaxes",
-      [](const array& a, int i, int j, StreamOrDevice s) { return swapaxes(a, i, j, s); }, "axis1"_a,
-      "axis2"_a, nb::kw_only(), "stream"_a = nb::none(), "Two axes exchanged.");
+      [](const array& a, int i, int j, StreamOrDevice s) { return swapaxes(a, i, j, s); },
+      "axis1"_a, "axis2"_a, nb::kw_only(), "stream"_a = nb::none(), "Two axes exchanged.");
   def_both(
       m, cls, "moveaxis",
       [](const array& a, int from, int to, StreamOrDevice s) { return moveaxis(a, from, to, s); },
@@ -119,12 +124,13 @@ void bind_layout(nb::module_& m, ArrayClass& cls) {
       },
       "offset"_a = 0, "axis1"_a = 0, "axis2"_a = 1, "stream"_a = nb::none(),
       "The diagonals over two axes, which become one at the end.");
+  def_both(m, cls, "split", &split_sections, "indices_or_sections"_a, "axis"_a = 0, nb::kw_only(),
+           "stream"_a = nb::none(),
+           "Parts along an axis: as many equal ones, or cut at the indices.");
   def_both(
-      m, cls, "split", &split_sections, "indices_or_sections"_a, "axis"_a = 0, nb::kw_only(),
-      "stream"_a = nb::none(), "Parts along an axis: as many equal ones, or cut at the indices.");
-  def_both(
-      m, cls, "view", [](const array& a, Dtype dtype, StreamOrDevice s) { return view(a, dtype, s); },
-      "dtype"_a, nb::kw_only(), "stream"_a = nb::none(),
+      m, cls, "view",
+      [](const array& a, Dtype dtype, StreamOrDevice s) { return view(a, dtype, s); }, "dtype"_a,
+      nb::kw_only(), "stream"_a = nb::none(),
       "The same bytes as another type; the last axis scales with the sizes' ratio.");
   m.def(
       "astype", [](const array& a, Dtype dtype, StreamOrDevice s) { return astype(a, dtype, s); },
@@ -196,7 +202,8 @@ void bind_joining(nb::module_& m) {
       },
       nb::sig("def unstack(x: array, /, *, axis: int = 0, stream: Stream | ThreadLocalStream | "
               "Device | DeviceType | None = None) -> tuple[array, ...]"),
-      nb::arg(), nb::kw_only(), "axis"_a = 0, "stream"_a = nb::none(), "The parts along an axis, without it.");
+      nb::arg(), nb::kw_only(), "axis"_a = 0, "stream"_a = nb::none(),
+      "The parts along an axis, without it.");
   m.def(
       "repeat",
       [](const array& a, std::int64_t repeats, std::optional<int> axis, StreamOrDevice s) {
@@ -212,7 +219,8 @@ void bind_joining(nb::module_& m) {
       "pad",
       [](const array& a, nb::object pad_width, const std::string& mode, Operand constant_values,
          StreamOrDevice s) {
-        return pad(a, pad_widths(pad_width, a.ndim()), to_array(constant_values, a.dtype()), mode, s);
+        return pad(a, pad_widths(pad_width, a.ndim()), to_array(constant_values, a.dtype()), mode,
+                   s);
       },
       nb::sig("def pad(a: array, pad_width: int | tuple[int] | tuple[int, int] | "
               "Sequence[tuple[int, int]], mode: str = 'constant', constant_values: bool | int | "
@@ -227,9 +235,12 @@ void bind_joining(nb::module_& m) {
 
   m.def(
       "broadcast_to",
-      [](Operand a, const Shape& shape, StreamOrDevice s) { return broadcast_to(to_array(a), shape, s); },
+      [](Operand a, const Shape& shape, StreamOrDevice s) {
+        return broadcast_to(to_array(a), shape, s);
+      },
       "a"_a, "shape"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "The array repeated along axes of extent 1 and new leading ones; ValueError when it cannot be.");
+      "The array repeated along axes of extent 1 and new leading ones; ValueError when it cannot "
+      "be.");
   m.def(
       "broadcast_arrays",
       [](const nb::args& arrays, StreamOrDevice s) {
@@ -273,7 +284,8 @@ void bind_taking(nb::module_& m) {
         return axis ? take(a, i, *axis, s) : take(a, i, s);
       },
       "a"_a, "indices"_a, "axis"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-      "The parts at integer indices along an axis (of the flattened array). Negative ones count from "
+      "The parts at integer indices along an axis (of the flattened array). Negative ones count "
+      "from "
       "the end; one out of range raises IndexError at evaluation.");
   m.def(
       "take_along_axis",
@@ -294,9 +306,8 @@ void bind_taking(nb::module_& m) {
       "A copy with the elements at indices along an axis set to values.");
   m.def(
       "slice",
-      [](const array& a, const array& start, const Axes& axes, const Shape& size, StreamOrDevice s) {
-        return slice(a, start, axes, size, s);
-      },
+      [](const array& a, const array& start, const Axes& axes, const Shape& size,
+         StreamOrDevice s) { return slice(a, start, axes, size, s); },
       "a"_a, "start_indices"_a, "axes"_a, "slice_size"_a, nb::kw_only(), "stream"_a = nb::none(),
       "A block of a fixed size at start indices that are an array, one for each of `axes`.");
   m.def(

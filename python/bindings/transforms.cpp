@@ -1,7 +1,7 @@
 // Transforms of Python functions: derivatives, vmap, compile, checkpoint, custom rules; evaluation.
 //
-// C++ transforms work on lists of arrays. A transformed function here flattens its arguments to such
-// a list, and rebuilds Python's containers around the tracers that come back.
+// C++ transforms work on lists of arrays. A transformed function here flattens its arguments to
+// such a list, and rebuilds Python's containers around the tracers that come back.
 #include <nanobind/stl/unique_ptr.h>
 #include <nanobind/stl/variant.h>
 
@@ -21,8 +21,8 @@ nb::object call_tree(const nb::args& args, const nb::kwargs& kwargs) {
 }
 
 nb::object call(nb::handle fun, nb::handle tree) {
-  const nb::object result = nb::steal(PyObject_Call(fun.ptr(), PyTuple_GET_ITEM(tree.ptr(), 0),
-                                                    PyTuple_GET_ITEM(tree.ptr(), 1)));
+  const nb::object result = nb::steal(
+      PyObject_Call(fun.ptr(), PyTuple_GET_ITEM(tree.ptr(), 0), PyTuple_GET_ITEM(tree.ptr(), 1)));
   if (!result) throw nb::python_error();
   return result;
 }
@@ -77,7 +77,9 @@ using Argnames = std::variant<std::string, std::vector<std::string>>;
 class Gradient final : public Transformed {
  public:
   Gradient(const char* op, nb::object fun, const Argnums& argnums, const Argnames& argnames)
-      : Transformed(std::move(fun)), op_(op), with_value_(std::string_view(op) == "value_and_grad") {
+      : Transformed(std::move(fun)),
+        op_(op),
+        with_value_(std::string_view(op) == "value_and_grad") {
     if (const std::string* name = std::get_if<std::string>(&argnames))
       names_ = {*name};
     else
@@ -145,7 +147,8 @@ class Gradient final : public Transformed {
   }
 
   void check_outputs(nb::handle outputs) const {
-    const bool tuple = with_value_ && PyTuple_Check(outputs.ptr()) && PyTuple_GET_SIZE(outputs.ptr()) > 0;
+    const bool tuple =
+        with_value_ && PyTuple_Check(outputs.ptr()) && PyTuple_GET_SIZE(outputs.ptr()) > 0;
     const nb::handle first = tuple ? nb::handle(PyTuple_GET_ITEM(outputs.ptr(), 0)) : outputs;
     const array* loss = as_array(first);
     if (!loss)
@@ -243,7 +246,8 @@ class Vmapped final : public Transformed {
       const int axis = axes.is_none() ? kNotMapped : nb::cast<int>(axes);
       tree_visit(tree, [&](nb::handle) { out.push_back(axis); });
     } else if (PyDict_Check(axes.ptr())) {
-      if (!PyDict_Check(tree.ptr()) || PyDict_Size(axes.ptr()) != PyDict_Size(tree.ptr())) mismatch();
+      if (!PyDict_Check(tree.ptr()) || PyDict_Size(axes.ptr()) != PyDict_Size(tree.ptr()))
+        mismatch();
       for (auto item : nb::borrow<nb::dict>(tree)) {
         const nb::handle axis = PyDict_GetItem(axes.ptr(), item.first.ptr());
         if (!axis.is_valid()) mismatch();
@@ -285,11 +289,9 @@ class Compiled final : public Transformed {
     if (fresh) {
       trace = found->second = std::make_shared<Trace>();
       trace->arguments = share(without_arrays(tree));
-      trace->function = compile(
-          [this, t = trace.get(), explicit_count](const Arrays& in) {
-            return run(*t, in, explicit_count);
-          },
-          shapeless_);
+      trace->function = compile([this, t = trace.get(), explicit_count](
+                                    const Arrays& in) { return run(*t, in, explicit_count); },
+                                shapeless_);
     }
     const Arrays out = trace->function(in);
     std::size_t next = 0;
@@ -505,7 +507,8 @@ void bind_evaluation(nb::module_& m) {
         async_eval(arrays);
       },
       nb::sig("def async_eval(*args: typing.Any) -> None"),
-      "Starts computing the arrays in the arguments. An error is raised where a value is asked for.");
+      "Starts computing the arrays in the arguments. An error is raised where a value is asked "
+      "for.");
   m.def(
       "explain",
       [](const nb::args& args) {
@@ -538,19 +541,19 @@ void bind_evaluation(nb::module_& m) {
 }  // namespace
 
 void bind_transforms(nb::module_& m) {
+  const auto call_transformed = [](Transformed& self, const nb::args& args,
+                                   const nb::kwargs& kwargs) { return self(args, kwargs); };
   nb::class_<Transformed>(m, "_Transformed", nb::type_slots(kCollected),
                           "A function with a transform around it.")
-      .def("__call__", [](Transformed& self, const nb::args& args,
-                          const nb::kwargs& kwargs) { return self(args, kwargs); })
-      .def("__getattr__", [](const Transformed& self, nb::str name) {
-        return nb::object(self.fun.attr(name));
-      });
+      .def("__call__", call_transformed)
+      .def("__getattr__",
+           [](const Transformed& self, nb::str name) { return nb::object(self.fun.attr(name)); });
 
   for (const char* op : {"grad", "value_and_grad"})
     m.def(
         op,
-        [op](nb::callable fun, const Argnums& argnums, const Argnames& argnames)
-            -> std::unique_ptr<Transformed> {
+        [op](nb::callable fun, const Argnums& argnums,
+             const Argnames& argnames) -> std::unique_ptr<Transformed> {
           return std::make_unique<Gradient>(op, std::move(fun), argnums, argnames);
         },
         nb::sig(("def " + std::string(op) +
@@ -580,13 +583,16 @@ void bind_transforms(nb::module_& m) {
       "The outputs of fun(*primals), and the products of its Jacobian with the tangents.");
   m.def(
       "vmap",
-      [](nb::callable fun, nb::object in_axes, nb::object out_axes) -> std::unique_ptr<Transformed> {
+      [](nb::callable fun, nb::object in_axes,
+         nb::object out_axes) -> std::unique_ptr<Transformed> {
         return std::make_unique<Vmapped>(std::move(fun), std::move(in_axes), std::move(out_axes));
       },
-      nb::sig("def vmap(fun: Callable[..., typing.Any], in_axes: object = 0, out_axes: object = 0) -> "
-              "Callable[..., typing.Any]"),
+      nb::sig(
+          "def vmap(fun: Callable[..., typing.Any], in_axes: object = 0, out_axes: object = 0) -> "
+          "Callable[..., typing.Any]"),
       "fun"_a, "in_axes"_a.none() = 0, "out_axes"_a.none() = 0,
-      "Maps a function over an axis of each array in its arguments (None: over none) and stacks the "
+      "Maps a function over an axis of each array in its arguments (None: over none) and stacks "
+      "the "
       "results along out_axes. Axes are numbers, or trees like the arguments.");
   m.def(
       "compile",
@@ -598,7 +604,8 @@ void bind_transforms(nb::module_& m) {
       nb::sig("def compile(fun: Callable[..., typing.Any], inputs: object | None = None, outputs: "
               "object | None = None, shapeless: bool = False) -> Callable[..., typing.Any]"),
       "fun"_a, "inputs"_a = nb::none(), "outputs"_a = nb::none(), "shapeless"_a = false,
-      "A function that is run once for each combination of shapes and types (of ranks and types when "
+      "A function that is run once for each combination of shapes and types (of ranks and types "
+      "when "
       "`shapeless`), of structure and of constants, and then replays its graph. `inputs` and "
       "`outputs` are containers of arrays that it reads or changes beside its arguments.");
   m.def(
@@ -612,12 +619,13 @@ void bind_transforms(nb::module_& m) {
       "(Chen et al. 2016).");
 
   nb::class_<CustomFunction, Transformed> custom(
-      m, "custom_function",
+      m, "custom_function", nb::sig("class custom_function()"),
       "A function with derivatives or batching of its own, set by the decorators `vjp` (primals, "
       "cotangents, outputs), `jvp` (primals, tangents) and `vmap` (inputs, axes).");
   custom.def(
       "__init__",
       [](CustomFunction* self, nb::callable f) { new (self) CustomFunction(std::move(f)); }, "f"_a);
+  custom.def("__call__", call_transformed);
   struct Rule {
     const char* name;
     nb::object CustomFunction::* member;

@@ -56,7 +56,8 @@ inline void flatten_only_arrays(nb::handle tree, Arrays& out, const char* op) {
   tree_visit(tree, [&](nb::handle leaf) {
     const array* a = as_array(leaf);
     if (!a)
-      throw std::invalid_argument(std::string(op) + ": expected arrays in lists, tuples and dicts, not " +
+      throw std::invalid_argument(std::string(op) +
+                                  ": expected arrays in lists, tuples and dicts, not " +
                                   class_name(leaf));
     out.push_back(*a);
   });
@@ -84,9 +85,8 @@ inline void assign_arrays(nb::handle tree, nb::handle structure, const Arrays& a
   };
   if (PyDict_Check(structure.ptr())) {
     for (auto item : nb::borrow<nb::dict>(structure))
-      child(PyDict_GetItem(tree.ptr(), item.first.ptr()), item.second, [&](nb::object value) {
-        PyDict_SetItem(tree.ptr(), item.first.ptr(), value.ptr());
-      });
+      child(PyDict_GetItem(tree.ptr(), item.first.ptr()), item.second,
+            [&](nb::object value) { PyDict_SetItem(tree.ptr(), item.first.ptr(), value.ptr()); });
   } else if (PyList_Check(structure.ptr()) || PyTuple_Check(structure.ptr())) {
     for (Py_ssize_t i = 0; i < Py_SIZE(structure.ptr()); ++i)
       child(i < PySequence_Size(tree.ptr()) ? PySequence_Fast_GET_ITEM(tree.ptr(), i) : nullptr,

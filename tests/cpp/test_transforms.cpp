@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <limits>
+#include <string>
+#include <tuple>
 
 #include "cermet/eval.h"
 #include "cermet/ops.h"
@@ -70,7 +72,8 @@ Function lift(Binary f) {
 array row(const array& a, std::int64_t i) { return take(a, array(i), 0); }
 
 // A mapped function gives what a loop over the entries of its inputs' first axes gives.
-void check_vmap(const Function& fun, const Arrays& inputs, std::vector<int> axes = {}) {
+void check_vmap(const Function& fun, const Arrays& inputs, std::vector<int> axes = {},
+                double tolerance = 1e-12) {
   if (axes.empty()) axes.assign(inputs.size(), 0);
   std::int64_t batch = 0;
   for (std::size_t i = 0; i < inputs.size(); ++i)
@@ -90,8 +93,8 @@ void check_vmap(const Function& fun, const Arrays& inputs, std::vector<int> axes
     const array expected = stack(columns[i]);
     REQUIRE(mapped[i].shape() == expected.shape());
     REQUIRE(mapped[i].dtype() == expected.dtype());
-    CHECK(
-        allclose(astype(mapped[i], float64), astype(expected, float64), 1e-12, 1e-12).item<bool>());
+    const array got = astype(mapped[i], float64), wanted = astype(expected, float64);
+    CHECK(allclose(got, wanted, tolerance, tolerance).item<bool>());
   }
 }
 
@@ -192,7 +195,7 @@ TEST_CASE("derivatives at special points") {
 TEST_CASE("derivatives of the other primitives agree with finite differences") {
   const array a = values({3, 4}, 0.2, 1.5), b = values({3, 4}, 0.2, 1.5, 2);
   const array index = array{2, 0, 2};
-  const std::vector<std::pair<const char*, Unary>> unary = {
+  const std::vector<std::pair<std::string, Unary>> unary = {
       {"broadcast",
        [](const array& x) {
          return broadcast_to(x, {2, 3, 4});
@@ -247,7 +250,7 @@ TEST_CASE("derivatives of the other primitives agree with finite differences") {
                           }),
                           {a});
       }
-  const std::vector<std::pair<const char*, Binary>> binary = {
+  const std::vector<std::pair<std::string, Binary>> binary = {
       {"matmul", [](const array& x, const array& y) { return matmul(x, transpose(y)); }},
       {"concatenate",
        [](const array& x, const array& y) {
@@ -372,7 +375,7 @@ TEST_CASE("transforms of transforms") {
 TEST_CASE("vmap equals a loop") {
   const array a = values({2, 3, 4}, 0.2, 1.5), b = values({2, 3, 4}, 0.2, 1.5, 2);
   const array shared = values({3, 4}, 0.2, 1.5, 3);
-  const std::vector<std::pair<const char*, Unary>> unary = {
+  const std::vector<std::pair<std::string, Unary>> unary = {
       {"exp", [](const array& x) { return exp(x); }},
       {"astype", [](const array& x) { return astype(x, float32); }},
       {"broadcast",
@@ -410,7 +413,9 @@ TEST_CASE("vmap equals a loop") {
       {"take_along_axis", [](const array& x) { return take_along_axis(x, argsort(x, 1), 1); }},
       {"shared rows", [&](const array& x) { return take(shared, argmax(x, 1), 1); }},
       {"scatter",
-       [&](const array& x) { return scatter(shared, {argmax(x, 1)}, x, {1}, Update::add); }},
+       [&](const array& x) {
+         return scatter(shared, {argmax(x, 1)}, slice(x, {0, 0}, {3, 3}), {1}, Update::add);
+       }},
       {"matmul", [&](const array& x) { return matmul(shared, transpose(x)); }},
       {"constant", [](const array&) { return array(3.0F); }},
       {"gradient",
@@ -422,7 +427,7 @@ TEST_CASE("vmap equals a loop") {
     CAPTURE(name);
     check_vmap(lift(f), {a});
   }
-  const std::vector<std::pair<const char*, Binary>> binary = {
+  const std::vector<std::pair<std::string, Binary>> binary = {
       {"broadcast against fewer axes",
        [](const array& x, const array& y) { return x + row(y, 0); }},
       {"concatenate",
@@ -444,6 +449,87 @@ TEST_CASE("vmap equals a loop") {
   }
   const array keys = random::split(random::key(0), 3);
   check_vmap(lift([](const array& k) { return random::uniform({5}, float32, k); }), {keys});
+}
+
+TEST_CASE("vmap of a quantized product, whichever side is batched") {
+  const auto normal = [](const Shape& shape, std::uint64_t seed) {
+    return random::normal(shape, float32, {}, {}, random::key(seed));
+  };
+  const Quantized one = quantize(normal({8, 64}, 1), 32, 4),
+                  many = quantize(normal({3, 8, 64}, 2), 32, 4);
+  for (const Shape& entry : {Shape{64}, Shape{2, 64}, Shape{5, 2, 64}}) {
+    CAPTURE(to_string(entry));
+    Shape batch = entry;
+    batch.insert(batch.begin(), 3);
+    const Function product = [](const Arrays& in) {
+      return Arrays{quantized_matmul(in[0], in[1], in[2], in[3], true, 32, 4)};
+    };
+    check_vmap(product, {normal(batch, 3), one.w, one.scales, one.biases},
+               {0, kNotMapped, kNotMapped, kNotMapped}, 1e-4);
+    check_vmap(product, {normal(batch, 3), many.w, many.scales, many.biases}, {}, 1e-4);
+    check_vmap(product, {normal(entry, 3), many.w, many.scales, many.biases}, {kNotMapped, 0, 0, 0},
+               1e-4);
+  }
+}
+
+namespace {
+
+// The sum and the difference of two vectors, by hand: an operation with two results and a vjp.
+class SumAndDifference final : public Custom {
+ public:
+  std::string_view name() const override { return "sum_and_difference"; }
+  Arrays run(std::span<const array> in) const override {
+    auto a = in[0].to_vector<float>(), b = in[1].to_vector<float>();
+    for (std::size_t i = 0; i < a.size(); ++i)
+      std::tie(a[i], b[i]) = std::pair(a[i] + b[i], a[i] - b[i]);
+    return {array(a, in[0].shape()), array(b, in[0].shape())};
+  }
+  std::vector<std::optional<array>> vjp_all(std::span<const array>, const Arrays& outputs,
+                                            const Arrays& t) const override {
+    CHECK(outputs[0].shape() == t[0].shape());
+    return {t[0] + t[1], t[0] - t[1]};
+  }
+};
+
+Arrays sum_and_difference(const Arrays& in) {
+  return make_outputs(make_ref<SumAndDifference>(), {in[0].shape(), in[0].shape()},
+                      {float32, float32}, {in[0], in[1]}, in[0].stream());
+}
+
+}  // namespace
+
+TEST_CASE("operations with several results") {
+  const array a{1.0F, 2.0F}, b{3.0F, 5.0F};
+  const Arrays both = sum_and_difference({a, b});
+  CHECK(both[0].to_vector<float>() == std::vector<float>{4, 7});
+  CHECK(both[1].to_vector<float>() == std::vector<float>{-2, -3});
+  const Arrays t{array{1.0F, 2.0F}, array{10.0F, 20.0F}};
+  const Arrays pulled = vjp(sum_and_difference, {a, b}, t).second;
+  CHECK(pulled[0].to_vector<float>() == std::vector<float>{11, 22});
+  CHECK(pulled[1].to_vector<float>() == std::vector<float>{-9, -18});
+  // The other result is dropped by the function.
+  const auto second = grad([](const Arrays& in) { return sum(sum_and_difference(in)[1]); }, {1});
+  CHECK(second({a, b})[0].to_vector<float>() == std::vector<float>{-1, -1});
+  check_vmap(sum_and_difference, {stack({a, b, a}), stack({b, b, a})});
+  check_vmap(sum_and_difference, {stack({a, b, a}), b}, {0, kNotMapped});
+  // Without a rule the error names the operation.
+  CHECK_THROWS_WITH_AS(jvp(sum_and_difference, {a, b}, {a, b}),
+                       "jvp: sum_and_difference has no rule for it", std::invalid_argument);
+  // Its shapes are not derived for other inputs: a shapeless function is traced again.
+  const Function f = compile(sum_and_difference, true);
+  CHECK(f({a, b})[0].to_vector<float>() == std::vector<float>{4, 7});
+  const array longer{1.0F, 2.0F, 3.0F};
+  CHECK(f({longer, longer})[1].to_vector<float>() == std::vector<float>{0, 0, 0});
+}
+
+TEST_CASE("depends orders and differentiates as the identity") {
+  const Function f = [](const Arrays& in) { return depends({in[0] * 2.0}, {in[1]}); };
+  const array a{1.0F, 2.0F};
+  const Arrays pulled = vjp(f, {a, a}, {a}).second;
+  CHECK(pulled[0].to_vector<float>() == std::vector<float>{2, 4});
+  CHECK(pulled[1].to_vector<float>() == std::vector<float>{0, 0});
+  check_vmap(f, {stack({a, a}), stack({a, a})});
+  check_vmap(f, {a, stack({a, a})}, {kNotMapped, 0});
 }
 
 TEST_CASE("vmap over other axes") {

@@ -63,7 +63,7 @@ LAID = {
 
 
 @pytest.mark.parametrize("dtype", INEXACT)
-@pytest.mark.parametrize("left, right", itertools.product(LAID, LAID))
+@pytest.mark.parametrize("left, right", list(itertools.product(LAID, LAID)))
 def test_layouts(left, right, dtype, rng):
     for shapes in (((7, 9), (9, 5)), ((3, 7, 9), (3, 9, 5)), ((3, 7, 9), (1, 9, 5))):
         x, y = matrices(rng, dtype, *shapes)
