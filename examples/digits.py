@@ -9,12 +9,13 @@ import argparse
 import math
 import sys
 
-import cermet.core as mx
-import cermet.nn as nn
-import cermet.optimizers as optim
 import numpy as np
 from sklearn.datasets import load_digits
 from tqdm import tqdm
+
+import cermet.core as mx
+import cermet.nn as nn
+import cermet.optimizers as optim
 
 BATCH_SIZE = 64
 WANTED_ACCURACY = 0.97

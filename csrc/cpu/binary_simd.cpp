@@ -6,18 +6,18 @@ namespace {
 
 template <Op op>
 struct Function {};
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc)                           \
-  template <>                                                                       \
-  struct Function<Op::name> {                                                       \
-    template <class T>                                                              \
-    static auto apply(T x, T y) -> decltype(name(x, y)) {                           \
-      return name(x, y);                                                            \
-    }                                                                               \
-    template <class T>                                                              \
-    static auto block(const T* x, const T* y, T* z, std::int64_t n)                 \
-        -> decltype(name(x, y, z, n)) {                                             \
-      return name(x, y, z, n);                                                      \
-    }                                                                               \
+#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc)           \
+  template <>                                                       \
+  struct Function<Op::name> {                                       \
+    template <class T>                                              \
+    static auto apply(T x, T y) -> decltype(name(x, y)) {           \
+      return name(x, y);                                            \
+    }                                                               \
+    template <class T>                                              \
+    static auto block(const T* x, const T* y, T* z, std::int64_t n) \
+        -> decltype(name(x, y, z, n)) {                             \
+      return name(x, y, z, n);                                      \
+    }                                                               \
   };
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
@@ -26,8 +26,7 @@ template <Op op, Rule rule>
 void fill(Loops& table) {
   for_types<rule>([&]<class T>(Type<T>) {
     if constexpr (requires(T x) { Function<op>::apply(x, x); })
-      table.op[static_cast<int>(op)][static_cast<int>(dtype_of<T>)] =
-          binary_loop<Function<op>, T>;
+      table.op[static_cast<int>(op)][static_cast<int>(dtype_of<T>)] = binary_loop<Function<op>, T>;
   });
 }
 

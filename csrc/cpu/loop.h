@@ -76,11 +76,10 @@ constexpr void for_types(F f) {
                          rule == Rule::component || rule == Rule::comparison ||
                          rule == Rule::predicate || rule == Rule::bitwise || rule == Rule::choice;
   constexpr bool inexact = !logical && rule != Rule::bitwise;
-  constexpr bool complex = inexact && rule != Rule::real_inexact && rule != Rule::real &&
-                           rule != Rule::rounding;
+  constexpr bool complex =
+      inexact && rule != Rule::real_inexact && rule != Rule::real && rule != Rule::rounding;
   if constexpr (logical || exact) f(Type<bool>{});
-  if constexpr (exact)
-    [&]<class... T>(Type<void(T...)>) { (f(Type<T>{}), ...); }(Type<Integers>{});
+  if constexpr (exact) [&]<class... T>(Type<void(T...)>) { (f(Type<T>{}), ...); }(Type<Integers>{});
   if constexpr (inexact) f(Type<float>{}), f(Type<double>{});
   if constexpr (complex) f(Type<complex64_t>{});
 }

@@ -11,18 +11,18 @@
 
 namespace cermet::cpu {
 
-// out[i] = f(a[i], b[i], c[i]) for i < n; unused inputs are null. `out` may be one of the inputs, but
-// for the operations in writes_ahead().
+// out[i] = f(a[i], b[i], c[i]) for i < n; unused inputs are null. `out` may be one of the inputs,
+// but for the operations in writes_ahead().
 using Loop = void (*)(void* out, const void* a, const void* b, const void* c, std::int64_t n);
 // out[r] = the reduction of in[r * n, (r + 1) * n).
 using RowLoop = void (*)(void* out, const void* in, std::int64_t rows, std::int64_t n);
 
 struct Loops {
-  Loop op[kOpCount][kDtypeCount] = {};           // by the computing type
-  Loop cast[kDtypeCount][kDtypeCount] = {};      // from, to
-  Loop widen[kDtypeCount] = {};                  // a 16-bit float to float32
-  Loop narrow[kDtypeCount] = {};                 // float32 to a 16-bit float
-  Loop round[kDtypeCount] = {};                  // float32 to the nearest 16-bit float's value
+  Loop op[kOpCount][kDtypeCount] = {};              // by the computing type
+  Loop cast[kDtypeCount][kDtypeCount] = {};         // from, to
+  Loop widen[kDtypeCount] = {};                     // a 16-bit float to float32
+  Loop narrow[kDtypeCount] = {};                    // float32 to a 16-bit float
+  Loop round[kDtypeCount] = {};                     // float32 to the nearest 16-bit float's value
   RowLoop reduce_rows[kOpCount][kDtypeCount] = {};  // by the combining operation
 };
 

@@ -28,13 +28,6 @@ namespace {
 template <class T>
 inline constexpr bool kHasBlas = std::is_floating_point_v<T> || kIsComplex<T>;
 
-void use_one_blas_thread() {
-#ifndef __APPLE__
-  static const bool once = (scipy_openblas_set_num_threads(1), true);
-  (void)once;
-#endif
-}
-
 template <class T>
 void call_gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, int c_step, int m, int n, int k,
                bool accumulate) {
@@ -226,6 +219,13 @@ void integer_product(const Product& p, const Tensor& a, const Tensor& b, T* out)
 }
 
 }  // namespace
+
+void use_one_blas_thread() {
+#ifndef __APPLE__
+  static const bool once = (scipy_openblas_set_num_threads(1), true);
+  (void)once;
+#endif
+}
 
 template <class T>
 void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, std::int64_t c_step, std::int64_t m,

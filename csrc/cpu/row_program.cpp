@@ -1,9 +1,9 @@
 // The tile interpreter.
 //
-// A program's domain is cut into tiles of up to kTile elements that are adjacent in the order (outer,
-// reduced, inner). Instructions are calls of contiguous loops on tiles; a tile is a register, the
-// memory of a contiguous input or output itself, or scratch memory that keeps a value from one pass
-// over a row for the next.
+// A program's domain is cut into tiles of up to kTile elements that are adjacent in the order
+// (outer, reduced, inner). Instructions are calls of contiguous loops on tiles; a tile is a
+// register, the memory of a contiguous input or output itself, or scratch memory that keeps a value
+// from one pass over a row for the next.
 //
 // Three geometries cover all programs:
 //   flat     nothing is reduced: tiles in any order.
@@ -28,10 +28,10 @@ namespace cermet::cpu {
 namespace {
 
 constexpr std::int64_t kTile = 512;
-constexpr std::int64_t kChunk = 64;                    // tiles
-constexpr std::int64_t kMaxScratch = 64 * 1024;        // elements of a unit kept between passes
-constexpr std::int64_t kMinParallel = 16 * 1024;       // elements a thread should get, at least
-constexpr std::size_t kRegister = kTile * 8;           // bytes: the largest element has 8
+constexpr std::int64_t kChunk = 64;               // tiles
+constexpr std::int64_t kMaxScratch = 64 * 1024;   // elements of a unit kept between passes
+constexpr std::int64_t kMinParallel = 16 * 1024;  // elements a thread should get, at least
+constexpr std::size_t kRegister = kTile * 8;      // bytes: the largest element has 8
 
 using Location = std::uint32_t;  // an index into a context's table of tile pointers
 
@@ -141,7 +141,8 @@ void splat(std::byte* out, const std::byte* in, std::size_t size, std::int64_t n
   by_size(size, [&](auto t) { gather_run<decltype(t)>(out, in, 0, n); });
 }
 
-// ---- Lowering -------------------------------------------------------------------------------------
+// ---- Lowering
+// -------------------------------------------------------------------------------------
 
 enum class Geometry : std::uint8_t { flat, lanes, rows };
 
@@ -180,8 +181,8 @@ struct Reduction {
 };
 
 struct Pass {
-  std::vector<Call> row_calls;     // before the tiles: on values a row
-  std::vector<ValueId> expanded;   // row values that the tiles' calls read
+  std::vector<Call> row_calls;    // before the tiles: on values a row
+  std::vector<ValueId> expanded;  // row values that the tiles' calls read
   std::vector<Moving> moving;
   std::vector<Call> calls;
   std::vector<Reduction> reductions;
@@ -223,7 +224,8 @@ class Runner {
       case Geometry::lanes: {
         const std::int64_t units = O_ * ((C_ + width_ - 1) / width_);
         const std::int64_t unit = N_ * width_;
-        if (units < 2 * get_num_threads() && scratch_elements_ > kMaxScratch && get_num_threads() > 1)
+        if (units < 2 * get_num_threads() && scratch_elements_ > kMaxScratch &&
+            get_num_threads() > 1)
           for (std::int64_t u = 0; u < units; ++u) run_together(u);
         else
           run_units(units, unit);
@@ -275,7 +277,9 @@ class Runner {
     Port port{id,
               static_cast<std::byte*>(n.buffer->data()) +
                   n.offset * static_cast<std::int64_t>(size_of(n.dtype)),
-              n.dtype, in.extent, {}};
+              n.dtype,
+              in.extent,
+              {}};
     if (in.extent != Extent::scalar) port.layout = layout_of(strides, in.extent);
     port_of_.resize(p_.values.size(), -1);
     port_of_[id] = static_cast<int>(ports_.size());
@@ -302,8 +306,7 @@ class Runner {
       const Node& n = *in.source.node();
       if (!donatable[index] || taken(index) || port.extent != Extent::full ||
           size_of(n.dtype) != size_of(node.dtype) || n.size != node.size ||
-          n.strides != row_major(n.shape) || !port.layout.linear ||
-          last_use_[port.value] > v.index)
+          n.strides != row_major(n.shape) || !port.layout.linear || last_use_[port.value] > v.index)
         continue;
       taken_.push_back(index);
       node.buffer = n.buffer;
@@ -337,9 +340,7 @@ class Runner {
                       first.dtype, extent, layout_of(out.strides, extent)});
   }
 
-  int output_of(ValueId id) const {
-    return id < output_of_.size() ? output_of_[id] : -1;
-  }
+  int output_of(ValueId id) const { return id < output_of_.size() ? output_of_[id] : -1; }
   // A tile of the port is its memory itself.
   static bool is_direct(const Port& port) { return port.layout.linear && !is_half(port.dtype); }
 
@@ -472,7 +473,8 @@ class Runner {
       const Instruction& ins = *order[k];
       for (ValueId in : ins.in)
         if (in != kNoValue) read(in);
-      const int port = p_.instructions[value(ins.out).index].phase == pass ? output_of(ins.out) : -1;
+      const int port =
+          p_.instructions[value(ins.out).index].phase == pass ? output_of(ins.out) : -1;
       const bool direct = port >= 0 && is_direct(ports_[port]);
       if (direct || (saved_[ins.out] >= 0 && p_.instructions[value(ins.out).index].phase == pass)) {
         home[ins.out] = ins.out;
@@ -499,10 +501,9 @@ class Runner {
         const Op combine = combine_op(ins.reduce);
         const Dtype dtype = tile_dtype(ins.compute), result = value(ins.out).dtype;
         const int t = static_cast<int>(dtype), c = static_cast<int>(combine);
-        out.reductions.push_back({combine, dtype, read(ins.in[0]), ins.out, loops_.op[c][t],
-                                  loops_.reduce_rows[c][t],
-                                  is_half(result) ? loops_.round[static_cast<int>(result)]
-                                                  : nullptr});
+        out.reductions.push_back(
+            {combine, dtype, read(ins.in[0]), ins.out, loops_.op[c][t], loops_.reduce_rows[c][t],
+             is_half(result) ? loops_.round[static_cast<int>(result)] : nullptr});
       }
     accumulators_ = std::max(accumulators_, out.reductions.size());
   }
@@ -750,8 +751,8 @@ class Runner {
   void run_units(std::int64_t units, std::int64_t elements) {
     std::int64_t cost = 1;
     for (const Pass& pass : passes_) cost += static_cast<std::int64_t>(pass.calls.size());
-    const std::int64_t grain =
-        std::max<std::int64_t>(1, std::int64_t{1 << 17} / std::max<std::int64_t>(1, elements * cost / 2));
+    const std::int64_t grain = std::max<std::int64_t>(
+        1, std::int64_t{1 << 17} / std::max<std::int64_t>(1, elements * cost / 2));
     parallel_for(units, grain, [&](std::int64_t begin, std::int64_t end) {
       Context c = make_context();
       for (std::int64_t i = begin; i < end; ++i) run_unit(c, unit(i));
@@ -815,9 +816,9 @@ class Runner {
   const Location values_;
   Geometry geometry_;
   std::int64_t O_, N_, C_;
-  std::int64_t rows_ = 1;   // rows: rows a tile
-  std::int64_t width_ = 1;  // lanes: inner elements a unit
-  std::int64_t steps_ = 1;  // lanes: reduced steps a tile
+  std::int64_t rows_ = 1;                  // rows: rows a tile
+  std::int64_t width_ = 1;                 // lanes: inner elements a unit
+  std::int64_t steps_ = 1;                 // lanes: reduced steps a tile
   std::int64_t scratch_elements_ = kTile;  // of a unit's tiles
   std::vector<Port> ports_;
   std::vector<int> outputs_, port_of_, output_of_;

@@ -6,17 +6,17 @@ namespace {
 
 template <Op op>
 struct Function {};
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc)                    \
-  template <>                                                                \
-  struct Function<Op::name> {                                                \
-    template <class T>                                                       \
-    static auto apply(T x) -> decltype(name(x)) {                            \
-      return name(x);                                                        \
-    }                                                                        \
-    template <class T>                                                       \
+#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc)                            \
+  template <>                                                                        \
+  struct Function<Op::name> {                                                        \
+    template <class T>                                                               \
+    static auto apply(T x) -> decltype(name(x)) {                                    \
+      return name(x);                                                                \
+    }                                                                                \
+    template <class T>                                                               \
     static auto block(const T* x, T* y, std::int64_t n) -> decltype(name(x, y, n)) { \
-      return name(x, y, n);                                                  \
-    }                                                                        \
+      return name(x, y, n);                                                          \
+    }                                                                                \
   };
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
@@ -25,8 +25,7 @@ template <Op op, Rule rule>
 void fill(Loops& table) {
   for_types<rule>([&]<class T>(Type<T>) {
     if constexpr (requires(T x) { Function<op>::apply(x); })
-      table.op[static_cast<int>(op)][static_cast<int>(dtype_of<T>)] =
-          unary_loop<Function<op>, T>;
+      table.op[static_cast<int>(op)][static_cast<int>(dtype_of<T>)] = unary_loop<Function<op>, T>;
   });
 }
 

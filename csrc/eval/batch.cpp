@@ -174,8 +174,8 @@ void run_primitive(Node& out, bool retain) {
     Node& in = *out.inputs[0].node();
     const bool row_major_input = !in.constant && in.strides == row_major(in.shape);
     if (p.kind() == Kind::contiguous && !in.constant &&
-        (row_major_input || (static_cast<const Contiguous&>(p).allow_col_major &&
-                             is_dense_column_major(in)))) {
+        (row_major_input ||
+         (static_cast<const Contiguous&>(p).allow_col_major && is_dense_column_major(in)))) {
       out.buffer = in.buffer;
       out.strides = in.strides;
       out.offset = in.offset;
@@ -199,9 +199,7 @@ void Batch::run_step(Step& step) {
   try {
     switch (step.kind) {
       case Step::Kind::view: make_view(*step.outputs[0]); break;
-      case Step::Kind::primitive:
-        run_primitive(*step.outputs[0], step.members[0].retain);
-        break;
+      case Step::Kind::primitive: run_primitive(*step.outputs[0], step.members[0].retain); break;
       case Step::Kind::program: {
         bool retain = false;
         for (const auto& m : step.members) retain |= m.retain;
@@ -248,7 +246,9 @@ namespace {
 // The thread of a stream, for work that nobody waits for yet.
 class Worker {
  public:
-  Worker() { std::thread([this] { loop(); }).detach(); }
+  Worker() {
+    std::thread([this] { loop(); }).detach();
+  }
 
   void push(std::shared_ptr<Batch> batch) {
     {
@@ -296,8 +296,8 @@ Workers& workers() {
   return *w;
 }
 
-std::shared_ptr<Batch> submit(const Arrays& arrays) {
-  std::scoped_lock lock(graph_mutex());
+// The caller holds graph_mutex().
+std::shared_ptr<Batch> make_batch(const Arrays& arrays) {
   Schedule s = schedule(arrays);
   if (s.steps.empty()) return nullptr;
   return Batch::make(std::move(s));
@@ -305,21 +305,33 @@ std::shared_ptr<Batch> submit(const Arrays& arrays) {
 
 bool is_done(const array& a) { return a.is_available(); }
 
+Worker& worker_of(Stream s) {
+  std::scoped_lock lock(workers().mutex);
+  Worker*& w = workers().by_stream[s.index];
+  if (!w) w = new Worker;
+  return *w;
+}
+
 }  // namespace
 
 void wait_for_stream(Stream s) {
   Worker* worker = nullptr;
   {
     std::scoped_lock lock(workers().mutex);
-    const auto it = workers().by_stream.find(s.index);
-    if (it != workers().by_stream.end()) worker = it->second;
+    if (const auto it = workers().by_stream.find(s.index); it != workers().by_stream.end())
+      worker = it->second;
   }
   if (worker) worker->wait();
 }
 
 void eval(const Arrays& arrays) {
   while (!std::all_of(arrays.begin(), arrays.end(), is_done)) {
-    if (auto batch = submit(arrays))
+    std::shared_ptr<Batch> batch;
+    {
+      std::scoped_lock lock(graph_mutex());
+      batch = make_batch(arrays);
+    }
+    if (batch)
       if (auto error = batch->run(/*detached=*/false)) std::rethrow_exception(error);
     for (const array& a : arrays) {
       std::shared_ptr<Batch> other;
@@ -338,17 +350,9 @@ void eval(const Arrays& arrays) {
 
 void async_eval(const Arrays& arrays) {
   if (std::all_of(arrays.begin(), arrays.end(), is_done)) return;
-  auto batch = submit(arrays);
-  if (!batch) return;
-  const Stream s = arrays[0].stream();
-  Worker* worker;
-  {
-    std::scoped_lock lock(workers().mutex);
-    Worker*& w = workers().by_stream[s.index];
-    if (!w) w = new Worker;
-    worker = w;
-  }
-  worker->push(std::move(batch));
+  // A stream's queue has the order of scheduling: a batch waits only for earlier ones.
+  std::scoped_lock lock(graph_mutex());
+  if (auto batch = make_batch(arrays)) worker_of(arrays[0].stream()).push(std::move(batch));
 }
 
 }  // namespace cermet

@@ -22,9 +22,8 @@ constexpr std::size_t kHuge = std::size_t{2} << 20;  // from here on blocks are 
 // Sizes are rounded up so that at most an eighth is wasted and similar sizes share blocks.
 std::size_t round_up(std::size_t bytes) {
   if (bytes <= 64) return 64;
-  const std::size_t step =
-      bytes > kHuge ? std::max(kHuge / 8, std::bit_floor(bytes) / 64)
-                    : std::max<std::size_t>(64, std::bit_floor(bytes) / 8);
+  const std::size_t step = bytes > kHuge ? std::max(kHuge / 8, std::bit_floor(bytes) / 64)
+                                         : std::max<std::size_t>(64, std::bit_floor(bytes) / 8);
   if (bytes > std::numeric_limits<std::size_t>::max() - step) return bytes;
   return (bytes + step - 1) / step * step;
 }
@@ -94,7 +93,6 @@ class Allocator {
   std::size_t limit_ = physical_memory(), cache_limit_ = physical_memory() / 2, wired_limit_ = 0;
 
  private:
-
   [[noreturn]] void fail(std::size_t bytes) const {
     throw OutOfMemory("out of memory: " + std::to_string(bytes) + " bytes asked for, " +
                       std::to_string(active_) + " in use, the limit is " + std::to_string(limit_));
@@ -161,7 +159,9 @@ std::size_t get_active_memory() { return allocator().get(&Allocator::active_); }
 std::size_t get_peak_memory() { return allocator().get(&Allocator::peak_); }
 void reset_peak_memory() { allocator().reset_peak(); }
 std::size_t get_cache_memory() { return allocator().get(&Allocator::cached_); }
-std::size_t set_memory_limit(std::size_t limit) { return allocator().set(&Allocator::limit_, limit); }
+std::size_t set_memory_limit(std::size_t limit) {
+  return allocator().set(&Allocator::limit_, limit);
+}
 std::size_t get_memory_limit() { return allocator().get(&Allocator::limit_); }
 std::size_t set_cache_limit(std::size_t limit) {
   return allocator().set(&Allocator::cache_limit_, limit);

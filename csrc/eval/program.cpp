@@ -27,6 +27,16 @@ std::string type_of(Dtype dtype, const Shape& shape) {
   return std::string(name_of(dtype)) + to_string(shape);
 }
 
+// The fewest digits that read back as the same number.
+std::string shortest(double v) {
+  for (int digits = 6;; ++digits) {
+    std::ostringstream out;
+    out.precision(digits);
+    out << v;
+    if (digits == 17 || std::stod(out.str()) == v || v != v) return out.str();
+  }
+}
+
 std::string constant_text(std::uint64_t bits, Dtype dtype) {
   const array value(borrow(&bits, sizeof bits, {}), {}, dtype);
   const auto z = value.item<std::complex<float>>();
@@ -34,7 +44,7 @@ std::string constant_text(std::uint64_t bits, Dtype dtype) {
   if (is_complex(dtype))
     out << z.real() << (z.imag() < 0 ? "" : "+") << z.imag() << "j";
   else if (is_inexact(dtype))
-    out << value.item<double>();
+    out << shortest(value.item<double>());
   else
     out << value.item<std::int64_t>();
   return out.str();

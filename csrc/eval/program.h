@@ -1,9 +1,9 @@
 // Row programs: fused elementwise operations, casts, broadcasts and reductions as data.
 //
-// A program runs over a domain: outer axes, then the axes it reduces, then inner axes. A value of it
-// has the extent of the full domain, of a row (what is left without the reduced axes) or of one
-// element. Instructions are in single static assignment form and in order. A backend interprets them
-// or generates source from them; the graph's nodes are not needed for that.
+// A program runs over a domain: outer axes, then the axes it reduces, then inner axes. A value of
+// it has the extent of the full domain, of a row (what is left without the reduced axes) or of one
+// element. Instructions are in single static assignment form and in order. A backend interprets
+// them or generates source from them; the graph's nodes are not needed for that.
 #pragma once
 
 #include <cstdint>

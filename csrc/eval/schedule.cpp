@@ -1,9 +1,9 @@
 // The tape and its fusion.
 //
-// Fusion walks the tape backwards and puts each node into the cluster of its consumers where it can.
-// Every cluster has a level, above that of all clusters that consume its results; a node joins the
-// highest cluster among its consumers, so clusters never form a cycle. Nodes that are consumed by two
-// clusters of one level and one domain merge them.
+// Fusion walks the tape backwards and puts each node into the cluster of its consumers where it
+// can. Every cluster has a level, above that of all clusters that consume its results; a node joins
+// the highest cluster among its consumers, so clusters never form a cycle. Nodes that are consumed
+// by two clusters of one level and one domain merge them.
 #include "eval/schedule.h"
 
 #include <algorithm>
@@ -90,7 +90,8 @@ class Planner {
     for (const Item& item : items_)
       if (item.role != Role::leaf)
         for (const array& in : item.node->inputs)
-          if (Item* p = producer(in); p && find(p->cluster) != find(item.cluster)) p->escapes = true;
+          if (Item* p = producer(in); p && find(p->cluster) != find(item.cluster))
+            p->escapes = true;
     Schedule out;
     out.dependencies = std::move(dependencies_);
     for (int c : order()) out.steps.push_back(make_step(clusters_[c]));
@@ -239,7 +240,10 @@ class Planner {
     Cluster c;
     c.level = i.level + 1;
     c.stream = n.stream;
-    if (i.role == Role::unit_reshape && !producer(n.inputs[0])) i.role = Role::opaque;
+    if (i.role == Role::unit_reshape) {
+      const Item* p = producer(n.inputs[0]);
+      if (!p || p->role == Role::opaque) i.role = Role::opaque;
+    }
     if (i.role == Role::broadcast) i.role = Role::opaque;
     if (i.role != Role::opaque) {
       c.fusible = true;
@@ -247,6 +251,7 @@ class Planner {
       if (i.role == Role::reduce) {
         c.domain = without_units(n.inputs[0].shape());
         c.reduced = reduced_mask(n);
+        c.extended = i.extended = true;
         i.mask = all_axes(c.domain.size()) & ~c.reduced;
       } else {
         c.domain = without_units(n.shape);
@@ -357,7 +362,7 @@ class Planner {
     if (clusters_[a].members.size() < clusters_[b].members.size()) std::swap(a, b);
     Cluster& into = clusters_[a];
     Cluster& from = clusters_[b];
-    if (!into.fusible || !from.fusible || into.extended || from.extended ||
+    if (!into.fusible || !from.fusible || into.extended != from.extended ||
         into.stream != from.stream || into.domain != from.domain ||
         mask != all_axes(into.domain.size()) || into.domain.empty() ||
         (into.reduced && from.reduced && into.reduced != from.reduced) ||
@@ -484,8 +489,8 @@ class Planner {
         }
       ProgramInput in{a, {}, extent_of(mask), 1};
       for (Mask m = mask; m; m &= m - 1) in.axes.push_back(position[std::countr_zero(m)]);
-      const ValueId id = new_value({a.dtype(), in.extent, Value::From::input,
-                                    static_cast<std::uint32_t>(p.inputs.size())});
+      const ValueId id = new_value(
+          {a.dtype(), in.extent, Value::From::input, static_cast<std::uint32_t>(p.inputs.size())});
       p.inputs.push_back(std::move(in));
       known.emplace_back(mask, id);
       return id;
@@ -517,8 +522,8 @@ class Planner {
         ins.op = static_cast<const Elementwise&>(*n.primitive).op;
         ins.compute = n.inputs.back().dtype();
         for (std::size_t k = 0; k < n.inputs.size(); ++k)
-          ins.in[k] = operand(n.inputs[k], broadcast_mask(n.shape, i.mask, n.inputs[k].shape()),
-                              cluster);
+          ins.in[k] =
+              operand(n.inputs[k], broadcast_mask(n.shape, i.mask, n.inputs[k].shape()), cluster);
         i.value = add_instruction(ins, n.dtype, extent_of(i.mask));
       } else if (i.role == Role::reduce) {
         Instruction ins;

@@ -51,8 +51,8 @@ cpu::Tensor tensor(const Node& n) {
 }
 
 void reshape_value(const Node& in, Node& node) {
-  if (auto strides = node.size == 0 ? row_major(node.shape)
-                                    : reshaped(in.shape, in.strides, node.shape)) {
+  if (auto strides =
+          node.size == 0 ? row_major(node.shape) : reshaped(in.shape, in.strides, node.shape)) {
     node.strides = std::move(*strides);
     return;
   }
@@ -106,8 +106,7 @@ void make_view(Node& node) {
   const Primitive& p = *node.primitive;
   Node constant;  // stands for an input that is a constant
   const Node* source = node.inputs[0].node();
-  if (p.kind() == Kind::pick)
-    source = source->outputs[static_cast<const Pick&>(p).index].node();
+  if (p.kind() == Kind::pick) source = source->outputs[static_cast<const Pick&>(p).index].node();
   if (source->constant && !source->buffer) {
     constant.dtype = source->dtype;
     constant.size = 1;

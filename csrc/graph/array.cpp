@@ -36,7 +36,8 @@ std::uint64_t scalar_bits(V v, Dtype dtype) {
       return to_bits(v != V(0));
     } else if constexpr (std::is_integral_v<T> && std::is_floating_point_v<V>) {
       // Through int64: a direct conversion of a value out of range would be undefined.
-      if (!(v > -0x1p63 && v < 0x1p63)) return to_bits(static_cast<T>(v > 0 ? INT64_MAX : INT64_MIN));
+      if (!(v > -0x1p63 && v < 0x1p63))
+        return to_bits(static_cast<T>(v > 0 ? INT64_MAX : INT64_MIN));
       return to_bits(static_cast<T>(static_cast<std::int64_t>(v)));
     } else {
       return to_bits(static_cast<T>(v));
@@ -113,11 +114,17 @@ array::array(Ref<Buffer> buffer, Shape shape, Dtype dtype) {
 array::array(Ref<Buffer> buffer, Shape shape, Dtype dtype, Strides strides, std::int64_t offset)
     : node_(make_value(std::move(buffer), std::move(shape), dtype, std::move(strides), offset)) {}
 
-array::array(Ref<const Primitive> primitive, Shape shape, Dtype dtype,
-             SmallVector<array, 2> inputs, Stream stream)
+array::array(Ref<const Primitive> primitive, Shape shape, Dtype dtype, SmallVector<array, 2> inputs,
+             Stream stream)
     : node_(make_ref<Node>()) {
   node_->dtype = dtype;
-  node_->size = element_count(shape);
+  try {
+    node_->size = element_count(shape);
+  } catch (const std::invalid_argument& e) {
+    throw std::invalid_argument(std::string(primitive->name()) + ": " + e.what());
+  } catch (const std::length_error& e) {
+    throw std::length_error(std::string(primitive->name()) + ": " + e.what());
+  }
   node_->shape = std::move(shape);
   node_->stream = stream;
   for (const array& in : inputs) node_->trace = std::max(node_->trace, in.node()->trace);
@@ -138,9 +145,7 @@ void array::check_count(std::size_t n, const Shape& shape) {
                                 to_string(shape));
 }
 
-std::int64_t array::shape(int axis) const {
-  return shape()[normalize_axis("shape", axis, ndim())];
-}
+std::int64_t array::shape(int axis) const { return shape()[normalize_axis("shape", axis, ndim())]; }
 
 bool array::is_available() const {
   return node_->status.load(std::memory_order_acquire) == Status::available;
@@ -211,7 +216,7 @@ std::vector<T> array::to_vector() const {
   return out;
 }
 
-#define CERMET_INSTANTIATE(T)         \
+#define CERMET_INSTANTIATE(T)        \
   template T array::item<T>() const; \
   template std::vector<T> array::to_vector<T>() const;
 CERMET_INSTANTIATE(bool)
@@ -250,8 +255,7 @@ Strides row_major(const Shape& shape) {
 
 std::string to_string(const Shape& shape) {
   std::string s = "(";
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    s += (i ? ", " : "") + std::to_string(shape[i]);
+  for (std::size_t i = 0; i < shape.size(); ++i) s += (i ? ", " : "") + std::to_string(shape[i]);
   return s + (shape.size() == 1 ? ",)" : ")");
 }
 

@@ -35,6 +35,11 @@ bool broadcasts_to(const Shape& from, const Shape& to);
 void require_floating(std::string_view op, Dtype dtype);
 void require_inexact(std::string_view op, Dtype dtype);
 
+// The matrices of `a` (..., m, n), counted along the flattened leading axes, that the indices name;
+// `a` itself without indices.
+array gather_matrices(std::string_view op, const array& a, const std::optional<array>& indices,
+                      StreamOrDevice s);
+
 // The type in which float16, bfloat16 and integers are accumulated: float32. Others are their own.
 inline Dtype accurate(Dtype t) { return is_half(t) || !is_inexact(t) ? float32 : t; }
 

@@ -1,5 +1,5 @@
-// Elementwise nodes: the table's facts, dtype rules and broadcasting. Building a node is the hot path
-// of every program, so the common case (equal shapes and dtypes) does nothing twice.
+// Elementwise nodes: the table's facts, dtype rules and broadcasting. Building a node is the hot
+// path of every program, so the common case (equal shapes and dtypes) does nothing twice.
 #include "cermet/elementwise.h"
 
 #include <stdexcept>

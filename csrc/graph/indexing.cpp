@@ -67,13 +67,8 @@ Places places(std::string_view op, const array& a, const Arrays& indices, const 
     const array& index = indices[static_cast<std::size_t>(at - axes.begin())];
     p.indices.push_back(broadcast_to(as_index(op, index, s), p.shape, s));
   }
-  const bool any = element_count(p.shape) > 0;
   for (int i = 0; i < a.ndim(); ++i) {
-    if (std::find(p.axes.begin(), p.axes.end(), i) == p.axes.end())
-      p.shape.push_back(a.shape()[i]);
-    else if (any && a.shape()[i] == 0)
-      throw IndexError(std::string(op) + ": axis " + std::to_string(i) + " of " +
-                       to_string(a.shape()) + " is empty: no index fits");
+    if (std::find(p.axes.begin(), p.axes.end(), i) == p.axes.end()) p.shape.push_back(a.shape()[i]);
   }
   return p;
 }

@@ -107,16 +107,16 @@ class Elementwise final : public Primitive {
 
 // Declare the rules a primitive overrides, so that the classes below read as their parameters:
 // shape and batching, and for most the derivatives too.
-#define CERMET_SHAPE_RULES(kind_name)                                                             \
-  std::string_view name() const override { return kind_name; }                                    \
-  Shape output_shape(const Node& node, std::span<const array> inputs) const override;             \
-  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,    \
+#define CERMET_SHAPE_RULES(kind_name)                                                          \
+  std::string_view name() const override { return kind_name; }                                 \
+  Shape output_shape(const Node& node, std::span<const array> inputs) const override;          \
+  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch, \
              const array& output) const override;
-#define CERMET_RULES(kind_name)                                                                   \
-  CERMET_SHAPE_RULES(kind_name)                                                                   \
-  array vjp(int i, std::span<const array> inputs, const array& output, const array& cotangent)    \
-      const override;                                                                             \
-  array jvp(int i, std::span<const array> inputs, const array& output, const array& tangent)      \
+#define CERMET_RULES(kind_name)                                                                \
+  CERMET_SHAPE_RULES(kind_name)                                                                \
+  array vjp(int i, std::span<const array> inputs, const array& output, const array& cotangent) \
+      const override;                                                                          \
+  array jvp(int i, std::span<const array> inputs, const array& output, const array& tangent)   \
       const override;
 
 class Reduce final : public Primitive {
@@ -409,6 +409,8 @@ class RandomBits final : public Primitive {
 class Custom : public Primitive {
  public:
   Custom() : Primitive(Kind::custom) {}
+  // Its rules may be any function: only the object itself is known to be the same.
+  bool equals(const Primitive& o) const override { return this == &o; }
   // Computes the outputs from evaluated inputs, on the CPU. Runs without Python's lock.
   virtual Arrays run(std::span<const array> inputs) const = 0;
   // A cotangent for every input (absent: zero), given those of the outputs.

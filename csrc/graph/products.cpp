@@ -1,6 +1,8 @@
 // Products and contractions. Everything that sums over a shared axis becomes a (batched) Matmul
 // node.
 #include <algorithm>
+#include <array>
+#include <bit>
 #include <cctype>
 #include <cmath>
 #include <map>
@@ -116,11 +118,21 @@ class Einsum {
     for (Term& t : terms_) sum_out(t, needed(&t), s_);
     while (terms_.size() > 1) {
       const auto [i, j] = cheapest_pair();
+      path_.push_back({static_cast<int>(i), static_cast<int>(j)});
       Term merged = contract(terms_[i], terms_[j]);
       terms_.erase(terms_.begin() + static_cast<std::ptrdiff_t>(j));
-      terms_[i] = std::move(merged);
+      terms_.erase(terms_.begin() + static_cast<std::ptrdiff_t>(i));
+      terms_.push_back(std::move(merged));
     }
     return align(terms_.front(), output_, s_);
+  }
+
+  // After run: the pairs of terms that were contracted, and the multiplications that took, against
+  // those of one sum over all labels at once.
+  EinsumPath path() const {
+    double at_once = static_cast<double>(std::max<std::size_t>(1, path_.size()));
+    for (const auto& [label, extent] : extents_) at_once *= static_cast<double>(extent);
+    return {path_, work_, at_once};
   }
 
  private:
@@ -262,7 +274,7 @@ class Einsum {
     return best;
   }
 
-  Term contract(const Term& a, const Term& b) const {
+  Term contract(const Term& a, const Term& b) {
     const Labels keep = needed(&a, &b);
     Labels batch, left, right, summed;
     for (const int label : a.labels) {
@@ -280,6 +292,7 @@ class Einsum {
       return all;
     };
     const Labels labels = join({batch, left, right});
+    work_ += elements(join({labels, summed}));
     const Dtype t = promote(a.a.dtype(), b.a.dtype());
     if (summed.empty() || !is_inexact(t)) {
       Term out{array(0), join({labels, summed})};
@@ -304,6 +317,8 @@ class Einsum {
   Labels output_;
   std::map<int, std::int64_t> extents_;
   int ellipsis_ = 0;  // the most axes an ellipsis stands for
+  std::vector<std::pair<int, int>> path_;
+  double work_ = 0;
 };
 
 }  // namespace
@@ -410,6 +425,164 @@ array kron(const array& a, const array& b, StreamOrDevice s) {
 
 array einsum(const std::string& subscripts, const Arrays& operands, StreamOrDevice s) {
   return Einsum(subscripts, operands, s).run();
+}
+
+EinsumPath einsum_path(const std::string& subscripts, const Arrays& operands) {
+  Einsum einsum(subscripts, operands, {});
+  einsum.run();  // lazy: nothing is computed
+  return einsum.path();
+}
+
+// ---- Products of chosen or masked matrices ----
+
+array gather_matrices(std::string_view op, const array& a, const std::optional<array>& indices,
+                      StreamOrDevice s) {
+  if (!indices) return a;
+  if (!is_integer(indices->dtype()))
+    fail(op, "indices are ", indices->dtype(), ", expected an integer type");
+  const Shape matrix(a.shape().end() - 2, a.shape().end());
+  Shape flat = matrix;
+  flat.insert(flat.begin(), product(a.shape(), 0, a.shape().size() - 2));
+  return take(reshape(a, flat, s), *indices, 0, s);
+}
+
+array gather_mm(const array& a, const array& b, const std::optional<array>& lhs_indices,
+                const std::optional<array>& rhs_indices, StreamOrDevice s) {
+  if (a.ndim() < 2 || b.ndim() < 2)
+    fail("gather_mm", "shapes ", a.shape(), " and ", b.shape(), ": expected at least 2 dimensions");
+  const Dtype t = promote(a.dtype(), b.dtype());
+  return multiply_any("gather_mm", gather_matrices("gather_mm", a, lhs_indices, s),
+                      gather_matrices("gather_mm", b, rhs_indices, s), t, s);
+}
+
+namespace {
+
+// Zeroes or scales the blocks of matrices by a mask (..., row blocks, column blocks).
+array mask_blocks(std::string_view what, const array& a, const std::optional<array>& mask,
+                  int block_size, StreamOrDevice s) {
+  if (!mask) return a;
+  const std::int64_t m = a.shape(-2), n = a.shape(-1);
+  const auto blocks = [&](std::int64_t extent) { return (extent + block_size - 1) / block_size; };
+  if (mask->ndim() < 2 || mask->shape(-2) != blocks(m) || mask->shape(-1) != blocks(n))
+    fail("block_masked_mm", what, " has shape ", mask->shape(), ", expected (..., ", blocks(m),
+         ", ", blocks(n), ") for blocks of ", block_size, " in ", a.shape());
+  const array rows = repeat(*mask, block_size, mask->ndim() - 2, s);
+  const array whole = repeat(rows, block_size, mask->ndim() - 1, s);
+  Shape stop = whole.shape();
+  stop[stop.size() - 2] = m;
+  stop.back() = n;
+  const array fitted = slice(whole, Shape(whole.ndim(), 0), stop, s);
+  return mask->dtype() == bool_ ? where(fitted, a, zeros({}, a.dtype(), s), s)
+                                : multiply(a, astype(fitted, a.dtype(), s), s);
+}
+
+}  // namespace
+
+array block_masked_mm(const array& a, const array& b, int block_size,
+                      const std::optional<array>& mask_out, const std::optional<array>& mask_lhs,
+                      const std::optional<array>& mask_rhs, StreamOrDevice s) {
+  if (block_size < 1) fail("block_masked_mm", "block_size is ", block_size, ", expected 1 or more");
+  if (a.ndim() < 2 || b.ndim() < 2)
+    fail("block_masked_mm", "shapes ", a.shape(), " and ", b.shape(),
+         ": expected at least 2 dimensions");
+  const Dtype t = promote(a.dtype(), b.dtype());
+  const array x = mask_blocks("mask_lhs", a, mask_lhs, block_size, s);
+  const array y = mask_blocks("mask_rhs", b, mask_rhs, block_size, s);
+  return mask_blocks("mask_out", multiply_any("block_masked_mm", x, y, t, s), mask_out, block_size,
+                     s);
+}
+
+array segmented_mm(const array& a, const array& b, const array& segments, StreamOrDevice s) {
+  if (a.ndim() != 2 || b.ndim() != 2)
+    fail("segmented_mm", "shapes ", a.shape(), " and ", b.shape(), ": expected 2 dimensions");
+  if (segments.ndim() < 1 || segments.shape(-1) != 2 || !is_integer(segments.dtype()))
+    fail("segmented_mm", "segments of shape ", segments.shape(), " and ", segments.dtype(),
+         ": expected integers (..., 2)");
+  // Outside its segment a copy of a is zero.
+  const Arrays ends = split(astype(segments, int64, s), 2, -1, s);
+  const array k = arange(0, static_cast<double>(a.shape(1)), 1, int64, s);
+  const array within = logical_and(greater_equal(k, ends[0], s), less(k, ends[1], s), s);
+  const array parts = where(expand_dims(within, {-2}, s), a, zeros({}, a.dtype(), s), s);
+  return multiply_any("segmented_mm", parts, b, promote(a.dtype(), b.dtype()), s);
+}
+
+// ---- Hadamard ----
+
+namespace {
+
+// The signs of a Hadamard matrix of order 4 n from the first rows of four circulant matrices
+// (J. Williamson, "Hadamard's determinant theorem and the sum of four squares", 1944).
+std::vector<float> williamson(const std::array<std::string_view, 4>& rows) {
+  constexpr int kBlock[4][4] = {{0, 1, 2, 3}, {1, 0, 3, 2}, {2, 3, 0, 1}, {3, 2, 1, 0}};
+  constexpr int kSign[4][4] = {{1, 1, 1, 1}, {-1, 1, -1, 1}, {-1, 1, 1, -1}, {-1, -1, 1, 1}};
+  const std::size_t n = rows[0].size(), order = 4 * n;
+  std::vector<float> h;
+  for (std::size_t i = 0; i < order; ++i)
+    for (std::size_t j = 0; j < order; ++j) {
+      const std::size_t p = i / n, q = j / n;
+      const char sign = rows[kBlock[p][q]][(j + order - i) % n];
+      h.push_back(static_cast<float>(sign == '+' ? kSign[p][q] : -kSign[p][q]));
+    }
+  return h;
+}
+
+// Of order 2 (q + 1), q = 5, from the squares modulo q (R. Paley, "On orthogonal matrices", 1933).
+std::vector<float> paley_12() {
+  constexpr int q = 5, kSquare[q] = {0, 1, -1, -1, 1};
+  constexpr int kZero[2][2] = {{1, -1}, {-1, -1}}, kOne[2][2] = {{1, 1}, {1, -1}};
+  std::vector<float> h;
+  for (int i = 0; i < 2 * (q + 1); ++i)
+    for (int j = 0; j < 2 * (q + 1); ++j) {
+      const int p = i / 2, r = j / 2;
+      const int c = p == r ? 0 : p == 0 || r == 0 ? 1 : kSquare[(q + r - p) % q];
+      h.push_back(static_cast<float>(c == 0 ? kZero[i % 2][j % 2] : c * kOne[i % 2][j % 2]));
+    }
+  return h;
+}
+
+// The matrix of order 2^k: the parity of the bits that row and column share.
+std::vector<float> sylvester(std::uint32_t order) {
+  std::vector<float> h;
+  for (std::uint32_t i = 0; i < order; ++i)
+    for (std::uint32_t j = 0; j < order; ++j) h.push_back(std::popcount(i & j) % 2 ? -1 : 1);
+  return h;
+}
+
+}  // namespace
+
+array hadamard_transform(const array& a, std::optional<double> scale, StreamOrDevice s) {
+  constexpr std::int64_t kFactor = 64;  // a matrix this large is still in cache
+  if (a.ndim() < 1) fail("hadamard_transform", "expected at least 1 dimension");
+  const std::int64_t n = a.shape(-1);
+  const std::int64_t power = n & -n;  // the largest power of 2 in n
+  std::vector<std::pair<std::int64_t, std::vector<float>>> factors;
+  const std::int64_t odd = n ? n / power : 0;
+  if (odd == 3 && power >= 4) factors.emplace_back(12, paley_12());
+  if (odd == 5 && power >= 4)
+    factors.emplace_back(20, williamson({"+----", "+----", "++--+", "+-++-"}));
+  if (odd == 7 && power >= 4)
+    factors.emplace_back(28, williamson({"+------", "++----+", "+-+--+-", "+--++--"}));
+  if (odd != 1 && factors.empty())
+    fail("hadamard_transform", "the last axis of ", a.shape(),
+         " is not m * 2^k long with m one of 1, 12, 20, 28");
+  for (std::int64_t left = odd == 1 ? power : power / 4; left > 1;) {
+    const std::int64_t factor = std::min(left, kFactor);
+    factors.emplace_back(factor, sylvester(static_cast<std::uint32_t>(factor)));
+    left /= factor;
+  }
+  // The transform is the Kronecker product of the factors: one product along an axis for each.
+  array x = astype(a, to_inexact(a.dtype()), s);
+  std::int64_t inner = n;
+  for (const auto& [order, signs] : factors) {
+    inner /= order;
+    const array h = astype(array(signs, {order, order}), x.dtype(), s);
+    const std::int64_t outer = a.size() / (order * inner);
+    x = inner == 1 ? matmul(reshape(x, {outer, order}, s), transpose(h, s), s)
+                   : matmul(h, reshape(x, {outer, order, inner}, s), s);
+  }
+  const array out = reshape(x, a.shape(), s);
+  const double by = scale.value_or(1 / std::sqrt(static_cast<double>(n)));
+  return by == 1 ? out : multiply(out, scalar_like(by, out), s);
 }
 
 }  // namespace cermet

@@ -165,4 +165,16 @@ array quantized_matmul(const array& x, const array& w, const array& scales, cons
                std::move(inputs), s.resolve());
 }
 
+array gather_qmm(const array& x, const array& w, const array& scales, const array& biases,
+                 const std::optional<array>& lhs_indices, const std::optional<array>& rhs_indices,
+                 bool transpose, int group_size, int bits, StreamOrDevice s) {
+  constexpr std::string_view op = "gather_qmm";
+  check_packed(op, w, scales, biases, group_size, bits);
+  if (x.ndim() < 2 || w.ndim() < 2)
+    fail(op, "x ", x.shape(), " and packed ", w.shape(), ": expected at least 2 dimensions");
+  const auto chosen = [&](const array& a) { return gather_matrices(op, a, rhs_indices, s); };
+  return quantized_matmul(gather_matrices(op, x, lhs_indices, s), chosen(w), chosen(scales),
+                          chosen(biases), transpose, group_size, bits, s);
+}
+
 }  // namespace cermet

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <numbers>
 
+#include "cermet/linalg.h"
 #include "graph/check.h"
 #include "graph/primitive.h"
 
@@ -150,6 +151,30 @@ array normal(const Shape& shape, Dtype dtype, const std::optional<array>& loc,
   if (scale) x = multiply(x, astype(*scale, x.dtype(), s), s);
   if (loc) x = add(x, astype(*loc, x.dtype(), s), s);
   return astype(x, dtype, s);
+}
+
+array multivariate_normal(const array& mean, const array& covariance,
+                          const std::optional<Shape>& shape, Dtype dtype, const Key& key,
+                          StreamOrDevice s) {
+  constexpr std::string_view op = "multivariate_normal";
+  require_floating(op, dtype);
+  const std::int64_t n = mean.ndim() < 1 ? 0 : mean.shape(-1);
+  if (n == 0 || covariance.ndim() < 2 || covariance.shape(-1) != n || covariance.shape(-2) != n)
+    fail(op, "the mean has shape ", mean.shape(), " and the covariance ", covariance.shape(),
+         ", expected (..., n) and (..., n, n)");
+  const Shape leading =
+      broadcast_shapes({mean.shape().begin(), mean.shape().end() - 1},
+                       {covariance.shape().begin(), covariance.shape().end() - 2});
+  Shape full = shape.value_or(leading);
+  check_shape(op, full, leading);
+  full.push_back(n);
+  // With u s vt the covariance, sqrt(s) vt takes independent components to correlated ones.
+  const Dtype t = working(dtype);
+  const auto [u, variances, vt] = linalg::svd(astype(covariance, t, s), s);
+  const array scale = multiply(expand_dims(sqrt(variances, s), {-1}, s), vt, s);
+  const array z = expand_dims(normal(full, t, {}, {}, key, s), {-2}, s);
+  const array x = squeeze(matmul(z, scale, s), {-2}, s);
+  return astype(add(x, astype(mean, t, s), s), dtype, s);
 }
 
 array randint(const array& low, const array& high, const Shape& shape, Dtype dtype, const Key& key,

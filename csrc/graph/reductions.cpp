@@ -28,7 +28,8 @@ array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, 
   Shape shape;
   for (int i = 0; i < a.ndim(); ++i)
     if (std::find(axes.begin(), axes.end(), i) == axes.end()) shape.push_back(a.shape()[i]);
-  const array out(make_ref<const Reduce>(op, axes, counted), std::move(shape), a.dtype(), {a}, s.resolve());
+  const array out(make_ref<const Reduce>(op, axes, counted), std::move(shape), a.dtype(), {a},
+                  s.resolve());
   return keepdims ? expand_dims(out, axes, s) : out;
 }
 

@@ -74,4 +74,33 @@ array searchsorted(const array& sorted, const array& values, bool right, StreamO
   return position;
 }
 
+Unique unique(const array& a, std::int64_t size, const std::optional<array>& fill_value,
+              StreamOrDevice s) {
+  const std::int64_t n = a.size();
+  if (size < 1) fail("unique", "size is ", size, ", expected 1 or more");
+  if (n == 0) fail("unique", "the array of shape ", a.shape(), " is empty");
+  const array flat = reshape(a, {n}, s), order = argsort(flat, 0, s);
+  const array sorted = take(flat, order, 0, s);
+  // Equal elements are neighbours now, and each run has a rank.
+  const array changes = not_equal(slice(sorted, {1}, {n}, s), slice(sorted, {0}, {n - 1}, s), s);
+  const array first = concatenate({ones({1}, bool_, s), changes}, 0, s);
+  const array rank = subtract(cumsum(astype(first, int32, s), 0, false, true, {}, s),
+                              array(std::int64_t{1}, int32), s);
+  // One slot behind the last takes what is too much.
+  const array slot = minimum(rank, array(size, int32), s);
+  const auto dropped = [&](const array& slots) { return slice(slots, {0}, {size}, s); };
+  const array start =
+      dropped(scatter(zeros({size + 1}, int32, s), {select(first, slot, array(size, int32), s)},
+                      arange(0, static_cast<double>(n), 1, int32, s), {0}, Update::set, s));
+  const array counts = dropped(
+      scatter(zeros({size + 1}, int32, s), {slot}, ones({n}, int32, s), {0}, Update::add, s));
+  array values = take(sorted, start, 0, s);
+  if (fill_value)
+    values = where(greater(counts, array(std::int64_t{0}, int32), s), values,
+                   astype(*fill_value, a.dtype(), s), s);
+  const array place = astype(minimum(rank, array(size - 1, int32), s), uint32, s);
+  const array inverse = scatter(zeros({n}, uint32, s), {order}, place, {0}, Update::set, s);
+  return {values, take(order, start, 0, s), reshape(inverse, a.shape(), s), counts};
+}
+
 }  // namespace cermet

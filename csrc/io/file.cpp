@@ -29,7 +29,7 @@ struct Descriptor {
 
 Ref<Buffer> map_file(const char* operation, const std::string& path) {
   const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-  struct stat info {};
+  struct stat info{};
   if (file.fd < 0 || ::fstat(file.fd, &info) != 0) fail(operation, path, std::strerror(errno));
   if (!S_ISREG(info.st_mode)) fail(operation, path, "not a regular file");
   const auto bytes = static_cast<std::size_t>(info.st_size);

@@ -1,4 +1,5 @@
-// The npy format, versions 1 to 3: a magic number, a header that is a Python dictionary, the elements.
+// The npy format, versions 1 to 3: a magic number, a header that is a Python dictionary, the
+// elements.
 #include <algorithm>
 #include <cstring>
 #include <fstream>
@@ -18,8 +19,8 @@ struct Code {
   Dtype dtype;
 };
 // bfloat16 has no code of its own: it is stored as two opaque bytes, as ml_dtypes does.
-constexpr Code kCodes[] = {{"|b1", bool_},   {"|u1", uint8},    {"<u2", uint16},  {"<u4", uint32},
-                           {"<u8", uint64},  {"|i1", int8},     {"<i2", int16},   {"<i4", int32},
+constexpr Code kCodes[] = {{"|b1", bool_},   {"|u1", uint8},    {"<u2", uint16},   {"<u4", uint32},
+                           {"<u8", uint64},  {"|i1", int8},     {"<i2", int16},    {"<i4", int32},
                            {"<i8", int64},   {"<f2", float16},  {"<V2", bfloat16}, {"<f4", float32},
                            {"<f8", float64}, {"<c8", complex64}};
 
@@ -79,8 +80,7 @@ Header parse(const std::string& text, const std::string& file) {
 array from_bytes(const Ref<Buffer>& bytes, const std::string& file) {
   const auto* data = static_cast<const unsigned char*>(bytes->data());
   const std::size_t total = bytes->bytes();
-  if (total < 10 || std::memcmp(data, kMagic, 6) != 0)
-    io::fail("load", file, "not an npy file");
+  if (total < 10 || std::memcmp(data, kMagic, 6) != 0) io::fail("load", file, "not an npy file");
   const bool wide = data[6] >= 2;
   std::size_t length = data[8] | data[9] << 8;
   if (wide && total >= 12) length |= std::size_t{data[10]} << 16 | std::size_t{data[11]} << 24;
@@ -96,9 +96,10 @@ array from_bytes(const Ref<Buffer>& bytes, const std::string& file) {
     io::fail("load", file, e.what());
   }
   if (need > have)
-    io::fail("load", file, "cut short: shape " + to_string(h.shape) + " of " +
-                               std::string(name_of(h.dtype)) + " needs " + std::to_string(need) +
-                               " bytes, " + std::to_string(have) + " are there");
+    io::fail("load", file,
+             "cut short: shape " + to_string(h.shape) + " of " + std::string(name_of(h.dtype)) +
+                 " needs " + std::to_string(need) + " bytes, " + std::to_string(have) +
+                 " are there");
   Shape shape = h.shape;
   if (h.fortran) std::reverse(shape.begin(), shape.end());
   Ref<Buffer> copy = allocate(need);
@@ -125,9 +126,12 @@ void save(std::ostream& out, const array& a) {
   header += '\n';
   out.write(kMagic, 6);
   const std::size_t n = header.size();
-  const char head[] = {static_cast<char>(start == 12 ? 2 : 1), 0,
-                       static_cast<char>(n),       static_cast<char>(n >> 8),
-                       static_cast<char>(n >> 16), static_cast<char>(n >> 24)};
+  const char head[] = {static_cast<char>(start == 12 ? 2 : 1),
+                       0,
+                       static_cast<char>(n),
+                       static_cast<char>(n >> 8),
+                       static_cast<char>(n >> 16),
+                       static_cast<char>(n >> 24)};
   out.write(head, static_cast<std::streamsize>(start - 6));
   out << header;
   out.write(static_cast<const char*>(data), static_cast<std::streamsize>(rows.nbytes()));

@@ -19,10 +19,10 @@ struct Code {
   Dtype dtype;
 };
 constexpr Code kCodes[] = {
-    {"BOOL", bool_},      {"U8", uint8},       {"U16", uint16},   {"U32", uint32},
-    {"U64", uint64},      {"I8", int8},        {"I16", int16},    {"I32", int32},
-    {"I64", int64},       {"F16", float16},    {"BF16", bfloat16}, {"F32", float32},
-    {"F64", float64},     {"C64", complex64},  {"F8_E4M3", uint8}, {"F8_E8M0", uint8}};
+    {"BOOL", bool_},  {"U8", uint8},      {"U16", uint16},    {"U32", uint32},
+    {"U64", uint64},  {"I8", int8},       {"I16", int16},     {"I32", int32},
+    {"I64", int64},   {"F16", float16},   {"BF16", bfloat16}, {"F32", float32},
+    {"F64", float64}, {"C64", complex64}, {"F8_E4M3", uint8}, {"F8_E8M0", uint8}};
 
 constexpr const char* kLoad = "load_safetensors";
 
@@ -35,8 +35,8 @@ array one_tensor(const Ref<Buffer>& bytes, std::size_t start, const std::string&
       !entry.contains("data_offsets"))
     bad("dtype, shape and data_offsets are needed");
   const auto code = entry["dtype"].get<std::string>();
-  const auto* known =
-      std::find_if(std::begin(kCodes), std::end(kCodes), [&](const Code& c) { return code == c.text; });
+  const auto* known = std::find_if(std::begin(kCodes), std::end(kCodes),
+                                   [&](const Code& c) { return code == c.text; });
   if (known == std::end(kCodes)) bad("dtype " + code + " is not supported");
   Shape shape;
   for (const auto& d : entry["shape"]) shape.push_back(d.get<std::int64_t>());

@@ -16,10 +16,13 @@ void bind_creation(nb::module_& m);
 void bind_shape(nb::module_& m, ArrayClass& cls);
 void bind_reductions(nb::module_& m, ArrayClass& cls);
 void bind_products(nb::module_& m);
+void bind_convolution(nb::module_& m);
+void bind_linalg(nb::module_& m);
 void bind_random(nb::module_& m);
 void bind_fast(nb::module_& m);
 void bind_transforms(nb::module_& m);
 void bind_io(nb::module_& m);
+void bind_distributed(nb::module_& m);
 
 // Binds f(a, ...) as a function of the module and as a method of arrays; `extra` describes the
 // arguments behind the array and documents both.

@@ -195,4 +195,9 @@ struct type_caster<cermet::SmallVector<T, N>> {
   }
 };
 
+template <>
+struct type_caster<cermet::OptionalAxes> : optional_caster<cermet::OptionalAxes> {};
+template <>
+struct has_arg_defaults<cermet::OptionalAxes> : std::true_type {};
+
 }  // namespace nanobind::detail

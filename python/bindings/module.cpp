@@ -42,7 +42,7 @@ void bind_exceptions(nb::module_& m) {
 NB_MODULE(core, m) {
   using namespace cermet::python;
   m.doc() = "Arrays, their operations, and transforms of functions of arrays.";
-  m.attr("__version__") = "0.1.0";
+  m.attr("__version__") = CERMET_VERSION;
   nb::set_leak_warnings(false);
   bind_exceptions(m);
   bind_dtype(m);
@@ -54,8 +54,11 @@ NB_MODULE(core, m) {
   bind_shape(m, cls);
   bind_reductions(m, cls);
   bind_products(m);
+  bind_convolution(m);
+  bind_linalg(m);
   bind_random(m);
   bind_fast(m);
   bind_transforms(m);
   bind_io(m);
+  bind_distributed(m);
 }

@@ -1,8 +1,6 @@
-// Products of arrays, quantized products, and the norms of linalg.
+// Products of arrays, quantized ones too.
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/variant.h>
-
-#include <cmath>
 
 #include "bindings.h"
 
@@ -85,51 +83,70 @@ void bind_quantization(nb::module_& m) {
       "stream"_a = nb::none(), "x @ w.T (x @ w without `transpose`) for a quantized w.");
 }
 
-// ---- Norms ----
-
-using Order = std::variant<std::monostate, double, std::string>;
-
-array vector_norm(const array& a, double order, const OptionalAxes& axes, bool keepdims,
-                  StreamOrDevice s) {
-  const array size = abs(a, s);
-  if (order == INFINITY) return max(size, axes, keepdims, s);
-  if (order == -INFINITY) return min(size, axes, keepdims, s);
-  if (order == 0) return astype(count_nonzero(a, axes, keepdims, s), size.dtype(), s);
-  if (order == 1) return sum(size, axes, keepdims, s);
-  if (order == 2) return sqrt(sum(square(size, s), axes, keepdims, s), s);
-  const array powers = sum(power(size, scalar_like(order, size), s), axes, keepdims, s);
-  return power(powers, scalar_like(1 / order, powers), s);
+void bind_chosen(nb::module_& m) {
+  m.def(
+      "gather_mm",
+      [](const array& a, const array& b, const std::optional<array>& lhs,
+         const std::optional<array>& rhs, bool,
+         StreamOrDevice s) { return gather_mm(a, b, lhs, rhs, s); },
+      "a"_a, "b"_a, "lhs_indices"_a = nb::none(), "rhs_indices"_a = nb::none(), nb::kw_only(),
+      "sorted_indices"_a = false, "stream"_a = nb::none(),
+      "Products of matrices of a (..., m, k) and b (..., k, n) named by indices into the flattened "
+      "leading axes; the indices broadcast, and stand for all matrices where omitted. "
+      "`sorted_indices` is a hint.");
+  m.def(
+      "gather_qmm",
+      [](const array& x, const array& w, const array& scales, const std::optional<array>& biases,
+         const std::optional<array>& lhs, const std::optional<array>& rhs, bool transpose,
+         std::optional<int> group_size, std::optional<int> bits, const std::string& mode,
+         const std::optional<array>& global_scale, bool, StreamOrDevice s) {
+        check_mode("gather_qmm", mode);
+        refuse_global_scale("gather_qmm", global_scale);
+        return gather_qmm(x, w, scales, biases_of("gather_qmm", biases), lhs, rhs, transpose,
+                          group_size.value_or(64), bits.value_or(4), s);
+      },
+      "x"_a, "w"_a, "scales"_a, "biases"_a = nb::none(), "lhs_indices"_a = nb::none(),
+      "rhs_indices"_a = nb::none(), "transpose"_a = true, "group_size"_a = nb::none(),
+      "bits"_a = nb::none(), "mode"_a = "affine", "global_scale"_a = nb::none(), nb::kw_only(),
+      "sorted_indices"_a = false, "stream"_a = nb::none(), "`gather_mm` with a quantized w.");
+  m.def(
+      "block_masked_mm",
+      [](const array& a, const array& b, int block_size, const std::optional<array>& mask_out,
+         const std::optional<array>& mask_lhs, const std::optional<array>& mask_rhs,
+         StreamOrDevice s) {
+        return block_masked_mm(a, b, block_size, mask_out, mask_lhs, mask_rhs, s);
+      },
+      "a"_a, "b"_a, "block_size"_a = 64, "mask_out"_a = nb::none(), "mask_lhs"_a = nb::none(),
+      "mask_rhs"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
+      "a @ b with square blocks of a, b and the result zeroed where a mask (..., row blocks, "
+      "column "
+      "blocks) is False, or scaled by a mask of numbers.");
+  m.def(
+      "segmented_mm",
+      [](const array& a, const array& b, const array& segments, StreamOrDevice s) {
+        return segmented_mm(a, b, segments, s);
+      },
+      "a"_a, "b"_a, "segments"_a, nb::kw_only(), "stream"_a = nb::none(),
+      "a[:, i:j] @ b[i:j] for each pair (i, j) of segments (..., 2): shape (..., m, n).");
+  m.def(
+      "hadamard_transform",
+      [](const array& a, std::optional<double> scale, StreamOrDevice s) {
+        return hadamard_transform(a, scale, s);
+      },
+      "a"_a, "scale"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
+      "The product of a Hadamard matrix and the last axis, which is m * 2^k long with m one of 1, "
+      "12, 20, 28, times `scale`: 1 / sqrt(length) unless told. Powers of 2 by Sylvester's "
+      "construction, 12 by Paley's (1933), 20 and 28 by Williamson's (1944).");
 }
 
-// The largest (or smallest) sum of a row or column's absolute values.
-array matrix_norm(const array& a, double order, Axes axes, bool keepdims, StreamOrDevice s) {
-  if (std::abs(order) != 1 && !std::isinf(order))
-    throw std::invalid_argument("norm: a matrix norm's order is 1, -1, inf, -inf or 'fro'");
-  for (int& axis : axes) axis = normalize_axis("norm", axis, a.ndim());
-  const bool columns = std::abs(order) == 1;
-  const array sums = sum(abs(a, s), Axes{columns ? axes[0] : axes[1]}, true, s);
-  const array out = order > 0 ? max(sums, axes, true, s) : min(sums, axes, true, s);
-  return keepdims ? out : squeeze(out, axes, s);
-}
-
-array norm(const array& a, const Order& order, const OptionalAxes& axis, bool keepdims,
-           StreamOrDevice s) {
-  const array x = astype(a, to_inexact(a.dtype()), s);
-  if (std::holds_alternative<std::monostate>(order)) return vector_norm(x, 2, axis, keepdims, s);
-  Axes axes = axis.value_or(Axes{});
-  if (!axis)
-    for (int i = 0; i < x.ndim(); ++i) axes.push_back(i);
-  if (axes.size() != 1 && axes.size() != 2)
-    throw std::invalid_argument(
-        "norm: with an order, one axis (vectors) or two (matrices) are needed");
-  if (const std::string* name = std::get_if<std::string>(&order)) {
-    if (*name != "fro" && *name != "f")
-      throw std::invalid_argument("norm: the order is a number or 'fro', not '" + *name + "'");
-    return vector_norm(x, 2, axes, keepdims, s);
-  }
-  const double p = std::get<double>(order);
-  return axes.size() == 1 ? vector_norm(x, p, axes, keepdims, s)
-                          : matrix_norm(x, p, axes, keepdims, s);
+// The path as Python lists it, and a line on what it saves.
+nb::tuple describe(const EinsumPath& path) {
+  nb::list pairs;
+  for (const auto& [i, j] : path.pairs) pairs.append(nb::make_tuple(i, j));
+  if (path.pairs.empty()) pairs.append(nb::make_tuple(0));
+  const auto number = [](double n) { return nb::str("{:.0f}").attr("format")(n); };
+  return nb::make_tuple(pairs, nb::str("{} multiplications; in one sum over all labels {}")
+                                   .attr("format")(number(path.work), number(path.work_at_once)));
 }
 
 }  // namespace
@@ -174,16 +191,18 @@ void bind_products(nb::module_& m) {
               "Device | DeviceType | None = None) -> array"),
       "subscripts"_a, "operands"_a, "stream"_a = nb::none(),
       "Einstein's summation: 'ij,jk->ik' is a matrix product.");
+  m.def(
+      "einsum_path",
+      [](const std::string& subscripts, const nb::args& operands) {
+        return describe(einsum_path(subscripts, nb::cast<Arrays>(operands)));
+      },
+      nb::sig("def einsum_path(subscripts: str, *operands: array) -> tuple[list[tuple[int, ...]], "
+              "str]"),
+      "subscripts"_a, "operands"_a,
+      "How `einsum` contracts: which terms are replaced by their product, put last, in turn, and a "
+      "line on the multiplications that takes.");
   bind_quantization(m);
-
-  nb::module_ linalg = m.def_submodule("linalg", "Linear algebra.");
-  linalg.def(
-      "norm", &norm, "a"_a, "ord"_a = nb::none(), "axis"_a = nb::none(), "keepdims"_a = false,
-      nb::kw_only(), "stream"_a = nb::none(),
-      "The norm of vectors along one axis or of matrices along two; without an order the root "
-      "of the sum of squares over the axes, or all. Orders: any number, inf and -inf of "
-      "vectors; 1, -1, inf, -inf and 'fro' of matrices.");
-  m.attr("matrix_norm") = linalg.attr("norm");
+  bind_chosen(m);
 }
 
 }  // namespace cermet::python

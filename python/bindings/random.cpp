@@ -72,6 +72,19 @@ void bind_random(nb::module_& m) {
       "key"_a = nb::none(), "stream"_a = nb::none(),
       documented("Normal with mean `loc` (0) and standard deviation `scale` (1).").c_str());
   sub.def(
+      "multivariate_normal",
+      [](const array& mean, const array& cov, const Shape& shape, std::optional<Dtype> dtype,
+         const Key& key, StreamOrDevice s) {
+        return random::multivariate_normal(mean, cov,
+                                           shape.empty() ? std::nullopt : std::optional(shape),
+                                           dtype.value_or(float32), key, s);
+      },
+      "mean"_a, "cov"_a, "shape"_a = Shape(), "dtype"_a.none() = float32, "key"_a = nb::none(),
+      "stream"_a = nb::none(),
+      documented("Normal vectors (*shape, n) with mean (..., n) and covariance (..., n, n), whose "
+                 "leading axes broadcast to the shape and are the shape when it is ().")
+          .c_str());
+  sub.def(
       "randint",
       [](Operand low, Operand high, const Shape& shape, std::optional<Dtype> dtype, const Key& key,
          StreamOrDevice s) {

@@ -1,5 +1,6 @@
 // Reductions, scans, sorting and search.
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 
 #include "bindings.h"
 
@@ -174,6 +175,29 @@ void bind_sorts(nb::module_& m) {
       "The uint32 index before which each value keeps a sorted 1-d array in order, before or "
       "behind "
       "equal elements.");
+  m.def(
+      "unique",
+      [](const array& a, std::int64_t size, bool return_index, bool return_inverse,
+         bool return_counts, std::optional<Operand> fill_value,
+         StreamOrDevice s) -> std::variant<array, nb::tuple> {
+        const Unique found =
+            unique(a, size,
+                   fill_value ? std::optional(to_array(*fill_value, a.dtype())) : std::nullopt, s);
+        if (!return_index && !return_inverse && !return_counts) return found.values;
+        nb::list results;
+        results.append(found.values);
+        if (return_index) results.append(found.indices);
+        if (return_inverse) results.append(found.inverse);
+        if (return_counts) results.append(found.counts);
+        return nb::tuple(results);
+      },
+      "a"_a, "size"_a, "return_index"_a = false, "return_inverse"_a = false,
+      "return_counts"_a = false, "fill_value"_a = nb::none(), nb::kw_only(),
+      "stream"_a = nb::none(),
+      "The first `size` of the distinct elements, ascending; missing ones are `fill_value`, or the "
+      "smallest element. On request also: the uint32 index (into the flattened array) where each "
+      "comes first; which of them each element of the array is, uint32, at most size - 1; and how "
+      "often each comes, int32.");
 }
 
 }  // namespace

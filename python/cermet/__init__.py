@@ -1,7 +1,7 @@
-"""Cermet: arrays and neural networks. The core's names stand here: ``cermet.array``, ``cermet.grad``."""
+"""Cermet: arrays and neural networks. The core's names stand here too: ``cermet.array``."""
 
 from . import core
-from .core import *
+from .core import *  # noqa: F403
 from .core import __version__
 
 __all__ = [name for name in vars(core) if not name.startswith("_")] + ["__version__"]

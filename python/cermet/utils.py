@@ -7,7 +7,7 @@ function here works on any leaf and touches no array.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar, overload
 
 __all__ = [
     "tree_flatten",
@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 IsLeaf = Callable[[Any], bool]
+Destination = TypeVar("Destination", list[tuple[str, Any]], dict[str, Any])
 
 
 def _items(tree: Any, is_leaf: IsLeaf | None) -> Iterator[tuple[Any, Any]] | None:
@@ -93,6 +94,14 @@ def tree_map_with_path(
     )
 
 
+@overload
+def tree_flatten(
+    tree: Any, prefix: str = "", is_leaf: IsLeaf | None = None, destination: None = None
+) -> list[tuple[str, Any]]: ...
+@overload
+def tree_flatten(
+    tree: Any, prefix: str = "", is_leaf: IsLeaf | None = None, *, destination: Destination
+) -> Destination: ...
 def tree_flatten(
     tree: Any,
     prefix: str = "",
@@ -116,7 +125,7 @@ def tree_flatten(
     items = _items(tree, is_leaf)
     if items is not None:
         for k, child in items:
-            tree_flatten(child, f"{prefix}.{k}", is_leaf, destination)
+            tree_flatten(child, f"{prefix}.{k}", is_leaf, destination=destination)
     elif isinstance(destination, dict):
         destination[prefix[1:]] = tree
     else:

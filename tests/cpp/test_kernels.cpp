@@ -1,5 +1,4 @@
 // The CPU's primitives against naive loops, over dtypes, layouts and edge cases.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>

@@ -185,39 +185,22 @@ TEST_CASE("derivatives at special points") {
   CHECK(at([](const array& a) { return floor(a) + a; }, array{0.5F, 1.5F}) ==
         std::vector<float>{1, 1});
   const float inf = std::numeric_limits<float>::infinity();
-  CHECK(at(
-            [](const array& a) {
-              return take(logcumsumexp(a, 0), array{1, 2}, 0);
-            },
-            array{-inf, 0.0F, 0.0F}) == std::vector<float>{0, 1.5F, 0.5F});
+  CHECK(at([](const array& a) { return take(logcumsumexp(a, 0), array{1, 2}, 0); },
+           array{-inf, 0.0F, 0.0F}) == std::vector<float>{0, 1.5F, 0.5F});
 }
 
 TEST_CASE("derivatives of the other primitives agree with finite differences") {
   const array a = values({3, 4}, 0.2, 1.5), b = values({3, 4}, 0.2, 1.5, 2);
   const array index = array{2, 0, 2};
   const std::vector<std::pair<std::string, Unary>> unary = {
-      {"broadcast",
-       [](const array& x) {
-         return broadcast_to(x, {2, 3, 4});
-       }},
-      {"reshape",
-       [](const array& x) {
-         return square(reshape(x, {2, -1}));
-       }},
+      {"broadcast", [](const array& x) { return broadcast_to(x, {2, 3, 4}); }},
+      {"reshape", [](const array& x) { return square(reshape(x, {2, -1})); }},
       {"transpose", [](const array& x) { return square(transpose(x)); }},
       {"slice",
-       [](const array& x) {
-         return square(slice(x, Shape{2, 1}, Shape{-1, 4}, Shape{-2, 2}));
-       }},
-      {"as_strided",
-       [](const array& x) {
-         return square(as_strided(x, {3, 3}, {2, 1}, 1));
-       }},
+       [](const array& x) { return square(slice(x, Shape{2, 1}, Shape{-1, 4}, Shape{-2, 2})); }},
+      {"as_strided", [](const array& x) { return square(as_strided(x, {3, 3}, {2, 1}, 1)); }},
       {"contiguous", [](const array& x) { return contiguous(transpose(x)) * 2.0; }},
-      {"pad",
-       [](const array& x) {
-         return square(pad(x, {{1, 0}, {0, 2}}));
-       }},
+      {"pad", [](const array& x) { return square(pad(x, {{1, 0}, {0, 2}})); }},
       {"sum", [](const array& x) { return square(sum(x, Axes{0})); }},
       {"prod", [](const array& x) { return prod(x, Axes{1}); }},
       {"prod of all", [](const array& x) { return prod(x); }},
@@ -253,9 +236,7 @@ TEST_CASE("derivatives of the other primitives agree with finite differences") {
   const std::vector<std::pair<std::string, Binary>> binary = {
       {"matmul", [](const array& x, const array& y) { return matmul(x, transpose(y)); }},
       {"concatenate",
-       [](const array& x, const array& y) {
-         return square(concatenate({x, y}, 1));
-       }},
+       [](const array& x, const array& y) { return square(concatenate({x, y}, 1)); }},
       {"where", [](const array& x, const array& y) { return where(x > y, x * y, y); }},
   };
   for (const auto& [name, f] : binary) {
@@ -378,27 +359,15 @@ TEST_CASE("vmap equals a loop") {
   const std::vector<std::pair<std::string, Unary>> unary = {
       {"exp", [](const array& x) { return exp(x); }},
       {"astype", [](const array& x) { return astype(x, float32); }},
-      {"broadcast",
-       [](const array& x) {
-         return broadcast_to(x, {2, 3, 4});
-       }},
-      {"reshape",
-       [](const array& x) {
-         return reshape(x, {2, 6});
-       }},
+      {"broadcast", [](const array& x) { return broadcast_to(x, {2, 3, 4}); }},
+      {"reshape", [](const array& x) { return reshape(x, {2, 6}); }},
       {"transpose", [](const array& x) { return transpose(x); }},
-      {"slice",
-       [](const array& x) {
-         return slice(x, Shape{2, 1}, Shape{-1, 4}, Shape{-2, 2});
-       }},
+      {"slice", [](const array& x) { return slice(x, Shape{2, 1}, Shape{-1, 4}, Shape{-2, 2}); }},
       {"slice_update",
        [&](const array& x) {
          return slice_update(shared, slice(x, {0, 0}, {2, 4}), {1, 0}, {3, 4}, {1, 1});
        }},
-      {"as_strided",
-       [](const array& x) {
-         return as_strided(x, {3, 3}, {2, 1}, 1);
-       }},
+      {"as_strided", [](const array& x) { return as_strided(x, {3, 3}, {2, 1}, 1); }},
       {"view", [](const array& x) { return view(x, int32); }},
       {"contiguous", [](const array& x) { return contiguous(transpose(x)); }},
       {"sum", [](const array& x) { return sum(x, Axes{0}); }},
@@ -406,10 +375,7 @@ TEST_CASE("vmap equals a loop") {
       {"cumsum", [](const array& x) { return cumsum(x, 1, true); }},
       {"sort", [](const array& x) { return sort(x, 0); }},
       {"argsort", [](const array& x) { return argsort(x, 1); }},
-      {"take",
-       [](const array& x) {
-         return take(x, array{2, 0}, 1);
-       }},
+      {"take", [](const array& x) { return take(x, array{2, 0}, 1); }},
       {"take_along_axis", [](const array& x) { return take_along_axis(x, argsort(x, 1), 1); }},
       {"shared rows", [&](const array& x) { return take(shared, argmax(x, 1), 1); }},
       {"scatter",
@@ -430,10 +396,7 @@ TEST_CASE("vmap equals a loop") {
   const std::vector<std::pair<std::string, Binary>> binary = {
       {"broadcast against fewer axes",
        [](const array& x, const array& y) { return x + row(y, 0); }},
-      {"concatenate",
-       [](const array& x, const array& y) {
-         return concatenate({x, y}, 1);
-       }},
+      {"concatenate", [](const array& x, const array& y) { return concatenate({x, y}, 1); }},
       {"where", [](const array& x, const array& y) { return where(x > y, x, y); }},
       {"matmul", [](const array& x, const array& y) { return matmul(x, transpose(y)); }},
       {"scatter",

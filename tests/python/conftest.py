@@ -3,11 +3,12 @@
 import os
 from contextlib import contextmanager
 
-import cermet.core as mx
 import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import settings
+
+import cermet.core as mx
 
 # The same examples in every run, so that a failure is found again.
 settings.register_profile("fixed", derandomize=True, deadline=None, database=None)

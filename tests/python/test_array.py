@@ -5,7 +5,6 @@ import copy
 import operator
 import pickle
 
-import cermet.core as mx
 import ml_dtypes
 import numpy as np
 import pytest
@@ -24,6 +23,8 @@ from conftest import (
     to_mx,
     to_np,
 )
+
+import cermet.core as mx
 
 # Construction
 

@@ -4,9 +4,10 @@ import json
 import math
 from functools import partial
 
-import cermet.core as mx
 import numpy as np
 import pytest
+
+import cermet.core as mx
 from cermet.bench import cases, measure, peers, report
 from cermet.bench.__main__ import main
 

@@ -9,7 +9,6 @@ import statistics
 from collections.abc import Callable
 from typing import NamedTuple
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import (
@@ -23,6 +22,8 @@ from conftest import (
     own_core,
     to_mx,
 )
+
+import cermet.core as mx
 
 EXACT, ROUNDED = 0, 0.5
 

@@ -1,9 +1,10 @@
 """Functions that create arrays, against NumPy's of the same name."""
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import ALL_DTYPES, assert_close, assert_equal, mx_dtype
+
+import cermet.core as mx
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES)

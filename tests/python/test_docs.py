@@ -12,8 +12,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
 
-import cermet.core as mx
 import pytest
+
+import cermet.core as mx
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -67,7 +68,7 @@ def test_code_runs_and_prints_what_the_page_shows(page, tmp_path, monkeypatch):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             # Blank lines in front: a traceback then has the page's own line numbers.
-            exec(compile("\n" * (line - 1) + code, str(ROOT / page), "exec"), namespace)  # noqa: S102
+            exec(compile("\n" * (line - 1) + code, str(ROOT / page), "exec"), namespace)
         if output is not None:
             assert printed.getvalue().rstrip() == output.rstrip(), f"{page}:{line}"
 

@@ -6,10 +6,11 @@ import sys
 import threading
 import time
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import assert_equal, own_core
+
+import cermet.core as mx
 
 
 def run_python(code, **environment):

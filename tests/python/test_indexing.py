@@ -1,11 +1,12 @@
 """Reading and writing through indices, against NumPy's meaning of the same index expression."""
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import assert_equal, axis_error, to_mx
 from hypothesis import given
 from hypothesis import strategies as st
+
+import cermet.core as mx
 
 CUBE = np.arange(60, dtype=np.int32).reshape(3, 4, 5)
 

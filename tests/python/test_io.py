@@ -6,10 +6,11 @@ import pathlib
 import struct
 from contextlib import suppress
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import ALL_DTYPES, assert_equal, exact_sample, mx_dtype, to_mx, to_np
+
+import cermet.core as mx
 
 SHAPES = [(), (0, 3), (5,), (2, 3, 4)]
 

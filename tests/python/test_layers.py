@@ -2,10 +2,11 @@
 
 import math
 
-import cermet.core as mx
-import cermet.nn as nn
 import numpy as np
 import pytest
+
+import cermet.core as mx
+import cermet.nn as nn
 from cermet.utils import tree_flatten
 
 RNG = np.random.default_rng(0)
@@ -608,7 +609,7 @@ def test_upsample(settings):
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_upsample_treats_axes_apart_and_keeps_constants(mode):
     layer = nn.Upsample((2, 0.5), mode)
-    x, v = random(2, 4, 6, 3)
+    x, _ = random(2, 4, 6, 3)
     assert layer(x).shape == (2, 8, 3, 3)
     along = nn.Upsample((1, 0.5), mode)(nn.Upsample((2, 1), mode)(x))
     np.testing.assert_allclose(layer(x), along, rtol=1e-5, atol=1e-6)
@@ -761,7 +762,7 @@ def test_quantized_weights_are_frozen():
 def test_quantized_layers_refuse_bad_settings():
     with pytest.raises(ValueError, match="QuantizedLinear: mode is 'int4'"):
         nn.QuantizedLinear(64, 8, mode="int4")
-    with pytest.raises(ValueError, match="Linear.to_quantized: quantized input"):
+    with pytest.raises(ValueError, match=r"Linear\.to_quantized: quantized input"):
         nn.Linear(64, 8).to_quantized(quantize_input=True)
 
 

@@ -1,9 +1,10 @@
 """Affine quantization: packing, round trips, and products with quantized matrices."""
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import assert_close, assert_equal, mx_dtype, to_mx, to_np
+
+import cermet.core as mx
 
 BITS = (2, 3, 4, 5, 6, 8)
 GROUPS = (32, 64, 128)

@@ -1,9 +1,10 @@
 """nn.losses against NumPy in float64."""
 
-import cermet.core as mx
-import cermet.nn as nn
 import numpy as np
 import pytest
+
+import cermet.core as mx
+import cermet.nn as nn
 
 RNG = np.random.default_rng(0)
 A, B, C = RNG.normal(size=(3, 4, 5))

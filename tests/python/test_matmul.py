@@ -2,10 +2,11 @@
 
 import itertools
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import assert_close, assert_equal, exact_sample, mx_dtype, to_mx
+
+import cermet.core as mx
 
 INEXACT = ("float16", "bfloat16", "float32", "float64", "complex64")
 
@@ -243,7 +244,7 @@ def test_gather_mm(rng):
         assert_equal(got, np.array(want))
 
 
-@pytest.mark.parametrize("size", [1, 4, 64, 12, 28])
+@pytest.mark.parametrize("size", [1, 4, 64, 12, 20, 28, 40, 256])
 def test_hadamard_transform(size, rng):
     (x,) = matrices(rng, "float32", (3, size))
     got = mx.hadamard_transform(to_mx(x), scale=1.0)
@@ -252,3 +253,58 @@ def test_hadamard_transform(size, rng):
     assert_equal(basis @ basis.T, size * np.eye(size))
     assert_close(got, x @ basis)
     assert_close(mx.hadamard_transform(to_mx(x)), x @ basis / np.sqrt(size))
+
+
+def test_hadamard_transform_is_an_involution_for_powers_of_two(rng):
+    (x,) = matrices(rng, "float64", (2, 3, 8192))
+    assert_close(mx.hadamard_transform(mx.hadamard_transform(to_mx(x))), x, 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize("numbers", [False, True])
+def test_block_masked_mm(numbers, rng):
+    """Blocks at the edge are smaller; a mask has an entry for each block."""
+    x, y = matrices(rng, "float32", (2, 70, 64), (64, 40))
+    masks = {
+        name: rng.integers(0, 3 if numbers else 2, size).astype(np.float32 if numbers else bool)
+        for name, size in {"mask_out": (2, 3, 2), "mask_lhs": (3, 2), "mask_rhs": (2, 2)}.items()
+    }
+
+    def scaled(a, mask):
+        return a * mask.repeat(32, -2).repeat(32, -1)[..., : a.shape[-2], : a.shape[-1]]
+
+    product = scaled(x, masks["mask_lhs"]) @ scaled(y, masks["mask_rhs"])
+    got = mx.block_masked_mm(to_mx(x), to_mx(y), 32, **{k: to_mx(m) for k, m in masks.items()})
+    assert_equal(got, scaled(product, masks["mask_out"]))
+    assert_equal(mx.block_masked_mm(to_mx(x), to_mx(y)), x @ y)
+
+
+def test_segmented_mm(rng):
+    x, y = matrices(rng, "float32", (4, 10), (10, 6))
+    segments = np.array([[[0, 3], [3, 10]], [[2, 2], [1, 9]]], np.uint32)
+    want = [[x[:, i:j] @ y[i:j] for i, j in pairs] for pairs in segments]
+    assert_equal(mx.segmented_mm(to_mx(x), to_mx(y), to_mx(segments)), want)
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: mx.hadamard_transform(mx.ones((2, 7))), "hadamard_transform: .*12, 20, 28"),
+        (lambda: mx.hadamard_transform(mx.ones((2, 14))), "hadamard_transform: .*12, 20, 28"),
+        (lambda: mx.gather_mm(mx.ones(3), mx.ones((3, 2))), "gather_mm: .*2 dimensions"),
+        (
+            lambda: mx.gather_mm(mx.ones((2, 2, 3)), mx.ones((3, 2)), mx.ones(2)),
+            "gather_mm: indices are float32",
+        ),
+        (
+            lambda: mx.block_masked_mm(mx.ones((64, 64)), mx.eye(64), 32, mx.ones((3, 2))),
+            "block_masked_mm: mask_out",
+        ),
+        (
+            lambda: mx.segmented_mm(mx.eye(4), mx.eye(4), mx.zeros((2, 3), mx.int32)),
+            "segmented_mm: segments",
+        ),
+    ],
+)
+def test_errors_of_chosen_products(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -3,10 +3,11 @@
 import copy
 import pickle
 
-import cermet.core as mx
-import cermet.nn as nn
 import numpy as np
 import pytest
+
+import cermet.core as mx
+import cermet.nn as nn
 from cermet.utils import tree_flatten, tree_map
 
 
@@ -348,7 +349,7 @@ def test_save_and_load(model, tmp_path, extension):
 
 
 def test_save_wants_a_known_extension(model, tmp_path):
-    with pytest.raises(ValueError, match="weights.txt"):
+    with pytest.raises(ValueError, match=r"weights\.txt"):
         model.save_weights(str(tmp_path / "weights.txt"))
 
 

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
+import pytest
+
 import cermet.core as mx
 import cermet.nn as nn
 import cermet.optimizers as optim
-import numpy as np
-import pytest
 from cermet.utils import tree_flatten, tree_map
 
 

@@ -4,12 +4,13 @@ import os
 import subprocess
 import sys
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import assert_close, own_core, to_np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import cermet.core as mx
 
 UNARY = ["sin", "cos", "tanh", "sigmoid", "abs", "negative", "square", "erf", "arctan", "floor"]
 BINARY = ["add", "subtract", "multiply", "maximum", "minimum", "arctan2"]

@@ -2,10 +2,11 @@
 
 import math
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import HALVES, assert_equal, axis_error, mx_dtype, to_np
+
+import cermet.core as mx
 
 COUNT = 20_000
 

@@ -2,7 +2,6 @@
 
 import itertools
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import (
@@ -18,6 +17,8 @@ from conftest import (
     mx_dtype,
     to_mx,
 )
+
+import cermet.core as mx
 
 SHAPE = (3, 4, 5)
 AXES = [None, *range(-3, 3), *itertools.combinations(range(3), 2), (0, 1, 2), (-1, 0), ()]

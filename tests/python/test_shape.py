@@ -1,9 +1,10 @@
 """Shape and layout: each function against NumPy's of the same name, on several layouts."""
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import ALL_DTYPES, assert_equal, axis_error, exact_sample, to_mx
+
+import cermet.core as mx
 
 CUBE = np.arange(24, dtype=np.int32).reshape(2, 3, 4)
 

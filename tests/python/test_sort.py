@@ -1,6 +1,5 @@
 """Sorting, partitions and search, against NumPy."""
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import (
@@ -14,6 +13,8 @@ from conftest import (
     to_mx,
     to_np,
 )
+
+import cermet.core as mx
 
 REAL = [dtype for dtype in ALL_DTYPES if dtype != "complex64"]
 
@@ -118,6 +119,33 @@ def test_unique():
     )
     assert values.tolist() == [1, 2, 3] and counts.tolist() == [2, 1, 3]
     assert first.tolist() == [1, 3, 0] and inverse.tolist() == [2, 0, 0, 1, 2, 2]
+
+
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_unique_against_numpy(size, rng):
+    a = rng.integers(0, 6, (4, 5)).astype(np.int32)
+    values, first, inverse, counts = np.unique(
+        a, return_index=True, return_inverse=True, return_counts=True
+    )
+    got = mx.unique(mx.array(a), size, return_index=True, return_inverse=True, return_counts=True)
+    kept = min(size, len(values))
+    for result, want in zip(got, (values, first, inverse, counts), strict=True):
+        if want is inverse:
+            assert_equal(result, np.minimum(want.reshape(a.shape), size - 1))
+        else:
+            assert result.shape == (size,)
+            assert_equal(result[:kept], want[:kept])
+    assert got[3][kept:].tolist() == [0] * (size - kept)
+
+
+def test_unique_keeps_every_nan():
+    assert_equal(mx.unique(mx.array([1.0, np.nan, 1.0, np.nan]), 3), [1, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("shape, size, message", [((0,), 1, "is empty"), ((2,), 0, "size is 0")])
+def test_errors_of_unique(shape, size, message):
+    with pytest.raises(ValueError, match=f"unique: .*{message}"):
+        mx.unique(mx.zeros(shape), size)
 
 
 def test_empty_and_single():

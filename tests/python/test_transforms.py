@@ -2,10 +2,11 @@
 
 import math
 
-import cermet.core as mx
 import numpy as np
 import pytest
 from conftest import assert_close, assert_equal, to_mx
+
+import cermet.core as mx
 
 X = mx.array([0.5, -1.0, 2.0])
 Y = mx.array([2.0, 3.0, 0.25])

@@ -3,6 +3,9 @@
 from collections import namedtuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from cermet.utils import (
     tree_flatten,
     tree_map,
@@ -11,8 +14,6 @@ from cermet.utils import (
     tree_reduce,
     tree_unflatten,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 TREE = {"a": [1, (2, {"b": 3})], "c": {}, "d": None, "e": []}
 
@@ -119,5 +120,5 @@ def test_merge():
 
 @pytest.mark.parametrize("a, b", [({"a": 1}, {"a": 2}), ([1], [2]), ({"a": [1]}, {"a": {"b": 2}})])
 def test_merge_without_a_function_refuses_two_values_at_a_place(a, b):
-    with pytest.raises(ValueError, match="tree_merge: .*merge_fn"):
+    with pytest.raises(ValueError, match=r"tree_merge: .*merge_fn"):
         tree_merge(a, b)

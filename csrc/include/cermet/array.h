@@ -49,8 +49,7 @@ class array {
   array(std::initializer_list<int> values);
   // A copy of `shape`'s elements from `data`, row-major.
   template <class T>
-  array(const T* data, const Shape& shape)
-      : array(copy_of(data, shape, dtype_of<T>)) {}
+  array(const T* data, const Shape& shape) : array(copy_of(data, shape, dtype_of<T>)) {}
   template <class T>
   array(const std::vector<T>& data, const Shape& shape) : array(data.data(), shape) {
     check_count(data.size(), shape);
@@ -132,7 +131,7 @@ enum class Status : std::uint8_t {
 struct Node : RefCounted {
   Dtype dtype;
   std::atomic<Status> status{Status::lazy};
-  bool constant = false;  // a scalar, in `scalar`; it keeps its primitive
+  bool constant = false;    // a scalar, in `scalar`; it keeps its primitive
   std::uint64_t trace = 0;  // the newest trace with an input this depends on; 0: none
   Stream stream;
   Shape shape;
@@ -143,7 +142,7 @@ struct Node : RefCounted {
   // The value.
   Ref<Buffer> buffer;
   Strides strides;
-  std::int64_t offset = 0;  // in elements
+  std::int64_t offset = 0;     // in elements
   std::vector<array> outputs;  // of a primitive with several results
   std::shared_ptr<Batch> batch;
   // The scheduler's scratch space, used under its lock.

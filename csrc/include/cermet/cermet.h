@@ -8,6 +8,7 @@
 #include "cermet/eval.h"
 #include "cermet/fast.h"
 #include "cermet/io.h"
+#include "cermet/linalg.h"
 #include "cermet/memory.h"
 #include "cermet/ops.h"
 #include "cermet/random.h"

@@ -54,17 +54,15 @@ array elementwise(Op op, const array& a, const array& b, StreamOrDevice s = {});
 array elementwise(Op op, const array& a, const array& b, const array& c, StreamOrDevice s = {});
 
 // The functions by name: exp(a), add(a, b), select(condition, a, b).
-#define CERMET_1(name)                                      \
-  inline array name(const array& a, StreamOrDevice s = {}) { \
-    return elementwise(Op::name, a, s);                     \
-  }
-#define CERMET_2(name)                                                      \
+#define CERMET_1(name) \
+  inline array name(const array& a, StreamOrDevice s = {}) { return elementwise(Op::name, a, s); }
+#define CERMET_2(name)                                                       \
   inline array name(const array& a, const array& b, StreamOrDevice s = {}) { \
-    return elementwise(Op::name, a, b, s);                                  \
+    return elementwise(Op::name, a, b, s);                                   \
   }
-#define CERMET_3(name)                                                                      \
+#define CERMET_3(name)                                                                       \
   inline array name(const array& a, const array& b, const array& c, StreamOrDevice s = {}) { \
-    return elementwise(Op::name, a, b, c, s);                                               \
+    return elementwise(Op::name, a, b, c, s);                                                \
   }
 #define CERMET_ELEMENTWISE(name, arity, rule, metal, doc) CERMET_##arity(name)
 #include "cermet/elementwise.def"

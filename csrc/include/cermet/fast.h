@@ -9,7 +9,8 @@
 
 namespace cermet::fast {
 
-// x / sqrt(mean(x^2) + eps) * weight over the last axis, in float32 inside (Zhang and Sennrich 2019).
+// x / sqrt(mean(x^2) + eps) * weight over the last axis, in float32 inside (Zhang and Sennrich
+// 2019).
 array rms_norm(const array& x, const std::optional<array>& weight, double eps,
                StreamOrDevice s = {});
 // (x - mean) / sqrt(var + eps) * weight + bias over the last axis (Ba et al. 2016).

@@ -1,8 +1,9 @@
 // Operations on arrays beyond the elementwise table: creation, shape, indexing, reductions, scans,
 // sorting and products. Most are compositions of a few primitives.
 //
-// Axes may be negative. An axis out of range raises AxisError; a shape, dtype or value that does not
-// fit raises std::invalid_argument; both name the operation. Nothing here computes: results are lazy.
+// Axes may be negative. An axis out of range raises AxisError; a shape, dtype or value that does
+// not fit raises std::invalid_argument; both name the operation. Nothing here computes: results are
+// lazy.
 #pragma once
 
 #include <limits>
@@ -149,9 +150,9 @@ array slice_update(const array& a, const array& update, const Shape& start, cons
                    const Shape& step, Update mode = Update::set, StreamOrDevice s = {});
 array slice_update(const array& a, const array& update, const array& start, const Axes& axes,
                    StreamOrDevice s = {});
-// The elements of `a` at integer indices along `axes`: the indices broadcast to one shape I, and the
-// result has shape I + (the extents of the other axes). Negative indices count from the end; an index
-// out of range raises IndexError at evaluation.
+// The elements of `a` at integer indices along `axes`: the indices broadcast to one shape I, and
+// the result has shape I + (the extents of the other axes). Negative indices count from the end; an
+// index out of range raises IndexError at evaluation.
 array gather(const array& a, const Arrays& indices, const Axes& axes, StreamOrDevice s = {});
 // A copy of `a` with `updates` (shape as gather's result, or broadcast to it) put at the indices.
 // Colliding updates combine, in an unspecified order; with set, one of them wins.
@@ -167,7 +168,12 @@ array put_along_axis(const array& a, const array& indices, const array& values, 
 enum class ReduceOp : std::uint8_t { sum, prod, min, max, all, any };
 std::string_view name_of(ReduceOp r);
 
-using OptionalAxes = std::optional<Axes>;
+// All axes when absent; converts from a braced list: sum(a, {0, 1}).
+class OptionalAxes : public std::optional<Axes> {
+ public:
+  using std::optional<Axes>::optional;
+  OptionalAxes(std::initializer_list<int> axes) : std::optional<Axes>(Axes(axes)) {}
+};
 array reduce(ReduceOp op, const array& a, const OptionalAxes& axes = {}, bool keepdims = false,
              StreamOrDevice s = {});
 // bool, int8 and int16 sum and multiply as int32, uint8 and uint16 as uint32.
@@ -231,6 +237,14 @@ array argpartition(const array& a, std::int64_t kth, int axis = -1, StreamOrDevi
 array topk(const array& a, std::int64_t k, int axis = -1, StreamOrDevice s = {});
 array searchsorted(const array& sorted, const array& values, bool right = false,
                    StreamOrDevice s = {});
+// The first `size` of the distinct elements, ascending, and of each the uint32 index where it comes
+// first and how often (int32); inverse, of the shape of `a`, says which (uint32, at most size - 1)
+// each element is. Missing values are `fill_value`, or the smallest element; their counts are 0.
+struct Unique {
+  array values, indices, inverse, counts;
+};
+Unique unique(const array& a, std::int64_t size, const std::optional<array>& fill_value = {},
+              StreamOrDevice s = {});
 
 // ---- Products ----
 array matmul(const array& a, const array& b, StreamOrDevice s = {});
@@ -245,6 +259,52 @@ array tensordot(const array& a, const array& b, const Axes& axes_a, const Axes& 
 array tensordot(const array& a, const array& b, int axes = 2, StreamOrDevice s = {});
 array kron(const array& a, const array& b, StreamOrDevice s = {});
 array einsum(const std::string& subscripts, const Arrays& operands, StreamOrDevice s = {});
+// How einsum contracts: which two of the terms left are replaced by their product, put last; and
+// the multiplications, against those of a single sum over all labels.
+struct EinsumPath {
+  std::vector<std::pair<int, int>> pairs;
+  double work, work_at_once;
+};
+EinsumPath einsum_path(const std::string& subscripts, const Arrays& operands);
+// Products of the matrices of a (..., m, k) and b (..., k, n) that indices into their flattened
+// leading axes name. The indices broadcast; without them the leading axes do.
+array gather_mm(const array& a, const array& b, const std::optional<array>& lhs_indices = {},
+                const std::optional<array>& rhs_indices = {}, StreamOrDevice s = {});
+// A product with square blocks of a, b and the result zeroed (a bool mask) or scaled (a number for
+// each block).
+array block_masked_mm(const array& a, const array& b, int block_size = 64,
+                      const std::optional<array>& mask_out = {},
+                      const std::optional<array>& mask_lhs = {},
+                      const std::optional<array>& mask_rhs = {}, StreamOrDevice s = {});
+// a[:, i:j] @ b[i:j] for the segments (..., 2) of pairs i, j: shape (..., m, n).
+array segmented_mm(const array& a, const array& b, const array& segments, StreamOrDevice s = {});
+// The last axis, m * 2^k long with m one of 1, 12, 20, 28, times a Hadamard matrix and `scale`
+// (1 / sqrt(length)).
+array hadamard_transform(const array& a, std::optional<double> scale = {}, StreamOrDevice s = {});
+
+// ---- Convolution ---- (of 1 to 3 dimensions; channels last)
+// What is given once serves all spatial axes.
+struct ConvOptions {
+  Shape stride{1}, padding_low{0}, padding_high{0};  // a negative padding crops
+  Shape kernel_dilation{1}, input_dilation{1};
+  int groups = 1;
+  bool flip = false;  // the kernel's spatial axes: a convolution instead of a correlation
+};
+// input (n, *spatial, c), weight (o, *kernel, c / groups) -> (n, *out, o).
+array conv_general(const array& input, const array& weight, const ConvOptions& options = {},
+                   StreamOrDevice s = {});
+// In `dims` dimensions: conv1d, conv2d, conv3d.
+array conv(int dims, const array& input, const array& weight, const Shape& stride = {1},
+           const Shape& padding = {0}, const Shape& dilation = {1}, int groups = 1,
+           StreamOrDevice s = {});
+// The transpose of a convolution from o to c channels: out = (in - 1) * stride - 2 * padding +
+// dilation * (kernel - 1) + output_padding + 1.
+array conv_transpose(int dims, const array& input, const array& weight, const Shape& stride = {1},
+                     const Shape& padding = {0}, const Shape& dilation = {1},
+                     const Shape& output_padding = {0}, int groups = 1, StreamOrDevice s = {});
+// The convolution of two sequences. Modes: full, same (as long as the longer), valid.
+array convolve(const array& a, const array& v, const std::string& mode = "full",
+               StreamOrDevice s = {});
 
 // ---- Quantization ---- (affine: w ~ scale * q + bias over groups of the last axis)
 struct Quantized {
@@ -259,17 +319,20 @@ array dequantize(const array& w, const array& scales, const array& biases, int g
 array quantized_matmul(const array& x, const array& w, const array& scales, const array& biases,
                        bool transpose = true, int group_size = 64, int bits = 4,
                        StreamOrDevice s = {});
+// As gather_mm, with w quantized.
+array gather_qmm(const array& x, const array& w, const array& scales, const array& biases,
+                 const std::optional<array>& lhs_indices = {},
+                 const std::optional<array>& rhs_indices = {}, bool transpose = true,
+                 int group_size = 64, int bits = 4, StreamOrDevice s = {});
 
 // ---- Operators ---- (a C++ number behaves as a Python scalar: it does not promote the array)
 inline array operator-(const array& a) { return negative(a); }
-#define CERMET_OPERATOR(symbol, function)                                                   \
-  inline array operator symbol(const array& a, const array& b) { return function(a, b); }   \
-  inline array operator symbol(const array& a, double b) {                                  \
-    return function(a, scalar_like(b, a));                                                  \
-  }                                                                                         \
-  inline array operator symbol(double a, const array& b) {                                  \
-    return function(scalar_like(a, b), b);                                                  \
-  }
+#define CERMET_OPERATOR(symbol, function)                                                 \
+  inline array operator symbol(const array& a, const array& b) { return function(a, b); } \
+  inline array operator symbol(const array& a, double b) {                                \
+    return function(a, scalar_like(b, a));                                                \
+  }                                                                                       \
+  inline array operator symbol(double a, const array& b) { return function(scalar_like(a, b), b); }
 CERMET_OPERATOR(+, add)
 CERMET_OPERATOR(-, subtract)
 CERMET_OPERATOR(*, multiply)

@@ -1,8 +1,8 @@
 // Random numbers from keys: Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror and Shaw, "Parallel
 // random numbers: as easy as 1, 2, 3", 2011).
 //
-// A key is an array of two uint32. Without one, functions split the global state. The same key gives
-// the same bits for any number of threads and on every backend.
+// A key is an array of two uint32. Without one, functions split the global state. The same key
+// gives the same bits for any number of threads and on every backend.
 #pragma once
 
 #include <optional>
@@ -30,6 +30,11 @@ array uniform(const Shape& shape, Dtype dtype = float32, const Key& key = {},
               StreamOrDevice s = {});
 array normal(const Shape& shape, Dtype dtype = float32, const std::optional<array>& loc = {},
              const std::optional<array>& scale = {}, const Key& key = {}, StreamOrDevice s = {});
+// Normal vectors (..., n) with mean (..., n) and covariance (..., n, n). The shape is that of the
+// leading axes, to which those of both broadcast; absent, it is what they broadcast to.
+array multivariate_normal(const array& mean, const array& covariance,
+                          const std::optional<Shape>& shape = {}, Dtype dtype = float32,
+                          const Key& key = {}, StreamOrDevice s = {});
 // Integers in [low, high).
 array randint(const array& low, const array& high, const Shape& shape, Dtype dtype = int32,
               const Key& key = {}, StreamOrDevice s = {});

@@ -8,8 +8,8 @@
 
 namespace cermet {
 
-// An object that lives as long as the program (a table entry) is immortal: its count is not touched,
-// so threads that share it do not contend.
+// An object that lives as long as the program (a table entry) is immortal: its count is not
+// touched, so threads that share it do not contend.
 class RefCounted {
  public:
   void retain() const {

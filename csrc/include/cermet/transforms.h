@@ -17,8 +17,7 @@ using Function = std::function<Arrays(const Arrays&)>;
 using ScalarFunction = std::function<array(const Arrays&)>;
 
 // The outputs, and the products of the cotangents with the Jacobian: one for each primal.
-std::pair<Arrays, Arrays> vjp(const Function& fun, const Arrays& primals,
-                              const Arrays& cotangents);
+std::pair<Arrays, Arrays> vjp(const Function& fun, const Arrays& primals, const Arrays& cotangents);
 // The outputs, and the products of the Jacobian with the tangents: one for each output.
 std::pair<Arrays, Arrays> jvp(const Function& fun, const Arrays& primals, const Arrays& tangents);
 
@@ -28,7 +27,8 @@ using ValueAndGrad = std::function<std::pair<Arrays, Arrays>(const Arrays&)>;
 ValueAndGrad value_and_grad(Function fun, std::vector<int> argnums = {0});
 // The same of a function with one output.
 std::function<std::pair<array, Arrays>(const Arrays&)> value_and_grad(ScalarFunction fun,
-                                                                     std::vector<int> argnums = {0});
+                                                                      std::vector<int> argnums = {
+                                                                          0});
 std::function<Arrays(const Arrays&)> grad(ScalarFunction fun, std::vector<int> argnums = {0});
 
 // The axis of an input or output that a vmap leaves whole.
@@ -37,8 +37,8 @@ inline constexpr int kNotMapped = std::numeric_limits<int>::min();
 // `out_axes`.
 Function vmap(Function fun, std::vector<int> in_axes = {}, std::vector<int> out_axes = {});
 
-// A function that is traced once for each combination of input shapes and dtypes (of dtypes and ranks
-// when `shapeless`) and afterwards replays the graph.
+// A function that is traced once for each combination of input shapes and dtypes (of dtypes and
+// ranks when `shapeless`) and afterwards replays the graph.
 Function compile(Function fun, bool shapeless = false);
 void disable_compile();
 void enable_compile();

@@ -67,7 +67,7 @@ class _Renamed:
     """An attribute that stands under another key in the module's tree."""
 
     def __init__(self, key: str | None = None):
-        self.key = key
+        self.key = key or ""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
@@ -288,7 +288,7 @@ class Module(dict):
 
     # Updates
 
-    def update(
+    def update(  # type: ignore[override]  # of the tree, where dict has one of keys
         self, parameters: dict, strict: bool = True, verify: VerifyUpdate | None = None
     ) -> Module:
         """Replace parameters. Nothing changes if a check fails.
@@ -399,7 +399,10 @@ class Module(dict):
         """
         weights = file_or_weights
         if isinstance(weights, (str, os.PathLike)):
-            weights = list(mx.load(os.fspath(weights)).items())
+            loaded = mx.load(os.fspath(weights))
+            if not isinstance(loaded, dict):
+                raise ValueError(f"load_weights: '{weights}' holds one array, expected named ones")
+            weights = list(loaded.items())
         verify = VerifyUpdate.ALL if strict else VerifyUpdate.NONE
         return self.update(tree_unflatten(weights) or {}, verify=verify)
 

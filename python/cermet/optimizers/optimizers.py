@@ -102,8 +102,9 @@ class Optimizer:
     def _set_rate(self, learning_rate: Rate) -> None:
         if callable(learning_rate):
             self._schedulers["learning_rate"] = learning_rate
-            learning_rate = learning_rate(self.step)
-        self.learning_rate = learning_rate
+            self.learning_rate = learning_rate(self.step)
+        else:
+            self.learning_rate = learning_rate
 
     def _rate_for(self, gradient: mx.array) -> mx.array:
         # In the dtype of the gradient, so that half precision parameters stay what they are.

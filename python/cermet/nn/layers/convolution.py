@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cermet.core as mx
 from cermet.nn.base import Module
@@ -31,7 +32,7 @@ class Convolution(Module):
         out_channels: int,
         kernel_size: int | tuple[int, ...],
         bias: bool,
-        **options: int | tuple[int, ...],
+        **options: Any,
     ):
         super().__init__()
         groups = options.get("groups", 1)
@@ -59,7 +60,7 @@ class Convolution(Module):
             f"bias={'bias' in self}"
         )
 
-    def _values(self) -> dict[str, int | tuple[int, ...]]:
+    def _values(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self._options}
 
     def __call__(self, x: mx.array) -> mx.array:

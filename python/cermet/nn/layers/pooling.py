@@ -97,7 +97,8 @@ class _AvgPool(_Pool):
 
 
 def _pool(base: type[_Pool], name: str, spatial_dims: int, space: str, what: str) -> type[_Pool]:
-    doc = f"The {what} of windows of ``(N, {space}, C)``.\n{_Pool.__doc__.partition('.')[2]}"
+    details = (_Pool.__doc__ or "").partition(".")[2]
+    doc = f"The {what} of windows of ``(N, {space}, C)``.\n{details}"
     members = {"__module__": __name__, "__doc__": doc, "_spatial_dims": spatial_dims}
     return type(name, (base,), members)
 

@@ -212,6 +212,7 @@ class QuantizedEmbedding(_Quantized):
         mode: str = "affine",
     ) -> QuantizedEmbedding:
         """Quantize the weight of an :class:`Embedding`."""
-        layer = cls(*embedding_layer.weight.shape, group_size, bits, mode)
+        num_embeddings, dims = embedding_layer.weight.shape
+        layer = cls(num_embeddings, dims, group_size, bits, mode)
         layer._quantize(embedding_layer.weight)
         return layer

@@ -256,8 +256,8 @@ class TransformerDecoder(Module):
         memory_mask: mx.array | None,
     ) -> mx.array:
         for layer in self.layers:
-            layer = checkpointed(layer) if self.checkpoint else layer
-            x = layer(x, memory, x_mask, memory_mask)
+            run = checkpointed(layer) if self.checkpoint else layer
+            x = run(x, memory, x_mask, memory_mask)
         return self.ln(x)
 
 

@@ -5,7 +5,9 @@ Interpolation is separable: along each axis, an output is a weighted sum of a fe
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Literal
 
@@ -81,11 +83,12 @@ def _interpolate(
     for axis, scale in enumerate(_scales(x, scale_factor), start=1):
         taps = _taps(x.shape[axis], scale, kernel, radius, align_corners, antialias)
         column = [-1 if a == axis else 1 for a in range(x.ndim)]
-        x = sum(
+        terms = [
             mx.take(x, mx.array([j for j, _ in tap]), axis)
             * mx.array([w for _, w in tap], dtype=x.dtype).reshape(column)
             for tap in zip(*taps, strict=True)
-        )
+        ]
+        x = functools.reduce(operator.add, terms)
     return x
 
 
@@ -162,7 +165,7 @@ class Upsample(Module):
         if antialias and (align_corners or mode == "nearest"):
             raise ValueError("Upsample: antialias excludes align_corners and mode 'nearest'")
         if isinstance(scale_factor, (tuple, list)):
-            self.scale_factor = tuple(map(float, scale_factor))
+            self.scale_factor: float | tuple[float, ...] = tuple(map(float, scale_factor))
         else:
             self.scale_factor = float(scale_factor)
         self.mode = mode

@@ -1,0 +1,192 @@
+// LAPACK through its Fortran interface, which OpenBLAS and Accelerate share.
+#include "cpu/lapack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <type_traits>
+#include <utility>
+#include <vector>
+#ifdef __APPLE__
+#include <Accelerate/Accelerate.h>
+#define CERMET_LAPACK(function) function##_
+#define CERMET_LENGTH
+#else
+#define LAPACK_GLOBAL(lower, upper) scipy_##lower##_
+#include <lapack.h>
+#define CERMET_LAPACK(function) scipy_##function##_
+#define CERMET_LENGTH , 1  // Fortran's hidden length, at the end for each argument of one character
+#endif
+
+#include "cpu/matmul.h"
+
+// Calls the float's or the double's function by T.
+#define CERMET_CALL(name, ...)              \
+  do {                                      \
+    if constexpr (std::is_same_v<T, float>) \
+      CERMET_LAPACK(s##name)(__VA_ARGS__);  \
+    else                                    \
+      CERMET_LAPACK(d##name)(__VA_ARGS__);  \
+  } while (false)
+
+namespace cermet::cpu {
+namespace {
+
+// Zeroes what lies on the other side of the diagonal of a (n, n).
+template <class T>
+void keep_triangle(int n, T* a, bool upper) {
+  for (std::ptrdiff_t j = 0; j < n; ++j)
+    upper ? std::fill(a + j * n + j + 1, a + (j + 1) * n, T(0))
+          : std::fill(a + j * n, a + j * n + j, T(0));
+}
+
+// Runs call(work, size, info) twice: to ask for the size of its workspace, then with that.
+template <class T, class Call>
+int with_workspace(Call&& call) {
+  use_one_blas_thread();
+  T best = 0;
+  int size = -1, info = 0;
+  call(&best, &size, &info);
+  if (info != 0) return info;
+  size = std::max(1, static_cast<int>(best));
+  std::vector<T> work(static_cast<std::size_t>(size));
+  call(work.data(), &size, &info);
+  return info;
+}
+
+}  // namespace
+
+template <class T>
+int qr(int m, int n, T* a, T* q, T* r) {
+  int k = std::min(m, n);
+  std::vector<T> tau(static_cast<std::size_t>(k));
+  const int info = with_workspace<T>([&](T* work, int* size, int* info) {
+    CERMET_CALL(geqrf, &m, &n, a, &m, tau.data(), work, size, info);
+  });
+  if (info != 0) return info;
+  for (std::ptrdiff_t j = 0; j < n; ++j)
+    for (std::ptrdiff_t i = 0; i < k; ++i) r[j * k + i] = i <= j ? a[j * m + i] : T(0);
+  std::copy(a, a + std::ptrdiff_t{m} * k, q);
+  return with_workspace<T>([&](T* work, int* size, int* info) {
+    CERMET_CALL(orgqr, &m, &k, &k, q, &m, tau.data(), work, size, info);
+  });
+}
+
+template <class T>
+int svd(int m, int n, T* a, T* u, T* s, T* vt) {
+  char job = u ? 'A' : 'N';
+  std::vector<int> integers(static_cast<std::size_t>(8 * std::min(m, n)));
+  return with_workspace<T>([&](T* work, int* size, int* info) {
+    CERMET_CALL(gesdd, &job, &m, &n, a, &m, s, u, &m, vt, &n, work, size, integers.data(),
+                info CERMET_LENGTH);
+  });
+}
+
+template <class T>
+int eigh(int n, T* a, bool upper, bool vectors, T* w) {
+  char job = vectors ? 'V' : 'N', side = upper ? 'U' : 'L';
+  int integer_count = 3 + 5 * n;
+  std::vector<int> integers(static_cast<std::size_t>(integer_count));
+  return with_workspace<T>([&](T* work, int* size, int* info) {
+    int* count = *size < 0 ? size : &integer_count;  // both are asked for at once
+    CERMET_CALL(syevd, &job, &side, &n, a, &n, w, work, size, integers.data(), count,
+                info CERMET_LENGTH CERMET_LENGTH);
+  });
+}
+
+template <class T>
+int eig(int n, T* a, std::complex<float>* w, std::complex<float>* v) {
+  char no = 'N', job = v ? 'V' : 'N';
+  const auto count = static_cast<std::size_t>(n);
+  std::vector<T> real(count), imaginary(count), packed(v ? count * count : 1);
+  const int info = with_workspace<T>([&](T* work, int* size, int* info) {
+    CERMET_CALL(geev, &no, &job, &n, a, &n, real.data(), imaginary.data(), nullptr, &n,
+                packed.data(), &n, work, size, info CERMET_LENGTH CERMET_LENGTH);
+  });
+  const auto complex = [](T re, T im) {
+    return std::complex<float>(static_cast<float>(re), static_cast<float>(im));
+  };
+  for (std::size_t j = 0; j < count; ++j) w[j] = complex(real[j], imaginary[j]);
+  // Of a conjugate pair the columns hold the real and the imaginary part.
+  for (std::size_t j = 0; v && j < count; ++j) {
+    const bool pair = imaginary[j] != 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      const T re = packed[j * count + i], im = pair ? packed[(j + 1) * count + i] : T(0);
+      v[j * count + i] = complex(re, im);
+      if (pair) v[(j + 1) * count + i] = complex(re, -im);
+    }
+    j += pair;
+  }
+  return info;
+}
+
+template <class T>
+int cholesky(int n, T* a, bool upper) {
+  use_one_blas_thread();
+  char side = upper ? 'U' : 'L';
+  int info = 0;
+  CERMET_CALL(potrf, &side, &n, a, &n, &info CERMET_LENGTH);
+  keep_triangle(n, a, upper);
+  return info;
+}
+
+template <class T>
+int solve(int n, int columns, T* a, T* b) {
+  use_one_blas_thread();
+  std::vector<int> pivots(static_cast<std::size_t>(n));
+  int info = 0;
+  CERMET_CALL(gesv, &n, &columns, a, &n, pivots.data(), b, &n, &info);
+  return info;
+}
+
+template <class T>
+int solve_triangular(int n, int columns, const T* a, bool upper, T* b) {
+  use_one_blas_thread();
+  char side = upper ? 'U' : 'L', no = 'N';
+  int info = 0;
+  CERMET_CALL(trtrs, &side, &no, &no, &n, &columns, a, &n, b, &n,
+              &info CERMET_LENGTH CERMET_LENGTH CERMET_LENGTH);
+  return info;
+}
+
+template <class T>
+int invert_triangular(int n, T* a, bool upper) {
+  use_one_blas_thread();
+  char side = upper ? 'U' : 'L', no = 'N';
+  int info = 0;
+  CERMET_CALL(trtri, &side, &no, &n, a, &n, &info CERMET_LENGTH CERMET_LENGTH);
+  keep_triangle(n, a, upper);
+  return info;
+}
+
+template <class T>
+int lu(int m, int n, T* a, std::uint32_t* pivots, std::uint32_t* rows) {
+  use_one_blas_thread();
+  const auto k = static_cast<std::size_t>(std::min(m, n));
+  std::vector<int> exchanged(k);
+  int info = 0;
+  CERMET_CALL(getrf, &m, &n, a, &m, exchanged.data(), &info);
+  std::vector<std::uint32_t> order(static_cast<std::size_t>(m));
+  std::iota(order.begin(), order.end(), 0u);
+  for (std::size_t i = 0; i < k; ++i) {
+    pivots[i] = static_cast<std::uint32_t>(exchanged[i] - 1);
+    std::swap(order[i], order[pivots[i]]);
+  }
+  for (std::uint32_t i = 0; i < order.size(); ++i) rows[order[i]] = i;
+  return std::min(info, 0);  // a zero on U's diagonal is no failure
+}
+
+#define CERMET_INSTANTIATE(T)                                            \
+  template int qr(int, int, T*, T*, T*);                                 \
+  template int svd(int, int, T*, T*, T*, T*);                            \
+  template int eigh(int, T*, bool, bool, T*);                            \
+  template int eig(int, T*, std::complex<float>*, std::complex<float>*); \
+  template int cholesky(int, T*, bool);                                  \
+  template int solve(int, int, T*, T*);                                  \
+  template int solve_triangular(int, int, const T*, bool, T*);           \
+  template int invert_triangular(int, T*, bool);                         \
+  template int lu(int, int, T*, std::uint32_t*, std::uint32_t*);
+CERMET_INSTANTIATE(float)
+CERMET_INSTANTIATE(double)
+
+}  // namespace cermet::cpu

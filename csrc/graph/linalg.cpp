@@ -1,0 +1,467 @@
+// Linear algebra: one primitive that runs LAPACK on batches of matrices, and compositions.
+#include "cermet/linalg.h"
+
+#include <cmath>
+#include <limits>
+
+#include "cpu/lapack.h"
+#include "cpu/parallel.h"
+#include "graph/check.h"
+#include "graph/primitive.h"
+#include "graph/rules.h"
+
+namespace cermet::linalg {
+namespace {
+
+enum class Routine : std::uint8_t {
+  qr,
+  svd,
+  singular_values,
+  eigh,
+  eigvalsh,
+  eig,
+  eigvals,
+  cholesky,
+  lu,
+  tri_inv,
+  solve,
+  solve_triangular,
+};
+
+std::int64_t batch_count(const Shape& shape) {
+  std::int64_t n = 1;
+  for (std::size_t i = 0; i + 2 < shape.size(); ++i) n *= shape[i];
+  return n;
+}
+
+Shape with_batch(const Shape& batch_of, const Shape& entry) {
+  Shape shape(batch_of.begin(), batch_of.end() - 2);
+  for (const std::int64_t n : entry) shape.push_back(n);
+  return shape;
+}
+
+// Matrix `index` of a batch, column-major.
+template <class T>
+std::vector<T> matrix_of(const array& a, std::int64_t index) {
+  const Node& node = *a.node();
+  const int ndim = a.ndim();
+  std::int64_t at = node.offset;
+  for (int axis = ndim - 3; axis >= 0; --axis) {
+    at += index % node.shape[axis] * node.strides[axis];
+    index /= node.shape[axis];
+  }
+  const T* from = static_cast<const T*>(node.buffer->data()) + at;
+  const std::int64_t down = node.strides[ndim - 2], across = node.strides[ndim - 1];
+  std::vector<T> out;
+  out.reserve(static_cast<std::size_t>(a.shape(-2) * a.shape(-1)));
+  for (std::int64_t j = 0; j < a.shape(-1); ++j)
+    for (std::int64_t i = 0; i < a.shape(-2); ++i) out.push_back(from[i * down + j * across]);
+  return out;
+}
+
+class Factorization final : public Custom {
+ public:
+  // `op` is the operation for errors; `results` are those of one matrix.
+  Factorization(std::string_view op, Routine routine, bool upper, Results results)
+      : op_(op), routine_(routine), upper_(upper), results_(std::move(results)) {}
+  std::string_view name() const override { return op_; }
+  std::string parameters() const override { return upper_ ? "upper=true" : ""; }
+  bool equals(const Primitive& o) const override {
+    const auto* f = dynamic_cast<const Factorization*>(&o);
+    return f && op_ == f->op_ && routine_ == f->routine_ && upper_ == f->upper_;
+  }
+
+  Arrays run(std::span<const array> inputs) const override {
+    return inputs[0].dtype() == float64 ? run_as<double>(inputs) : run_as<float>(inputs);
+  }
+
+  Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
+                  const Arrays& outputs) const override {
+    std::vector<Shape> shapes;
+    std::vector<Dtype> dtypes;
+    for (const array& out : outputs) {
+      shapes.push_back(batch_shape(batch, out.shape()));
+      dtypes.push_back(out.dtype());
+    }
+    const Arrays all = all_batched(inputs, batched, batch);
+    return make_outputs(Ref<const Custom>(this), shapes, dtypes, {all.begin(), all.end()},
+                        outputs[0].stream());
+  }
+
+ private:
+  template <class T>
+  Arrays run_as(std::span<const array> inputs) const {
+    Arrays outputs;
+    for (const Result& r : results_) {
+      Strides strides = row_major(with_batch(inputs[0].shape(), r.shape));
+      if (r.shape.size() == 2) {  // LAPACK writes columns
+        strides[strides.size() - 2] = 1;
+        strides.back() = r.shape[0];
+      }
+      const Shape shape = with_batch(inputs[0].shape(), r.shape);
+      const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_of(r.dtype);
+      outputs.emplace_back(allocate(bytes), shape, r.dtype, strides);
+    }
+    cpu::parallel_for(batch_count(inputs[0].shape()), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) check(run_one<T>(inputs, outputs, i));
+    });
+    return outputs;
+  }
+
+  // LAPACK's info for matrix `index` of the batch.
+  template <class T>
+  int run_one(std::span<const array> inputs, const Arrays& outputs, std::int64_t index) const {
+    std::vector<T> matrix = matrix_of<T>(inputs[0], index);
+    T* a = matrix.data();
+    const int m = static_cast<int>(inputs[0].shape(-2)), n = static_cast<int>(inputs[0].shape(-1));
+    // Where result k of this matrix begins; its type is in a Type.
+    const auto out = [&]<class E>(std::size_t k, Type<E>) {
+      return static_cast<E*>(outputs[k].node()->buffer->data()) +
+             index * element_count(results_[k].shape);
+    };
+    constexpr Type<T> real;
+    constexpr Type<std::complex<float>> complex;
+    constexpr Type<std::uint32_t> number;
+    const auto in_place = [&](int info) {
+      std::copy(matrix.begin(), matrix.end(), out(0, real));
+      return info;
+    };
+    const auto right_side = [&] {
+      const std::vector<T> b = matrix_of<T>(inputs[1], index);
+      return std::copy(b.begin(), b.end(), out(0, real)) - b.size();
+    };
+    const auto columns = [&] { return static_cast<int>(inputs[1].shape(-1)); };
+    switch (routine_) {
+      case Routine::qr: return cpu::qr<T>(m, n, a, out(0, real), out(1, real));
+      case Routine::svd: return cpu::svd<T>(m, n, a, out(0, real), out(1, real), out(2, real));
+      case Routine::singular_values: return cpu::svd<T>(m, n, a, nullptr, out(0, real), nullptr);
+      case Routine::eigh: return in_place(cpu::eigh<T>(n, a, upper_, true, out(1, real)));
+      case Routine::eigvalsh: return cpu::eigh<T>(n, a, upper_, false, out(0, real));
+      case Routine::eig: return cpu::eig<T>(n, a, out(0, complex), out(1, complex));
+      case Routine::eigvals: return cpu::eig<T>(n, a, out(0, complex), nullptr);
+      case Routine::cholesky: return in_place(cpu::cholesky<T>(n, a, upper_));
+      case Routine::lu: return in_place(cpu::lu<T>(m, n, a, out(1, number), out(2, number)));
+      case Routine::tri_inv: return in_place(cpu::invert_triangular<T>(n, a, upper_));
+      case Routine::solve: return cpu::solve<T>(n, columns(), a, right_side());
+      case Routine::solve_triangular:
+        return cpu::solve_triangular<T>(n, columns(), a, upper_, right_side());
+    }
+    return 0;
+  }
+
+  void check(int info) const {
+    if (info == 0) return;
+    switch (routine_) {
+      case Routine::cholesky: fail(op_, "a matrix is not positive definite");
+      case Routine::tri_inv:
+      case Routine::solve:
+      case Routine::solve_triangular: fail(op_, "a matrix is singular");
+      default: fail(op_, "the iteration did not converge; is a number infinite or nan?");
+    }
+  }
+
+  const std::string_view op_;
+  const Routine routine_;
+  const bool upper_;
+  const Results results_;
+};
+
+void check_matrix(std::string_view op, const array& a, bool square) {
+  if (a.dtype() != float32 && a.dtype() != float64)
+    fail(op, a.dtype(), " is not supported, expected float32 or float64");
+  if (a.ndim() < 2) fail(op, "shape ", a.shape(), ": expected at least 2 dimensions");
+  if (square && a.shape(-2) != a.shape(-1)) fail(op, "matrices ", a.shape(), " are not square");
+  if (a.shape(-2) == 0 || a.shape(-1) == 0) fail(op, "matrices ", a.shape(), " are empty");
+}
+
+Arrays factorize(std::string_view op, Routine routine, const Arrays& inputs, Results results,
+                 StreamOrDevice s, bool upper = false) {
+  std::vector<Shape> shapes;
+  std::vector<Dtype> dtypes;
+  for (const Result& r : results) {
+    shapes.push_back(with_batch(inputs[0].shape(), r.shape));
+    dtypes.push_back(r.dtype);
+  }
+  return make_outputs(make_ref<const Factorization>(op, routine, upper, std::move(results)), shapes,
+                      dtypes, {inputs.begin(), inputs.end()}, s.resolve());
+}
+
+// A factorization of square matrices with one result of their own shape.
+array transform(std::string_view op, Routine routine, const array& a, bool upper,
+                StreamOrDevice s) {
+  check_matrix(op, a, true);
+  return factorize(op, routine, {a}, {{{a.shape(-1), a.shape(-1)}, a.dtype()}}, s, upper)[0];
+}
+
+array solve_with(std::string_view op, Routine routine, const array& a, const array& b, bool upper,
+                 StreamOrDevice s) {
+  if (b.ndim() == 1) {
+    const array column = expand_dims(b, {1}, s);
+    return squeeze(solve_with(op, routine, a, column, upper, s), {-1}, s);
+  }
+  check_matrix(op, a, true);
+  check_matrix(op, b, false);
+  const std::int64_t n = a.shape(-1), columns = b.shape(-1);
+  if (b.shape(-2) != n)
+    fail(op, "a ", a.shape(), " and b ", b.shape(), " do not fit: ", n, " rows against ",
+         b.shape(-2));
+  const Dtype t = promote(a.dtype(), b.dtype());
+  const Shape batch = broadcast_shapes(Shape(a.shape().begin(), a.shape().end() - 2),
+                                       Shape(b.shape().begin(), b.shape().end() - 2));
+  const auto batched = [&](const array& x, std::int64_t width) {
+    Shape shape = batch;
+    shape.push_back(n);
+    shape.push_back(width);
+    return broadcast_to(astype(x, t, s), shape, s);
+  };
+  return factorize(op, routine, {batched(a, n), batched(b, columns)}, {{{n, columns}, t}}, s,
+                   upper)[0];
+}
+
+// The packed factors, the exchanged rows, and which row of l u each row is.
+Arrays lu_parts(std::string_view op, const array& a, bool square, StreamOrDevice s) {
+  check_matrix(op, a, square);
+  const std::int64_t m = a.shape(-2), n = a.shape(-1);
+  return factorize(op, Routine::lu, {a},
+                   {{{m, n}, a.dtype()}, {{std::min(m, n)}, uint32}, {{m}, uint32}}, s);
+}
+
+// The first rows and columns of matrices.
+array corner(const array& a, std::int64_t rows, std::int64_t columns, StreamOrDevice s) {
+  Shape stop = a.shape();
+  stop[stop.size() - 2] = rows;
+  stop.back() = columns;
+  return slice(a, Shape(a.ndim(), 0), stop, s);
+}
+
+// The diagonal of u, and the sign of the row exchanges.
+std::pair<array, array> diagonal_and_parity(std::string_view op, const array& a, StreamOrDevice s) {
+  const Arrays parts = lu_parts(op, a, true, s);
+  const array kept = equal(parts[1], arange(0, a.shape(-1), 1, uint32, s), s);
+  const array signs = select(kept, array(1.0, a.dtype()), array(-1.0, a.dtype()), s);
+  return {diagonal(parts[0], 0, -2, -1, s), prod(signs, Axes{-1}, false, s)};
+}
+
+}  // namespace
+
+std::pair<array, array> qr(const array& a, StreamOrDevice s) {
+  check_matrix("qr", a, false);
+  const std::int64_t m = a.shape(-2), n = a.shape(-1), k = std::min(m, n);
+  const Arrays out =
+      factorize("qr", Routine::qr, {a}, {{{m, k}, a.dtype()}, {{k, n}, a.dtype()}}, s);
+  return {out[0], out[1]};
+}
+
+std::tuple<array, array, array> svd(const array& a, StreamOrDevice s) {
+  check_matrix("svd", a, false);
+  const std::int64_t m = a.shape(-2), n = a.shape(-1);
+  const Arrays out =
+      factorize("svd", Routine::svd, {a},
+                {{{m, m}, a.dtype()}, {{std::min(m, n)}, a.dtype()}, {{n, n}, a.dtype()}}, s);
+  return {out[0], out[1], out[2]};
+}
+
+array singular_values(const array& a, StreamOrDevice s) {
+  check_matrix("svd", a, false);
+  return factorize("svd", Routine::singular_values, {a},
+                   {{{std::min(a.shape(-2), a.shape(-1))}, a.dtype()}}, s)[0];
+}
+
+std::pair<array, array> eigh(const array& a, bool upper, StreamOrDevice s) {
+  check_matrix("eigh", a, true);
+  const std::int64_t n = a.shape(-1);
+  const Arrays out =
+      factorize("eigh", Routine::eigh, {a}, {{{n, n}, a.dtype()}, {{n}, a.dtype()}}, s, upper);
+  return {out[1], out[0]};
+}
+
+array eigvalsh(const array& a, bool upper, StreamOrDevice s) {
+  check_matrix("eigvalsh", a, true);
+  return factorize("eigvalsh", Routine::eigvalsh, {a}, {{{a.shape(-1)}, a.dtype()}}, s, upper)[0];
+}
+
+std::pair<array, array> eig(const array& a, StreamOrDevice s) {
+  check_matrix("eig", a, true);
+  const std::int64_t n = a.shape(-1);
+  const Arrays out =
+      factorize("eig", Routine::eig, {a}, {{{n}, complex64}, {{n, n}, complex64}}, s);
+  return {out[0], out[1]};
+}
+
+array eigvals(const array& a, StreamOrDevice s) {
+  check_matrix("eigvals", a, true);
+  return factorize("eigvals", Routine::eigvals, {a}, {{{a.shape(-1)}, complex64}}, s)[0];
+}
+
+array cholesky(const array& a, bool upper, StreamOrDevice s) {
+  return transform("cholesky", Routine::cholesky, a, upper, s);
+}
+
+std::tuple<array, array, array> lu(const array& a, StreamOrDevice s) {
+  const Arrays parts = lu_parts("lu", a, false, s);
+  const std::int64_t m = a.shape(-2), n = a.shape(-1), k = std::min(m, n);
+  const array l = add(tril(corner(parts[0], m, k, s), -1, s), eye(m, k, 0, a.dtype(), s), s);
+  return {parts[2], l, triu(corner(parts[0], k, n, s), 0, s)};
+}
+
+std::pair<array, array> lu_factor(const array& a, StreamOrDevice s) {
+  const Arrays parts = lu_parts("lu_factor", a, false, s);
+  return {parts[0], parts[1]};
+}
+
+array inv(const array& a, StreamOrDevice s) {
+  check_matrix("inv", a, true);
+  return solve_with("inv", Routine::solve, a, identity(a.shape(-1), a.dtype(), s), false, s);
+}
+
+array tri_inv(const array& a, bool upper, StreamOrDevice s) {
+  return transform("tri_inv", Routine::tri_inv, a, upper, s);
+}
+
+array cholesky_inv(const array& a, bool upper, StreamOrDevice s) {
+  const array x = transform("cholesky_inv", Routine::tri_inv, a, upper, s);
+  const array xt = matrix_transpose(x, s);
+  return upper ? matmul(x, xt, s) : matmul(xt, x, s);
+}
+
+array pinv(const array& a, StreamOrDevice s) {
+  check_matrix("pinv", a, false);
+  const std::int64_t m = a.shape(-2), n = a.shape(-1), k = std::min(m, n);
+  const auto [u, values, vt] = svd(a, s);
+  const double eps = a.dtype() == float64 ? std::numeric_limits<double>::epsilon()
+                                          : std::numeric_limits<float>::epsilon();
+  const array largest = max(values, Axes{-1}, true, s);
+  const array cutoff =
+      multiply(largest, scalar_like(static_cast<double>(std::max(m, n)) * eps, values), s);
+  const array zero = zeros_like(values, {}, s);
+  const array inverse =
+      select(greater(values, cutoff, s), divide(ones_like(values, {}, s), values, s), zero, s);
+  const array v = matrix_transpose(corner(vt, k, n, s), s);
+  return matmul(multiply(v, expand_dims(inverse, {-2}, s), s),
+                matrix_transpose(corner(u, m, k, s), s), s);
+}
+
+array solve(const array& a, const array& b, StreamOrDevice s) {
+  return solve_with("solve", Routine::solve, a, b, false, s);
+}
+
+array solve_triangular(const array& a, const array& b, bool upper, StreamOrDevice s) {
+  return solve_with("solve_triangular", Routine::solve_triangular, a, b, upper, s);
+}
+
+array det(const array& a, StreamOrDevice s) {
+  const auto [diagonal, parity] = diagonal_and_parity("det", a, s);
+  return multiply(parity, prod(diagonal, Axes{-1}, false, s), s);
+}
+
+std::pair<array, array> slogdet(const array& a, StreamOrDevice s) {
+  const auto [diagonal, parity] = diagonal_and_parity("slogdet", a, s);
+  return {multiply(parity, prod(sign(diagonal, s), Axes{-1}, false, s), s),
+          sum(log(abs(diagonal, s), s), Axes{-1}, false, s)};
+}
+
+// ---- Norms and products ----
+
+namespace {
+
+array vector_norm(const array& a, double order, const OptionalAxes& axes, bool keepdims,
+                  StreamOrDevice s) {
+  const array size = abs(a, s);
+  if (order == INFINITY) return max(size, axes, keepdims, s);
+  if (order == -INFINITY) return min(size, axes, keepdims, s);
+  if (order == 0) return astype(count_nonzero(a, axes, keepdims, s), size.dtype(), s);
+  if (order == 1) return sum(size, axes, keepdims, s);
+  if (order == 2) return sqrt(sum(square(size, s), axes, keepdims, s), s);
+  const array powers = sum(power(size, scalar_like(order, size), s), axes, keepdims, s);
+  return power(powers, scalar_like(1 / order, powers), s);
+}
+
+// The axes of a norm with an order: one, or the rows and columns of matrices.
+Axes norm_axes(const array& a, const OptionalAxes& given) {
+  Axes axes = given.value_or(Axes{});
+  if (!given)
+    for (int i = 0; i < a.ndim(); ++i) axes.push_back(i);
+  for (int& axis : axes) axis = normalize_axis("norm", axis, a.ndim());
+  if (axes.size() != 1 && axes.size() != 2)
+    fail("norm", static_cast<int>(axes.size()),
+         " axes: with an order, one axis (vectors) or two (matrices) are needed");
+  if (axes.size() == 2 && axes[0] == axes[1]) fail("norm", "axes ", axes, " name an axis twice");
+  return axes;
+}
+
+// Puts a matrix norm's reduced axes back, with extent 1.
+array restored(const array& norms, Axes axes, bool keepdims, StreamOrDevice s) {
+  return keepdims ? expand_dims(norms, axes, s) : norms;
+}
+
+// The singular values (..., k) of the matrices along two axes.
+array singular_values_along(const array& a, const Axes& axes, StreamOrDevice s) {
+  Axes order;
+  for (int i = 0; i < a.ndim(); ++i)
+    if (i != axes[0] && i != axes[1]) order.push_back(i);
+  order.push_back(axes[0]);
+  order.push_back(axes[1]);
+  return singular_values(transpose(a, order, s), s);
+}
+
+array matrix_norm(const array& a, double order, const Axes& axes, bool keepdims, StreamOrDevice s) {
+  const double size = std::abs(order);
+  if (size != 1 && size != 2 && !std::isinf(size))
+    fail("norm", "a matrix norm's order is 1, -1, 2, -2, inf, -inf, 'fro' or 'nuc'");
+  const auto extreme = order > 0 ? &max : &min;
+  if (size == 2) {
+    const array values = singular_values_along(a, axes, s);
+    return restored(extreme(values, Axes{-1}, false, s), axes, keepdims, s);
+  }
+  const array sums = sum(abs(a, s), Axes{size == 1 ? axes[0] : axes[1]}, true, s);
+  return extreme(sums, axes, keepdims, s);
+}
+
+}  // namespace
+
+array norm(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
+  return vector_norm(astype(a, to_inexact(a.dtype()), s), 2, axes, keepdims, s);
+}
+
+array norm(const array& a, double order, const OptionalAxes& axes, bool keepdims,
+           StreamOrDevice s) {
+  const array x = astype(a, to_inexact(a.dtype()), s);
+  const Axes along = norm_axes(x, axes);
+  return along.size() == 1 ? vector_norm(x, order, along, keepdims, s)
+                           : matrix_norm(x, order, along, keepdims, s);
+}
+
+array norm(const array& a, const std::string& order, const OptionalAxes& axes, bool keepdims,
+           StreamOrDevice s) {
+  const bool nuclear = order == "nuc";
+  if (!nuclear && order != "fro" && order != "f")
+    fail("norm", "the order is a number, 'fro' or 'nuc', not '", order, "'");
+  const Axes along = norm_axes(a, axes);
+  if (along.size() != 2) fail("norm", "'", order, "' is a norm of matrices: two axes are needed");
+  if (!nuclear) return norm(a, along, keepdims, s);
+  const array x = astype(a, to_inexact(a.dtype()), s);
+  const array values = singular_values_along(x, along, s);
+  return restored(sum(values, Axes{-1}, false, s), along, keepdims, s);
+}
+
+array cross(const array& a, const array& b, int axis, StreamOrDevice s) {
+  const int ndim = std::max(a.ndim(), b.ndim());
+  axis = normalize_axis("cross", axis, ndim);
+  const array x = moveaxis(atleast_nd(a, ndim, s), axis, 0, s);
+  const array y = moveaxis(atleast_nd(b, ndim, s), axis, 0, s);
+  const auto extent = [](const array& v) { return v.shape(0); };
+  if ((extent(x) != 2 && extent(x) != 3) || (extent(y) != 2 && extent(y) != 3))
+    fail("cross", "axis ", axis, " of ", a.shape(), " and ", b.shape(),
+         " has another extent than 2 or 3");
+  Arrays u = unstack(x, 0, s), v = unstack(y, 0, s);
+  const auto part = [&](std::size_t i, std::size_t j) {
+    return subtract(multiply(u[i], v[j], s), multiply(u[j], v[i], s), s);
+  };
+  if (u.size() == 2 && v.size() == 2) return part(0, 1);
+  // A vector of a plane has no third part.
+  for (Arrays* parts : {&u, &v})
+    if (parts->size() == 2) parts->push_back(zeros_like(parts->front(), {}, s));
+  return moveaxis(stack({part(1, 2), part(2, 0), part(0, 1)}, 0, s), 0, axis, s);
+}
+
+}  // namespace cermet::linalg

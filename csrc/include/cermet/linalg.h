@@ -1,0 +1,66 @@
+// Linear algebra: norms, factorizations and what follows from them.
+//
+// Matrices are the last two axes of float32 or float64 arrays, and leading axes are a batch (those
+// of two arguments broadcast). Another dtype, a matrix that is not square where it must be, or an
+// empty one raises std::invalid_argument. A matrix without a result (singular, not positive
+// definite) is found out at evaluation: the array carries the error. Factorizations run on the CPU
+// and have no derivatives.
+#pragma once
+
+#include <string>
+#include <tuple>
+#include <utility>
+
+#include "cermet/ops.h"
+
+namespace cermet::linalg {
+
+// a (..., m, n) = q (..., m, k) r (..., k, n), k = min(m, n): q^T q = 1, r upper triangular.
+std::pair<array, array> qr(const array& a, StreamOrDevice s = {});
+// a (..., m, n) = u (..., m, m) diag(s) vt (..., n, n); s (..., min(m, n)) descends.
+std::tuple<array, array, array> svd(const array& a, StreamOrDevice s = {});
+array singular_values(const array& a, StreamOrDevice s = {});
+// Eigenvalues (..., n), ascending, and eigenvectors (the columns of (..., n, n)) of symmetric
+// matrices; only the one triangle is read.
+std::pair<array, array> eigh(const array& a, bool upper = false, StreamOrDevice s = {});
+array eigvalsh(const array& a, bool upper = false, StreamOrDevice s = {});
+// Eigenvalues and right eigenvectors of norm 1, complex64.
+std::pair<array, array> eig(const array& a, StreamOrDevice s = {});
+array eigvals(const array& a, StreamOrDevice s = {});
+// The triangular l with a = l l^T, or u with a = u^T u, of symmetric positive definite matrices.
+array cholesky(const array& a, bool upper = false, StreamOrDevice s = {});
+// l and u of a = l[p] u for the row numbers p: (p, l, u).
+std::tuple<array, array, array> lu(const array& a, StreamOrDevice s = {});
+// l without its unit diagonal and u in one matrix, and the rows that were exchanged in turn.
+std::pair<array, array> lu_factor(const array& a, StreamOrDevice s = {});
+
+array inv(const array& a, StreamOrDevice s = {});
+// The inverse of triangular matrices.
+array tri_inv(const array& a, bool upper = false, StreamOrDevice s = {});
+// The inverse of l l^T (of u^T u with `upper`).
+array cholesky_inv(const array& a, bool upper = false, StreamOrDevice s = {});
+// The pseudo-inverse (Moore, Penrose): singular values below max(m, n) eps times the largest are
+// taken for zero.
+array pinv(const array& a, StreamOrDevice s = {});
+// x with a x = b; b is (..., n, columns), or one vector (n).
+array solve(const array& a, const array& b, StreamOrDevice s = {});
+array solve_triangular(const array& a, const array& b, bool upper = false, StreamOrDevice s = {});
+array det(const array& a, StreamOrDevice s = {});
+// The determinant's sign and the logarithm of its absolute value.
+std::pair<array, array> slogdet(const array& a, StreamOrDevice s = {});
+
+// The root of the sum of squares over the axes (all when absent).
+array norm(const array& a, const OptionalAxes& axes = {}, bool keepdims = false,
+           StreamOrDevice s = {});
+// With an order: along one axis that of vectors, any number; along two that of matrices: 1, -1, inf
+// and -inf (sums of columns and rows), 2 and -2 (singular values).
+array norm(const array& a, double order, const OptionalAxes& axes = {}, bool keepdims = false,
+           StreamOrDevice s = {});
+// Norms of matrices by name: "fro" (the root of the sum of squares), "nuc" (the sum of singular
+// values).
+array norm(const array& a, const std::string& order, const OptionalAxes& axes = {},
+           bool keepdims = false, StreamOrDevice s = {});
+// The vector product along an axis of 2 (as in a plane) or 3.
+array cross(const array& a, const array& b, int axis = -1, StreamOrDevice s = {});
+
+}  // namespace cermet::linalg
