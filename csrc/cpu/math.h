@@ -782,9 +782,15 @@ template <Complex T>
 inline T subtract(T a, T b) {
   return {a.re - b.re, a.im - b.im};
 }
+// a b - c d. As a difference, beside a sum of products, GCC 12 would contract it in vectors and not
+// in what is left of a loop, whatever -ffp-contract says.
+template <std::floating_point T>
+inline T minus_product(T a, T b, T c, T d) {
+  return a * b + c * -d;
+}
 template <Complex T>
 inline T multiply(T a, T b) {
-  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+  return {minus_product(a.re, b.re, a.im, b.im), a.re * b.im + a.im * b.re};
 }
 
 // The modulus: squares of floats neither overflow nor underflow in double.
@@ -802,9 +808,9 @@ inline ComplexDouble divide_wide(ComplexDouble a, ComplexDouble b) {
   if (norm == 0.0) return {a.re / abs(b.re), a.im / abs(b.re)};
   if (isinf(b) && isfinite(a)) {
     b = {copysign(isinf(b.re) ? 1.0 : 0.0, b.re), copysign(isinf(b.im) ? 1.0 : 0.0, b.im)};
-    return {0.0 * (a.re * b.re + a.im * b.im), 0.0 * (a.im * b.re - a.re * b.im)};
+    return {0.0 * (a.re * b.re + a.im * b.im), 0.0 * minus_product(a.im, b.re, a.re, b.im)};
   }
-  return {(a.re * b.re + a.im * b.im) / norm, (a.im * b.re - a.re * b.im) / norm};
+  return {(a.re * b.re + a.im * b.im) / norm, minus_product(a.im, b.re, a.re, b.im) / norm};
 }
 template <Complex T>
 inline T divide(T a, T b) {

@@ -18,6 +18,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 #ifdef __APPLE__
 #include <dispatch/dispatch.h>
@@ -33,6 +34,7 @@ using Clock = std::chrono::steady_clock;
 struct ThreadState {
   bool in_loop = false;
   bool worker = false;
+  bool polls = true;
   int index = 0;
   Clock::time_point asked{};  // when this thread last asked the interrupt check
 };
@@ -41,7 +43,7 @@ thread_local ThreadState t_state;
 class Job {
  public:
   Job(std::int64_t n, std::int64_t grain, LoopBody body, int threads)
-      : threads(threads), n_(n), grain_(grain), body_(body) {}
+      : threads(threads), polls_(t_state.polls), n_(n), grain_(grain), body_(body) {}
 
   // Takes pieces until none is left, as thread `index` of the loop.
   void work(int index) noexcept {
@@ -49,7 +51,7 @@ class Job {
     const int was_index = std::exchange(t_state.index, index);
     try {
       for (;;) {
-        if (index == 0) poll_interrupt();
+        if (index == 0 && polls_) poll_interrupt();
         const std::int64_t b = next_.fetch_add(grain_, std::memory_order_relaxed);
         if (b >= n_) break;
         body_(b, std::min(b + grain_, n_));
@@ -72,6 +74,7 @@ class Job {
   std::atomic<int> helpers{0};  // joined and not yet left
 
  private:
+  const bool polls_;
   const std::int64_t n_, grain_;
   const LoopBody body_;
   std::atomic<std::int64_t> next_{0};
@@ -242,13 +245,17 @@ void parallel_for(std::int64_t n, std::int64_t grain, LoopBody body) {
 int thread_index() { return t_state.index; }
 
 void poll_interrupt() {
-  if (!g_has_interrupt_check.load(std::memory_order_acquire) || t_state.worker) return;
+  if (!g_has_interrupt_check.load(std::memory_order_acquire) || t_state.worker || !t_state.polls)
+    return;
   const auto now = Clock::now();
   if (now - t_state.asked < std::chrono::milliseconds(20)) return;
   t_state.asked = now;
   const auto check = std::atomic_load(&g_interrupt_check);
   if (check && (*check)()) throw Interrupted();
 }
+
+Uninterrupted::Uninterrupted() : before_(std::exchange(t_state.polls, false)) {}
+Uninterrupted::~Uninterrupted() { t_state.polls = before_; }
 
 }  // namespace cermet::cpu
 

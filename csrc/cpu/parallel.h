@@ -36,4 +36,17 @@ int thread_index();
 // Throws Interrupted when the interrupt check says so (asked at most every 20 ms).
 void poll_interrupt();
 
+// While it lives, this thread and its loops do not poll: for work that overwrites what it reads, so
+// that it could not be done again.
+class Uninterrupted {
+ public:
+  Uninterrupted();
+  ~Uninterrupted();
+  Uninterrupted(const Uninterrupted&) = delete;
+  Uninterrupted& operator=(const Uninterrupted&) = delete;
+
+ private:
+  const bool before_;
+};
+
 }  // namespace cermet::cpu

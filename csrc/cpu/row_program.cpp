@@ -218,6 +218,8 @@ class Runner {
 
   void run() {
     if (p_.size() == 0) return;
+    std::optional<Uninterrupted> guard;
+    if (!taken_.empty()) guard.emplace();
     switch (geometry_) {
       case Geometry::flat: return run_flat();
       case Geometry::rows: return run_units((O_ + rows_ - 1) / rows_, rows_ * N_);

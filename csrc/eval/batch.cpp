@@ -161,7 +161,7 @@ void run_primitive(Node& out, bool retain) {
   std::vector<Node> constants(out.inputs.size());
   for (std::size_t i = 0; i < out.inputs.size(); ++i) {
     Node* n = out.inputs[i].node();
-    if (n->constant && !n->buffer) {
+    if (n->constant) {
       constants[i].dtype = n->dtype;
       constants[i].size = 1;
       materialize(*n, constants[i]);
@@ -185,6 +185,7 @@ void run_primitive(Node& out, bool retain) {
       out.buffer = in.buffer;
       out.strides = in.strides;
       out.offset = in.offset;
+      cpu::Uninterrupted guard;
       cpu::run(p, inputs, tensor(out));
       return;
     }

@@ -536,7 +536,9 @@ class Planner {
         i.value = operand(n.inputs[0], broadcast_mask_of(i, n), cluster);
       }
       if (!i.external && !i.escapes) continue;
-      if (p.values[i.value].from != Value::From::instruction) {  // a copy of an input
+      if (const Value& v = p.values[i.value];
+          v.from != Value::From::instruction || v.extent != extent_of(i.mask)) {
+        // A copy of an input, or a broadcast row value.
         Instruction ins;
         ins.compute = n.dtype;
         ins.in[0] = i.value;

@@ -107,7 +107,7 @@ void make_view(Node& node) {
   Node constant;  // stands for an input that is a constant
   const Node* source = node.inputs[0].node();
   if (p.kind() == Kind::pick) source = source->outputs[static_cast<const Pick&>(p).index].node();
-  if (source->constant && !source->buffer) {
+  if (source->constant) {
     constant.dtype = source->dtype;
     constant.size = 1;
     materialize(const_cast<Node&>(*source), constant);

@@ -25,7 +25,7 @@ array triangle(std::string_view op, const array& a, int k, bool lower, StreamOrD
   if (a.ndim() < 2) fail(op, "expected at least 2 dimensions, got shape ", a.shape());
   const array mask =
       pattern(lower ? Op::greater_equal : Op::less_equal, a.shape(-2), a.shape(-1), k, s);
-  return select(mask, a, scalar_like(0, a), s);
+  return select(mask, a, array(0.0, a.dtype()), s);
 }
 
 }  // namespace

@@ -26,6 +26,12 @@ Shape Matmul::output_shape(const Node&, std::span<const array> inputs) const {
 array Matmul::vjp(int i, std::span<const array> inputs, const array&,
                   const array& cotangent) const {
   const array other = conjugate(matrix_transpose(inputs[i == 0 ? 1 : 0]));
+  // The cotangent of a transposed matrix is computed transposed: its owner gets it row-major.
+  const Primitive* made_by = inputs[i].primitive();
+  if (made_by && made_by->kind() == Kind::transpose) {
+    const array left = matrix_transpose(cotangent), right = matrix_transpose(other);
+    return matrix_transpose(i == 0 ? matmul(right, left) : matmul(left, right));
+  }
   return i == 0 ? matmul(cotangent, other) : matmul(other, cotangent);
 }
 array Matmul::jvp(int i, std::span<const array> inputs, const array&, const array& tangent) const {

@@ -1,7 +1,8 @@
 // Affine quantization: groups of the last axis as w ~ scale * q + bias, the integers q packed in a
 // little-endian stream of bits. Packing is arithmetic on whole blocks: the fewest values that fill
-// a whole number of 32-bit words.
+// a whole number of 32-bit words. And 8-bit floats, converted through the bits of wider ones.
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "graph/check.h"
@@ -175,6 +176,35 @@ array gather_qmm(const array& x, const array& w, const array& scales, const arra
   const auto chosen = [&](const array& a) { return gather_matrices(op, a, rhs_indices, s); };
   return quantized_matmul(gather_matrices(op, x, lhs_indices, s), chosen(w), chosen(scales),
                           chosen(biases), transpose, group_size, bits, s);
+}
+
+array to_fp8(const array& x, StreamOrDevice s) {
+  if (!is_floating(x.dtype())) fail("to_fp8", x.dtype(), " is not supported, expected a float");
+  const auto word = [](std::int64_t n) { return array(n, uint32); };
+  const array v = astype(x, float32, s), a = minimum(abs(v, s), array(448.0, float32), s);
+  // Rounded at bit 20, the last of 3 mantissa bits; the exponent's bias falls from 127 to 7.
+  const array bits = view(a, uint32, s);
+  const array odd = bitwise_and(right_shift(bits, word(20), s), word(1), s);
+  const array rounded = add(bits, add(odd, word(0x7FFFF), s), s);
+  const array normal = subtract(right_shift(rounded, word(20), s), word(120 << 3), s);
+  // Below 2^-6 the codes count steps of 2^-9.
+  const array steps = astype(round(multiply(a, array(512.0, float32), s), 0, s), uint32, s);
+  const array code = where(less(a, array(0x1p-6, float32), s), steps, normal, s);
+  const array sign = bitwise_and(right_shift(view(v, uint32, s), word(24), s), word(0x80), s);
+  return astype(bitwise_or(where(isnan(v, s), word(0x7F), code, s), sign, s), uint8, s);
+}
+
+array from_fp8(const array& x, Dtype dtype, StreamOrDevice s) {
+  if (x.dtype() != uint8) fail("from_fp8", "x is ", x.dtype(), ", expected uint8");
+  if (!is_floating(dtype)) fail("from_fp8", dtype, " is not supported, expected a float");
+  const auto word = [](std::int64_t n) { return array(n, uint16); };
+  const array wide = astype(x, uint16, s), code = bitwise_and(wide, word(0x7F), s);
+  const array sign = bitwise_and(left_shift(wide, word(8), s), word(0x8000), s);
+  // The bits of a float16, whose exponent's bias is larger by 8.
+  const array half = view(bitwise_or(left_shift(code, word(7), s), sign, s), float16, s);
+  const array value = multiply(astype(half, float32, s), array(256.0, float32), s);
+  const array nan(std::numeric_limits<double>::quiet_NaN(), float32);
+  return astype(where(equal(code, word(0x7F), s), nan, value, s), dtype, s);
 }
 
 }  // namespace cermet

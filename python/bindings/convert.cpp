@@ -90,6 +90,9 @@ array checked_integer(nb::handle h, Dtype dtype) {
   return array(v, dtype);
 }
 
+// Ascending: bool, integers, floats, complex.
+int category(Dtype t) { return (t != bool_) + is_inexact(t) + is_complex(t); }
+
 array weak_scalar(nb::handle h, Scalar kind, std::optional<Dtype> like) {
   switch (kind) {
     case Scalar::boolean: return array(h.ptr() == Py_True);
@@ -395,7 +398,9 @@ array to_array(Operand operand, std::optional<Dtype> like) {
     const nb::object item = from_numpy_scalar(h);
     return weak_scalar(item, scalar_kind(item.ptr()), like);
   }
-  return make_array(h);
+  const array a = make_array(h);
+  if (!like || !is_foreign_array(h) || category(a.dtype()) > category(*like)) return a;
+  return a.dtype() == *like ? a : make_array(h, like);
 }
 
 std::pair<array, array> to_arrays(Operand a, Operand b) {

@@ -57,8 +57,8 @@ inline array* as_array(nb::handle h) {
 bool is_operand(nb::handle h);
 // True for an array of another library or a buffer.
 bool is_foreign_array(nb::handle h);
-// An operand as an array. A Python scalar takes the type `like` where that can hold its kind: it
-// does not promote what it meets.
+// An operand as an array. A Python scalar or another library's array takes the type `like` where
+// that can hold its kind: it does not promote what it meets.
 array to_array(Operand operand, std::optional<Dtype> like = {});
 // Two operands as arrays, each scalar in the type of the other.
 std::pair<array, array> to_arrays(Operand a, Operand b);

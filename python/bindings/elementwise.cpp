@@ -140,7 +140,7 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
 
   def_both(
       m, cls, "round",
-      [](const array& a, int decimals, StreamOrDevice s) { return round(a, decimals, s); },
+      [](Operand a, int decimals, StreamOrDevice s) { return round(to_array(a), decimals, s); },
       "decimals"_a = 0, nb::kw_only(), "stream"_a = nb::none(),
       "Rounds to a number of decimals, halves to even; a negative number rounds to tens and "
       "above.");

@@ -89,10 +89,8 @@ class Plan {
       used += items[i] != Py_None && items[i] != Py_Ellipsis;
     }
     if (used > shape_.size())
-      throw nb::index_error((std::string(op_) + ": " + std::to_string(used) +
-                             " indices for an array with " + std::to_string(shape_.size()) +
-                             " axes")
-                                .c_str());
+      throw AxisError(std::string(op_) + " with " + std::to_string(used) + " indices",
+                      static_cast<std::int64_t>(used) - 1, static_cast<int>(shape_.size()));
     for (std::size_t i = 0; i < n; ++i) {
       if (items[i] == Py_Ellipsis)
         parts_.insert(parts_.end(), shape_.size() - used, Part::slice),

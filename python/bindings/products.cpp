@@ -110,6 +110,16 @@ void bind_chosen(nb::module_& m) {
       "bits"_a = nb::none(), "mode"_a = "affine", "global_scale"_a = nb::none(), nb::kw_only(),
       "sorted_indices"_a = false, "stream"_a = nb::none(), "`gather_mm` with a quantized w.");
   m.def(
+      "to_fp8", [](const array& x, StreamOrDevice s) { return to_fp8(x, s); }, "x"_a, nb::kw_only(),
+      "stream"_a = nb::none(),
+      "Floats as uint8 codes of the format E4M3 (Micikevicius et al., 2022, arXiv:2209.05433): "
+      "rounded to nearest, halves to even, and limited to +-448, infinities too.");
+  m.def(
+      "from_fp8",
+      [](const array& x, Dtype dtype, StreamOrDevice s) { return from_fp8(x, dtype, s); }, "x"_a,
+      "dtype"_a = bfloat16, nb::kw_only(), "stream"_a = nb::none(),
+      "The values of the uint8 codes that `to_fp8` makes, as a floating type.");
+  m.def(
       "block_masked_mm",
       [](const array& a, const array& b, int block_size, const std::optional<array>& mask_out,
          const std::optional<array>& mask_lhs, const std::optional<array>& mask_rhs,

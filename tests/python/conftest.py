@@ -42,8 +42,6 @@ ALL_DTYPES = tuple(NUMPY_DTYPES)
 # Sizes around the widths of vectors, tiles and blocks.
 ODD_SIZES = (1, 3, 17, 513, 1030)
 
-own_core = pytest.mark.skipif(mx.__name__ != "cermet.core", reason="needs Cermet's own core")
-
 
 @pytest.fixture
 def rng():

@@ -444,6 +444,35 @@ def test_operators_with_numpy():
     assert isinstance(a * x, mx.array)
 
 
+@pytest.mark.parametrize(
+    ("array", "foreign", "result"),
+    [
+        ("float16", "float32", "float16"),
+        ("bfloat16", "float64", "bfloat16"),
+        ("float32", "int64", "float32"),
+        ("uint8", "int64", "uint8"),
+        ("int32", "float32", "float32"),
+        ("bool_", "int64", "int64"),
+        ("float32", "complex64", "complex64"),
+    ],
+)
+def test_numpy_operands_take_the_type(array, foreign, result):
+    a, x = mx.ones(2, getattr(mx, array)), np.array([1, 2], foreign)
+    for b in (a + x, mx.add(x, a), mx.where(True, a, x)):
+        assert b.dtype == getattr(mx, result)
+    assert (a + x).tolist() == [2, 3]
+
+
+def test_round_of_numbers():
+    assert mx.round(2.5).item() == 2 and mx.round(13, -1).item() == 10
+    assert mx.round(np.array([0.26], np.float32), 1).dtype == mx.float32
+
+
+def test_numpy_operands_keep_double_precision():
+    third = np.array([1 / 3])
+    assert (mx.zeros(1, mx.float64) + third).tolist() == third.tolist()
+
+
 def test_astype_and_view():
     assert mx.array([1.9, -1.9]).astype(mx.int32).tolist() == [1, -1]
     assert mx.array([300, -1]).astype(mx.uint8).tolist() == [44, 255]

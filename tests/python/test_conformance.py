@@ -19,7 +19,6 @@ from conftest import (
     assert_equal,
     assert_ulps,
     mx_dtype,
-    own_core,
     to_mx,
 )
 
@@ -411,7 +410,6 @@ def test_refused_dtypes_and_arguments(call):
         call()
 
 
-@own_core
 def test_table_covers_every_operation():
     missing = {op["name"] for op in mx._operations()}
     missing -= {op.name for op in UNARY + BINARY} | set(ALIASES) | OTHERS

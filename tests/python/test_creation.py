@@ -99,6 +99,8 @@ def test_eye_and_tri(n, m, k):
     x = np.arange(2 * n * (m or n)).reshape(2, n, m or n)
     for name in ("tril", "triu"):
         assert_equal(getattr(mx, name)(mx.array(x), k), getattr(np, name)(x, k))
+        assert getattr(mx, name)(mx.array(x > 3), k).dtype == mx.bool_
+        assert_equal(getattr(mx, name)(mx.array(x > 3), k), getattr(np, name)(x > 3, k))
 
 
 def test_identity():

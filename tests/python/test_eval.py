@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import assert_equal, own_core
+from conftest import assert_equal
 
 import cermet.core as mx
 
@@ -60,7 +60,6 @@ def test_evaluated_arrays_are_reused():
     assert a.tolist() == first == (a + 0).tolist()
 
 
-@own_core
 @pytest.mark.parametrize("step", ["a + 1", "mx.sin(a)", "a.reshape(1, 2)[0]", "a.at[0].add(1)"])
 def test_chains_of_a_million(step):
     """Built, evaluated and destroyed without recursion, in a thread with a small stack."""
@@ -86,7 +85,6 @@ thread.join()
 """)
 
 
-@own_core
 def test_gradient_of_a_long_chain():
     def f(a):
         for _ in range(20_000):
@@ -192,7 +190,6 @@ def test_memory_is_reused_in_a_long_computation():
     assert mx.get_peak_memory() - before < 16 << 20
 
 
-@own_core
 def test_out_of_memory_is_an_error_and_then_all_is_well():
     previous = mx.set_memory_limit(64 << 20)
     try:
@@ -208,7 +205,6 @@ def test_out_of_memory_is_an_error_and_then_all_is_well():
     assert (mx.ones(3) + 1).tolist() == [2, 2, 2]
 
 
-@own_core
 def test_absurd_sizes_are_errors():
     for shape in ((1 << 31, 1 << 31), (1 << 30, 1 << 30, 1 << 30)):
         with pytest.raises((MemoryError, RuntimeError, ValueError, OverflowError)):
@@ -218,7 +214,6 @@ def test_absurd_sizes_are_errors():
 # Errors while evaluating
 
 
-@own_core
 def test_errors_reach_who_asks():
     """An error stays with the arrays of the failed step; others of the same graph are unharmed."""
     good, bad = mx.ones(3) * 2, mx.arange(3)[mx.array([7])]
@@ -234,13 +229,26 @@ def test_errors_reach_who_asks():
         repr(bad)
 
 
-@own_core
 def test_errors_in_other_streams_reach_who_asks():
     stream = mx.new_stream(mx.cpu)
     bad = mx.take(mx.arange(3), mx.array([7]), stream=stream)
     mx.async_eval(bad)
     with pytest.raises(IndexError):
         mx.eval(bad + 1)
+
+
+# Fusion
+
+
+def test_a_broadcast_row_value_is_written_whole():
+    """One step computes a value a row, its broadcast for another step, and a reduction of that."""
+    broadcast = mx.broadcast_to(mx.square(mx.array([[2.0], [3.0]])), (2, 3))
+    ordered = mx.sort(broadcast)
+    totals = mx.sort(mx.negative(broadcast).sum(axis=1))  # farther up: the broadcast joins this sum
+    del broadcast
+    mx.eval(ordered, totals)
+    assert_equal(ordered, np.array([[4, 4, 4], [9, 9, 9]]))
+    assert_equal(totals, np.array([-27, -12]))
 
 
 # Interruption
@@ -268,6 +276,30 @@ print((mx.ones(3) + 1).tolist())
     assert run_python(code).split("\n")[:2] == ["interrupted", "[2.0, 2.0, 2.0]"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_interrupted_work_can_be_done_again():
+    """Also where results were to overwrite an operand that nobody else holds."""
+    code = """
+import signal
+import cermet.core as mx
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+for milliseconds in range(25, 75, 10):
+    a = mx.zeros(1 << 23) + 1
+    mx.eval(a)
+    for _ in range(12):
+        a = mx.sin(a) + 1
+    try:
+        signal.setitimer(signal.ITIMER_REAL, milliseconds / 1000)
+        mx.eval(a)
+        signal.pause()
+    except KeyboardInterrupt:
+        pass
+    print((mx.max(a) - mx.min(a)).item())
+"""
+    assert run_python(code).split() == ["0.0"] * 5
+
+
 # Threads
 
 
@@ -291,7 +323,6 @@ def in_threads(work, count=4):
         raise errors[0]
 
 
-@own_core
 def test_threads_share_a_graph():
     """Each evaluates a different part of one graph that nobody has evaluated yet."""
     for _ in range(20):
@@ -306,7 +337,6 @@ def test_threads_share_a_graph():
         assert sum(results) == 1001000
 
 
-@own_core
 def test_threads_with_their_own_graphs():
     def work(i):
         for n in range(50):
@@ -317,7 +347,6 @@ def test_threads_with_their_own_graphs():
     in_threads(work)
 
 
-@own_core
 def test_python_runs_while_others_evaluate():
     """Evaluation releases the interpreter's lock."""
     a = mx.ones((1000, 1000))

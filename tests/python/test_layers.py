@@ -93,6 +93,11 @@ def test_activations(name):
     assert y.dtype == (mx.int32 if name == "step" else mx.float32)
 
 
+def test_relu6_of_integers():
+    y = nn.relu6(mx.array([-1, 3, 9]))
+    assert y.dtype == mx.float32 and y.tolist() == [0, 3, 6]
+
+
 @pytest.mark.parametrize("dtype, rtol", [(mx.float16, 1e-2), (mx.bfloat16, 6e-2)])
 @pytest.mark.parametrize("name", [name for name in ACTIVATIONS if name != "step"])
 def test_activations_in_half_precision(name, dtype, rtol):

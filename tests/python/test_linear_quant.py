@@ -1,5 +1,6 @@
-"""Affine quantization: packing, round trips, and products with quantized matrices."""
+"""Affine quantization: packing, round trips, and products with quantized matrices; 8-bit floats."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 from conftest import assert_close, assert_equal, mx_dtype, to_mx, to_np
@@ -132,3 +133,41 @@ def test_gradient_of_quantized_matmul(bits, rng):
 def test_errors(call):
     with pytest.raises(ValueError):
         mx.eval(call(mx.ones((4, 64))))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_fp8_reads_every_code(dtype):
+    codes = np.arange(256, dtype=np.uint8)
+    want = codes.view(ml_dtypes.float8_e4m3fn).astype(np.float32)
+    values = mx.from_fp8(mx.array(codes), getattr(mx, dtype))
+    assert values.dtype == getattr(mx, dtype)
+    assert_equal(values.astype(mx.float32), want)
+    assert_equal(mx.to_fp8(values), np.where(np.isnan(want), 0x7F, codes))
+
+
+def test_fp8_rounds_to_nearest_even(rng):
+    exponents = rng.uniform(-12, 9, 5000)
+    x = (rng.choice([-1, 1], 5000) * 2.0**exponents).clip(-448, 448).astype(np.float32)
+    ties = (np.arange(64) + 0.5).astype(np.float32) / 512
+    for values in (x, ties):
+        want = values.astype(ml_dtypes.float8_e4m3fn).view(np.uint8)
+        assert_equal(mx.to_fp8(mx.array(values)), want)
+
+
+def test_fp8_limits():
+    codes = mx.to_fp8(mx.array([464.0, 1e6, mx.inf, -mx.inf, mx.nan, -0.0]))
+    assert codes.tolist() == [0x7E, 0x7E, 0x7E, 0xFE, 0x7F, 0x80]
+    assert mx.from_fp8(codes).dtype == mx.bfloat16
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mx.to_fp8(mx.array([1])),
+        lambda: mx.from_fp8(mx.array([1])),
+        lambda: mx.from_fp8(mx.array([1], mx.uint8), mx.int32),
+    ],
+)
+def test_fp8_errors(call):
+    with pytest.raises(ValueError, match="fp8"):
+        call()

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import assert_close, own_core, to_np
+from conftest import assert_close, to_np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,13 +96,11 @@ def run(program, node_by_node=False):
     return [(str(a.dtype), a.shape, to_np(a).tobytes()) for a in results]
 
 
-@own_core
 @given(programs())
 def test_evaluation_order_changes_no_bit(program):
     assert run(program) == run(program, node_by_node=True)
 
 
-@own_core
 @given(programs())
 def test_keeping_only_the_last_result_changes_no_bit(program):
     shape, steps = program
@@ -114,7 +112,20 @@ def test_keeping_only_the_last_result_changes_no_bit(program):
     assert to_np(last).tobytes() == run(program)[-1][2]
 
 
-@own_core
+@given(programs(), st.sets(st.integers(0, 99)))
+def test_which_results_are_asked_for_changes_no_bit(program, numbers):
+    shape, steps = program
+    results = [start(shape)]
+    for step in steps:
+        results.append(apply(step, results))
+    kept = sorted({n % len(results) for n in numbers} | {len(results) - 1})
+    asked = [results[n] for n in kept]
+    del results
+    mx.eval(asked)
+    bits = run(program, node_by_node=True)
+    assert [to_np(a).tobytes() for a in asked] == [bits[n][2] for n in kept]
+
+
 @given(programs())
 def test_compile_changes_no_bit(program):
     shape, steps = program
@@ -129,7 +140,14 @@ def test_compile_changes_no_bit(program):
     assert [to_np(a).tobytes() for a in compiled] == [bits for *_, bits in run(program)]
 
 
-@own_core
+@pytest.mark.parametrize("op", ["multiply", "divide"])
+def test_place_in_an_array_changes_no_bit_of_a_complex_result(op):
+    parts = np.random.default_rng(0).normal(size=(2, 2, 300))
+    a, b = (mx.array((re + 1j * im).astype(np.complex64)) for re, im in parts)
+    one_by_one = [getattr(mx, op)(a[i], b[i]).item() for i in range(a.size)]
+    assert getattr(mx, op)(a, b).tolist() == one_by_one
+
+
 def test_thread_count_changes_no_bit():
     code = """
 import hashlib

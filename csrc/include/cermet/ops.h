@@ -319,6 +319,10 @@ array dequantize(const array& w, const array& scales, const array& biases, int g
 array quantized_matmul(const array& x, const array& w, const array& scales, const array& biases,
                        bool transpose = true, int group_size = 64, int bits = 4,
                        StreamOrDevice s = {});
+// Values in the 8-bit float format E4M3 (Micikevicius et al., 2022, arXiv:2209.05433), as uint8:
+// rounded to nearest, halves to even, and limited to +-448, infinities too.
+array to_fp8(const array& x, StreamOrDevice s = {});
+array from_fp8(const array& x, Dtype dtype = bfloat16, StreamOrDevice s = {});
 // As gather_mm, with w quantized.
 array gather_qmm(const array& x, const array& w, const array& scales, const array& biases,
                  const std::optional<array>& lhs_indices = {},

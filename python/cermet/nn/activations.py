@@ -91,7 +91,7 @@ def relu2(x: mx.array) -> mx.array:
 
 def relu6(x: mx.array) -> mx.array:
     """``min(max(x, 0), 6)``"""
-    return mx.clip(x, 0, 6)
+    return mx.clip(x, 0.0, 6.0)
 
 
 def leaky_relu(x: mx.array, negative_slope: float = 0.01) -> mx.array:
