@@ -35,7 +35,7 @@ def quantize(
         model: the model; the layers below it are replaced, it is not replaced itself.
         group_size: how many elements of a row share a scale; the default depends on the mode.
         bits: how many bits an element has; the default depends on the mode.
-        mode: "affine", "mxfp4", "mxfp8" or "nvfp4"; see :func:`cermet.core.quantize`.
+        mode: "affine"; others raise a ValueError, see :func:`cermet.core.quantize`.
         quantize_input: passed to ``to_quantized`` of the layers.
         class_predicate: ``class_predicate(path, module)`` tells whether to quantize a layer, or
             gives the arguments of its ``to_quantized`` as a dict. By default every layer that has
@@ -117,7 +117,7 @@ class QuantizedLinear(_Quantized):
         bias: whether there is a bias, which is not quantized.
         group_size: how many elements of a row share a scale; the default depends on the mode.
         bits: how many bits an element has; the default depends on the mode.
-        mode: "affine", "mxfp4", "mxfp8" or "nvfp4"; see :func:`cermet.core.quantize`.
+        mode: "affine"; others raise a ValueError, see :func:`cermet.core.quantize`.
 
     The parameters are frozen: a quantized weight has no gradient.
     """
@@ -173,7 +173,7 @@ class QuantizedEmbedding(_Quantized):
         dims: the size of a vector; a multiple of ``group_size``.
         group_size: how many elements of a vector share a scale; the default depends on the mode.
         bits: how many bits an element has; the default depends on the mode.
-        mode: "affine", "mxfp4", "mxfp8" or "nvfp4"; see :func:`cermet.core.quantize`.
+        mode: "affine"; others raise a ValueError, see :func:`cermet.core.quantize`.
 
     The parameters are frozen: a quantized weight has no gradient.
     """
