@@ -11,6 +11,7 @@
 #include "cpu/layout.h"
 #include "cpu/primitives.h"
 #include "cpu/scalar.h"
+#include "graph/check.h"
 
 namespace cermet::cpu {
 namespace {
@@ -25,10 +26,7 @@ void add_offsets(const Primitive& p, const Tensor& index, int axis, std::int64_t
   for (auto& offset : offsets) {
     const auto raw = static_cast<std::int64_t>(data<const I>(index)[walk.offset[0]]);
     const std::int64_t i = raw < 0 ? raw + extent : raw;
-    if (i < 0 || i >= extent)
-      throw IndexError(std::string(p.name()) + ": index " + std::to_string(raw) +
-                       " is out of range for axis " + std::to_string(axis) + " of size " +
-                       std::to_string(extent));
+    if (i < 0 || i >= extent) throw index_error(p.name(), raw, axis, extent);
     offset += i * stride;
     walk.next();
   }

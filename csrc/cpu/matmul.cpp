@@ -5,6 +5,7 @@
 // a panel at a time.
 #include "cpu/matmul.h"
 
+#include <complex>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -35,9 +36,12 @@ void call_gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, int c_step, int m, 
   const auto tb = b.transposed ? CblasTrans : CblasNoTrans;
   const int sa = static_cast<int>(a.step), sb = static_cast<int>(b.step);
   if constexpr (kIsComplex<T>) {
-    const complex64_t one{1, 0}, beta{accumulate ? 1.0f : 0.0f, 0};
+    // Accelerate's pointers have this type, OpenBLAS's are void.
+    using Complex = std::complex<float>;
+    const Complex one = 1, beta = accumulate ? 1 : 0;
     CERMET_BLAS(cblas_cgemm)
-    (CblasRowMajor, ta, tb, m, n, k, &one, a.data, sa, b.data, sb, &beta, c, c_step);
+    (CblasRowMajor, ta, tb, m, n, k, &one, reinterpret_cast<const Complex*>(a.data), sa,
+     reinterpret_cast<const Complex*>(b.data), sb, &beta, reinterpret_cast<Complex*>(c), c_step);
   } else if constexpr (std::is_same_v<T, float>) {
     CERMET_BLAS(cblas_sgemm)
     (CblasRowMajor, ta, tb, m, n, k, 1, a.data, sa, b.data, sb, accumulate ? 1 : 0, c, c_step);

@@ -81,14 +81,14 @@ struct Multiply {
 struct Minimum {
   template <class T>
   T operator()(T a, T b) const {
-    return is_nan(a) || less(a, b) ? a : b;
+    return is_nan(a) || (!is_nan(b) && less(a, b)) ? a : b;
   }
 };
 
 struct Maximum {
   template <class T>
   T operator()(T a, T b) const {
-    return is_nan(a) || less(b, a) ? a : b;
+    return is_nan(a) || (!is_nan(b) && less(b, a)) ? a : b;
   }
 };
 

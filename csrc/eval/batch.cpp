@@ -15,6 +15,8 @@
 #include "cpu/row_program.h"
 #include "eval/views.h"
 #include "graph/primitive.h"
+#include "metal/program.h"
+#include "metal/work.h"
 
 namespace cermet {
 
@@ -22,6 +24,37 @@ std::mutex& graph_mutex() {
   static std::mutex* const mutex = new std::mutex;  // arrays may outlive static objects
   return *mutex;
 }
+
+namespace {
+
+// Calls visit(array) for everything a step reads.
+template <class F>
+void for_each_input(const Step& step, F visit) {
+  if (step.program) {
+    for (const ProgramInput& in : step.program->inputs) visit(in.source);
+  } else {
+    for (const array& in : step.members[0].node->inputs) visit(in);
+  }
+}
+
+bool is_float64(const Node& n) { return n.dtype == float64; }
+
+// Whether a step is the GPU's; what it has no kernel for runs on the CPU, on the same memory.
+bool runs_on_gpu(const Step& step) {
+  if (step.stream.device.type != DeviceType::gpu) return false;
+  const Node& node = *step.outputs[0];
+  switch (step.kind) {
+    case Step::Kind::program: return metal::supports(*step.program);
+    case Step::Kind::view: return !is_float64(node) && !is_float64(*node.inputs[0].node());
+    case Step::Kind::primitive: return metal::supports(node);
+  }
+  return false;
+}
+
+}  // namespace
+
+Batch::Batch() = default;
+Batch::~Batch() = default;
 
 std::shared_ptr<Batch> Batch::make(Schedule schedule) {
   auto batch = std::make_shared<Batch>();
@@ -62,10 +95,17 @@ std::exception_ptr Batch::run(bool detached) {
       Step& step = steps_[next];
       cpu::poll_interrupt();
       try {
+        const bool gpu = runs_on_gpu(step);
+        if (!gpu && reads_encoded(step))
+          if (auto error = finish_encoded(); error && !first) first = error;
         std::exception_ptr inherited = inherited_error(step);
         if (inherited) std::rethrow_exception(inherited);
-        run_step(step);
-        complete(step);
+        if (gpu) {
+          encode(next);
+        } else {
+          run_step(step);
+          complete(step);
+        }
       } catch (const Interrupted&) {
         throw;
       } catch (const OutOfMemory&) {
@@ -76,12 +116,15 @@ std::exception_ptr Batch::run(bool detached) {
         fail(step, std::current_exception(), false);
       }
     }
+    if (auto error = finish_encoded(); error && !first) first = error;
   } catch (...) {  // interrupted: what is left can be asked for again
     first = std::current_exception();
+    finish_encoded();
     for (; next < steps_.size(); ++next) fail(steps_[next], first, true);
   }
   dependencies_.clear();
   steps_.clear();
+  work_.clear();
   {
     std::scoped_lock lock(mutex_);
     finished_ = true;
@@ -94,7 +137,8 @@ std::exception_ptr Batch::inherited_error(const Step& step) {
   const auto error = [&](const array& in) -> std::exception_ptr {
     Node* n = in.node();
     switch (n->status.load(std::memory_order_acquire)) {
-      case Status::available: return nullptr;
+      case Status::available:
+      case Status::encoded: return nullptr;
       case Status::failed: return n->batch->error_of(n);
       default:
         if (n->constant) return nullptr;
@@ -102,14 +146,11 @@ std::exception_ptr Batch::inherited_error(const Step& step) {
             OutOfMemory("eval: an input could not be computed for lack of memory"));
     }
   };
-  if (step.program) {
-    for (const ProgramInput& in : step.program->inputs)
-      if (auto e = error(in.source)) return e;
-  } else {
-    for (const array& in : step.members[0].node->inputs)
-      if (auto e = error(in)) return e;
-  }
-  return nullptr;
+  std::exception_ptr first;
+  for_each_input(step, [&](const array& in) {
+    if (!first) first = error(in);
+  });
+  return first;
 }
 
 namespace {
@@ -138,6 +179,28 @@ bool is_dense_column_major(const Node& n) {
     expected *= n.shape[i];
   }
   return true;
+}
+
+// What a primitive's result may share with its first input.
+enum class Layout : std::uint8_t {
+  fresh,        // nothing
+  same,         // everything: it is that input
+  overwritten,  // the memory, which it updates in place
+};
+template <class CanDonate>
+Layout shared_layout(const Node& out, bool retain, CanDonate can_donate) {
+  const Kind kind = out.primitive->kind();
+  const bool overwrites = kind == Kind::scatter || kind == Kind::slice_update;
+  if (!overwrites && kind != Kind::contiguous) return Layout::fresh;
+  const Node& in = *out.inputs[0].node();
+  const bool row_major_input = !in.constant && in.strides == row_major(in.shape);
+  if (overwrites)
+    return !retain && row_major_input && can_donate(out.inputs[0]) ? Layout::overwritten
+                                                                   : Layout::fresh;
+  const bool allow_col_major = static_cast<const Contiguous&>(*out.primitive).allow_col_major;
+  return !in.constant && (row_major_input || (allow_col_major && is_dense_column_major(in)))
+             ? Layout::same
+             : Layout::fresh;
 }
 
 void run_primitive(Node& out, bool retain) {
@@ -169,26 +232,17 @@ void run_primitive(Node& out, bool retain) {
     }
     inputs.push_back(tensor(*n));
   }
-  const bool overwrites = p.kind() == Kind::scatter || p.kind() == Kind::slice_update;
-  if (overwrites || p.kind() == Kind::contiguous) {
-    Node& in = *out.inputs[0].node();
-    const bool row_major_input = !in.constant && in.strides == row_major(in.shape);
-    if (p.kind() == Kind::contiguous && !in.constant &&
-        (row_major_input ||
-         (static_cast<const Contiguous&>(p).allow_col_major && is_dense_column_major(in)))) {
-      out.buffer = in.buffer;
-      out.strides = in.strides;
-      out.offset = in.offset;
-      return;
-    }
-    if (overwrites && !retain && row_major_input && can_donate(out.inputs[0], 1)) {
-      out.buffer = in.buffer;
-      out.strides = in.strides;
-      out.offset = in.offset;
-      cpu::Uninterrupted guard;
-      cpu::run(p, inputs, tensor(out));
-      return;
-    }
+  const Layout layout =
+      shared_layout(out, retain, [](const array& in) { return can_donate(in, 1); });
+  if (layout != Layout::fresh) {
+    const Node& in = *out.inputs[0].node();
+    out.buffer = in.buffer;
+    out.strides = in.strides;
+    out.offset = in.offset;
+    if (layout == Layout::same) return;
+    cpu::Uninterrupted guard;
+    cpu::run(p, inputs, tensor(out));
+    return;
   }
   allocate_value(out);
   if (out.size) cpu::run(p, inputs, tensor(out));
@@ -199,7 +253,7 @@ void run_primitive(Node& out, bool retain) {
 void Batch::run_step(Step& step) {
   try {
     switch (step.kind) {
-      case Step::Kind::view: make_view(*step.outputs[0]); break;
+      case Step::Kind::view: make_view(*step.outputs[0], copy_value); break;
       case Step::Kind::primitive: run_primitive(*step.outputs[0], step.members[0].retain); break;
       case Step::Kind::program: {
         bool retain = false;
@@ -216,6 +270,12 @@ void Batch::run_step(Step& step) {
 }
 
 void Batch::complete(Step& step) {
+  drop_graph(step);
+  for (Node* n : step.outputs) n->status.store(Status::available, std::memory_order_release);
+  step.members.clear();
+}
+
+void Batch::drop_graph(Step& step) {
   step.program.reset();
   // The graph goes before the value is announced: from then on other threads may read the node.
   SmallVector<array, 2> dropped;
@@ -225,8 +285,6 @@ void Batch::complete(Step& step) {
       dropped = std::move(m.node->inputs);
       m.node->inputs.clear();
     }
-  for (Node* n : step.outputs) n->status.store(Status::available, std::memory_order_release);
-  step.members.clear();
 }
 
 void Batch::fail(Step& step, std::exception_ptr error, bool retry) {
@@ -240,6 +298,146 @@ void Batch::fail(Step& step, std::exception_ptr error, bool retry) {
     n->status.store(retry ? Status::lazy : Status::failed, std::memory_order_release);
   }
   step.members.clear();
+}
+
+// ---- The GPU ------------------------------------------------------------------------------------
+
+metal::Work& Batch::work(Stream stream) {
+  auto& entry = work_[stream.index];
+  if (!entry) entry = std::make_unique<metal::Work>(stream);
+  return *entry;
+}
+
+bool Batch::reads_encoded(const Step& step) const {
+  bool reads = false;
+  for_each_input(step, [&](const array& in) {
+    reads |= in.node()->status.load(std::memory_order_acquire) == Status::encoded;
+  });
+  return reads;
+}
+
+namespace {
+
+metal::Tensor gpu_tensor(const Node& n) {
+  return {n.buffer, static_cast<std::size_t>(n.offset) * size_of(n.dtype), n.dtype, n.shape,
+          n.strides};
+}
+
+// As can_donate; `pending` counts the batch's own reference to a result in flight.
+bool can_donate(const array& in, std::uint32_t references, const metal::Work& work) {
+  const Node& n = *in.node();
+  const bool pending = n.status.load(std::memory_order_acquire) == Status::encoded;
+  return !n.constant && n.refs() == references + pending &&
+         n.buffer->refs() == 1u + work.holds(*n.buffer) && !n.buffer->borrowed();
+}
+
+void encode_primitive(Node& out, bool retain, metal::Work& work) {
+  const Primitive& p = *out.primitive;
+  std::vector<metal::Tensor> inputs;
+  std::vector<Node> constants(out.inputs.size());
+  for (std::size_t i = 0; i < out.inputs.size(); ++i) {
+    Node* n = out.inputs[i].node();
+    if (n->constant) {
+      constants[i].dtype = n->dtype;
+      constants[i].size = 1;
+      materialize(*n, constants[i]);
+      n = &constants[i];
+    }
+    inputs.push_back(gpu_tensor(*n));
+  }
+  if (p.kind() == Kind::custom) {
+    out.outputs = metal::run(work, static_cast<const GpuKernel&>(p), inputs);
+    out.buffer = out.outputs[0].node()->buffer;
+    return;
+  }
+  out.offset = 0;
+  out.strides = row_major(out.shape);
+  if (const Layout layout = shared_layout(out, retain, [&](const array& in) {
+        return can_donate(in, 1, work);
+      });
+      layout != Layout::fresh) {
+    const Node& in = *out.inputs[0].node();
+    out.buffer = in.buffer;
+    out.strides = in.strides;
+    out.offset = in.offset;
+    if (layout == Layout::same) return;
+  } else {
+    out.buffer = work.allocate(static_cast<std::size_t>(out.size) * size_of(out.dtype));
+  }
+  if (out.size) metal::run(work, p, inputs, gpu_tensor(out));
+}
+
+}  // namespace
+
+void Batch::encode(std::size_t index) {
+  Step& step = steps_[index];
+  metal::Work& mine = work(step.stream);
+  mine.begin(index);
+  std::vector<const Node*> read;
+  for_each_input(step, [&](const array& in) {
+    const auto it = encoded_.find(in.node());
+    if (it == encoded_.end()) return;
+    read.push_back(in.node());
+    uses_[index].push_back(it->second.step);
+    if (const Stream other = in.stream(); other != step.stream)
+      mine.wait_for(work(other).point());
+  });
+  Node& first = *step.outputs[0];
+  switch (step.kind) {
+    case Step::Kind::view:
+      make_view(first, [&](const Node& from, Node& to) {
+        to.buffer = mine.allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
+        to.offset = 0;
+        const metal::Tensor out{to.buffer, 0, from.dtype, from.shape, row_major(from.shape)};
+        metal::copy(mine, gpu_tensor(from), out);
+      });
+      break;
+    case Step::Kind::primitive: encode_primitive(first, step.members[0].retain, mine); break;
+    case Step::Kind::program: {
+      bool retain = false;
+      for (const auto& m : step.members) retain |= m.retain;
+      std::vector<bool> donatable;
+      for (const ProgramInput& in : step.program->inputs)
+        donatable.push_back(!retain && can_donate(in.source, in.references + 1, mine));
+      metal::run(mine, *step.program, donatable);
+    }
+  }
+  for (Node* n : step.outputs) {
+    encoded_.emplace(n, Encoded{Ref<Node>(n), index});
+    n->status.store(Status::encoded, std::memory_order_release);
+  }
+  uses_[index];
+  drop_graph(step);
+  step.members.clear();
+  // What nobody can read any more gives its memory to later steps.
+  for (const Node* n : read)
+    if (const auto it = encoded_.find(n); it != encoded_.end() && n->refs() == 1)
+      encoded_.erase(it);
+}
+
+std::exception_ptr Batch::finish_encoded() {
+  std::map<std::size_t, std::exception_ptr> errors;
+  for (auto& [stream, work] : work_)
+    for (const auto& [step, error] : work->finish()) errors.try_emplace(step, error);
+  for (const auto& [step, read] : uses_)
+    for (const std::size_t r : read)
+      if (const auto it = errors.find(r); it != errors.end()) errors.try_emplace(step, it->second);
+  for (auto& [node, e] : encoded_) {
+    const auto it = errors.find(e.step);
+    if (it == errors.end()) {
+      e.node->status.store(Status::available, std::memory_order_release);
+      continue;
+    }
+    {
+      std::scoped_lock lock(mutex_);
+      errors_.emplace_back(node, it->second);
+    }
+    e.node->buffer = {};
+    e.node->status.store(Status::failed, std::memory_order_release);
+  }
+  encoded_.clear();
+  uses_.clear();
+  return errors.empty() ? nullptr : errors.begin()->second;
 }
 
 namespace {
@@ -339,7 +537,7 @@ void eval(const Arrays& arrays) {
       {
         std::scoped_lock lock(graph_mutex());
         const Status status = a.node()->status.load(std::memory_order_acquire);
-        if (status == Status::scheduled || status == Status::failed) other = a.node()->batch;
+        if (status != Status::lazy && status != Status::available) other = a.node()->batch;
       }
       if (!other) continue;
       other->wait();

@@ -3,15 +3,22 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <exception>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "eval/schedule.h"
 
 namespace cermet {
+
+namespace metal {
+class Work;
+}
 
 // Guards scheduling: node states change from lazy to scheduled under it alone.
 std::mutex& graph_mutex();
@@ -20,6 +27,8 @@ class Batch : public std::enable_shared_from_this<Batch> {
  public:
   // Marks the nodes that will get values as scheduled. The caller holds graph_mutex().
   static std::shared_ptr<Batch> make(Schedule schedule);
+  Batch();
+  ~Batch();
 
   // Runs all steps on the calling thread. When nobody waits (`detached`), every error is carried by
   // the arrays; otherwise the first is also returned, and what can be tried again (out of memory,
@@ -33,8 +42,24 @@ class Batch : public std::enable_shared_from_this<Batch> {
  private:
   void run_step(Step& step);
   void complete(Step& step);
+  void drop_graph(Step& step);
   void fail(Step& step, std::exception_ptr error, bool retry);
   std::exception_ptr inherited_error(const Step& step);
+
+  // ---- The GPU: steps are encoded, and finished together ----
+  metal::Work& work(Stream stream);
+  void encode(std::size_t index);
+  // Waits for what has been encoded. Gives its first error.
+  std::exception_ptr finish_encoded();
+  bool reads_encoded(const Step& step) const;
+
+  struct Encoded {
+    Ref<Node> node;
+    std::size_t step;
+  };
+  std::map<std::int32_t, std::unique_ptr<metal::Work>> work_;  // by stream
+  std::unordered_map<const Node*, Encoded> encoded_;           // results that may still be read
+  std::map<std::size_t, std::vector<std::size_t>> uses_;       // the steps each encoded step reads
 
   std::vector<Step> steps_;
   std::vector<std::shared_ptr<Batch>> dependencies_;

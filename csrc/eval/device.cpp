@@ -4,6 +4,9 @@
 
 #include <sys/utsname.h>
 #include <unistd.h>
+#ifdef __APPLE__
+#include <sys/sysctl.h>
+#endif
 
 #include <atomic>
 #include <fstream>
@@ -13,6 +16,7 @@
 #include <thread>
 
 #include "eval/batch.h"
+#include "metal/device.h"
 
 namespace cermet {
 namespace {
@@ -21,7 +25,13 @@ struct Global {
   std::mutex mutex;
   std::vector<Stream> streams{{Device{DeviceType::cpu, 0}, 0}};
   std::atomic<DeviceType> device{DeviceType::cpu};
-  std::atomic<int> stream[2] = {0, 0};  // the default stream's index, by device type
+  std::atomic<int> stream[2] = {0, 1};  // the default stream's index, by device type
+
+  Global() {
+    if (!metal::device()) return;
+    device = DeviceType::gpu;
+    streams.push_back({Device{DeviceType::gpu, 0}, 1});
+  }
 };
 Global& global() {
   static Global g;
@@ -36,6 +46,11 @@ void require(const char* what, Device d) {
 }
 
 std::string cpu_name() {
+#ifdef __APPLE__
+  char name[256];
+  std::size_t size = sizeof name;
+  if (sysctlbyname("machdep.cpu.brand_string", name, &size, nullptr, 0) == 0) return name;
+#endif
   std::ifstream info("/proc/cpuinfo");
   for (std::string line; std::getline(info, line);)
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
@@ -44,11 +59,22 @@ std::string cpu_name() {
 
 }  // namespace
 
-bool is_available(Device d) { return d.type == DeviceType::cpu && d.index == 0; }
+bool is_available(Device d) {
+  return d.index == 0 && (d.type == DeviceType::cpu || metal::device());
+}
 int device_count(DeviceType t) { return is_available({t, 0}) ? 1 : 0; }
 
 std::map<std::string, std::variant<std::string, std::int64_t>> device_info(Device d) {
   require("device_info", d);
+  if (d.type == DeviceType::gpu) {
+    const metal::Device& gpu = *metal::device();
+    return {{"device_name", gpu.name()},
+            {"architecture", gpu.architecture()},
+            {"memory_size", static_cast<std::int64_t>(gpu.memory_size())},
+            {"max_recommended_working_set_size", static_cast<std::int64_t>(gpu.memory_size())},
+            {"max_buffer_length", static_cast<std::int64_t>(gpu.max_buffer_size())},
+            {"simulated", std::int64_t{gpu.simulated()}}};
+  }
   utsname name{};
   uname(&name);
   return {{"device_name", cpu_name()},
@@ -108,6 +134,18 @@ void synchronize() {
   for (Stream s : all_streams()) synchronize(s);
 }
 void synchronize(Stream s) { wait_for_stream(s); }
+
+namespace {
+
+metal::Device& require_metal(const char* what) {
+  if (metal::Device* d = metal::device()) return *d;
+  throw std::runtime_error(std::string(what) + ": there is no Metal device");
+}
+
+}  // namespace
+
+void start_capture(const std::string& path) { require_metal("start_capture").start_capture(path); }
+void stop_capture() { require_metal("stop_capture").stop_capture(); }
 
 std::string to_string(Device d) {
   return std::string("Device(") + (d.type == DeviceType::cpu ? "cpu" : "gpu") + ", " +

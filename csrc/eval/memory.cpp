@@ -1,23 +1,46 @@
 // The caching allocator. A freed block waits in a list of its size class: on a server or a virtual
-// machine the page faults of a fresh block cost more than the arithmetic on it.
+// machine the page faults of a fresh block cost more than the arithmetic on it. Small blocks are cut
+// from slabs, so that a GPU has to map few regions.
+#include "eval/memory.h"
+
 #include "cermet/memory.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
+#include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <limits>
 #include <map>
 #include <mutex>
+#include <new>
+#include <set>
 #include <vector>
 
 namespace cermet {
 namespace {
 
 constexpr std::size_t kHuge = std::size_t{2} << 20;  // from here on blocks are whole huge pages
+constexpr std::size_t kPage = std::size_t{16} << 10;  // Apple's, the largest
+constexpr std::size_t kSlab = std::size_t{1} << 20;   // blocks smaller than a page are cut from these
+
+// Stands at the start of a slab, which is aligned to its size.
+struct alignas(64) Slab {
+  std::size_t capacity;  // of its blocks
+  std::size_t held = 0;  // blocks in use or waiting; the others are spare
+  std::size_t next = 1;  // the first block never used; block 0 holds this (see block())
+
+  std::byte* block(std::size_t i) {
+    return reinterpret_cast<std::byte*>(this) + sizeof(Slab) + (i - 1) * capacity;
+  }
+  bool is_full() { return block(next + 1) > reinterpret_cast<std::byte*>(this) + kSlab; }
+};
+Slab& slab_of(void* block) {
+  return *reinterpret_cast<Slab*>(reinterpret_cast<std::uintptr_t>(block) & ~(kSlab - 1));
+}
+bool is_small(std::size_t capacity) { return capacity < kPage; }
 
 // Sizes are rounded up so that at most an eighth is wasted and similar sizes share blocks.
 std::size_t round_up(std::size_t bytes) {
@@ -33,9 +56,23 @@ std::size_t physical_memory() {
          static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
 }
 
+// Told of regions that go back to the system, and of blocks whose bytes mean nothing any more.
+std::atomic<void (*)(void*)> release_hook{nullptr};
+std::atomic<void (*)(void*, std::size_t)> reused_hook{nullptr};
+
 class Allocator {
  public:
-  Ref<Buffer> allocate(std::size_t bytes) {
+  Region region_of(const Buffer& buffer) {
+  if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
+  if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
+  return {buffer.data(), buffer.capacity(), true};
+}
+void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t)) {
+  release_hook = released;
+  reused_hook = reused;
+}
+
+Ref<Buffer> allocate(std::size_t bytes) {
     const std::size_t capacity = round_up(bytes);
     void* data = nullptr;
     {
@@ -49,7 +86,8 @@ class Allocator {
     if (!data) data = fresh(capacity);
     if (!data) {  // the system refuses: give back what waits, then try once more
       clear();
-      data = fresh(capacity);
+      std::scoped_lock lock(mutex_);
+      data = is_small(capacity) ? take(capacity) : fresh(capacity);
     }
     if (!data) {
       std::scoped_lock lock(mutex_);
@@ -60,6 +98,7 @@ class Allocator {
   }
 
   void free(void* data, std::size_t capacity) {
+    if (auto* hook = reused_hook.load()) hook(data, capacity);
     {
       std::scoped_lock lock(mutex_);
       active_ -= capacity;
@@ -99,29 +138,71 @@ class Allocator {
   }
 
   void* take(std::size_t capacity) {
-    const auto it = blocks_.find(capacity);
-    if (it == blocks_.end() || it->second.empty()) return nullptr;
-    void* data = it->second.back();
-    it->second.pop_back();
-    cached_ -= capacity;
+    void* data = pop(blocks_, capacity);
+    if (data) cached_ -= capacity;
+    if (data || !is_small(capacity)) return data;
+    data = pop(spare_, capacity);
+    if (!data) data = cut(capacity);
+    if (data) ++slab_of(data).held;
     return data;
   }
 
-  // Frees the largest waiting blocks until at most `target` bytes wait.
+  using Blocks = std::map<std::size_t, std::vector<void*>>;  // by capacity
+
+  static void* pop(Blocks& blocks, std::size_t capacity) {
+    const auto it = blocks.find(capacity);
+    if (it == blocks.end() || it->second.empty()) return nullptr;
+    void* data = it->second.back();
+    it->second.pop_back();
+    return data;
+  }
+
+  // A block never used before.
+  void* cut(std::size_t capacity) {
+    Slab*& slab = cutting_[capacity];
+    if (!slab || slab->is_full()) {
+      void* memory = std::aligned_alloc(kSlab, kSlab);
+      if (!memory) return nullptr;
+      slab = new (memory) Slab{capacity};
+    }
+    return slab->block(slab->next++);
+  }
+
+  // Gives back the largest waiting blocks until at most `target` bytes wait. A small one becomes
+  // spare: its slab goes when none of its blocks is in use.
   void trim(std::size_t target) {
+    std::set<Slab*> unused;
     for (auto it = blocks_.end(); cached_ > target && it != blocks_.begin();) {
       --it;
       while (cached_ > target && !it->second.empty()) {
-        std::free(it->second.back());
+        void* data = it->second.back();
         it->second.pop_back();
         cached_ -= it->first;
+        if (!is_small(it->first)) {
+          release(data);
+          continue;
+        }
+        spare_[it->first].push_back(data);
+        if (--slab_of(data).held == 0) unused.insert(&slab_of(data));
       }
+    }
+    for (Slab* slab : unused) {
+      const std::size_t capacity = slab->capacity;
+      std::erase_if(spare_[capacity], [&](void* block) { return &slab_of(block) == slab; });
+      if (cutting_[capacity] == slab) cutting_[capacity] = nullptr;
+      release(slab);
     }
   }
 
+  static void release(void* data) {
+    if (auto* hook = release_hook.load()) hook(data);
+    std::free(data);
+  }
+
   static void* fresh(std::size_t capacity) {
+    if (is_small(capacity)) return nullptr;
     const bool huge = capacity >= kHuge;
-    const std::size_t alignment = huge ? kHuge : 64;
+    const std::size_t alignment = huge ? kHuge : kPage;
     if (capacity > std::numeric_limits<std::size_t>::max() - alignment) return nullptr;
     void* data = std::aligned_alloc(alignment, (capacity + alignment - 1) / alignment * alignment);
 #ifdef MADV_HUGEPAGE
@@ -131,7 +212,8 @@ class Allocator {
   }
 
   std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> blocks_;
+  Blocks blocks_, spare_;                // waiting, and uncounted in slabs
+  std::map<std::size_t, Slab*> cutting_;  // where the next block of a capacity is cut
 };
 
 // Never destroyed: arrays may outlive every static object.
@@ -147,6 +229,16 @@ Buffer::~Buffer() {
     give_back_();
   else
     allocator().free(data_, capacity_);
+}
+
+Region region_of(const Buffer& buffer) {
+  if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
+  if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
+  return {buffer.data(), buffer.capacity(), true};
+}
+void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t)) {
+  release_hook = released;
+  reused_hook = reused;
 }
 
 Ref<Buffer> allocate(std::size_t bytes) { return allocator().allocate(bytes); }

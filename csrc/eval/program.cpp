@@ -6,6 +6,8 @@
 #include "cermet/eval.h"
 #include "eval/batch.h"
 #include "graph/primitive.h"
+#include "metal/library.h"
+#include "metal/program.h"
 
 namespace cermet {
 
@@ -113,6 +115,31 @@ std::string explain(const Arrays& arrays) {
   }
   out << number << (number == 1 ? " step" : " steps") << ", reads " << read << " bytes, writes "
       << written << " bytes\n";
+  return out.str();
+}
+
+std::string metal_source(const Arrays& arrays, bool complete) {
+  std::scoped_lock lock(graph_mutex());
+  const Schedule plan = schedule(arrays);
+  std::ostringstream out;
+  std::vector<std::string> included;
+  if (complete) {
+    out << "#include <metal_stdlib>\nusing namespace metal;\n";
+    for (const char* file : {"types.h", "ops.h", "reduce.h"})
+      out << metal::flatten(file, included);
+    out << "#line 1 \"program.metal\"\n";
+  }
+  for (const Step& step : plan.steps) {
+    const Node& first = *step.outputs[0];
+    if (step.program && !metal::supports(*step.program))
+      out << "// On the CPU: a row program of float64 or of very many arrays.\n\n";
+    else if (step.program)
+      for (const metal::ProgramKernel& kernel : metal::generate(*step.program))
+        out << kernel.text << "\n";
+    else if (step.kind == Step::Kind::primitive)
+      out << "// " << first.primitive->name() << ": "
+          << (metal::supports(first) ? "a kernel of metal/." : "on the CPU.") << "\n\n";
+  }
   return out.str();
 }
 

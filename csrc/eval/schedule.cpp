@@ -134,7 +134,8 @@ class Planner {
     switch (n->status.load(std::memory_order_acquire)) {
       case Status::available:
       case Status::failed: add(n, Role::leaf); return;  // a failed input fails its step
-      case Status::scheduled: {
+      case Status::scheduled:
+      case Status::encoded: {
         if (std::find(dependencies_.begin(), dependencies_.end(), n->batch) == dependencies_.end())
           dependencies_.push_back(n->batch);
         add(n, Role::leaf);

@@ -50,22 +50,17 @@ cpu::Tensor tensor(const Node& n) {
           n.strides};
 }
 
-void reshape_value(const Node& in, Node& node) {
+void reshape_value(const Node& in, Node& node, const CopyValue& copy) {
   if (auto strides =
           node.size == 0 ? row_major(node.shape) : reshaped(in.shape, in.strides, node.shape)) {
     node.strides = std::move(*strides);
     return;
   }
-  node.buffer = allocate(static_cast<std::size_t>(node.size) * size_of(node.dtype));
-  node.offset = 0;
+  copy(in, node);
   node.strides = row_major(node.shape);
-  cpu::Tensor out = tensor(node);
-  out.shape = in.shape;
-  out.strides = row_major(in.shape);
-  cpu::copy(tensor(in), out);
 }
 
-void bitcast_value(const Node& in, Node& node) {
+void bitcast_value(const Node& in, Node& node, const CopyValue& copy) {
   const auto from = static_cast<std::int64_t>(size_of(in.dtype));
   const auto to = static_cast<std::int64_t>(size_of(node.dtype));
   node.strides = in.strides;
@@ -75,11 +70,8 @@ void bitcast_value(const Node& in, Node& node) {
   for (std::size_t i = 0; i + 1 < in.shape.size(); ++i) fits &= in.strides[i] * from % to == 0;
   fits &= in.offset * from % to == 0;
   if (!fits) {
-    node.buffer = allocate(static_cast<std::size_t>(in.size * from));
-    node.offset = 0;
+    copy(in, node);
     node.strides = row_major(node.shape);
-    cpu::copy(tensor(in), {static_cast<std::byte*>(node.buffer->data()), in.dtype, in.shape,
-                           row_major(in.shape)});
     return;
   }
   for (std::size_t i = 0; i + 1 < in.shape.size(); ++i) node.strides[i] = in.strides[i] * from / to;
@@ -88,6 +80,13 @@ void bitcast_value(const Node& in, Node& node) {
 }
 
 }  // namespace
+
+void copy_value(const Node& from, Node& to) {
+  to.buffer = allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
+  to.offset = 0;
+  cpu::copy(tensor(from), {static_cast<std::byte*>(to.buffer->data()), from.dtype, from.shape,
+                           row_major(from.shape)});
+}
 
 void allocate_value(Node& node) {
   node.buffer = allocate(static_cast<std::size_t>(node.size) * size_of(node.dtype));
@@ -102,7 +101,7 @@ void materialize(Node& constant, Node& into) {
   into.offset = 0;
 }
 
-void make_view(Node& node) {
+void make_view(Node& node, const CopyValue& copy) {
   const Primitive& p = *node.primitive;
   Node constant;  // stands for an input that is a constant
   const Node* source = node.inputs[0].node();
@@ -125,7 +124,7 @@ void make_view(Node& node) {
       break;
     }
     case Kind::reduce:  // over unit axes
-    case Kind::reshape: reshape_value(in, node); break;
+    case Kind::reshape: reshape_value(in, node, copy); break;
     case Kind::transpose: {
       node.strides = {};
       for (int a : static_cast<const Transpose&>(p).axes) node.strides.push_back(in.strides[a]);
@@ -143,17 +142,12 @@ void make_view(Node& node) {
     case Kind::as_strided: {
       // The strides are over the row-major elements.
       const auto& s = static_cast<const AsStrided&>(p);
-      if (in.strides != row_major(in.shape)) {
-        node.buffer = allocate(static_cast<std::size_t>(in.size) * size_of(in.dtype));
-        node.offset = 0;
-        cpu::copy(tensor(in), {static_cast<std::byte*>(node.buffer->data()), in.dtype, in.shape,
-                               row_major(in.shape)});
-      }
+      if (in.strides != row_major(in.shape)) copy(in, node);
       node.strides = s.strides;
       if (node.size) node.offset += s.offset;
       break;
     }
-    case Kind::bitcast: bitcast_value(in, node); break;
+    case Kind::bitcast: bitcast_value(in, node, copy); break;
     default: node.strides = in.strides;  // identity and pick
   }
 }

@@ -1,13 +1,18 @@
 // Views: how the result of a primitive that moves no data lies in its input's buffer.
 #pragma once
 
+#include <functional>
+
 #include "cermet/array.h"
 
 namespace cermet {
 
 // Gives `node`, whose primitive is a view, its value from its evaluated inputs. A reshape that the
-// input's strides do not allow copies.
-void make_view(Node& node);
+// input's strides do not allow copies: `copy` gives `to` a row-major copy of `from`'s elements.
+using CopyValue = std::function<void(const Node& from, Node& to)>;
+void make_view(Node& node, const CopyValue& copy);
+// The copy on the CPU.
+void copy_value(const Node& from, Node& to);
 
 // Allocates a row-major value for a node.
 void allocate_value(Node& node);

@@ -24,6 +24,14 @@ template <class... Parts>
   throw std::invalid_argument(std::string(op) + ": " + (detail::text(parts) + ...));
 }
 
+// "op: index 5 is out of range for axis 0 of size 3".
+inline IndexError index_error(std::string_view op, std::int64_t index, int axis,
+                              std::int64_t extent) {
+  return IndexError(std::string(op) + ": index " + std::to_string(index) +
+                    " is out of range for axis " + std::to_string(axis) + " of size " +
+                    std::to_string(extent));
+}
+
 // Each axis in [0, ndim), ascending; AxisError out of range, std::invalid_argument for a repeat.
 // All axes when absent.
 Axes normalize_axes(std::string_view op, const OptionalAxes& axes, int ndim);

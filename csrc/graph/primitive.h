@@ -3,9 +3,13 @@
 // A primitive says what is computed and knows no device. It is immutable and shared.
 #pragma once
 
+#include <array>
+#include <optional>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cermet/array.h"
 #include "cermet/elementwise.h"
@@ -423,6 +427,29 @@ class Custom : public Primitive {
   // Batched outputs, batch first.
   virtual Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched,
                           std::int64_t batch, const Arrays& outputs) const;
+};
+
+// A user's kernel for the GPU: its source and how it is launched.
+class GpuKernel final : public Custom {
+ public:
+  // What an input brings along besides its elements.
+  struct Facts {
+    bool shape, strides, ndim;
+  };
+  struct Launch {
+    std::string kernel, source;
+    std::array<std::uint32_t, 3> grid, group;
+    std::vector<Facts> inputs;
+    bool row_contiguous;
+    std::optional<double> init;
+    Results results;
+  };
+  explicit GpuKernel(Launch launch) : launch(std::move(launch)) {}
+  const Launch launch;
+  std::string_view name() const override { return launch.kernel; }
+  Arrays run(std::span<const array>) const override {
+    throw std::invalid_argument("metal_kernel: " + launch.kernel + " runs on the GPU only");
+  }
 };
 #undef CERMET_RULES
 #undef CERMET_SHAPE_RULES

@@ -3,6 +3,8 @@
 #include <nanobind/stl/variant.h>
 
 #include "bindings.h"
+#include "cermet/eval.h"
+#include "metal/work.h"
 
 namespace cermet::python {
 namespace {
@@ -201,6 +203,29 @@ void bind_device(nb::module_& m) {
         return is_available(gpu) ? device_info(gpu) : Facts();
       },
       "Facts of the Metal device; empty without one.");
+  metal.def(
+      "source",
+      [](const nb::args& arrays, bool complete) {
+        Arrays list;
+        for (nb::handle h : arrays) {
+          const array* a = as_array(h);
+          if (!a) throw nb::type_error("source: expected arrays");
+          list.push_back(*a);
+        }
+        return metal_source(list, complete);
+      },
+      nb::sig("def source(*arrays: array, complete: bool = False) -> str"), "arrays"_a,
+      "complete"_a = false,
+      "The Metal source of the row programs that an evaluation of the arrays would run on a GPU, "
+      "and the names of its other kernels. With `complete` it compiles as it is: what it includes "
+      "stands before it. Needs no GPU; nothing is computed.");
+  metal.def(
+      "start_capture", &start_capture, "path"_a,
+      "Starts to record the GPU's work to a new .gputrace file. The environment variable "
+      "MTL_CAPTURE_ENABLED must be 1. RuntimeError where the device cannot record.");
+  metal.def("stop_capture", &stop_capture, "Ends the recording and writes its file.");
+  metal.def("_set_hazard_tracking", &cermet::metal::set_hazard_tracking, "on"_a,
+            "For tests: when off, nothing orders kernels that overlap in memory.");
   nb::module_ cuda = m.def_submodule("cuda", "CUDA devices, which Cermet does not use.");
   cuda.def("is_available", [] { return false; }, "Always False.");
 }

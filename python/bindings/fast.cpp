@@ -1,10 +1,33 @@
-// The submodule fast: compositions that language models call by name.
+// The submodule fast: compositions that language models call by name, and users' kernels.
+#include <nanobind/stl/array.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/variant.h>
 
 #include "bindings.h"
 #include "cermet/fast.h"
 
 namespace cermet::python {
+namespace {
+
+fast::MetalKernel::TemplateArguments template_of(const std::optional<nb::sequence>& pairs) {
+  fast::MetalKernel::TemplateArguments out;
+  if (!pairs) return out;
+  for (nb::handle item : *pairs) {
+    const auto [name, value] = nb::cast<std::pair<std::string, nb::object>>(item);
+    if (nb::isinstance<nb::bool_>(value))
+      out.emplace_back(name, nb::cast<bool>(value));
+    else if (nb::isinstance<nb::int_>(value))
+      out.emplace_back(name, nb::cast<std::int64_t>(value));
+    else if (nb::isinstance<Dtype>(value))
+      out.emplace_back(name, nb::cast<Dtype>(value));
+    else
+      throw nb::type_error(
+          ("metal_kernel: the template argument " + name + " is no int, bool or Dtype").c_str());
+  }
+  return out;
+}
+
+}  // namespace
 
 void bind_fast(nb::module_& m) {
   nb::module_ sub = m.def_submodule("fast", "Compositions that language models call by name.");
@@ -60,6 +83,50 @@ void bind_fast(nb::module_& m) {
       },
       "logits"_a, "targets"_a, nb::kw_only(), "stream"_a = nb::none(),
       "The cross-entropy of logits (..., classes) at integer targets (...).");
+
+  nb::class_<fast::MetalKernel>(sub, "MetalKernel",
+                                "A kernel of the user's own, made by metal_kernel.")
+      .def(
+          "__call__",
+          [](const fast::MetalKernel& kernel, const std::vector<Operand>& inputs,
+             const std::vector<Shape>& output_shapes, const std::vector<Dtype>& output_dtypes,
+             fast::MetalKernel::Extents grid, fast::MetalKernel::Extents threadgroup,
+             const std::optional<nb::sequence>& parameters, std::optional<double> init_value,
+             bool verbose, StreamOrDevice s) {
+            Arrays arrays;
+            for (const Operand& in : inputs) arrays.push_back(to_array(in));
+            if (verbose)
+              nb::print(nb::str(kernel.source(arrays, output_dtypes, template_of(parameters))
+                                    .c_str()));
+            return kernel(arrays, output_shapes, output_dtypes, grid, threadgroup,
+                          template_of(parameters), init_value, false, s);
+          },
+          nb::kw_only(), "inputs"_a, "output_shapes"_a, "output_dtypes"_a, "grid"_a,
+          "threadgroup"_a, "template"_a = nb::none(), "init_value"_a = nb::none(),
+          "verbose"_a = false, "stream"_a = nb::none(),
+          "Runs the kernel on `grid` threads in threadgroups of `threadgroup` (at most 1024 in all) "
+          "and gives an array for each output shape and dtype. `template` lists pairs of a name and "
+          "an int, a bool or a Dtype. With `init_value` the outputs hold that before; `verbose` "
+          "prints the source. ValueError for counts that do not match; errors of the source are "
+          "raised, with file, line and column, when the outputs are evaluated.");
+  sub.def(
+      "metal_kernel",
+      [](const std::string& name, const std::vector<std::string>& input_names,
+         const std::vector<std::string>& output_names, const std::string& source,
+         const std::string& header, bool ensure_row_contiguous, bool atomic_outputs, nb::object) {
+        return fast::MetalKernel(name, input_names, output_names, source, header,
+                                 ensure_row_contiguous, atomic_outputs);
+      },
+      "name"_a, "input_names"_a, "output_names"_a, "source"_a, "header"_a = "",
+      "ensure_row_contiguous"_a = true, "atomic_outputs"_a = false,
+      "compile_options"_a = nb::none(),
+      "A kernel from `source`, the body of a Metal function; its signature follows from what the "
+      "body mentions. Inputs are `device const T*` (a scalar: `constant T&`), outputs `device T*`, "
+      "with atomic_outputs `device atomic<T>*`. Of an input `a` the body may name `a_shape`, "
+      "`a_strides` (in elements) and `a_ndim`; Metal's attributes, such as the uint3 "
+      "thread_position_in_grid, are arguments by their own names. Inputs that are not row-major are "
+      "copied unless ensure_row_contiguous is False. `header` stands before the function; "
+      "compile_options is ignored: math is always safe. Runs on a GPU, or on the simulator.");
 }
 
 }  // namespace cermet::python

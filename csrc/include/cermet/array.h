@@ -122,6 +122,7 @@ void set_printoptions(PrintOptions options);
 enum class Status : std::uint8_t {
   lazy,       // to be computed from primitive and inputs
   scheduled,  // in a batch that has not finished it yet
+  encoded,    // the same, and its buffer is known: the GPU fills it
   available,  // buffer, strides and offset are valid
   failed,     // batch holds the error
 };

@@ -59,6 +59,11 @@ std::vector<Stream> all_streams();
 void synchronize(Stream s);
 void synchronize();
 
+// Records the GPU's work to a new .gputrace file until stop_capture. std::runtime_error where the
+// device cannot (on a Mac the environment variable MTL_CAPTURE_ENABLED must be 1).
+void start_capture(const std::string& path);
+void stop_capture();
+
 // Makes a stream (or a device) the default of this thread for a scope.
 class StreamContext {
  public:

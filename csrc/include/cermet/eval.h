@@ -18,6 +18,11 @@ void async_eval(const Arrays& arrays);
 // instructions, buffers and bytes. Nothing is computed.
 std::string explain(const Arrays& arrays);
 
+// The Metal source of the row programs that an evaluation of the arrays would run on a GPU, and the
+// names of its other kernels. `complete` sources compile as they are: each has before it what it
+// includes. Needs no GPU; nothing is computed.
+std::string metal_source(const Arrays& arrays, bool complete = false);
+
 // Thrown by an evaluation that the interrupt check stopped.
 class Interrupted : public std::exception {
  public:

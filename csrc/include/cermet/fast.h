@@ -1,9 +1,13 @@
-// Compositions that users of language models call by name. They fuse as the same operators written
-// out would; there is no special kernel behind them.
+// Compositions that users of language models call by name, which fuse as the same operators written
+// out would (there is no special kernel behind them), and kernels that users write themselves.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
+#include <utility>
+#include <variant>
+#include <vector>
 
 #include "cermet/ops.h"
 
@@ -27,5 +31,46 @@ array scaled_dot_product_attention(const array& q, const array& k, const array& 
                                    const std::optional<array>& sinks = {}, StreamOrDevice s = {});
 // The cross-entropy of logits (..., classes) at integer targets (...).
 array cross_entropy(const array& logits, const array& targets, StreamOrDevice s = {});
+
+// A kernel of the user's own, in Metal: the body of a function whose signature is made from what the
+// body mentions.
+//
+// The inputs are `device const T*` (a scalar: `constant T&`), the outputs `device T*`, or
+// `device atomic<T>*`. Of an input `a`, the body may also name `a_shape` (constant const int*),
+// `a_strides` (constant const long*, in elements) and `a_ndim`. Metal's kernel attributes, such as
+// thread_position_in_grid (uint3), are arguments under their own names when the body names them.
+class MetalKernel {
+ public:
+  using Extents = std::array<std::int64_t, 3>;
+  // A template parameter of the body: an int, a bool or a type.
+  using TemplateArgument = std::variant<std::int64_t, bool, Dtype>;
+  using TemplateArguments = std::vector<std::pair<std::string, TemplateArgument>>;
+
+  // `header` stands before the function. std::invalid_argument for names that cannot be arguments.
+  MetalKernel(std::string name, std::vector<std::string> input_names,
+              std::vector<std::string> output_names, std::string source, std::string header = "",
+              bool ensure_row_contiguous = true, bool atomic_outputs = false);
+
+  // One output for each shape and dtype. `grid` counts threads. Outputs hold `init_value` before the
+  // kernel runs, if it is given. The kernel is compiled when the outputs are evaluated, and its
+  // errors are raised there. `verbose` prints the source.
+  Arrays operator()(const Arrays& inputs, const std::vector<Shape>& output_shapes,
+                    const std::vector<Dtype>& output_dtypes, Extents grid, Extents threadgroup,
+                    const TemplateArguments& template_arguments = {},
+                    std::optional<double> init_value = {}, bool verbose = false,
+                    StreamOrDevice s = {}) const;
+  // The whole source for such a call.
+  std::string source(const Arrays& inputs, const std::vector<Dtype>& output_dtypes,
+                     const TemplateArguments& template_arguments = {}) const;
+
+ private:
+  std::string kernel_name(const TemplateArguments& template_arguments) const;
+  bool mentions(std::string_view word) const;
+
+  std::string name_;
+  std::vector<std::string> input_names_, output_names_;
+  std::string body_, header_;
+  bool ensure_row_contiguous_, atomic_outputs_;
+};
 
 }  // namespace cermet::fast

@@ -1,0 +1,116 @@
+// Which primitives run on the GPU, and what their families share.
+#include "metal/backend.h"
+
+#include <algorithm>
+
+#include "../../metal/arguments.h"
+
+namespace cermet::metal {
+
+std::string type_name(Dtype dtype) {
+  static constexpr std::string_view names[kDtypeCount] = {
+      "bool", "uchar", "ushort", "uint", "ulong",  "char", "short",
+      "int",  "long",  "half",   "bfloat", "float", "",     "complex64"};
+  return std::string(names[static_cast<int>(dtype)]);
+}
+
+std::string index_type(std::initializer_list<const Tensor*> tensors) {
+  for (const Tensor* t : tensors) {
+    std::int64_t last = 0;
+    for (std::size_t i = 0; i < t->shape.size(); ++i)
+      last += (t->shape[i] - 1) * std::abs(t->strides[i]);
+    if (last > 0x7fffffff || t->size() > 0x7fffffff) return "long";
+  }
+  return "int";
+}
+
+bool is_row_major(const Tensor& t) {
+  std::int64_t expected = 1;
+  for (std::size_t i = t.shape.size(); i-- > 0; expected *= t.shape[i])
+    if (t.shape[i] != 1 && t.strides[i] != expected) return false;
+  return true;
+}
+
+Layout collapse(std::initializer_list<const Tensor*> tensors) {
+  Layout out;
+  out.strides.resize(tensors.size());
+  const Shape& shape = (*tensors.begin())->shape;
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == 1) continue;
+    bool merges = !out.shape.empty();
+    std::size_t k = 0;
+    for (const Tensor* t : tensors) {
+      merges = merges && out.strides[k].back() == t->strides[i] * shape[i];
+      ++k;
+    }
+    if (merges)
+      out.shape.back() *= shape[i];
+    else
+      out.shape.push_back(shape[i]);
+    k = 0;
+    for (const Tensor* t : tensors) {
+      if (merges)
+        out.strides[k].back() = t->strides[i];
+      else
+        out.strides[k].push_back(t->strides[i]);
+      ++k;
+    }
+  }
+  if (out.shape.empty()) {
+    out.shape.push_back(1);
+    for (Strides& s : out.strides) s.push_back(0);
+  }
+  return out;
+}
+
+bool supports(const Node& node) {
+  const auto fits = [](const Node& n) {
+    return n.dtype != float64 && n.shape.size() <= CERMET_MAX_AXES;
+  };
+  if (!fits(node)) return false;
+  for (const array& in : node.inputs)
+    if (!fits(*in.node())) return false;
+  switch (node.primitive->kind()) {
+    case Kind::arange:
+      return arange_supported(static_cast<const Arange&>(*node.primitive), node.dtype, node.size);
+    case Kind::contiguous:
+    case Kind::concatenate:
+    case Kind::gather:
+    case Kind::slice_update:
+    case Kind::arg_reduce:
+    case Kind::scan:
+    case Kind::sort:
+    case Kind::matmul:
+    case Kind::random_bits: return true;
+    case Kind::scatter:
+      return scatter_supported(node.dtype, static_cast<const Scatter&>(*node.primitive).mode);
+    case Kind::custom: return dynamic_cast<const GpuKernel*>(node.primitive.get()) != nullptr;
+    default: return false;
+  }
+}
+
+void run(Commands& commands, const Primitive& primitive, std::span<const Tensor> inputs,
+         const Tensor& out) {
+  switch (primitive.kind()) {
+    case Kind::arange: return arange(commands, static_cast<const Arange&>(primitive), out);
+    case Kind::contiguous: return copy(commands, inputs[0], out);
+    case Kind::concatenate:
+      return concatenate(commands, static_cast<const Concatenate&>(primitive), inputs, out);
+    case Kind::gather:
+      return gather(commands, static_cast<const Gather&>(primitive), inputs, out);
+    case Kind::scatter:
+      return scatter(commands, static_cast<const Scatter&>(primitive), inputs, out);
+    case Kind::slice_update:
+      return slice_update(commands, static_cast<const SliceUpdate&>(primitive), inputs, out);
+    case Kind::arg_reduce:
+      return arg_reduce(commands, static_cast<const ArgReduce&>(primitive), inputs[0], out);
+    case Kind::scan: return scan(commands, static_cast<const Scan&>(primitive), inputs[0], out);
+    case Kind::sort: return sort(commands, static_cast<const Sort&>(primitive), inputs[0], out);
+    case Kind::matmul: return matmul(commands, inputs, out);
+    case Kind::random_bits: return random_bits(commands, inputs, out);
+    default:
+      throw std::invalid_argument(std::string(primitive.name()) + ": not supported on the GPU");
+  }
+}
+
+}  // namespace cermet::metal

@@ -1,0 +1,310 @@
+// Recording, ordering and committing a stream's work.
+#include "metal/work.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstring>
+#include <map>
+
+#include "cpu/parallel.h"
+#include "eval/memory.h"
+
+namespace cermet::metal {
+namespace {
+
+constexpr std::size_t kMaxRecords = 128;             // a command buffer
+constexpr std::uint64_t kMaxCost = 512u << 20;       // bytes moved: some milliseconds
+
+std::atomic<bool> track_hazards{true};
+
+// A stream's queue. Its command buffers follow each other by an event: resources are untracked, so
+// nothing else keeps one from overtaking another.
+struct Lane {
+  std::mutex mutex;
+  std::unique_ptr<Queue> queue;
+  std::shared_ptr<Event> event;
+  std::uint64_t committed = 0;
+};
+
+// The one global state of the host side: the streams' queues and the mapped regions of memory.
+struct Global {
+  std::mutex mutex;
+  std::map<std::int32_t, std::unique_ptr<Lane>> lanes;
+  std::map<void*, std::shared_ptr<Memory>> regions;
+};
+Global& global() {
+  static Global* const g = new Global;  // the allocator's hooks use it at any time
+  return *g;
+}
+
+Lane& lane(Stream stream) {
+  Global& g = global();
+  std::scoped_lock lock(g.mutex);
+  auto& entry = g.lanes[stream.index];
+  if (!entry) {
+    entry = std::make_unique<Lane>();
+    entry->queue = device()->queue();
+    entry->event = device()->event();
+    set_memory_hooks(
+        [](void* region) {
+          Global& all = global();
+          std::shared_ptr<Memory> gone;
+          std::scoped_lock held(all.mutex);
+          if (const auto it = all.regions.find(region); it != all.regions.end()) {
+            gone = std::move(it->second);
+            all.regions.erase(it);
+          }
+        },
+        [](void* block, std::size_t bytes) { device()->declare_defined(block, bytes); });
+  }
+  return *entry;
+}
+
+// The region of the GPU's memory that a buffer lies in.
+std::pair<std::shared_ptr<Memory>, std::byte*> memory_of(const Buffer& buffer) {
+  const Region region = region_of(buffer);
+  if (!region.owned)
+    return {device()->wrap(region.data, region.bytes), static_cast<std::byte*>(region.data)};
+  Global& g = global();
+  std::scoped_lock lock(g.mutex);
+  auto& memory = g.regions[region.data];
+  if (!memory) memory = device()->wrap(region.data, region.bytes);
+  return {memory, static_cast<std::byte*>(region.data)};
+}
+
+// The bytes before and from the element at index zero that a tensor covers.
+std::pair<std::size_t, std::size_t> reach(const Tensor& t) {
+  std::int64_t low = 0, high = 1;
+  for (std::size_t i = 0; i < t.shape.size(); ++i) {
+    if (t.shape[i] == 0) return {0, 0};
+    (t.strides[i] < 0 ? low : high) += (t.shape[i] - 1) * t.strides[i];
+  }
+  const std::size_t size = size_of(t.dtype);
+  return {static_cast<std::size_t>(-low) * size, static_cast<std::size_t>(high) * size};
+}
+
+}  // namespace
+
+void set_hazard_tracking(bool on) { track_hazards = on; }
+
+// What a command buffer in flight needs and will tell.
+struct Work::Flight {
+  std::vector<Record> records;  // keep memory and pipelines
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool done = false;
+  std::exception_ptr error;
+
+  void wait() {
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return done; });
+  }
+};
+
+Work::Work(Stream stream) : stream_(stream) {}
+
+Work::~Work() {
+  for (const auto& flight : flights_) flight->wait();
+}
+
+void Work::begin(std::size_t step) {
+  if (records_.size() >= kMaxRecords || cost_ >= kMaxCost) flush();
+  step_ = step;
+}
+
+void Work::hold(const Ref<Buffer>& buffer) {
+  if (held_.try_emplace(buffer.get(), buffer).second && !buffer->borrowed())
+    by_capacity_.emplace(buffer->capacity(), buffer.get());
+}
+
+Ref<Buffer> Work::allocate(std::size_t bytes) {
+  // Memory that only earlier work of this stream still uses is free again: hazards are ordered.
+  const auto end = by_capacity_.upper_bound(bytes + bytes / 4 + 64);
+  int tries = 16;
+  for (auto it = by_capacity_.lower_bound(bytes); it != end && tries-- > 0; ++it)
+    if (it->second->refs() == 1) {
+      fresh_.insert(it->second);
+      return held_.at(it->second);
+    }
+  Ref<Buffer> made = cermet::allocate(bytes);
+  hold(made);
+  fresh_.insert(made.get());
+  return made;
+}
+
+Tensor Work::temporary(Shape shape, Dtype dtype) {
+  const std::int64_t n = element_count(shape);
+  Strides strides = row_major(shape);
+  return {allocate(static_cast<std::size_t>(n) * size_of(dtype)), 0, dtype, std::move(shape),
+          std::move(strides)};
+}
+
+Tensor Work::check(std::function<std::exception_ptr(const std::int64_t*)> error) {
+  Tensor t{cermet::allocate(4 * sizeof(std::int64_t)), 0, int64, {4}, {1}};
+  std::memset(t.buffer->data(), 0, 4 * sizeof(std::int64_t));
+  checks_.push_back({step_, t.buffer, std::move(error)});
+  return t;
+}
+
+void Work::threads(const Kernel& kernel, std::span<const Argument> arguments, Size grid,
+                   Size group) {
+  record(kernel, arguments, grid, group, false);
+}
+void Work::groups(const Kernel& kernel, std::span<const Argument> arguments, Size groups,
+                  Size group) {
+  record(kernel, arguments, groups, group, true);
+}
+
+Work::Bound Work::bind(const Argument& argument) {
+  Bound b;
+  b.kind = argument.kind;
+  if (argument.kind == Argument::Kind::threadgroup) {
+    b.bytes = (argument.size + 15) / 16 * 16;
+    return b;
+  }
+  if (argument.kind == Argument::Kind::bytes) {
+    const auto* data = static_cast<const std::byte*>(argument.data);
+    b.value.assign(data, data + argument.size);
+    return b;
+  }
+  const Tensor& t = *argument.tensor;
+  hold(t.buffer);
+  auto [memory, base] = memory_of(*t.buffer);
+  std::tie(b.before, b.bytes) = reach(t);
+  b.access = argument.access;
+  b.memory = std::move(memory);
+  b.data = static_cast<std::byte*>(t.buffer->data()) + t.offset;
+  b.offset = static_cast<std::size_t>(b.data - base);
+  b.fresh = b.access != Access::read && fresh_.erase(t.buffer.get());
+  return b;
+}
+
+void Work::record(const Kernel& kernel, std::span<const Argument> arguments, Size grid, Size group,
+                  bool groups) {
+  if (grid.product() == 0) return;
+  Record r{static_cast<const KernelSource*>(&kernel), {}, grid, group, groups, step_};
+  for (const Argument& a : arguments) {
+    r.arguments.push_back(bind(a));
+    cost_ += r.arguments.back().bytes;
+  }
+  records_.push_back(std::move(r));
+}
+
+bool Work::conflicts(const Record& record) const {
+  const auto overlap = [](const std::vector<Range>& ranges, const Bound& b) {
+    return std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) {
+      return r.begin < b.data + b.bytes && b.data - b.before < r.end;
+    });
+  };
+  for (const Bound& b : record.arguments)
+    if (b.kind == Argument::Kind::buffer &&
+        (overlap(written_, b) || (b.access != Access::read && overlap(read_, b))))
+      return true;
+  return false;
+}
+
+void Work::encode(CommandBuffer& commands) {
+  read_.clear();
+  written_.clear();
+  for (const Record& r : records_) {
+    if (track_hazards && conflicts(r)) {
+      commands.barrier();
+      read_.clear();
+      written_.clear();
+    }
+    commands.set_pipeline(*r.kernel->pipeline);
+    int slot = 0, threadgroup_slot = 0;
+    for (const Bound& b : r.arguments) {
+      switch (b.kind) {
+        case Argument::Kind::threadgroup:
+          commands.set_threadgroup_memory(threadgroup_slot++, b.bytes);
+          break;
+        case Argument::Kind::bytes:
+          commands.set_bytes(slot++, b.value.data(), b.value.size());
+          break;
+        case Argument::Kind::buffer:
+          if (b.fresh) commands.declare_undefined(*b.memory, b.offset, b.bytes);
+          commands.set_buffer(slot, *b.memory, b.offset, b.bytes, b.access);
+          if (b.before) commands.allow_before(slot, b.before);
+          ++slot;
+          (b.access == Access::read ? read_ : written_)
+              .push_back({b.data - b.before, b.data + b.bytes});
+      }
+    }
+    if (r.groups)
+      commands.dispatch_threadgroups(r.grid, r.group);
+    else
+      commands.dispatch_threads(r.grid, r.group);
+  }
+}
+
+void Work::flush() {
+  if (records_.empty()) return;
+  std::vector<const KernelSource*> kernels;
+  for (const Record& r : records_) kernels.push_back(r.kernel);
+  const std::size_t first = records_.front().step;
+  cost_ = 0;
+  try {
+    compile(kernels);
+    Lane& l = lane(stream_);
+    auto flight = std::make_shared<Flight>();
+    std::scoped_lock lock(l.mutex);
+    const auto commands = l.queue->command_buffer();
+    if (l.committed) commands->wait(*l.event, l.committed);
+    for (const Point& p : waits_) commands->wait(*p.first, p.second);
+    waits_.clear();
+    encode(*commands);
+    const std::uint64_t value = ++l.committed;
+    commands->signal(*l.event, value);
+    flight->records = std::move(records_);
+    records_.clear();
+    flights_.push_back(flight);
+    commands->commit([flight, event = l.event, value](std::exception_ptr error) {
+      if (error && event->value() < value) event->signal(value);  // nobody waits for what failed
+      std::scoped_lock held(flight->mutex);
+      flight->error = error;
+      flight->done = true;
+      flight->changed.notify_all();
+    });
+  } catch (...) {
+    for (std::size_t step = first; step <= step_; ++step)
+      errors_.emplace_back(step, std::current_exception());
+    records_.clear();
+  }
+}
+
+std::vector<std::pair<std::size_t, std::exception_ptr>> Work::finish() {
+  flush();
+  for (const auto& flight : flights_) {
+    flight->wait();
+    if (flight->error)
+      for (const Record& r : flight->records) errors_.emplace_back(r.step, flight->error);
+  }
+  flights_.clear();
+  for (const Check& c : checks_) {
+    const auto* words = static_cast<const std::int64_t*>(c.words->data());
+    if (words[0]) errors_.emplace_back(c.step, c.error(words));
+  }
+  checks_.clear();
+  held_.clear();
+  by_capacity_.clear();
+  fresh_.clear();
+  std::stable_sort(errors_.begin(), errors_.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  return std::exchange(errors_, {});
+}
+
+Work::Point Work::point() {
+  flush();
+  Lane& l = lane(stream_);
+  std::scoped_lock lock(l.mutex);
+  return {l.event, l.committed};
+}
+
+void Work::wait_for(const Point& point) {
+  flush();
+  waits_.push_back(point);
+}
+
+}  // namespace cermet::metal

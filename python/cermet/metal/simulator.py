@@ -1,0 +1,101 @@
+"""Runs and checks Metal kernels without a GPU.
+
+A kernel is compiled for this machine's CPU and executed faithfully: threadgroups, simdgroups of 32
+lanes that wait for each other, barriers. With ``sanitize`` every access to memory is checked::
+
+    y = numpy.zeros(100, numpy.float32)
+    launch(source, "scale", {0: x, 1: y}, grid=100, group=32, sanitize=True)
+
+The compiler is that of the package ``ziglang``. Compiled kernels are kept in a cache on disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cermet.core import simulator as _core
+
+CompileError = _core.CompileError
+SanitizerError = _core.SanitizerError
+
+compiler_available = _core.compiler_available
+counters = _core.counters
+reset_counters = _core.reset_counters
+set_mode = _core.set_mode
+
+__all__ = [
+    "CompileError",
+    "SanitizerError",
+    "compiler_available",
+    "counters",
+    "launch",
+    "reset_counters",
+    "set_mode",
+]
+
+
+def launch(
+    source: str | os.PathLike[str],
+    kernel: str,
+    buffers: Mapping[int, Any],
+    grid: int | Sequence[int],
+    group: int | Sequence[int],
+    *,
+    threadgroup: Sequence[int] = (),
+    constants: Mapping[int, bool | int | float] | None = None,
+    sanitize: bool = False,
+    count: bool = False,
+    shuffle: int | None = None,
+    groups: bool = False,
+) -> dict[str, int]:
+    """Runs a kernel to its end and returns what it ran and moved.
+
+    Args:
+        source: Metal source, or the path of a file of it.
+        kernel: The kernel's name, or its ``host_name``.
+        buffers: The arguments by slot: contiguous objects with the buffer protocol, such as NumPy
+            arrays. What the kernel writes is in them afterwards; ``bytes`` are read-only.
+        grid: How many threads, along one to three axes. At its edge threadgroups are smaller.
+        group: The threads of a threadgroup, likewise; at most 1024 in all.
+        threadgroup: The sizes in bytes of threadgroup arguments, by slot; multiples of 16.
+        constants: The values of function constants by index.
+        sanitize: Check accesses: bounds, alignment, read-only memory, races, uninitialised
+            threadgroup memory, and barriers that not all threads reach.
+        count: Count the bytes moved.
+        shuffle: Run the threads in a random order, drawn from this seed.
+        groups: ``grid`` counts threadgroups.
+
+    Returns:
+        Counts: dispatches, threadgroups, threads, simd_operations, simdgroup_macs (multiply-adds
+        of simdgroup matrices), atomics, threadgroup_barriers (one for a threadgroup),
+        simdgroup_barriers, max_threadgroup_bytes, max_threads; with ``count`` also the bytes
+        device_read, device_written, constant_read, threadgroup_read and threadgroup_written.
+
+    Raises:
+        CompileError: The source is not valid Metal.
+        SanitizerError: Findings, one a line: what happened, the kernel, the thread, the line.
+        ValueError: An argument that the kernel cannot be run with.
+        TypeError: A buffer without the buffer protocol.
+        RuntimeError: There is no compiler.
+    """
+    label = "kernel.metal"
+    if not isinstance(source, str):
+        label = os.path.basename(source)
+        with open(source, encoding="utf-8") as file:
+            source = file.read()
+    return _core.launch(
+        source,
+        kernel,
+        dict(buffers),
+        grid,
+        group,
+        threadgroup=list(threadgroup),
+        constants=dict(constants or {}),
+        sanitize=sanitize,
+        count=count,
+        shuffle=shuffle,
+        groups=groups,
+        label=label,
+    )
