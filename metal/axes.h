@@ -1,7 +1,10 @@
 // Where the elements of strided tensors are. Index is int, or long where offsets need it.
 #pragma once
 
+#include <metal_stdlib>
+
 #include "arguments.h"
+using namespace metal;
 
 // What element `i`, in row-major order, of the axes from `first` on adds to an offset.
 template <typename Index>

@@ -37,6 +37,11 @@ void for_each_input(const Step& step, F visit) {
   }
 }
 
+// Whether a tracer keeps a part of the step's graph, so that its inputs stay.
+bool retains(const Step& step) {
+  return std::any_of(step.members.begin(), step.members.end(), [](const auto& m) { return m.retain; });
+}
+
 bool is_float64(const Node& n) { return n.dtype == float64; }
 
 // Whether a step is the GPU's; what it has no kernel for runs on the CPU, on the same memory.
@@ -108,9 +113,11 @@ std::exception_ptr Batch::run(bool detached) {
         }
       } catch (const Interrupted&) {
         throw;
-      } catch (const OutOfMemory&) {
-        if (!first) first = std::current_exception();
-        fail(step, std::current_exception(), !detached);
+      } catch (const OutOfMemory& e) {
+        const auto named = std::make_exception_ptr(
+            OutOfMemory(std::string(step.outputs[0]->primitive->name()) + ": " + e.what()));
+        if (!first) first = named;
+        fail(step, named, !detached);
       } catch (...) {
         if (!first) first = std::current_exception();
         fail(step, std::current_exception(), false);
@@ -251,21 +258,15 @@ void run_primitive(Node& out, bool retain) {
 }  // namespace
 
 void Batch::run_step(Step& step) {
-  try {
-    switch (step.kind) {
-      case Step::Kind::view: make_view(*step.outputs[0], copy_value); break;
-      case Step::Kind::primitive: run_primitive(*step.outputs[0], step.members[0].retain); break;
-      case Step::Kind::program: {
-        bool retain = false;
-        for (const auto& m : step.members) retain |= m.retain;
-        std::vector<bool> donatable;
-        for (const ProgramInput& in : step.program->inputs)
-          donatable.push_back(!retain && can_donate(in.source, in.references + 1));
-        cpu::run(*step.program, donatable);
-      }
+  switch (step.kind) {
+    case Step::Kind::view: make_view(*step.outputs[0], copy_value); break;
+    case Step::Kind::primitive: run_primitive(*step.outputs[0], step.members[0].retain); break;
+    case Step::Kind::program: {
+      std::vector<bool> donatable;
+      for (const ProgramInput& in : step.program->inputs)
+        donatable.push_back(!retains(step) && can_donate(in.source, in.references + 1));
+      cpu::run(*step.program, donatable);
     }
-  } catch (const OutOfMemory& e) {
-    throw OutOfMemory(std::string(step.outputs[0]->primitive->name()) + ": " + e.what());
   }
 }
 
@@ -394,11 +395,9 @@ void Batch::encode(std::size_t index) {
       break;
     case Step::Kind::primitive: encode_primitive(first, step.members[0].retain, mine); break;
     case Step::Kind::program: {
-      bool retain = false;
-      for (const auto& m : step.members) retain |= m.retain;
       std::vector<bool> donatable;
       for (const ProgramInput& in : step.program->inputs)
-        donatable.push_back(!retain && can_donate(in.source, in.references + 1, mine));
+        donatable.push_back(!retains(step) && can_donate(in.source, in.references + 1, mine));
       metal::run(mine, *step.program, donatable);
     }
   }

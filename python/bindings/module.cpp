@@ -61,4 +61,8 @@ NB_MODULE(core, m) {
   bind_transforms(m);
   bind_io(m);
   bind_distributed(m);
+#ifndef __APPLE__
+  bind_simulator(m);
+  bind_lint(m);
+#endif
 }

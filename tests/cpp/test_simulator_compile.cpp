@@ -180,8 +180,10 @@ TEST_CASE("strict translation gives methods the address space thread") {
 TEST_CASE("damaged sources are translated or rejected, never fatal") {
   const std::string source = kHead + R"(
 constant int n [[function_constant(0)]]; constant int m = n + 1; using F = vec<float, 4>;
-struct S { float x; S() thread : x(1.0) {} float f(const thread float& y) const thread { return x; } };
-template <typename T> [[kernel]] void f(device T* a [[buffer(0)]], uint i [[thread_position_in_grid]]) {
+struct S { float x; S() thread : x(1.0) {} float f(const thread float& y) const thread { return x; }
+};
+template <typename T>
+[[kernel]] void f(device T* a [[buffer(0)]], uint i [[thread_position_in_grid]]) {
   threadgroup T s[8], t; F v = F(a[i], 1, {2, 3}); float4 w{1.0, 2}; float2 u(1, 2); S b = S();
   a[i] = static_cast<T>(v.x) + T(m) + is_function_constant_defined(n) + max({1, 2}, "x\"y", 1.0h);
 }

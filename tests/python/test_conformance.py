@@ -208,8 +208,8 @@ def expected_dtype(op, dtype):
     return mx_dtype(dtype)
 
 
-def check(op, arguments, arrays, dtype, what):
-    got, want = getattr(mx, op.name)(*arrays), expected(op, arguments, dtype)
+def check(op, arguments, got, dtype, what):
+    want = expected(op, arguments, dtype)
     assert got.dtype == expected_dtype(op, dtype), what
     if op.result == "bool" or (op.result == "same" and kind(dtype) in "bui"):
         assert_equal(got, want, what)
@@ -233,20 +233,26 @@ def cases(operations):
 @pytest.mark.parametrize("op, dtype", cases(UNARY))
 def test_unary(op, dtype, rng):
     x = sample(rng, op.domains[0], dtype, op.special)
-    a = to_mx(x)
-    for name, layout in LAYOUTS.items():
-        check(op, [np.asarray(layout(np, x))], [layout(mx, a)], dtype, f"{op.name} {name}")
+    results = [getattr(mx, op.name)(layout(mx, to_mx(x))) for layout in LAYOUTS.values()]
+    mx.eval(results)  # together: a GPU then compiles their kernels together
+    for (name, layout), got in zip(LAYOUTS.items(), results, strict=True):
+        check(op, [np.asarray(layout(np, x))], got, dtype, f"{op.name} {name}")
 
 
 @pytest.mark.parametrize("op, dtype", cases(BINARY))
 def test_binary(op, dtype, rng):
     values = [sample(rng, domain, dtype, op.special) for domain in op.domains]
+    cases = []
     for name, layout in LAYOUTS.items():
         for laid in (0, 1):  # which argument has the layout; the other one is contiguous
             arguments = [np.asarray(layout(np, x)) for x in values]
             arrays = [to_mx(x) for x in arguments]
             arrays[laid] = layout(mx, to_mx(values[laid]))
-            check(op, arguments, arrays, dtype, f"{op.name} {name} of argument {laid}")
+            got = getattr(mx, op.name)(*arrays)
+            cases.append((arguments, got, dtype, f"{op.name} {name} of argument {laid}"))
+    mx.eval([got for _, got, _, _ in cases])
+    for case in cases:
+        check(op, *case)
 
 
 @pytest.mark.parametrize("op", BINARY, ids=lambda op: op.name)
@@ -254,9 +260,14 @@ def test_binary_broadcasts(op, rng):
     dtype = "float32" if "f" in op.kinds else "int32"
     x, y = (sample(rng, domain, dtype, op.special) for domain in op.domains)
     shapes = [((5, 1, 7), (3, 1)), ((), (4, 5)), ((4, 5), ()), ((1, 6), (5, 1)), ((0, 3), (1, 3))]
+    cases = []
     for left, right in shapes:
         arguments = [np.resize(x, left), np.resize(y, right)]
-        check(op, arguments, [to_mx(v) for v in arguments], dtype, f"{op.name} {left} {right}")
+        got = getattr(mx, op.name)(*map(to_mx, arguments))
+        cases.append((arguments, got, dtype, f"{op.name} {left} {right}"))
+    mx.eval([got for _, got, _, _ in cases])
+    for case in cases:
+        check(op, *case)
     with pytest.raises(ValueError, match=r"2.*3.*4"):
         getattr(mx, op.name)(to_mx(x[:2, :3]), to_mx(y[:1, :4]))
 
@@ -265,10 +276,12 @@ def test_binary_broadcasts(op, rng):
 def test_where(dtype, rng):
     x, y = (sample(rng, (-100, 100), dtype, False) for _ in range(2))
     condition = rng.random(SHAPE) < 0.5
-    for name, layout in LAYOUTS.items():
-        views = [layout(np, v) for v in (condition, x, y)]
-        arrays = [layout(mx, to_mx(v)) for v in (condition, x, y)]
-        assert_equal(mx.where(*arrays), np.where(*views), name)
+    results = [
+        mx.where(*(layout(mx, to_mx(v)) for v in (condition, x, y))) for layout in LAYOUTS.values()
+    ]
+    mx.eval(results)
+    for (name, layout), got in zip(LAYOUTS.items(), results, strict=True):
+        assert_equal(got, np.where(*(layout(np, v) for v in (condition, x, y))), name)
     assert_equal(mx.where(to_mx(condition), to_mx(x[:1]), to_mx(y[:, :1])),
                  np.where(condition, x[:1], y[:, :1]))  # fmt: skip
 
@@ -277,11 +290,15 @@ def test_where(dtype, rng):
 def test_clip(dtype, rng):
     x = sample(rng, (-100, 100), dtype, True)
     low, high = (np.asarray(v, x.dtype) for v in (3, 20))
+    cases = []
     for name, layout in LAYOUTS.items():
-        v, a = layout(np, x), layout(mx, to_mx(x))
-        assert_equal(mx.clip(a, 3, 20), np.clip(v, low, high), name)
-        assert_equal(mx.clip(a, 3, None), np.maximum(v, low), name)
-        assert_equal(mx.clip(a, None, to_mx(high)), np.minimum(v, high), name)
+        v, laid = layout(np, x), lambda layout=layout: layout(mx, to_mx(x))
+        cases.append((mx.clip(laid(), 3, 20), np.clip(v, low, high), name))
+        cases.append((mx.clip(laid(), 3, None), np.maximum(v, low), name))
+        cases.append((mx.clip(laid(), None, to_mx(high)), np.minimum(v, high), name))
+    mx.eval([got for got, _, _ in cases])
+    for case in cases:
+        assert_equal(*case)
 
 
 def test_nan_to_num():
@@ -320,11 +337,12 @@ def test_astype(dtype, to, rng):
     x = np.clip(x.real, low, high).astype(x.dtype)
     with np.errstate(all="ignore"):
         want = (x.real if kind(to) != "c" else x).astype(NUMPY_DTYPES[to])
-    for name in ("contiguous", "negative step", "broadcast columns", "empty"):
-        layout = LAYOUTS[name]
-        got = layout(mx, to_mx(x)).astype(mx_dtype(to))
+    names = ("contiguous", "negative step", "broadcast columns", "empty")
+    results = [LAYOUTS[name](mx, to_mx(x)).astype(mx_dtype(to)) for name in names]
+    mx.eval(results)
+    for name, got in zip(names, results, strict=True):
         assert got.dtype == mx_dtype(to)
-        assert_equal(got, np.asarray(layout(np, want)), name)
+        assert_equal(got, np.asarray(LAYOUTS[name](np, want)), name)
 
 
 @pytest.mark.parametrize("function", [mx.isclose, mx.allclose])

@@ -226,10 +226,10 @@ class AppleCommandBuffer final : public CommandBuffer {
   bool check(Size grid, Size group) const {
     const auto threads = group.product();
     if (threads == 0 || threads > pipeline_.maxTotalThreadsPerThreadgroup)
-      throw std::invalid_argument("Metal kernel " + to_std(pipeline_.label) +
-                                  ": a threadgroup of " + to_string(group) + " threads, at most " +
-                                  std::to_string(pipeline_.maxTotalThreadsPerThreadgroup) +
-                                  " in all can be");
+      throw std::invalid_argument(
+          "Metal kernel " + to_std(pipeline_.label) + ": a threadgroup of " + to_string(group) +
+          " threads, expected 1 to " + std::to_string(pipeline_.maxTotalThreadsPerThreadgroup) +
+          " in all");
     return grid.product() > 0;
   }
 

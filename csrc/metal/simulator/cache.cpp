@@ -1,3 +1,4 @@
+// Files of the cache and their fingerprints.
 #include "metal/simulator/cache.h"
 
 #include <unistd.h>

@@ -1,3 +1,4 @@
+// From source to a loaded library, through the memory of this process and the disk cache.
 #include "metal/simulator/compile.h"
 
 #include <dlfcn.h>

@@ -66,5 +66,7 @@ const std::vector<std::pair<std::string_view, std::string_view>>& embedded_heade
 // the arguments with which clang takes its translation (which they put after Metal's library).
 std::string preprocess(const std::string& source, const std::string& label);
 std::vector<std::string> front_end_arguments();
+// Clang's words to Metal's.
+std::string in_metal_terms(std::string message);
 
 }  // namespace cermet::metal::simulator

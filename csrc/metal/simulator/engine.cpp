@@ -67,17 +67,6 @@ class Engine {
     return *engine;
   }
 
-  Size grid_of(Size threadgroups, Size group) {
-    const auto threads = [](std::uint64_t n, std::uint32_t each) {
-      if (n * each > std::numeric_limits<std::uint32_t>::max()) {
-        throw std::invalid_argument("dispatch: more than 2^32 threads along an axis");
-      }
-      return static_cast<std::uint32_t>(n * each);
-    };
-    return {threads(threadgroups.x, group.x), threads(threadgroups.y, group.y),
-            threads(threadgroups.z, group.z)};
-  }
-
   void run(const Dispatch& dispatch, const Options& options, Counters& counters);
   void declare(const void* data, std::size_t bytes, bool undefined) {
     const std::lock_guard lock(mutex_);
@@ -168,10 +157,14 @@ void check_limits(const Dispatch& dispatch) {
       reject(kernel, "nothing is bound to buffer " + std::to_string(parameter.slot));
     }
   }
+  std::size_t total = 0;
   for (const std::size_t bytes : dispatch.threadgroup_bytes) {
-    if (bytes % 16 != 0) {
+    total += bytes;
+    if (bytes % 16 != 0 || total > kThreadgroupBytes) {
       reject(kernel,
-             std::to_string(bytes) + " bytes of threadgroup memory; they must be a multiple of 16");
+             std::to_string(bytes) +
+                 " bytes of threadgroup memory; they must be a multiple of 16, in all at most " +
+                 std::to_string(kThreadgroupBytes));
     }
   }
 }
@@ -182,17 +175,35 @@ const FunctionConstant* find_constant(const CompiledLibrary& library, const Cons
   return it == library.constants.end() ? nullptr : &*it;
 }
 
-std::size_t constant_bytes(Constant::Type type) { return type == Constant::Type::boolean ? 1 : 4; }
+// How the types of Constant are called in Metal, and their bytes.
+struct ConstantType {
+  const char* name;
+  std::size_t bytes;
+};
+constexpr ConstantType kConstantTypes[] = {{"bool", 1}, {"int", 4}, {"uint", 4}, {"float", 4}};
+const ConstantType& type_of(const Constant& value) {
+  return kConstantTypes[static_cast<int>(value.type)];
+}
 
 void set_constants(const CompiledLibrary& library, std::span<const Constant> constants) {
   check_constants(library, constants);
-  for (const FunctionConstant& constant : library.constants) *constant.defined = false;
+  for (const FunctionConstant& constant : library.constants) {
+    *constant.defined = false;
+    for (const ConstantType& type : kConstantTypes) {
+      if (constant.type == type.name) std::memset(constant.value, 0, type.bytes);
+    }
+  }
   for (const Constant& value : constants) {
     if (const FunctionConstant* constant = find_constant(library, value)) {
-      std::memcpy(constant->value, &value.bits, constant_bytes(value.type));
+      std::memcpy(constant->value, &value.bits, type_of(value).bytes);
       *constant->defined = true;
     }
   }
+}
+
+Size threadgroups_of(const Dispatch& dispatch) {
+  const Size grid = dispatch.grid, group = dispatch.group;
+  return {(grid.x - 1) / group.x + 1, (grid.y - 1) / group.y + 1, (grid.z - 1) / group.z + 1};
 }
 
 void Engine::run(const Dispatch& dispatch, const Options& options, Counters& counters) {
@@ -211,9 +222,7 @@ void Engine::run(const Dispatch& dispatch, const Options& options, Counters& cou
   if (options.shuffle) random_.seed(options.seed);
   bind(dispatch);
 
-  const Size groups{(dispatch.grid.x - 1) / dispatch.group.x + 1,
-                    (dispatch.grid.y - 1) / dispatch.group.y + 1,
-                    (dispatch.grid.z - 1) / dispatch.group.z + 1};
+  const Size groups = threadgroups_of(dispatch);
   std::vector<std::uint64_t> order(options.shuffle ? groups.product() : 0);
   std::iota(order.begin(), order.end(), 0);
   std::shuffle(order.begin(), order.end(), random_);
@@ -287,7 +296,7 @@ void Engine::begin_threadgroup(const Dispatch& dispatch, Size position) {
   for (std::uint32_t i = 0; i < simdgroup_count_; ++i) {
     Simdgroup& s = simdgroups_[i];
     s.fresh = s.active = s.all;
-    s.abandoned = 0;
+    s.ready = s.at_operation = s.at_barrier = s.at_threadgroup_barrier = s.abandoned = 0;
   }
   for (const ThreadgroupVariable& v : variables_) std::memset(arena_ + v.offset, kPoison, v.bytes);
   if (watching_) sanitizer_.begin_threadgroup(position, size);
@@ -296,7 +305,6 @@ void Engine::begin_threadgroup(const Dispatch& dispatch, Size position) {
 // What stays the same from one threadgroup of this size to the next.
 void Engine::shape_threadgroup(const Dispatch& dispatch, Size size) {
   const auto set = [](unsigned (&axes)[3], Size s) { axes[0] = s.x, axes[1] = s.y, axes[2] = s.z; };
-  const Size grid = dispatch.grid, group = dispatch.group;
   size_ = size;
   thread_count_ = static_cast<std::uint32_t>(size.product());
   simdgroup_count_ = (thread_count_ - 1) / kSimdWidth + 1;
@@ -308,11 +316,10 @@ void Engine::shape_threadgroup(const Dispatch& dispatch, Size size) {
     const auto simdgroup = i / kSimdWidth;
     cermet_thread& t = threads_[i].view;
     set(t.thread_position_in_threadgroup, {i % size.x, i / size.x % size.y, i / size.x / size.y});
-    set(t.threads_per_grid, grid);
+    set(t.threads_per_grid, dispatch.grid);
     set(t.threads_per_threadgroup, size);
-    set(t.threadgroups_per_grid,
-        {(grid.x - 1) / group.x + 1, (grid.y - 1) / group.y + 1, (grid.z - 1) / group.z + 1});
-    set(t.dispatch_threads_per_threadgroup, group);
+    set(t.threadgroups_per_grid, threadgroups_of(dispatch));
+    set(t.dispatch_threads_per_threadgroup, dispatch.group);
     t.thread_index_in_threadgroup = i;
     t.thread_index_in_simdgroup = i % kSimdWidth;
     t.simdgroup_index_in_threadgroup = simdgroup;
@@ -562,10 +569,9 @@ void Engine::access(const MemoryAccess& access) {
 
 // ---- The interface -----------------------------------------------------------------------------
 void check_constants(const CompiledLibrary& library, std::span<const Constant> constants) {
-  static constexpr const char* kTypes[] = {"bool", "int", "uint", "float"};  // of Constant::Type
   for (const Constant& value : constants) {
     const FunctionConstant* constant = find_constant(library, value);
-    const char* type = kTypes[static_cast<int>(value.type)];
+    const char* type = type_of(value).name;
     if (constant && constant->type != type) {
       throw std::invalid_argument("function constant " + constant->name + " (index " +
                                   std::to_string(value.index) + ") is of type " + constant->type +

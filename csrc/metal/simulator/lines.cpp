@@ -1,3 +1,4 @@
+// A decoder of ELF sections and DWARF line programs that believes nothing it reads.
 #include "metal/simulator/lines.h"
 
 #include <elf.h>

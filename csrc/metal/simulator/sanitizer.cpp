@@ -74,6 +74,17 @@ void Shadow::set_undefined(std::uintptr_t address, std::size_t bytes, bool undef
   }
 }
 
+void Shadow::age() {
+  if (pages_.size() < many_) return;
+  std::erase_if(pages_, [](const auto& entry) {
+    const Page& page = entry.second;
+    return page.cells && std::none_of(page.cells.get(), page.cells.get() + kPageBytes,
+                                      [](const Cell& cell) { return cell.write.undefined; });
+  });
+  last_ = nullptr;
+  many_ = 2 * pages_.size() + kFewPages;
+}
+
 // ---- Where things stand ------------------------------------------------------------------------
 void Sanitizer::begin_dispatch(const Dispatch& dispatch, const Options& options,
                                Counters& counters) {
@@ -83,6 +94,7 @@ void Sanitizer::begin_dispatch(const Dispatch& dispatch, const Options& options,
   if (!dispatch.concurrent || records_.empty()) {
     ordered_ = clock_;
     records_.clear();
+    shadow_.age();
   }
   records_.push_back({dispatch.library, dispatch.kernel->name, {}});
   regions_.clear();

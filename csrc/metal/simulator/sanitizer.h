@@ -40,14 +40,19 @@ class Shadow {
   Cell& operator[](std::uintptr_t address);
   void set_undefined(std::uintptr_t address, std::size_t bytes, bool undefined);
   void clear() { pages_.clear(), last_ = nullptr; }
+  // Says that all stamps are stale. Cells take 24 times the memory that they describe, so pages
+  // without undefined bytes go when there are many.
+  void age();
 
  private:
   static constexpr std::size_t kPageBytes = 4096;
+  static constexpr std::size_t kFewPages = 2048;
   struct Page {
     bool undefined = false;  // all of it, while there are no cells
     std::unique_ptr<Cell[]> cells;
   };
   std::unordered_map<std::uintptr_t, Page> pages_;
+  std::size_t many_ = kFewPages;
   std::uintptr_t last_index_ = 0;
   Cell* last_ = nullptr;
 };

@@ -1,3 +1,4 @@
+// The lexer: one pass over the text, which follows line markers to know where a token comes from.
 #include "metal/simulator/tokens.h"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// Finding, calling and understanding the compiler. Metal's library is written to the cache and
+// precompiled once; a kernel then takes one run of clang and one of the linker.
 #include "metal/simulator/toolchain.h"
 
 #include <fcntl.h>
@@ -29,8 +31,7 @@ namespace {
 namespace fs = std::filesystem;
 using Arguments = std::vector<std::string>;
 
-// ---- The compiler
-// --------------------------------------------------------------------------------
+// ---- The compiler ------------------------------------------------------------------------
 struct Choice {
   std::mutex mutex;
   std::string path;  // given to set_compiler
@@ -70,51 +71,37 @@ std::string compiler() {
   return path;
 }
 
-// ---- Its arguments
-// ------------------------------------------------------------------------------- C++ for OpenCL
-// with half, without double.
+// ---- Its arguments -----------------------------------------------------------------------
+// C++ for OpenCL with half, without double.
 const Arguments& language() {
+  // clang-format off
   static const Arguments arguments = {
-      "-x",
-      "cl",
-      "-cl-std=clc++2021",
-      "-cl-no-stdinc",
-      "-Xclang",
+      "-x", "cl", "-cl-std=clc++2021", "-cl-no-stdinc", "-Xclang",
       "-cl-ext=+cl_khr_fp16,-cl_khr_fp64,-__opencl_c_fp64,+__opencl_c_generic_address_space,"
       "+__opencl_c_program_scope_global_variables,+__cl_clang_function_pointers",
-      "-Xclang",
-      "-fnative-half-type",
-      "-Xclang",
-      "-fnative-half-arguments-and-returns",
-      "-fsigned-char",
-      "-ffp-contract=off",
-      "-fno-elide-type",
+      "-Xclang", "-fnative-half-type", "-Xclang", "-fnative-half-arguments-and-returns",
+      "-Xclang", "-fbfloat16-excess-precision=none",  // each operation rounds
+      "-fsigned-char", "-ffp-contract=off", "-fno-elide-type",
 #if defined(__x86_64__)
-      "-target",
-      "x86_64-linux-gnu",
+      "-target", "x86_64-linux-gnu",
       __builtin_cpu_supports("x86-64-v3") ? "-march=x86-64-v3" : "-march=x86-64-v2",
 #elif defined(__aarch64__)
-      "-target",
-      "aarch64-linux-gnu",
+      "-target", "aarch64-linux-gnu",
 #endif
   };
+  // clang-format on
   return arguments;
 }
 
 // What makes debugging exact: no access is merged, invented or turned into a call, and a return
 // address belongs to the line of its call.
 Arguments code_generation(bool instrumented) {
-  Arguments arguments = {"-O1",
-                         "-fno-builtin",
-                         "-fno-vectorize",
-                         "-fno-slp-vectorize",
-                         "-fPIC",
-                         "-fvisibility=hidden",
-                         "-gline-tables-only",
-                         "-gdwarf-4",
-                         "-w",
-                         "-fno-caret-diagnostics",
-                         "-fno-optimize-sibling-calls"};
+  // clang-format off
+  Arguments arguments = {
+      "-O1", "-fno-builtin", "-fno-vectorize", "-fno-slp-vectorize",
+      "-fPIC", "-fvisibility=hidden", "-gline-tables-only", "-gdwarf-4",
+      "-w", "-fno-caret-diagnostics", "-fno-optimize-sibling-calls"};
+  // clang-format on
   if (instrumented) {
     for (const char* a : {"-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0",
                           "-mllvm", "-tsan-instrument-read-before-write"}) {
@@ -132,8 +119,7 @@ std::string joined(const Arguments& arguments) {
   return text;
 }
 
-// ---- Running it
-// ----------------------------------------------------------------------------------
+// ---- Running it --------------------------------------------------------------------------
 struct Outcome {
   bool success;
   std::string messages;  // its standard error
@@ -170,8 +156,7 @@ Outcome run(const Arguments& arguments) {
   return outcome;
 }
 
-// ---- Metal's standard library
-// --------------------------------------------------------------------
+// ---- Metal's standard library ------------------------------------------------------------
 std::string headers_fingerprint() {
   static const std::string hash = [] {
     std::string all;
@@ -226,31 +211,27 @@ fs::path precompiled_headers(bool instrumented) {
   return file;
 }
 
-// ---- Errors
-// --------------------------------------------------------------------------------------
+// ---- Errors ------------------------------------------------------------------------------
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
   for (std::size_t i = 0; (i = text.find(from, i)) != std::string::npos; i += to.size()) {
     text.replace(i, from.size(), to);
   }
 }
 
-// Clang's words to Metal's.
+}  // namespace
+
 std::string in_metal_terms(std::string message) {
-  static const std::pair<const char*, const char*> words[] = {{"__constant const ", "constant "},
-                                                              {"const __constant ", "constant "},
-                                                              {"__constant ", "constant "},
-                                                              {"__constant", "constant"},
-                                                              {"*__private", "*"},
-                                                              {"&__private", "&"},
-                                                              {"__private ", "thread "},
-                                                              {"__private", "thread"},
-                                                              {"__global", "device"},
-                                                              {"__local", "threadgroup"},
-                                                              {"__generic ", ""},
-                                                              {"__generic", "thread"},
-                                                              {"__bf16", "bfloat"},
-                                                              {"metal::", ""},
-                                                              {"'__kernel'", "'kernel'"}};
+  // clang-format off
+  static const std::pair<const char*, const char*> words[] = {
+      {"__constant const ", "constant "}, {"const __constant ", "constant "},
+      {"__constant", "constant"},
+      {"*__private", "*"}, {"&__private", "&"}, {"__private", "thread"},
+      {"__global", "device"},
+      {"__local", "threadgroup"},
+      {"__generic ", ""}, {"__generic", "thread"},
+      {"__bf16", "bfloat"},
+      {"metal::", ""}};
+  // clang-format on
   if (message.find("requires cl_khr_fp64") != std::string::npos) return "Metal has no type double";
   if (message.starts_with("static assertion failed")) {
     // The library's assertions say what is wrong in words.
@@ -260,6 +241,8 @@ std::string in_metal_terms(std::string message) {
   for (const auto& [from, to] : words) replace_all(message, from, to);
   return message;
 }
+
+namespace {
 
 struct Message {
   SourceLocation location;

@@ -1,3 +1,5 @@
+// The passes of the translation. Tokens are rewritten or emptied in place, never moved, so that
+// bracket pairs found at first hold to the end; text between tokens is kept apart (inserted_).
 #include "metal/simulator/translate.h"
 
 #include <algorithm>
@@ -16,7 +18,7 @@ namespace {
 
 using Set = std::set<std::string_view>;
 constexpr std::size_t kNone = static_cast<std::size_t>(-1);
-constexpr int kMaxSlot = 30, kMaxThreads = 1024;
+constexpr int kMaxSlot = 30, kMaxThreads = 1024, kMaxThreadgroupBytes = 32768;
 
 const Set kScalars = {"bool",    "char",     "uchar",   "short",    "ushort",  "int",
                       "uint",    "long",     "ulong",   "half",     "float",   "bfloat",
@@ -25,7 +27,7 @@ const Set kScalars = {"bool",    "char",     "uchar",   "short",    "ushort",  "
 const Set kSpaces = {"device", "threadgroup", "constant", "thread"};
 // Words of OpenCL that are plain names in Metal.
 const Set kRenamed = {"local",      "global",     "generic", "pipe",    "kernel_exec", "read_only",
-                      "write_only", "read_write", "queue_t", "event_t", "sampler_t",   "uniform_t"};
+                      "write_only", "read_write", "queue_t", "event_t", "sampler_t"};
 
 // What a kernel may ask about its thread. One number, or a position of up to three.
 const Set kNumbers = {"thread_index_in_threadgroup",
@@ -73,6 +75,7 @@ class Translator {
   Translation run() {
     if (match_brackets()) {
       find_attributes();
+      if (strict_) check_words();
       rewrite_literals_and_names();
       find_kernels();
       function_constants();
@@ -179,8 +182,12 @@ class Translator {
         open.push_back(i);
       } else if (is_closing(i)) {
         const char wanted = s == ")" ? '(' : s == "]" ? '[' : '{';
-        if (open.empty() || text(open.back())[0] != wanted) {
+        if (open.empty()) {
           error(i, "'" + s + "' closes no '" + wanted + "'");
+          return false;
+        }
+        if (text(open.back())[0] != wanted) {
+          error(open.back(), "'" + text(open.back()) + "' is not closed before '" + s + "'");
           return false;
         }
         match_[i] = open.back();
@@ -337,7 +344,13 @@ class Translator {
     if (is(close + 1, "{")) {
       bodies_.emplace_back(close + 1, match_[close + 1]);
       // Where template arguments are known.
-      if (limit) insert_before(close + 2, " ::msl::max_threads(" + limit->arguments + "); ");
+      if (limit) {
+        const std::string bound = std::to_string(kMaxThreads);
+        insert_before(close + 2, " ::msl::max_threads(" + limit->arguments + "); " +
+                                     assertion("(" + limit->arguments + ") <= " + bound,
+                                               "max_total_threads_per_threadgroup is at most " +
+                                                   bound));
+      }
     }
     for (std::size_t i = begin; i < type; ++i) {
       if (is(i, "kernel")) remove(i, i + 1);
@@ -351,6 +364,11 @@ class Translator {
     return close;
   }
 
+  // What only a check asserts: the simulator finds out when it runs.
+  std::string assertion(const std::string& condition, const std::string& message) const {
+    return strict_ ? "static_assert(" + condition + ", \"" + message + "\"); " : "";
+  }
+
   bool in_kernel(std::size_t i) const {
     return std::any_of(bodies_.begin(), bodies_.end(),
                        [&](const auto& body) { return body.first < i && i < body.second; });
@@ -358,7 +376,7 @@ class Translator {
 
   // An exported function for each kernel, which fetches its arguments.
   void entry_points() {
-    std::set<std::string> names;
+    std::set<std::string> names, used;
     for (const Instance& instance : instances_) {
       std::string base = instance.expression.substr(0, instance.expression.find('<'));
       base.erase(base.find_last_not_of(" \t\n") + 1);
@@ -376,6 +394,7 @@ class Translator {
                                {},
                                parse_int(kernel->second.max_threads).value_or(kMaxThreads)};
       const std::string arguments = kernel_arguments(base, kernel->second, info);
+      used.insert(base);
       const SourceLocation& where = at(instance.where).location;
       entries_ +=
           "\n#line " + std::to_string(where.line) + " \"" + where.file +
@@ -384,12 +403,17 @@ class Translator {
           instance.expression + ")>; " + instance.expression + "(" + arguments + "); }";
       out_.kernels.push_back(std::move(info));
     }
+    for (const auto& [name, kernel] : kernels_) {
+      Translation::Kernel unused;
+      if (!used.count(name)) kernel_arguments(name, kernel, unused);  // only to check them
+    }
   }
 
   std::string kernel_arguments(const std::string& name, const Kernel& kernel,
                                Translation::Kernel& info) {
     std::string list;
-    std::set<int> used;
+    std::set<std::string> used;
+    std::map<std::string, std::string> builtins;  // their types
     int next_slot = 0, index = 0;
     for (const auto& [begin, end] : split(kernel.parameters + 1, kernel.end)) {
       if (is(begin, "void") && end == begin + 1) break;
@@ -399,10 +423,13 @@ class Translator {
       const auto builtin = std::find_if(given.begin(), given.end(), [](const Attribute& a) {
         return kNumbers.count(a.name) || kPositions.count(a.name);
       });
+      int places = 0;
       bool known = true;
       for (const Attribute& a : given) {
+        if (a.name == "function_constant" || a.name == "maybe_unused") continue;
+        if (++places > 1) error(begin, name + ": " + a.name + " is a second attribute of place");
         if (!kNumbers.count(a.name) && !kPositions.count(a.name) && a.name != "buffer" &&
-            a.name != "threadgroup" && a.name != "function_constant" && a.name != "maybe_unused") {
+            a.name != "threadgroup") {
           error(begin, name + ": unknown attribute " + a.name);
           known = false;
         }
@@ -410,6 +437,7 @@ class Translator {
       if (!known) continue;
       if (builtin != given.end()) {
         check_builtin_type(name, *builtin, begin, end);
+        check_builtin_match(name, *builtin, begin, builtins);
         list += "::msl::" + builtin->name + "<" + type + ">()";
         continue;
       }
@@ -427,9 +455,15 @@ class Translator {
               (in_threadgroup ? "::msl::threadgroup_address(arguments, " + number + ")"
                               : "arguments->buffers[" + number + "]") +
               ")";
-      if (in_threadgroup) continue;
-      if (!used.insert(slot).second) {
-        error(begin, name + ": a second buffer(" + std::to_string(slot) + ")");
+      const std::string slot_name = (in_threadgroup ? "threadgroup(" : "buffer(") + number + ")";
+      if (!used.insert(slot_name).second) error(begin, name + ": a second " + slot_name);
+      if (in_threadgroup) {
+        const Set spaces = outer_spaces(begin, end);
+        if (!spaces.count("threadgroup")) {
+          error(begin, name + ": '" + bare_text(begin, end) +
+                           "' is no pointer or reference to threadgroup memory");
+        }
+        continue;
       }
       next_slot = slot + 1;
       info.buffers.push_back(describe_buffer(name, slot, begin, end));
@@ -439,21 +473,35 @@ class Translator {
   }
 
   Parameter describe_buffer(const std::string& name, int slot, std::size_t begin, std::size_t end) {
-    Parameter parameter{slot, false, true, false};
-    bool device = false, pointer = false;
-    for (std::size_t i = begin; i < end; ++i) {
-      if (is_attribute(i)) i = attribute_end_.at(i);
-      parameter.constant |= text(i).find("constant") != std::string::npos && is_name(i);
-      device |= is(i, "device");
-      pointer |= is(i, "*") || is(i, "&");
-      if ((is(i, "const") && !pointer) || parameter.constant) parameter.writable = false;
-    }
-    if (!pointer || (!device && !parameter.constant)) {
+    const Set spaces = outer_spaces(begin, end);
+    const bool constant = spaces.count("constant");
+    if (!constant && !spaces.count("device")) {
       error(begin, name + ": '" + bare_text(begin, end) +
                        "' needs an attribute, or to be a pointer or reference to device or "
                        "constant memory");
     }
-    return parameter;
+    return {slot, constant, !constant && !spaces.count("const"), false};
+  }
+
+  // The words that say what the outermost pointer or reference of a parameter leads to; none of a
+  // value.
+  Set outer_spaces(std::size_t begin, std::size_t end) const {
+    static const Set kWords = {"const", "constant", "device", "threadgroup", "thread"};
+    Set words, found;
+    for (std::size_t i = begin; i < end; ++i) {
+      if (is_attribute(i)) {
+        i = attribute_end_.at(i) - 1;
+      } else if (is(i, "<") && closing_angle(i) != kNone) {
+        i = closing_angle(i);
+      } else if (is(i, "*") || is(i, "&")) {
+        found = std::exchange(words, {});
+      } else if (is(i, "__constant")) {
+        words.insert("constant");
+      } else if (kWords.count(text(i))) {
+        words.insert(*kWords.find(text(i)));
+      }
+    }
+    return found;
   }
 
   void check_builtin_type(const std::string& name, const Attribute& builtin, std::size_t begin,
@@ -467,6 +515,33 @@ class Translator {
           (type == "uint" || type == "ushort" || type == "uint32_t" || type == "uint16_t") &&
           !(vector && (kNumbers.count(builtin.name) || text(i).back() == '4'));
       if (!good) error(i, name + ": " + builtin.name + " cannot be of type " + text(i));
+    }
+  }
+
+  // Positions are all numbers or all vectors of one size. What belongs together has one type.
+  void check_builtin_match(const std::string& name, const Attribute& builtin, std::size_t begin,
+                           std::map<std::string, std::string>& builtins) {
+    static const std::pair<const char*, const char*> kAlike[] = {
+        {"thread_position_in_grid", "threads_per_grid"},
+        {"thread_position_in_threadgroup", "threads_per_threadgroup"}};
+    std::size_t place = begin;
+    while (is(place, "const")) ++place;
+    const std::string type = text(place);
+    const auto size = [](const std::string& t) { return is_vector_name(t) ? t.back() : '1'; };
+    for (const auto& [other, other_type] : builtins) {
+      if (kPositions.count(builtin.name) && kPositions.count(other) &&
+          size(type) != size(other_type)) {
+        return error(begin, name + ": " + builtin.name + " has not as many components as " + other);
+      }
+      for (const auto& [a, b] : kAlike) {
+        if (((builtin.name == a && other == b) || (builtin.name == b && other == a)) &&
+            type != other_type) {
+          return error(begin, name + ": " + builtin.name + " has not the type of " + other);
+        }
+      }
+    }
+    if (!builtins.emplace(builtin.name, type).second) {
+      error(begin, name + ": a second " + builtin.name);
     }
   }
 
@@ -526,6 +601,16 @@ class Translator {
       error(name, "function constant " + text(name) + " is not in the constant address space");
     }
     const std::string number = std::to_string(*index);
+    if (is(attribute_end_.at(attribute), "=")) {
+      error(name, "function constant " + text(name) + " has no value of its own");
+    }
+    for (const auto& [other, other_index] : constants_) {
+      if (other_index == *index) {
+        error(name, text(name) + ": a second function_constant(" + number + "), after " + other);
+      }
+    }
+    insert_before(begin, assertion("metal::is_arithmetic_v<metal::element_t<" + type + ">>",
+                                   "a function constant is a scalar or a vector"));
     insert_before(begin, "__global ");
     insert_before(name + 1, " __asm__(\"cermet_constant_" + number +
                                 "\") __attribute__((visibility(\"default\")))");
@@ -558,8 +643,8 @@ class Translator {
   }
 
   // ---- Threadgroup variables --------------------------------------------------------------------
-  // threadgroup T a[n], b;   becomes   threadgroup auto& a = ::msl::threadgroup_variable<T[n],
-  // 1>(); ...
+  // threadgroup T a[n], b;
+  // becomes   threadgroup auto& a = ::msl::threadgroup_variable<T[n], 1>();   and so on.
   void threadgroup_variables() {
     static const Set kStarts = {";", "{", "}", "volatile", "static", ":"};
     int id = 0;
@@ -570,6 +655,10 @@ class Translator {
       if (!kStarts.count(previous_text(begin)) && !after_attribute(begin)) continue;
       const std::size_t end = end_of_statement(i);
       if (!is(end, ";") || !declares_variables(i + 1, end)) continue;
+      if (is(initial_value(i + 1, end), "=")) {
+        error(i, "a threadgroup variable has no initial value: " + bare_text(i, end));
+        continue;
+      }
       if (!in_kernel(i)) {
         error(i, "threadgroup variable outside a kernel: " + bare_text(i, end));
         continue;
@@ -582,10 +671,15 @@ class Translator {
     return std::any_of(attribute_end_.begin(), attribute_end_.end(),
                        [&](const auto& a) { return a.second == i; });
   }
-  // No pointer, reference, function or initialised variable.
+  // The '=' in [begin, end), or end.
+  std::size_t initial_value(std::size_t begin, std::size_t end) const {
+    while (begin < end && !is(begin, "=")) ++begin;
+    return begin;
+  }
+  // No pointer, reference or function.
   bool declares_variables(std::size_t begin, std::size_t end) const {
-    for (std::size_t i = begin; i < end; ++i) {
-      if (is(i, "*") || is(i, "&") || is(i, "=") || is(i, "(")) return false;
+    for (std::size_t i = begin; i < initial_value(begin, end); ++i) {
+      if (is(i, "*") || is(i, "&") || is(i, "(")) return false;
       if (is(i, "<") && closing_angle(i) != kNone)
         i = closing_angle(i);
       else if (match_[i] != kNone)
@@ -603,12 +697,25 @@ class Translator {
     std::string declarations;
     for (std::size_t i = 0; i < parts.size(); ++i) {
       const std::size_t declarator = i == 0 ? name : parts[i].first;
+      const std::string whole_type = type + bare_text(declarator + 1, parts[i].second);
       declarations += "threadgroup auto& " + text(declarator) + " = ::msl::threadgroup_variable<" +
-                      type + bare_text(declarator + 1, parts[i].second) + ", " +
-                      std::to_string(++id) + ">();";
+                      whole_type + ", " + std::to_string(++id) + ">();";
+      threadgroup_sizes_.emplace_back(parent_[begin], " + sizeof(" + whole_type + ")");
     }
+    std::string bytes = "0";
+    for (const auto& [scope, size] : threadgroup_sizes_) {
+      if (is_inside(begin, scope)) bytes += size;
+    }
+    declarations += assertion(bytes + " <= " + std::to_string(kMaxThreadgroupBytes),
+                              "threadgroup variables take more than " +
+                                  std::to_string(kMaxThreadgroupBytes) + " bytes");
     remove(begin, end + 1);
     insert_before(begin, declarations);
+  }
+
+  bool is_inside(std::size_t i, std::size_t bracket) const {
+    while (i != kNone && i != bracket) i = parent_[i];
+    return i == bracket;
   }
 
   // ---- Vectors ----------------------------------------------------------------------------------
@@ -815,6 +922,27 @@ class Translator {
     return is_name(open - 1) && !is(open - 1, "constructor");
   }
 
+  // Words of OpenCL, and attributes that Metal has not.
+  void check_words() {
+    static const Set kWords = {"__global",  "__local",    "__constant",   "__private", "__generic",
+                               "__kernel",  "__read_only", "__write_only", "__read_write"};
+    static const Set kAttributes = {"kernel",       "host_name",
+                                    "max_total_threads_per_threadgroup",
+                                    "function_constant", "visible", "stitchable", "maybe_unused",
+                                    "nodiscard",    "fallthrough", "deprecated", "noreturn",
+                                    "likely",       "unlikely",    "id"};
+    for (std::size_t i = 0; i < size(); ++i) {
+      if (kWords.count(text(i))) error(i, text(i) + " is a word of OpenCL");
+    }
+    for (const auto& [begin, end] : attribute_end_) {
+      const bool parameter = parent_[begin] != kNone && is(parent_[begin], "(");
+      if (parameter || is(begin + 3, "::")) continue;
+      for (const Attribute& a : attributes(begin, end)) {
+        if (!kAttributes.count(a.name)) error(begin, "unknown attribute " + a.name);
+      }
+    }
+  }
+
   void remove_attributes() {
     for (const auto& [begin, end] : attribute_end_) remove(begin, end);
   }
@@ -864,6 +992,8 @@ class Translator {
   std::vector<std::pair<std::size_t, std::size_t>> bodies_;  // of kernels
   std::map<std::string, int> constants_;
   std::set<int> defined_;
+  // Of the threadgroup variables: the bracket around each, and its size.
+  std::vector<std::pair<std::size_t, std::string>> threadgroup_sizes_;
   std::set<std::string> derived_, vectors_;
   std::string prologue_, entries_;
   Translation out_;

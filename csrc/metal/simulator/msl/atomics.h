@@ -30,6 +30,9 @@ using atomic_ulong = atomic<ulong>;
 
 #define MSL_NOTE(WRITES) \
   cermet_runtime->atomic((ulong)&object->value, sizeof(T), WRITES, MSL_SITE)
+#define MSL_CHECK(FLOATS)                                                                        \
+  static_assert(!is_same_v<T, ulong>, "atomic_ulong has only atomic_min and atomic_max");        \
+  static_assert(FLOATS || !is_same_v<T, float>, "atomic_float is for device memory only")
 #define MSL_FETCH(SPACE, NAME, TYPES, RESULT)                                                    \
   template <class T>                                                                             \
   MSL_OPERATION T atomic_fetch_##NAME##_explicit(volatile SPACE atomic<T>* object,               \
@@ -41,21 +44,24 @@ using atomic_ulong = atomic<ulong>;
     return x;                                                                                    \
   }
 #define MSL_WORD (is_same_v<T, int> || is_same_v<T, uint>)
-#define MSL_ATOMICS(SPACE)                                                                       \
+#define MSL_ATOMICS(SPACE, FLOATS)                                                               \
   template <class T>                                                                             \
   MSL_OPERATION T atomic_load_explicit(const volatile SPACE atomic<T>* object, memory_order) {   \
+    MSL_CHECK(FLOATS);                                                                           \
     MSL_NOTE(0);                                                                                 \
     return object->value;                                                                        \
   }                                                                                              \
   template <class T>                                                                             \
   MSL_OPERATION void atomic_store_explicit(volatile SPACE atomic<T>* object,                     \
                                            type_identity_t<T> desired, memory_order) {           \
+    MSL_CHECK(FLOATS);                                                                           \
     MSL_NOTE(1);                                                                                 \
     object->value = desired;                                                                     \
   }                                                                                              \
   template <class T>                                                                             \
   MSL_OPERATION T atomic_exchange_explicit(volatile SPACE atomic<T>* object,                     \
                                            type_identity_t<T> desired, memory_order) {           \
+    MSL_CHECK(FLOATS);                                                                           \
     MSL_NOTE(2);                                                                                 \
     const T old = object->value;                                                                 \
     object->value = desired;                                                                     \
@@ -65,6 +71,7 @@ using atomic_ulong = atomic<ulong>;
   MSL_OPERATION bool atomic_compare_exchange_weak_explicit(                                      \
       volatile SPACE atomic<T>* object, thread type_identity_t<T>* expected,                     \
       type_identity_t<T> desired, memory_order, memory_order) {                                  \
+    MSL_CHECK(FLOATS);                                                                           \
     MSL_NOTE(2);                                                                                 \
     const T old = object->value;                                                                 \
     const bool same = as_type<make_unsigned_t<T>>(old) == as_type<make_unsigned_t<T>>(*expected); \
@@ -72,17 +79,18 @@ using atomic_ulong = atomic<ulong>;
     *expected = old;                                                                             \
     return same;                                                                                 \
   }                                                                                              \
-  MSL_FETCH(SPACE, add, MSL_WORD || (is_same_v<T, float>), x + y)                                \
-  MSL_FETCH(SPACE, sub, MSL_WORD || (is_same_v<T, float>), x - y)                                \
+  MSL_FETCH(SPACE, add, MSL_WORD || (FLOATS && is_same_v<T, float>), x + y)                      \
+  MSL_FETCH(SPACE, sub, MSL_WORD || (FLOATS && is_same_v<T, float>), x - y)                      \
   MSL_FETCH(SPACE, min, MSL_WORD, y < x ? y : x)                                                 \
   MSL_FETCH(SPACE, max, MSL_WORD, y > x ? y : x)                                                 \
   MSL_FETCH(SPACE, and, MSL_WORD, x & y)                                                         \
   MSL_FETCH(SPACE, or, MSL_WORD, x | y)                                                          \
   MSL_FETCH(SPACE, xor, MSL_WORD, x ^ y)
-MSL_ATOMICS(device)
-MSL_ATOMICS(threadgroup)
+MSL_ATOMICS(device, true)
+MSL_ATOMICS(threadgroup, false)
 #undef MSL_ATOMICS
 #undef MSL_FETCH
+#undef MSL_CHECK
 
 // 64 bits have no other operations.
 #define MSL_64(NAME, OPERATOR)                                                                \

@@ -10,7 +10,9 @@ MSL_EXPORT device cermet_thread* device cermet_current;
 namespace msl {
 
 // Stays the same while a thread runs.
-MSL_OPERATION __attribute__((const)) uint lane() { return cermet_current->thread_index_in_simdgroup; }
+MSL_OPERATION __attribute__((const)) uint lane() {
+  return cermet_current->thread_index_in_simdgroup;
+}
 
 // Space in the memory of this threadgroup: what the translator makes of a threadgroup variable.
 template <class T, int id> MSL_OPERATION threadgroup T& threadgroup_variable() {

@@ -1,5 +1,5 @@
-// What a compiled kernel and the simulator's engine know of each other. Read by the C++ compiler and
-// by the Metal front end (C++ for OpenCL), where addresses are plain integers.
+// What a compiled kernel and the simulator's engine know of each other. Read by the C++ compiler
+// and by the Metal front end (C++ for OpenCL), where addresses are plain integers.
 #pragma once
 
 // The running GPU thread.
@@ -42,8 +42,8 @@ typedef void cermet_count_macs(unsigned long count);
 typedef void cermet_access(unsigned long address, unsigned long size, int writes,
                            const void* site);
 
-// A kernel library exports `cermet_runtime`, a pointer that the engine sets, and `cermet_current` (a
-// cermet_thread*), which the engine keeps pointing at the running thread.
+// A kernel library exports `cermet_runtime`, a pointer that the engine sets, and `cermet_current`
+// (a cermet_thread*), which the engine keeps pointing at the running thread.
 struct cermet_runtime_table {
   cermet_simd_sync* simd_sync;
   cermet_barrier* threadgroup_barrier;

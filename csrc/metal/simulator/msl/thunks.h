@@ -51,7 +51,8 @@ MSL_NUMBER(thread_execution_width, 32)
 MSL_NUMBER(thread_index_in_quadgroup, cermet_current->thread_index_in_threadgroup % 4)
 MSL_NUMBER(quadgroup_index_in_threadgroup, cermet_current->thread_index_in_threadgroup / 4)
 MSL_NUMBER(quadgroups_per_threadgroup,
-           (cermet_current->threads_per_threadgroup[0] * cermet_current->threads_per_threadgroup[1] *
+           (cermet_current->threads_per_threadgroup[0] *
+                cermet_current->threads_per_threadgroup[1] *
                 cermet_current->threads_per_threadgroup[2] + 3) / 4)
 #undef MSL_NUMBER
 

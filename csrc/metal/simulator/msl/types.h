@@ -24,7 +24,8 @@ inline __attribute__((always_inline, nodebug)) unsigned long threadgroup_address
 // A function that is one step of the simulated machine: its own accesses are not checked, and its
 // return address is the place in the source.
 #define MSL_OPERATION inline __attribute__((noinline, nodebug, disable_sanitizer_instrumentation))
-#define MSL_EXPORT __attribute__((visibility("default"), nodebug, disable_sanitizer_instrumentation))
+#define MSL_EXPORT \
+  __attribute__((visibility("default"), nodebug, disable_sanitizer_instrumentation))
 
 typedef signed char schar;
 typedef unsigned char uchar;

@@ -190,7 +190,8 @@ template <class V, class A> MSL_INLINE constexpr void append(thread V& v, thread
   }
 }
 
-template <class A> inline constexpr constant int elements_v = metal::size_v<A> ? metal::size_v<A> : 1;
+template <class A>
+inline constexpr constant int elements_v = metal::size_v<A> ? metal::size_v<A> : 1;
 
 // V(a, b, ...): one scalar is for every element.
 template <class V, class... A> MSL_INLINE constexpr V make(A... a) {
