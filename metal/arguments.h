@@ -112,7 +112,8 @@ struct ArgReduceArguments {
 
 // ---- scan.metal --------------------------------------------------------------------------------
 
-// A whole row at once, or in chunks: their totals, then themselves with the totals before them given.
+// A whole row at once, or in chunks: their totals, then themselves with the totals before them
+// given.
 enum ScanStage { kScanWhole, kScanTotals, kScanChunks };
 struct ScanArguments {
   RowsArguments in, out;

@@ -1,4 +1,5 @@
-// Reductions of a threadgroup, for generated programs. `Reduction` is Sum<T>, Max<T>, ... of types.h.
+// Reductions of a threadgroup, for generated programs. `Reduction` is Sum<T>, Max<T>, ... of
+// types.h.
 #pragma once
 
 #include "types.h"

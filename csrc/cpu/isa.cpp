@@ -9,7 +9,7 @@ namespace cermet::cpu {
 namespace {
 
 Isa best() {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CERMET_BASE_ISA)
   __builtin_cpu_init();
   const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                   __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");

@@ -1,9 +1,9 @@
 // Which instruction set the kernels run with, chosen once for the process.
 //
 // A file named *_simd.cpp is compiled once for each instruction set, with CERMET_ISA naming it,
-// into the namespace cermet::cpu::CERMET_ISA: v2, v3 and v4 on x86-64, base elsewhere. Such a file
-// calls nothing inline from outside its namespace that the linker could share with the other
-// copies.
+// into the namespace cermet::cpu::CERMET_ISA: v2, v3 and v4 on x86-64, base elsewhere and with
+// CERMET_BASE_ISA (for builds that have to be quick). Such a file calls nothing inline from outside
+// its namespace that the linker could share with the other copies.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ std::string_view name_of(Isa isa);
 
 // CERMET_EACH_ISA(declarations) declares kernels in every instruction set's namespace;
 // CERMET_DISPATCH(kernel(arguments)) calls the chosen one.
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(CERMET_BASE_ISA)
 #define CERMET_EACH_ISA(...) \
   namespace v2 {             \
   __VA_ARGS__                \

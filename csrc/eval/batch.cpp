@@ -39,7 +39,8 @@ void for_each_input(const Step& step, F visit) {
 
 // Whether a tracer keeps a part of the step's graph, so that its inputs stay.
 bool retains(const Step& step) {
-  return std::any_of(step.members.begin(), step.members.end(), [](const auto& m) { return m.retain; });
+  return std::any_of(step.members.begin(), step.members.end(),
+                     [](const auto& m) { return m.retain; });
 }
 
 bool is_float64(const Node& n) { return n.dtype == float64; }
@@ -353,9 +354,8 @@ void encode_primitive(Node& out, bool retain, metal::Work& work) {
   }
   out.offset = 0;
   out.strides = row_major(out.shape);
-  if (const Layout layout = shared_layout(out, retain, [&](const array& in) {
-        return can_donate(in, 1, work);
-      });
+  if (const Layout layout =
+          shared_layout(out, retain, [&](const array& in) { return can_donate(in, 1, work); });
       layout != Layout::fresh) {
     const Node& in = *out.inputs[0].node();
     out.buffer = in.buffer;
@@ -380,8 +380,7 @@ void Batch::encode(std::size_t index) {
     if (it == encoded_.end()) return;
     read.push_back(in.node());
     uses_[index].push_back(it->second.step);
-    if (const Stream other = in.stream(); other != step.stream)
-      mine.wait_for(work(other).point());
+    if (const Stream other = in.stream(); other != step.stream) mine.wait_for(work(other).point());
   });
   Node& first = *step.outputs[0];
   switch (step.kind) {

@@ -1,6 +1,6 @@
 // The caching allocator. A freed block waits in a list of its size class: on a server or a virtual
-// machine the page faults of a fresh block cost more than the arithmetic on it. Small blocks are cut
-// from slabs, so that a GPU has to map few regions.
+// machine the page faults of a fresh block cost more than the arithmetic on it. Small blocks are
+// cut from slabs, so that a GPU has to map few regions.
 #include "eval/memory.h"
 
 #include "cermet/memory.h"
@@ -22,9 +22,10 @@
 namespace cermet {
 namespace {
 
-constexpr std::size_t kHuge = std::size_t{2} << 20;  // from here on blocks are whole huge pages
+constexpr std::size_t kHuge = std::size_t{2} << 20;   // from here on blocks are whole huge pages
 constexpr std::size_t kPage = std::size_t{16} << 10;  // Apple's, the largest
-constexpr std::size_t kSlab = std::size_t{1} << 20;   // blocks smaller than a page are cut from these
+constexpr std::size_t kSlab = std::size_t{1}
+                              << 20;  // blocks smaller than a page are cut from these
 
 // Stands at the start of a slab, which is aligned to its size.
 struct alignas(64) Slab {
@@ -63,16 +64,16 @@ std::atomic<void (*)(void*, std::size_t)> reused_hook{nullptr};
 class Allocator {
  public:
   Region region_of(const Buffer& buffer) {
-  if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
-  if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
-  return {buffer.data(), buffer.capacity(), true};
-}
-void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t)) {
-  release_hook = released;
-  reused_hook = reused;
-}
+    if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
+    if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
+    return {buffer.data(), buffer.capacity(), true};
+  }
+  void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t)) {
+    release_hook = released;
+    reused_hook = reused;
+  }
 
-Ref<Buffer> allocate(std::size_t bytes) {
+  Ref<Buffer> allocate(std::size_t bytes) {
     const std::size_t capacity = round_up(bytes);
     void* data = nullptr;
     {
@@ -212,7 +213,7 @@ Ref<Buffer> allocate(std::size_t bytes) {
   }
 
   std::mutex mutex_;
-  Blocks blocks_, spare_;                // waiting, and uncounted in slabs
+  Blocks blocks_, spare_;                 // waiting, and uncounted in slabs
   std::map<std::size_t, Slab*> cutting_;  // where the next block of a capacity is cut
 };
 

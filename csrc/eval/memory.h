@@ -15,8 +15,8 @@ struct Region {
 };
 Region region_of(const Buffer& buffer);
 
-// `released` is called with the start of each region before it goes back to the system, `reused` with
-// each block that is freed, whatever becomes of it.
+// `released` is called with the start of each region before it goes back to the system, `reused`
+// with each block that is freed, whatever becomes of it.
 void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t));
 
 }  // namespace cermet

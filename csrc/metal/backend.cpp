@@ -9,7 +9,7 @@ namespace cermet::metal {
 
 std::string type_name(Dtype dtype) {
   static constexpr std::string_view names[kDtypeCount] = {
-      "bool", "uchar", "ushort", "uint", "ulong",  "char", "short",
+      "bool", "uchar", "ushort", "uint",   "ulong", "char", "short",
       "int",  "long",  "half",   "bfloat", "float", "",     "complex64"};
   return std::string(names[static_cast<int>(dtype)]);
 }
@@ -96,8 +96,7 @@ void run(Commands& commands, const Primitive& primitive, std::span<const Tensor>
     case Kind::contiguous: return copy(commands, inputs[0], out);
     case Kind::concatenate:
       return concatenate(commands, static_cast<const Concatenate&>(primitive), inputs, out);
-    case Kind::gather:
-      return gather(commands, static_cast<const Gather&>(primitive), inputs, out);
+    case Kind::gather: return gather(commands, static_cast<const Gather&>(primitive), inputs, out);
     case Kind::scatter:
       return scatter(commands, static_cast<const Scatter&>(primitive), inputs, out);
     case Kind::slice_update:

@@ -64,8 +64,8 @@ class Kernel {
   virtual int max_threads() const = 0;
 };
 
-// The work of one stream on its way to the GPU. It orders what overlaps in memory, keeps what it uses
-// alive until it has run, and commits when enough has gathered.
+// The work of one stream on its way to the GPU. It orders what overlaps in memory, keeps what it
+// uses alive until it has run, and commits when enough has gathered.
 class Commands {
  public:
   virtual ~Commands() = default;
@@ -86,8 +86,8 @@ class Commands {
   // Adds to the estimate of what has been encoded, where bytes alone say too little: arithmetic
   // operations of a product.
   virtual void add_work(std::uint64_t operations) = 0;
-  // Four zeroed words that kernels can report a failure in (a nonzero first word). When the work has
-  // run, `error` makes an exception of them, which the arrays being encoded carry.
+  // Four zeroed words that kernels can report a failure in (a nonzero first word). When the work
+  // has run, `error` makes an exception of them, which the arrays being encoded carry.
   virtual Tensor check(std::function<std::exception_ptr(const std::int64_t*)> error) = 0;
   // Memory for a result. Its bytes are undefined.
   virtual Ref<Buffer> allocate(std::size_t bytes) = 0;
@@ -98,17 +98,17 @@ class Commands {
 // The kernel template `function` of metal/<family>.metal with these arguments (types and numbers as
 // Metal source), compiled at its first use.
 const Kernel& kernel(std::string_view family, std::string_view function,
-                       std::initializer_list<std::string> arguments = {},
-                       std::span<const Constant> constants = {});
-// The type's name in Metal source: "float", "half", "bfloat", "complex64" (metal/types.h), "long"...
-// There is none for float64.
+                     std::initializer_list<std::string> arguments = {},
+                     std::span<const Constant> constants = {});
+// The type's name in Metal source: "float", "half", "bfloat", "complex64" (metal/types.h),
+// "long"... There is none for float64.
 std::string type_name(Dtype dtype);
-// "int" when all elements of the tensors lie within 2^31 of their first, else "long" (for indices in
-// kernels; signed, since strides may be negative).
+// "int" when all elements of the tensors lie within 2^31 of their first, else "long" (for indices
+// in kernels; signed, since strides may be negative).
 std::string index_type(std::initializer_list<const Tensor*> tensors);
 bool is_row_major(const Tensor& t);
-// The axes of equal-shaped tensors with neighbours merged where every tensor's strides allow it, and
-// axes of extent 1 dropped; at least one axis is left.
+// The axes of equal-shaped tensors with neighbours merged where every tensor's strides allow it,
+// and axes of extent 1 dropped; at least one axis is left.
 struct Layout {
   Shape shape;
   std::vector<Strides> strides;  // of each tensor
@@ -118,8 +118,8 @@ Layout collapse(std::initializer_list<const Tensor*> tensors);
 // Whether the GPU runs this primitive for inputs and a result of these types; what it does not runs
 // on the CPU, on the same memory.
 bool supports(const Node& node);
-// The part of it that depends on more than types: a range of numbers that integers count exactly, an
-// update that atomic operations exist for.
+// The part of it that depends on more than types: a range of numbers that integers count exactly,
+// an update that atomic operations exist for.
 bool arange_supported(const Arange& primitive, Dtype dtype, std::int64_t size);
 bool scatter_supported(Dtype dtype, Update mode);
 // Encodes a primitive that is neither a view, an elementwise operation nor a reduction. `out` is
@@ -146,7 +146,8 @@ void scatter(Commands& commands, const Scatter& primitive, std::span<const Tenso
 void slice_update(Commands& commands, const SliceUpdate& primitive, std::span<const Tensor> inputs,
                   const Tensor& out);
 void random_bits(Commands& commands, std::span<const Tensor> inputs, const Tensor& out);
-void arg_reduce(Commands& commands, const ArgReduce& primitive, const Tensor& in, const Tensor& out);
+void arg_reduce(Commands& commands, const ArgReduce& primitive, const Tensor& in,
+                const Tensor& out);
 void scan(Commands& commands, const Scan& primitive, const Tensor& in, const Tensor& out);
 void sort(Commands& commands, const Sort& primitive, const Tensor& in, const Tensor& out);
 

@@ -95,8 +95,7 @@ bool MetalKernel::mentions(std::string_view word) const {
 std::string MetalKernel::kernel_name(const TemplateArguments& arguments) const {
   std::string out = "custom_kernel_" + name_;
   for (const auto& [name, value] : arguments) out += "_" + text_of(value);
-  std::replace_if(
-      out.begin(), out.end(), [](char c) { return !is_word(c); }, 'n');
+  std::replace_if(out.begin(), out.end(), [](char c) { return !is_word(c); }, 'n');
   return out;
 }
 
@@ -168,11 +167,10 @@ Arrays MetalKernel::operator()(const Arrays& inputs, const std::vector<Shape>& o
   if (inputs.size() != input_names_.size())
     fail("metal_kernel", name_, " takes ", std::to_string(input_names_.size()), " inputs, got ",
          std::to_string(inputs.size()));
-  if (output_shapes.size() != output_names_.size() ||
-      output_dtypes.size() != output_names_.size())
+  if (output_shapes.size() != output_names_.size() || output_dtypes.size() != output_names_.size())
     fail("metal_kernel", name_, " has ", std::to_string(output_names_.size()), " outputs, got ",
-         std::to_string(output_shapes.size()), " shapes and ",
-         std::to_string(output_dtypes.size()), " dtypes");
+         std::to_string(output_shapes.size()), " shapes and ", std::to_string(output_dtypes.size()),
+         " dtypes");
   GpuKernel::Launch launch;
   launch.kernel = kernel_name(arguments);
   launch.source = source(inputs, output_dtypes, arguments);
@@ -240,8 +238,7 @@ Arrays run(Commands& commands, const GpuKernel& primitive, std::span<const Tenso
       copy(commands, one, results.back());
     }
   }
-  for (const Tensor& t : results)
-    arguments.push_back(launch.init ? in_out(t) : out(t));
+  for (const Tensor& t : results) arguments.push_back(launch.init ? in_out(t) : out(t));
   commands.threads(kernel, arguments, grid, group);
   Arrays out;
   for (const Tensor& t : results) out.emplace_back(t.buffer, t.shape, t.dtype);

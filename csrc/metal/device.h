@@ -20,7 +20,7 @@ namespace cermet::metal {
 
 // The limits that hold on every device this backend runs on.
 inline constexpr int kSimdWidth = 32;
-inline constexpr int kMaxThreads = 1024;               // a threadgroup; a pipeline may allow less
+inline constexpr int kMaxThreads = 1024;  // a threadgroup; a pipeline may allow less
 inline constexpr std::size_t kThreadgroupBytes = 32768;
 inline constexpr int kMaxBuffers = 31;
 inline constexpr std::size_t kMaxBytesArgument = 4096;  // set_bytes takes fewer
@@ -132,7 +132,7 @@ class Device {
   virtual std::string name() const = 0;
   virtual std::string architecture() const = 0;  // "applegpu_g13s", "simulator"
   virtual bool simulated() const = 0;
-  virtual std::size_t memory_size() const = 0;              // bytes it should stay under in all
+  virtual std::size_t memory_size() const = 0;  // bytes it should stay under in all
   virtual std::size_t max_buffer_size() const = 0;
   // Makes [data, data + bytes) addressable without copying. Pages that hold its ends are shared.
   virtual std::shared_ptr<Memory> wrap(void* data, std::size_t bytes) = 0;

@@ -57,9 +57,8 @@ std::string combine(std::span<const KernelSource* const> kernels) {
     for (const std::string& file : k->files) text += flatten(file, seen);
   for (std::size_t i = 0; i < kernels.size(); ++i) {
     // The same text with other constants, or another kernel of it, stands there already.
-    const bool repeated = std::any_of(kernels.begin(), kernels.begin() + i, [&](const auto* k) {
-      return k->text == kernels[i]->text;
-    });
+    const bool repeated = std::any_of(kernels.begin(), kernels.begin() + i,
+                                      [&](const auto* k) { return k->text == kernels[i]->text; });
     if (!repeated) text += "#line 1 \"" + kernels[i]->name + ".metal\"\n" + kernels[i]->text + "\n";
   }
   return text;
@@ -142,9 +141,9 @@ const Kernel& kernel(std::string_view family, std::string_view function,
 
 const Kernel& kernel(const ProgramKernel& program) {
   return find_or_make("program:" + program.name, [&] {
-    return std::make_unique<KernelSource>(
-        program.name, std::vector<std::string>{"types.h", "ops.h", "reduce.h"}, program.text,
-        std::vector<Constant>{}, /*alone=*/false);
+    return std::make_unique<KernelSource>(program.name,
+                                          std::vector<std::string>{"types.h", "ops.h", "reduce.h"},
+                                          program.text, std::vector<Constant>{}, /*alone=*/false);
   });
 }
 

@@ -1,4 +1,5 @@
-// Kernels by their source: what is known of one before it is compiled, and compiling several at once.
+// Kernels by their source: what is known of one before it is compiled, and compiling several at
+// once.
 #pragma once
 
 #include <memory>
@@ -11,8 +12,8 @@
 
 namespace cermet::metal {
 
-// A kernel is looked up once and lives as long as the process. Its pipeline is made when it is first
-// needed.
+// A kernel is looked up once and lives as long as the process. Its pipeline is made when it is
+// first needed.
 class KernelSource final : public Kernel {
  public:
   // `file`: the embedded files whose text goes before `text`. `alone`: compiled in a library of its

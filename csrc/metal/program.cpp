@@ -100,7 +100,9 @@ std::string substitute(std::string_view expression, const std::string (&operands
 }
 
 template <std::integral T>
-std::string number(T v) { return std::to_string(v); }
+std::string number(T v) {
+  return std::to_string(v);
+}
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -189,8 +191,8 @@ class Generator {
       if (stage_ == Stage::partial && in.extent == Extent::row && !row_input_is_read(i)) continue;
       const Node& n = *in.source.node();
       const Strides lies = n.buffer ? n.strides : row_major(n.shape);
-      Port port{"in" + number(i), n.dtype, in.extent,
-                Strides(p_.domain.size()), false, ProgramKernel::From::input, i};
+      Port port{"in" + number(i),           n.dtype, in.extent, Strides(p_.domain.size()), false,
+                ProgramKernel::From::input, i};
       int k = 0;
       if (in.extent != Extent::scalar)
         for (std::size_t d = 0; d < n.shape.size(); ++d)
@@ -208,8 +210,8 @@ class Generator {
     if (stage_ == Stage::partial) return;
     for (std::size_t i = 0; i < p_.outputs.size(); ++i) {
       const ProgramOutput& o = p_.outputs[i];
-      ports_.push_back({"out" + number(i), o.nodes[0]->dtype,
-                        p_.values[o.value].extent, o.strides, true, ProgramKernel::From::output, i});
+      ports_.push_back({"out" + number(i), o.nodes[0]->dtype, p_.values[o.value].extent, o.strides,
+                        true, ProgramKernel::From::output, i});
     }
   }
 
@@ -322,9 +324,8 @@ class Generator {
             if (in != kNoValue) todo.push_back(in);
       }
       pass.values.assign(needed.begin(), needed.end());  // an operand's number is lower
-      std::stable_sort(pass.values.begin(), pass.values.end(), [&](ValueId a, ValueId b) {
-        return order_of(a) < order_of(b);
-      });
+      std::stable_sort(pass.values.begin(), pass.values.end(),
+                       [&](ValueId a, ValueId b) { return order_of(a) < order_of(b); });
       done.insert(needed.begin(), needed.end());
     }
     return passes;
@@ -533,8 +534,7 @@ class Generator {
 
   bool has_port(ValueId v) const {
     const std::string name = "in" + number(p_.values[v].index);
-    return std::any_of(ports_.begin(), ports_.end(),
-                       [&](const Port& p) { return p.name == name; });
+    return std::any_of(ports_.begin(), ports_.end(), [&](const Port& p) { return p.name == name; });
   }
 
   // Values of no axis at all: every thread has them.
@@ -718,7 +718,9 @@ class Generator {
     return true;
   }
 
-  std::string total(const Instruction& ins) const { return "total" + number(p_.values[ins.out].index); }
+  std::string total(const Instruction& ins) const {
+    return "total" + number(p_.values[ins.out].index);
+  }
   std::string functor(const Instruction& ins) const {
     return std::string(reduction_name(ins.reduce)) + "<" + type_name(accumulator(p_, ins)) + ">";
   }
@@ -813,10 +815,9 @@ class Generator {
     }
     if (stage_ == Stage::partial) {
       line("const ", type, " part", number(p_.values[r.out].index), " = ", value, ";");
-      const std::string row =
-          geometry_ == Geometry::columns
-              ? "(row * " + extent("columns", columns_) + " + column)"
-              : std::string("row");
+      const std::string row = geometry_ == Geometry::columns
+                                  ? "(row * " + extent("columns", columns_) + " + column)"
+                                  : std::string("row");
       open("if (" + leader_ + ")");
       store(port_named(partial_of(r)), row + " * " + extent("chunks", chunks_) + " + chunk",
             "part" + number(p_.values[r.out].index));

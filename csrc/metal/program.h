@@ -14,10 +14,10 @@ namespace cermet::metal {
 struct ProgramKernel {
   enum class From : std::uint8_t { input, output, partial };
   std::string name;
-  std::string text;                  // a kernel for Metal; "types.h", "ops.h" and "reduce.h" go before it
+  std::string text;  // a kernel for Metal; "types.h", "ops.h" and "reduce.h" go before it
   std::vector<std::pair<From, std::size_t>> buffers;  // what each slot binds, by its index
-  std::vector<std::byte> arguments;  // its Arguments struct, the last buffer
-  bool groups = false;               // `grid` counts threadgroups, not threads
+  std::vector<std::byte> arguments;                   // its Arguments struct, the last buffer
+  bool groups = false;                                // `grid` counts threadgroups, not threads
   Size grid, group;
 };
 std::vector<ProgramKernel> generate(const Program& program);

@@ -13,8 +13,8 @@
 namespace cermet::metal {
 namespace {
 
-constexpr std::size_t kMaxRecords = 128;             // a command buffer
-constexpr std::uint64_t kMaxCost = 512u << 20;       // bytes moved: some milliseconds
+constexpr std::size_t kMaxRecords = 128;        // a command buffer
+constexpr std::uint64_t kMaxCost = 512u << 20;  // bytes moved: some milliseconds
 
 std::atomic<bool> track_hazards{true};
 

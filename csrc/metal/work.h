@@ -59,11 +59,11 @@ class Work final : public Commands {
     Argument::Kind kind = Argument::Kind::buffer;
     Access access = Access::read;
     std::shared_ptr<Memory> memory;
-    std::byte* data = nullptr;              // the element at index zero
-    std::size_t offset = 0;                 // its, in the memory
-    std::size_t before = 0, bytes = 0;      // that the kernel may reach around it
+    std::byte* data = nullptr;          // the element at index zero
+    std::size_t offset = 0;             // its, in the memory
+    std::size_t before = 0, bytes = 0;  // that the kernel may reach around it
     std::vector<std::byte> value;
-    bool fresh = false;                     // its bytes are undefined before
+    bool fresh = false;  // its bytes are undefined before
   };
   struct Record {
     const KernelSource* kernel;

@@ -24,7 +24,7 @@ void bind_transforms(nb::module_& m);
 void bind_io(nb::module_& m);
 void bind_distributed(nb::module_& m);
 void bind_simulator(nb::module_& m);  // not on Apple's systems
-void bind_lint(nb::module_& m);  // not on Apple's systems
+void bind_lint(nb::module_& m);       // not on Apple's systems
 
 // Binds f(a, ...) as a function of the module and as a method of arrays; `extra` describes the
 // arguments behind the array and documents both.

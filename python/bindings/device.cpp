@@ -219,10 +219,9 @@ void bind_device(nb::module_& m) {
       "The Metal source of the row programs that an evaluation of the arrays would run on a GPU, "
       "and the names of its other kernels. With `complete` it compiles as it is: what it includes "
       "stands before it. Needs no GPU; nothing is computed.");
-  metal.def(
-      "start_capture", &start_capture, "path"_a,
-      "Starts to record the GPU's work to a new .gputrace file. The environment variable "
-      "MTL_CAPTURE_ENABLED must be 1. RuntimeError where the device cannot record.");
+  metal.def("start_capture", &start_capture, "path"_a,
+            "Starts to record the GPU's work to a new .gputrace file. The environment variable "
+            "MTL_CAPTURE_ENABLED must be 1. RuntimeError where the device cannot record.");
   metal.def("stop_capture", &stop_capture, "Ends the recording and writes its file.");
   metal.def("_set_hazard_tracking", &cermet::metal::set_hazard_tracking, "on"_a,
             "For tests: when off, nothing orders kernels that overlap in memory.");

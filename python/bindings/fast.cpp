@@ -96,16 +96,18 @@ void bind_fast(nb::module_& m) {
             Arrays arrays;
             for (const Operand& in : inputs) arrays.push_back(to_array(in));
             if (verbose)
-              nb::print(nb::str(kernel.source(arrays, output_dtypes, template_of(parameters))
-                                    .c_str()));
+              nb::print(
+                  nb::str(kernel.source(arrays, output_dtypes, template_of(parameters)).c_str()));
             return kernel(arrays, output_shapes, output_dtypes, grid, threadgroup,
                           template_of(parameters), init_value, false, s);
           },
           nb::kw_only(), "inputs"_a, "output_shapes"_a, "output_dtypes"_a, "grid"_a,
           "threadgroup"_a, "template"_a = nb::none(), "init_value"_a = nb::none(),
           "verbose"_a = false, "stream"_a = nb::none(),
-          "Runs the kernel on `grid` threads in threadgroups of `threadgroup` (at most 1024 in all) "
-          "and gives an array for each output shape and dtype. `template` lists pairs of a name and "
+          "Runs the kernel on `grid` threads in threadgroups of `threadgroup` (at most 1024 in "
+          "all) "
+          "and gives an array for each output shape and dtype. `template` lists pairs of a name "
+          "and "
           "an int, a bool or a Dtype. With `init_value` the outputs hold that before; `verbose` "
           "prints the source. ValueError for counts that do not match; errors of the source are "
           "raised, with file, line and column, when the outputs are evaluated.");
@@ -124,7 +126,8 @@ void bind_fast(nb::module_& m) {
       "body mentions. Inputs are `device const T*` (a scalar: `constant T&`), outputs `device T*`, "
       "with atomic_outputs `device atomic<T>*`. Of an input `a` the body may name `a_shape`, "
       "`a_strides` (in elements) and `a_ndim`; Metal's attributes, such as the uint3 "
-      "thread_position_in_grid, are arguments by their own names. Inputs that are not row-major are "
+      "thread_position_in_grid, are arguments by their own names. Inputs that are not row-major "
+      "are "
       "copied unless ensure_row_contiguous is False. `header` stands before the function; "
       "compile_options is ignored: math is always safe. Runs on a GPU, or on the simulator.");
 }

@@ -30,6 +30,9 @@ NUMPY_DTYPES = {
     "float64": np.float64,
     "complex64": np.complex64,
 }
+# Whether the default device is the simulated GPU.
+SIMULATED = mx.metal.device_info().get("simulated") == 1
+
 BOOLS = ("bool",)
 UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 SIGNED = ("int8", "int16", "int32", "int64")

@@ -1,13 +1,19 @@
-"""The documentation's Python code runs and prints what the page shows.
+"""The documentation's code runs and prints what the page shows.
 
-The blocks of a page share one namespace and run in order. A block in ```text that follows a block
-of Python at once is what that one must print. Only a block after a paragraph that begins with
-"Not run by the tests:", which gives the reader the reason, is left out.
+Each page runs in a process of its own, on the CPU, or with the variables of a comment in it,
+``<!-- environment: NAME=VALUE ... -->``. Its blocks of Python share one namespace and run in order. A
+block in ```text that follows one of Python at once is what that one must print. A block in ```console
+is one command after "$ " and what it prints. Only a block after a paragraph that begins with "Not run
+by the tests:", which gives the reader the reason, is left out.
 """
 
 import contextlib
 import io
+import json
+import os
 import re
+import subprocess
+import sys
 from itertools import zip_longest
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +24,15 @@ import cermet.core as mx
 
 ROOT = Path(__file__).parents[2]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ENVIRONMENT = re.compile(r"^<!-- environment: (.*) -->$", re.MULTILINE)
 EXCUSE = "Not run by the tests:"
 
 
 class Block(NamedTuple):
-    """A block of Python of a page."""
+    """A block of a page that runs."""
 
     line: int
+    language: str
     code: str
     output: str | None  # what the page says it prints
 
@@ -34,48 +42,82 @@ def blocks(text: str) -> list[Block]:
     found = []
     for fence, following in zip_longest(fences, fences[1:]):
         paragraph = text[: fence.start()].rstrip().rpartition("\n\n")[2]
-        if fence[1] != "python" or paragraph.startswith(EXCUSE):
+        if fence[1] not in ("python", "console") or paragraph.startswith(EXCUSE):
+            continue
+        line = text.count("\n", 0, fence.start(2)) + 1
+        if fence[1] == "console":
+            command, _, output = fence[2].removeprefix("$ ").partition("\n")
+            found.append(Block(line, fence[1], command, output))
             continue
         between = text[fence.end() : following.start()] if following else "end"
         shown = following and following[1] == "text" and not between.strip()
-        line = text.count("\n", 0, fence.start(2)) + 1
-        found.append(Block(line, fence[2], following[2] if shown else None))
+        found.append(Block(line, fence[1], fence[2], following[2] if shown else None))
     return found
 
 
-PAGES = {
-    str(path.relative_to(ROOT)): blocks(path.read_text(encoding="utf-8"))
-    for path in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
-}
-PAGES_WITH_CODE = [page for page, found in PAGES.items() if found]
+def texts(*paths: Path) -> dict[str, str]:
+    return {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in paths}
+
+
+PAGES = texts(ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"))
+PAGES_WITH_CODE = [page for page, text in PAGES.items() if blocks(text)]
+
+
+def run_page(page: str) -> list[str]:
+    """What each block prints. Where one of Python fails, the traceback has the page's lines."""
+    namespace = {"__name__": "__main__"}
+    printed = []
+    for line, language, code, _ in blocks(PAGES[page]):
+        if language == "console":
+            done = subprocess.run(["bash", "-c", code], capture_output=True, text=True)
+            printed.append(done.stdout + done.stderr)
+            continue
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(compile("\n" * (line - 1) + code, str(ROOT / page), "exec"), namespace)
+        printed.append(out.getvalue())
+    return printed
 
 
 def test_pages_with_code_are_found():
-    assert {"README.md", "docs/lazy.md", "docs/modules.md"} <= {*PAGES_WITH_CODE}
+    expected = {"README.md", "docs/custom-kernels.md", "docs/lazy.md", "docs/modules.md"}
+    assert expected <= {*PAGES_WITH_CODE}
 
 
 def test_blocks_are_told_apart():
-    page = "a\n\n```python\nx = 1\n```\n\n```text\n1\n```\n\n"
+    page = "a\n\n```python\nx = 1\n```\n\n```text\n1\n```\n\n```console\n$ ls\na\nb\n```\n\n"
     page += f"{EXCUSE} needs a GPU.\n\n```python\ny\n```\n\n```sh\nls\n```\n"
-    assert blocks(page) == [Block(4, "x = 1\n", "1\n")]
+    assert blocks(page) == [
+        Block(4, "python", "x = 1\n", "1\n"),
+        Block(12, "console", "ls", "a\nb\n"),
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES_WITH_CODE)
-def test_code_runs_and_prints_what_the_page_shows(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    namespace = {"__name__": "__main__"}
-    for line, code, output in PAGES[page]:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            # Blank lines in front: a traceback then has the page's own line numbers.
-            exec(compile("\n" * (line - 1) + code, str(ROOT / page), "exec"), namespace)
-        if output is not None:
-            assert printed.getvalue().rstrip() == output.rstrip(), f"{page}:{line}"
+def test_code_runs_and_prints_what_the_page_shows(page, tmp_path):
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CERMET_METAL")}
+    environment["CERMET_METAL"] = "off"
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if comment := ENVIRONMENT.search(PAGES[page]):
+        environment.update(variable.split("=") for variable in comment[1].split())
+    if environment["CERMET_METAL"] == "simulator":
+        if sys.platform == "darwin" or not mx.simulator.compiler_available():
+            pytest.skip("the simulator needs Linux and the package ziglang")
+        pytest.importorskip("clang.cindex", reason="the lint needs the package libclang")
+    done = subprocess.run(
+        [sys.executable, __file__, page],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for block, printed in zip(blocks(PAGES[page]), json.loads(done.stdout), strict=True):
+        if block.output is not None:
+            assert printed.rstrip() == block.output.rstrip(), f"{page}:{block.line}"
 
 
 def test_what_is_said_to_be_missing_is_missing():
-    text = (ROOT / "docs" / "from-mlx.md").read_text(encoding="utf-8")
-    section = text.partition("## Not there yet")[2].partition("\n## ")[0]
+    section = PAGES["docs/from-mlx.md"].partition("## Not there yet")[2].partition("\n## ")[0]
     names = re.findall(r"`mx\.([\w.]+)`", section)
     assert names
 
@@ -89,7 +131,10 @@ def test_what_is_said_to_be_missing_is_missing():
 
 
 def test_links_between_pages_lead_to_files():
-    for page in PAGES:
-        text = FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
-        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+    for page, text in PAGES.items():
+        for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", FENCE.sub("", text)):
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+if __name__ == "__main__":
+    json.dump(run_page(sys.argv[1]), sys.stdout)

@@ -161,3 +161,11 @@ def test_program(tmp_path):
     assert (accept.returncode, accept.stdout, accept.stderr) == (0, "", "")
     assert (reject.returncode, reject.stderr) == (1, "")
     assert reject.stdout.startswith(f"{bad}:1:5: error: counter: ")
+    missing = run(tmp_path / "missing.metal")
+    assert missing.returncode == 2 and "missing.metal" in missing.stderr
+
+
+def test_without_libclang(monkeypatch):
+    monkeypatch.setitem(sys.modules, "clang.cindex", None)
+    with pytest.raises(ImportError, match=r"pip install 'cermet\[simulator\]'"):
+        lint_source("")

@@ -32,8 +32,8 @@ array scaled_dot_product_attention(const array& q, const array& k, const array& 
 // The cross-entropy of logits (..., classes) at integer targets (...).
 array cross_entropy(const array& logits, const array& targets, StreamOrDevice s = {});
 
-// A kernel of the user's own, in Metal: the body of a function whose signature is made from what the
-// body mentions.
+// A kernel of the user's own, in Metal: the body of a function whose signature is made from what
+// the body mentions.
 //
 // The inputs are `device const T*` (a scalar: `constant T&`), the outputs `device T*`, or
 // `device atomic<T>*`. Of an input `a`, the body may also name `a_shape` (constant const int*),
@@ -51,8 +51,8 @@ class MetalKernel {
               std::vector<std::string> output_names, std::string source, std::string header = "",
               bool ensure_row_contiguous = true, bool atomic_outputs = false);
 
-  // One output for each shape and dtype. `grid` counts threads. Outputs hold `init_value` before the
-  // kernel runs, if it is given. The kernel is compiled when the outputs are evaluated, and its
+  // One output for each shape and dtype. `grid` counts threads. Outputs hold `init_value` before
+  // the kernel runs, if it is given. The kernel is compiled when the outputs are evaluated, and its
   // errors are raised there. `verbose` prints the source.
   Arrays operator()(const Arrays& inputs, const std::vector<Shape>& output_shapes,
                     const std::vector<Dtype>& output_dtypes, Extents grid, Extents threadgroup,

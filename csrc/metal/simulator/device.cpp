@@ -252,6 +252,7 @@ class SimulatedCommandBuffer final : public CommandBuffer {
     bind({slot, static_cast<SimulatedMemory&>(memory).at(offset, bytes), bytes,
           access != Access::read});
   }
+  void allow_before(int slot, std::size_t bytes) override { bindings_[slot]->before = bytes; }
   void set_bytes(int slot, const void* data, std::size_t size) override {
     if (size >= kMaxBytesArgument) {
       throw std::invalid_argument("set_bytes: " + std::to_string(size) + " bytes; fewer than " +

@@ -260,7 +260,8 @@ void Engine::bind(const Dispatch& dispatch) {
     const auto parameter = std::find_if(kernel_->buffers.begin(), kernel_->buffers.end(),
                                         [&](const Parameter& p) { return p.slot == b.slot; });
     if (!watching_ || parameter == kernel_->buffers.end()) continue;
-    sanitizer_.add_region({address, b.bytes, parameter->constant ? Space::constant : Space::device,
+    sanitizer_.add_region({address - b.before, b.before + b.bytes,
+                           parameter->constant ? Space::constant : Space::device,
                            parameter->writable && b.writable, "buffer " + std::to_string(b.slot)});
   }
   if (watching_) {

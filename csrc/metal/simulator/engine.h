@@ -24,6 +24,7 @@ struct Binding {
   void* address;
   std::size_t bytes;
   bool writable;
+  std::size_t before = 0;  // bytes before the address that belong to it too
 };
 
 struct Dispatch {

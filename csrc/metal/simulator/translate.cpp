@@ -346,10 +346,10 @@ class Translator {
       // Where template arguments are known.
       if (limit) {
         const std::string bound = std::to_string(kMaxThreads);
-        insert_before(close + 2, " ::msl::max_threads(" + limit->arguments + "); " +
-                                     assertion("(" + limit->arguments + ") <= " + bound,
-                                               "max_total_threads_per_threadgroup is at most " +
-                                                   bound));
+        insert_before(close + 2,
+                      " ::msl::max_threads(" + limit->arguments + "); " +
+                          assertion("(" + limit->arguments + ") <= " + bound,
+                                    "max_total_threads_per_threadgroup is at most " + bound));
       }
     }
     for (std::size_t i = begin; i < type; ++i) {
@@ -436,8 +436,9 @@ class Translator {
       }
       if (!known) continue;
       if (builtin != given.end()) {
-        check_builtin_type(name, *builtin, begin, end);
-        check_builtin_match(name, *builtin, begin, builtins);
+        const std::string its_type = builtin_type(name, *builtin, begin, end);
+        check_builtin_match(name, builtin->name, its_type, begin, builtins);
+        builtins.emplace(builtin->name, its_type);
         list += "::msl::" + builtin->name + "<" + type + ">()";
         continue;
       }
@@ -504,8 +505,9 @@ class Translator {
     return found;
   }
 
-  void check_builtin_type(const std::string& name, const Attribute& builtin, std::size_t begin,
-                          std::size_t end) {
+  // The type of an argument that asks about the thread.
+  std::string builtin_type(const std::string& name, const Attribute& builtin, std::size_t begin,
+                           std::size_t end) {
     for (std::size_t i = begin; i < end && !is_attribute(i); ++i) {
       if (!kScalars.count(text(i)) && !is_vector_name(text(i))) continue;
       std::string_view type = text(i);
@@ -515,33 +517,31 @@ class Translator {
           (type == "uint" || type == "ushort" || type == "uint32_t" || type == "uint16_t") &&
           !(vector && (kNumbers.count(builtin.name) || text(i).back() == '4'));
       if (!good) error(i, name + ": " + builtin.name + " cannot be of type " + text(i));
+      return text(i);
     }
+    return "";
   }
 
-  // Positions are all numbers or all vectors of one size. What belongs together has one type.
-  void check_builtin_match(const std::string& name, const Attribute& builtin, std::size_t begin,
-                           std::map<std::string, std::string>& builtins) {
-    static const std::pair<const char*, const char*> kAlike[] = {
-        {"thread_position_in_grid", "threads_per_grid"},
-        {"thread_position_in_threadgroup", "threads_per_threadgroup"}};
-    std::size_t place = begin;
-    while (is(place, "const")) ++place;
-    const std::string type = text(place);
+  // Positions are all numbers or all vectors of one size, and what belongs together has one type.
+  void check_builtin_match(const std::string& name, const std::string& builtin,
+                           const std::string& type, std::size_t where,
+                           const std::map<std::string, std::string>& others) {
+    static const Set kGrid = {"thread_position_in_grid", "threads_per_grid"};
+    static const Set kGroup = {"thread_position_in_threadgroup", "threads_per_threadgroup"};
+    static const Set kSynonyms = {"threads_per_simdgroup", "thread_execution_width"};
+    const auto both_in = [&](const Set& set, const std::string& other) {
+      return set.count(builtin) && set.count(other);
+    };
     const auto size = [](const std::string& t) { return is_vector_name(t) ? t.back() : '1'; };
-    for (const auto& [other, other_type] : builtins) {
-      if (kPositions.count(builtin.name) && kPositions.count(other) &&
-          size(type) != size(other_type)) {
-        return error(begin, name + ": " + builtin.name + " has not as many components as " + other);
+    for (const auto& [other, other_type] : others) {
+      const bool alike = both_in(kGrid, other) || both_in(kGroup, other);
+      if (builtin == other || both_in(kSynonyms, other)) {
+        error(where, name + ": " + builtin + " is a second " + other);
+      } else if (both_in(kPositions, other) && size(type) != size(other_type)) {
+        error(where, name + ": " + builtin + " has not as many components as " + other);
+      } else if (alike && type != other_type) {
+        error(where, name + ": " + builtin + " has not the type of " + other);
       }
-      for (const auto& [a, b] : kAlike) {
-        if (((builtin.name == a && other == b) || (builtin.name == b && other == a)) &&
-            type != other_type) {
-          return error(begin, name + ": " + builtin.name + " has not the type of " + other);
-        }
-      }
-    }
-    if (!builtins.emplace(builtin.name, type).second) {
-      error(begin, name + ": a second " + builtin.name);
     }
   }
 
@@ -706,9 +706,9 @@ class Translator {
     for (const auto& [scope, size] : threadgroup_sizes_) {
       if (is_inside(begin, scope)) bytes += size;
     }
-    declarations += assertion(bytes + " <= " + std::to_string(kMaxThreadgroupBytes),
-                              "threadgroup variables take more than " +
-                                  std::to_string(kMaxThreadgroupBytes) + " bytes");
+    declarations += assertion(
+        bytes + " <= " + std::to_string(kMaxThreadgroupBytes),
+        "threadgroup variables take more than " + std::to_string(kMaxThreadgroupBytes) + " bytes");
     remove(begin, end + 1);
     insert_before(begin, declarations);
   }
@@ -924,13 +924,23 @@ class Translator {
 
   // Words of OpenCL, and attributes that Metal has not.
   void check_words() {
-    static const Set kWords = {"__global",  "__local",    "__constant",   "__private", "__generic",
-                               "__kernel",  "__read_only", "__write_only", "__read_write"};
-    static const Set kAttributes = {"kernel",       "host_name",
+    static const Set kWords = {"__global",    "__local",      "__constant",
+                               "__private",   "__generic",    "__kernel",
+                               "__read_only", "__write_only", "__read_write"};
+    static const Set kAttributes = {"kernel",
+                                    "host_name",
                                     "max_total_threads_per_threadgroup",
-                                    "function_constant", "visible", "stitchable", "maybe_unused",
-                                    "nodiscard",    "fallthrough", "deprecated", "noreturn",
-                                    "likely",       "unlikely",    "id"};
+                                    "function_constant",
+                                    "visible",
+                                    "stitchable",
+                                    "maybe_unused",
+                                    "nodiscard",
+                                    "fallthrough",
+                                    "deprecated",
+                                    "noreturn",
+                                    "likely",
+                                    "unlikely",
+                                    "id"};
     for (std::size_t i = 0; i < size(); ++i) {
       if (kWords.count(text(i))) error(i, text(i) + " is a word of OpenCL");
     }

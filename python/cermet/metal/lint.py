@@ -76,6 +76,8 @@ def lint_source(
         translation = _lint.translate(_lint.preprocess(flat, path), path, strict=True)
     except ValueError as e:  # of the preprocessor
         found = re.findall(r"^(.*):(\d+):(\d+): error: (.*)$", str(e), re.MULTILINE)
+        if not found:
+            raise
         problems = [Problem(file, int(line), int(column), m) for file, line, column, m in found]
         return _in_order(problems)
     except _Unknown as e:
@@ -85,8 +87,8 @@ def lint_source(
         for (file, line, column), message in translation.diagnostics
     ]
     if not problems:
-        unit = _Unit(translation)
-        problems = list(unit.diagnostics()) or _Walk(unit).problems
+        unit = _Unit(translation, path)
+        problems = unit.diagnostics() or _Walk(unit).problems
     return _in_order(problems)
 
 
@@ -142,13 +144,14 @@ def _find(name: str, path: str, include: Sequence[str]) -> str | None:
 class _Unit:
     """A translation that clang has parsed."""
 
-    def __init__(self, translation: Any) -> None:
+    def __init__(self, translation: Any, path: str) -> None:
         try:
             self.clang: Any = importlib.import_module("clang.cindex")
         except ImportError as e:
             raise ImportError(
                 "the Metal lint needs the package libclang: pip install 'cermet[simulator]'"
             ) from e
+        self._path = path
         self._translation = translation
         self.text: bytes = translation.text.encode()
         arguments = [
@@ -188,23 +191,26 @@ class _Unit:
         file, line, column = self._translation.original(file, line, location.column)
         return Problem(file, line, column, message)
 
-    def diagnostics(self) -> Iterator[Problem]:
+    def diagnostics(self) -> list[Problem]:
         """Clang's errors, each where the source leads to it."""
+        found, elsewhere = [], []
         for d in self._tree.diagnostics:
             narrowing = d.option == "-Wimplicit-float-conversion"
             if d.severity < self.clang.Diagnostic.Error and not (
                 narrowing and re.search("to '(?:__bf16|bfloat)", d.spelling)
             ):
                 continue
-            message = d.spelling
+            message = _lint.in_metal_terms(d.spelling)
             notes = list(d.children)
             if message.startswith("no matching"):
                 reasons = (n.spelling for n in notes if n.spelling.startswith("candidate"))
-                message = ": ".join([message, *reasons][:2])
-            for place in (d, *notes):
-                if self.holds(place.location):
-                    yield self.problem(place.location, _lint.in_metal_terms(message))
-                    break
+                message = ": ".join([message, *map(_lint.in_metal_terms, reasons)][:2])
+            places = [x.location for x in (d, *notes) if self.holds(x.location)]
+            if places:
+                found.append(self.problem(places[0], message))
+            else:  # in Metal's library, following from another
+                elsewhere.append(Problem(self._path, 1, 1, message))
+        return found or elsewhere
 
 
 # ---- The walk ------------------------------------------------------------------------------------
@@ -212,16 +218,16 @@ _SPACES = {1: "device", 2: "threadgroup", 3: "constant", 4: "thread"}  # clang's
 _NOT_IN_METAL = {
     "GOTO_STMT": "goto",
     "INDIRECT_GOTO_STMT": "goto",
-    "ADDR_LABEL_EXPR": "the address of a label",
+    "ADDR_LABEL_EXPR": "addresses of labels",
     "CXX_NEW_EXPR": "new",
     "CXX_DELETE_EXPR": "delete",
     "CXX_THROW_EXPR": "throw",
     "CXX_TRY_STMT": "try",
     "CXX_DYNAMIC_CAST_EXPR": "dynamic_cast",
     "CXX_TYPEID_EXPR": "typeid",
-    "LAMBDA_EXPR": "a lambda expression (since 3.2)",
-    "ASM_STMT": "an asm statement",
-    "MS_ASM_STMT": "an asm statement",
+    "LAMBDA_EXPR": "lambda expressions before 3.2",
+    "ASM_STMT": "asm statements",
+    "MS_ASM_STMT": "asm statements",
 }
 _FUNCTIONS = {
     "FUNCTION_DECL",
@@ -286,7 +292,7 @@ class _Walk:
         elif kind == "CALL_EXPR":
             self._call(cursor, function)
         elif kind in _NOT_IN_METAL:
-            self._report(cursor, f"Metal has no {_NOT_IN_METAL[kind].removeprefix('a ')}")
+            self._report(cursor, f"Metal has no {_NOT_IN_METAL[kind]}")
         else:
             self._expression(cursor, kind)
         for child in cursor.get_children():
@@ -300,6 +306,8 @@ class _Walk:
         prototype = cursor.type.kind == self._clang.TypeKind.FUNCTIONPROTO
         if prototype and cursor.type.is_function_variadic():
             self._report(cursor, f"{cursor.spelling}: Metal has no variadic functions")
+        if cursor.spelling == "main":
+            self._report(cursor, "Metal has no function main")
         if cursor.is_virtual_method():
             self._report(cursor, f"{cursor.spelling}: Metal has no virtual functions")
 
@@ -417,7 +425,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="also look for quoted includes here",
     )
     options = parser.parse_args(arguments)
-    problems = [p for file in options.files for p in lint(file, options.include)]
+    try:
+        problems = [p for file in options.files for p in lint(file, options.include)]
+    except (ImportError, OSError, RuntimeError) as e:
+        parser.error(str(e))
     for p in problems:
         print(p)
     return 1 if problems else 0

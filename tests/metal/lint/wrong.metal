@@ -620,9 +620,18 @@ kernel void k(device uint* a [[buffer(0)]], uint2 at [[thread_position_in_grid]]
 
 // ---- attribute_twice ----
 kernel void k(device uint* a [[buffer(0)]], uint i [[thread_position_in_grid]],
-              uint j [[thread_position_in_grid]]) {  // error: a second thread_position_in_grid
+              uint j [[thread_position_in_grid]]) {  // error: is a second thread_position_in_grid
   a[i] = j;
 }
+
+// ---- attribute_and_synonym ----
+kernel void k(device uint* a [[buffer(0)]], uint w [[threads_per_simdgroup]],
+              uint v [[thread_execution_width]]) {  // error: is a second threads_per_simdgroup
+  a[v] = w;
+}
+
+// ---- function_main ----
+void main() {}  // error: main
 
 // ---- position_and_extent_of_different_types ----
 kernel void k(device float* a [[buffer(0)]], uint i [[thread_position_in_grid]],

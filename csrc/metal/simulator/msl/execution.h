@@ -15,7 +15,8 @@ MSL_OPERATION __attribute__((const)) uint lane() {
 }
 
 // Space in the memory of this threadgroup: what the translator makes of a threadgroup variable.
-template <class T, int id> MSL_OPERATION threadgroup T& threadgroup_variable() {
+template <class T, int id>
+MSL_OPERATION threadgroup T& threadgroup_variable() {
   return *(threadgroup T*)cermet_runtime->threadgroup_variable(id, sizeof(T), alignof(T),
                                                                __builtin_return_address(0));
 }
@@ -25,14 +26,16 @@ MSL_OPERATION void max_threads(int limit) {
 }
 
 // What every lane that takes part in a simdgroup operation brought.
-template <class T> struct Lanes {
+template <class T>
+struct Lanes {
   ulong base;
   uint active, lane;
   MSL_INLINE T operator[](uint i) const thread { return *(device const T*)(base + i * 64); }
   MSL_INLINE bool has(uint i) const thread { return active >> i & 1; }
   MSL_INLINE uint first() const thread { return __builtin_ctz(active); }
 };
-template <class T> MSL_INLINE Lanes<T> exchange(T value, const void* site) {
+template <class T>
+MSL_INLINE Lanes<T> exchange(T value, const void* site) {
   static_assert(sizeof(T) <= 64);
   device cermet_thread* current = cermet_current;
   const uint lane = current->thread_index_in_simdgroup;

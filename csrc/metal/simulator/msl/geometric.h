@@ -3,28 +3,42 @@
 
 namespace metal {
 
-template <class T, int N> MSL_INLINE T dot(vec<T, N> x, vec<T, N> y) {
+template <class T, int N>
+MSL_INLINE T dot(vec<T, N> x, vec<T, N> y) {
   T sum = x[0] * y[0];
   for (int i = 1; i < N; ++i) sum += x[i] * y[i];
   return sum;
 }
-template <class T> MSL_INLINE vec<T, 3> cross(vec<T, 3> x, vec<T, 3> y) {
+template <class T>
+MSL_INLINE vec<T, 3> cross(vec<T, 3> x, vec<T, 3> y) {
   return x.yzx * y.zxy - x.zxy * y.yzx;
 }
-template <class T, int N> MSL_INLINE T length_squared(vec<T, N> x) { return dot(x, x); }
-template <class T, int N> MSL_INLINE T length(vec<T, N> x) { return sqrt(dot(x, x)); }
-template <class T, int N> MSL_INLINE T distance_squared(vec<T, N> x, vec<T, N> y) {
+template <class T, int N>
+MSL_INLINE T length_squared(vec<T, N> x) {
+  return dot(x, x);
+}
+template <class T, int N>
+MSL_INLINE T length(vec<T, N> x) {
+  return sqrt(dot(x, x));
+}
+template <class T, int N>
+MSL_INLINE T distance_squared(vec<T, N> x, vec<T, N> y) {
   return length_squared(x - y);
 }
-template <class T, int N> MSL_INLINE T distance(vec<T, N> x, vec<T, N> y) { return length(x - y); }
-template <class T, int N> MSL_INLINE vec<T, N> normalize(vec<T, N> x) {
+template <class T, int N>
+MSL_INLINE T distance(vec<T, N> x, vec<T, N> y) {
+  return length(x - y);
+}
+template <class T, int N>
+MSL_INLINE vec<T, N> normalize(vec<T, N> x) {
   return x * rsqrt(dot(x, x));
 }
 template <class T, int N>
 MSL_INLINE vec<T, N> faceforward(vec<T, N> normal, vec<T, N> incident, vec<T, N> reference) {
   return dot(reference, incident) < (T)0 ? normal : -normal;
 }
-template <class T, int N> MSL_INLINE vec<T, N> reflect(vec<T, N> incident, vec<T, N> normal) {
+template <class T, int N>
+MSL_INLINE vec<T, N> reflect(vec<T, N> incident, vec<T, N> normal) {
   return incident - (T)2 * dot(normal, incident) * normal;
 }
 template <class T, int N>
@@ -34,7 +48,8 @@ MSL_INLINE vec<T, N> refract(vec<T, N> incident, vec<T, N> normal, T eta) {
 }
 
 // A matrix is an array of columns.
-template <class T, int C, int R> struct matrix {
+template <class T, int C, int R>
+struct matrix {
   vec<T, R> columns[C];
   matrix() = default;
   MSL_INLINE explicit matrix(T diagonal) {
@@ -43,8 +58,8 @@ template <class T, int C, int R> struct matrix {
   }
   template <class... V, class = enable_if_t<sizeof...(V) == C && C != 1>>
   MSL_INLINE matrix(V... v) : columns{v...} {}
-#define MSL_INDEX(SPACE)                                                                  \
-  MSL_INLINE SPACE vec<T, R>& operator[](int c) SPACE { return columns[c]; }              \
+#define MSL_INDEX(SPACE)                                                     \
+  MSL_INLINE SPACE vec<T, R>& operator[](int c) SPACE { return columns[c]; } \
   MSL_INLINE const SPACE vec<T, R>& operator[](int c) const SPACE { return columns[c]; }
   MSL_INDEX(__private)
   MSL_INDEX(__global)
@@ -52,10 +67,16 @@ template <class T, int C, int R> struct matrix {
 #undef MSL_INDEX
   MSL_INLINE const __constant vec<T, R>& operator[](int c) const __constant { return columns[c]; }
 };
-#define MSL_MATRICES(T)                                                                       \
-  using T##2x2 = matrix<T, 2, 2>; using T##2x3 = matrix<T, 2, 3>; using T##2x4 = matrix<T, 2, 4>; \
-  using T##3x2 = matrix<T, 3, 2>; using T##3x3 = matrix<T, 3, 3>; using T##3x4 = matrix<T, 3, 4>; \
-  using T##4x2 = matrix<T, 4, 2>; using T##4x3 = matrix<T, 4, 3>; using T##4x4 = matrix<T, 4, 4>;
+#define MSL_MATRICES(T)           \
+  using T##2x2 = matrix<T, 2, 2>; \
+  using T##2x3 = matrix<T, 2, 3>; \
+  using T##2x4 = matrix<T, 2, 4>; \
+  using T##3x2 = matrix<T, 3, 2>; \
+  using T##3x3 = matrix<T, 3, 3>; \
+  using T##3x4 = matrix<T, 3, 4>; \
+  using T##4x2 = matrix<T, 4, 2>; \
+  using T##4x3 = matrix<T, 4, 3>; \
+  using T##4x4 = matrix<T, 4, 4>;
 MSL_MATRICES(float)
 MSL_MATRICES(half)
 #undef MSL_MATRICES
@@ -84,7 +105,9 @@ MSL_INLINE matrix<T, C, R> operator*(matrix<T, C, R> m, type_identity_t<T> s) {
   return m;
 }
 template <class T, int C, int R>
-MSL_INLINE matrix<T, C, R> operator*(type_identity_t<T> s, matrix<T, C, R> m) { return m * s; }
+MSL_INLINE matrix<T, C, R> operator*(type_identity_t<T> s, matrix<T, C, R> m) {
+  return m * s;
+}
 template <class T, int C, int R>
 MSL_INLINE matrix<T, C, R> operator+(matrix<T, C, R> a, matrix<T, C, R> b) {
   for (int c = 0; c < C; ++c) a.columns[c] += b.columns[c];
@@ -95,19 +118,23 @@ MSL_INLINE matrix<T, C, R> operator-(matrix<T, C, R> a, matrix<T, C, R> b) {
   for (int c = 0; c < C; ++c) a.columns[c] -= b.columns[c];
   return a;
 }
-template <class T, int C, int R> MSL_INLINE matrix<T, R, C> transpose(matrix<T, C, R> m) {
+template <class T, int C, int R>
+MSL_INLINE matrix<T, R, C> transpose(matrix<T, C, R> m) {
   matrix<T, R, C> t;
   for (int c = 0; c < C; ++c)
     for (int r = 0; r < R; ++r) t.columns[r][c] = m.columns[c][r];
   return t;
 }
-template <class T> MSL_INLINE T determinant(matrix<T, 2, 2> m) {
+template <class T>
+MSL_INLINE T determinant(matrix<T, 2, 2> m) {
   return m.columns[0].x * m.columns[1].y - m.columns[1].x * m.columns[0].y;
 }
-template <class T> MSL_INLINE T determinant(matrix<T, 3, 3> m) {
+template <class T>
+MSL_INLINE T determinant(matrix<T, 3, 3> m) {
   return dot(m.columns[0], cross(m.columns[1], m.columns[2]));
 }
-template <class T> MSL_INLINE T determinant(matrix<T, 4, 4> m) {
+template <class T>
+MSL_INLINE T determinant(matrix<T, 4, 4> m) {
   T sum = 0;
   for (int c = 0; c < 4; ++c) {  // along the first row
     matrix<T, 3, 3> minor;

@@ -8,12 +8,12 @@
   __attribute__((used, nodebug, disable_sanitizer_instrumentation, visibility("hidden")))
 #define MSL_ACCESS(ADDRESS, BYTES, KIND) \
   cermet_runtime->access((ulong)(ADDRESS), BYTES, KIND, __builtin_return_address(0));
-#define MSL_CALLBACKS(PREFIX, BYTES, READ, WRITE)                                    \
-  MSL_CALLBACK void PREFIX##read##BYTES(void* p) { MSL_ACCESS(p, BYTES, READ) }      \
-  MSL_CALLBACK void PREFIX##write##BYTES(void* p) { MSL_ACCESS(p, BYTES, WRITE) }    \
-  MSL_CALLBACK void PREFIX##read_write##BYTES(void* p) {                             \
-    MSL_ACCESS(p, BYTES, READ)                                                       \
-    MSL_ACCESS(p, BYTES, WRITE)                                                      \
+#define MSL_CALLBACKS(PREFIX, BYTES, READ, WRITE)                                         \
+  MSL_CALLBACK void PREFIX##read##BYTES(void* p){                                         \
+      MSL_ACCESS(p, BYTES, READ)} MSL_CALLBACK void PREFIX##write##BYTES(void* p){        \
+      MSL_ACCESS(p, BYTES, WRITE)} MSL_CALLBACK void PREFIX##read_write##BYTES(void* p) { \
+    MSL_ACCESS(p, BYTES, READ)                                                            \
+    MSL_ACCESS(p, BYTES, WRITE)                                                           \
   }
 // The kinds of runtime.h; "unaligned" data need not be aligned to its size.
 #define MSL_ALL_CALLBACKS(BYTES)                \

@@ -3,17 +3,21 @@
 
 namespace msl {
 
-template <class T> inline constexpr constant int bits_v = (int)sizeof(T) * 8;
-template <class T> using unsigned_t = metal::make_unsigned_t<T>;
+template <class T>
+inline constexpr constant int bits_v = (int)sizeof(T) * 8;
+template <class T>
+using unsigned_t = metal::make_unsigned_t<T>;
 // A type that holds any sum or product of two T.
 template <class T>
-using wide_t = metal::conditional_t<
-    sizeof(T) == 8, metal::conditional_t<metal::is_signed_v<T>, __int128, unsigned __int128>,
-    metal::conditional_t<metal::is_signed_v<T>, long, ulong>>;
+using wide_t =
+    metal::conditional_t<sizeof(T) == 8,
+                         metal::conditional_t<metal::is_signed_v<T>, __int128, unsigned __int128>,
+                         metal::conditional_t<metal::is_signed_v<T>, long, ulong>>;
 
-template <class T> MSL_INLINE T saturated(wide_t<T> x) {
+template <class T>
+MSL_INLINE T saturated(wide_t<T> x) {
   using L = metal::numeric_limits<T>;
-  return x < (wide_t<T>)L::min() ? L::min() : x > (wide_t<T>)L::max() ? L::max() : (T)x;
+  return x<(wide_t<T>)L::min() ? L::min() : x>(wide_t<T>) L::max() ? L::max() : (T)x;
 }
 
 }  // namespace msl
@@ -70,7 +74,7 @@ namespace metal {
   MSL_INLINE T insert_bits(T base, T insert, uint offset, uint bits) {                            \
     using U = msl::unsigned_t<T>;                                                                 \
     if (bits == 0) return base;                                                                   \
-    const U mask = (U)((U)~(U)0 >> (msl::bits_v<T> - bits) << offset);                            \
+    const U mask = (U)((U) ~(U)0 >> (msl::bits_v<T> - bits) << offset);                           \
     return (T)(((U)base & (U)~mask) | ((U)((U)insert << offset) & mask));                         \
   }
 MSL_FOR_INTEGERS(MSL_INTEGER)
@@ -81,12 +85,11 @@ MSL_INLINE uint mul24(uint x, uint y) { return x * y; }
 MSL_INLINE int mad24(int x, int y, int z) { return x * y + z; }
 MSL_INLINE uint mad24(uint x, uint y, uint z) { return x * y + z; }
 
-MSL_LIFT1(popcount) MSL_LIFT1(clz) MSL_LIFT1(ctz) MSL_LIFT1(reverse_bits)
-MSL_LIFT2(addsat) MSL_LIFT2(subsat) MSL_LIFT2(hadd) MSL_LIFT2(rhadd) MSL_LIFT2(mulhi)
-MSL_LIFT2(rotate) MSL_LIFT2(mul24)
-MSL_LIFT3(madhi) MSL_LIFT3(madsat) MSL_LIFT3(mad24)
-template <class T, int N>
-MSL_INLINE vec<msl::unsigned_t<T>, N> absdiff(vec<T, N> x, vec<T, N> y) {
+MSL_LIFT1(popcount)
+MSL_LIFT1(clz) MSL_LIFT1(ctz) MSL_LIFT1(reverse_bits) MSL_LIFT2(addsat) MSL_LIFT2(subsat)
+    MSL_LIFT2(hadd) MSL_LIFT2(rhadd) MSL_LIFT2(mulhi) MSL_LIFT2(rotate) MSL_LIFT2(mul24)
+        MSL_LIFT3(madhi) MSL_LIFT3(madsat) MSL_LIFT3(mad24) template <class T, int N>
+        MSL_INLINE vec<msl::unsigned_t<T>, N> absdiff(vec<T, N> x, vec<T, N> y) {
   vec<msl::unsigned_t<T>, N> r;
   for (int i = 0; i < N; ++i) r[i] = absdiff(x[i], y[i]);
   return r;

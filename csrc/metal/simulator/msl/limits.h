@@ -3,7 +3,8 @@
 
 namespace metal {
 
-template <class T> struct numeric_limits {
+template <class T>
+struct numeric_limits {
   static constexpr constant bool is_specialized = is_integral_v<T>;
   static constexpr constant bool is_integer = true, is_exact = true;
   static constexpr constant bool is_signed = is_signed_v<T>;
@@ -11,9 +12,7 @@ template <class T> struct numeric_limits {
   static constexpr constant int radix = 2;
   static constexpr constant int digits =
       is_same_v<T, bool> ? 1 : (int)sizeof(T) * 8 - (is_signed ? 1 : 0);
-  static constexpr T max() {
-    return is_same_v<T, bool> ? (T)1 : (T)(~0ul >> (64 - digits));
-  }
+  static constexpr T max() { return is_same_v<T, bool> ? (T)1 : (T)(~0ul >> (64 - digits)); }
   static constexpr T min() { return is_signed ? (T)(-(long)max() - 1) : (T)0; }
   static constexpr T lowest() { return min(); }
   static constexpr T epsilon() { return (T)0; }
@@ -21,22 +20,23 @@ template <class T> struct numeric_limits {
   static constexpr T quiet_NaN() { return (T)0; }
 };
 
-#define MSL_LIMITS(T, DIGITS, MIN, MAX, EPSILON, DENORM)                     \
-  template <> struct numeric_limits<T> {                                     \
-    static constexpr constant bool is_specialized = true;                    \
-    static constexpr constant bool is_integer = false, is_exact = false;     \
-    static constexpr constant bool is_signed = true;                         \
+#define MSL_LIMITS(T, DIGITS, MIN, MAX, EPSILON, DENORM)                      \
+  template <>                                                                 \
+  struct numeric_limits<T> {                                                  \
+    static constexpr constant bool is_specialized = true;                     \
+    static constexpr constant bool is_integer = false, is_exact = false;      \
+    static constexpr constant bool is_signed = true;                          \
     static constexpr constant bool has_infinity = true, has_quiet_NaN = true; \
-    static constexpr constant int radix = 2, digits = DIGITS;                \
-    static constexpr T min() { return (T)MIN; }                              \
-    static constexpr T max() { return (T)MAX; }                              \
-    static constexpr T lowest() { return (T)-MAX; }                          \
-    static constexpr T epsilon() { return (T)EPSILON; }                      \
-    static constexpr T denorm_min() { return (T)DENORM; }                    \
-    static constexpr T round_error() { return (T)0.5f; }                     \
-    static constexpr T infinity() { return (T)__builtin_huge_valf(); }       \
-    static constexpr T quiet_NaN() { return (T)__builtin_nanf(""); }         \
-    static constexpr T signaling_NaN() { return (T)__builtin_nanf(""); }     \
+    static constexpr constant int radix = 2, digits = DIGITS;                 \
+    static constexpr T min() { return (T)MIN; }                               \
+    static constexpr T max() { return (T)MAX; }                               \
+    static constexpr T lowest() { return (T) - MAX; }                         \
+    static constexpr T epsilon() { return (T)EPSILON; }                       \
+    static constexpr T denorm_min() { return (T)DENORM; }                     \
+    static constexpr T round_error() { return (T)0.5f; }                      \
+    static constexpr T infinity() { return (T)__builtin_huge_valf(); }        \
+    static constexpr T quiet_NaN() { return (T)__builtin_nanf(""); }          \
+    static constexpr T signaling_NaN() { return (T)__builtin_nanf(""); }      \
   };
 MSL_LIMITS(float, 24, 1.17549435e-38f, 3.402823466e+38f, 1.1920929e-7f, 1.40129846e-45f)
 MSL_LIMITS(half, 11, 6.103515625e-5f, 65504.0f, 9.765625e-4f, 5.9604644775390625e-8f)

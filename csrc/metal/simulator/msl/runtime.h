@@ -8,7 +8,7 @@ struct cermet_thread {
   unsigned thread_position_in_threadgroup[3];
   unsigned threadgroup_position_in_grid[3];
   unsigned threads_per_grid[3];
-  unsigned threads_per_threadgroup[3];           // of this threadgroup: fewer at the grid's edge
+  unsigned threads_per_threadgroup[3];  // of this threadgroup: fewer at the grid's edge
   unsigned threadgroups_per_grid[3];
   unsigned dispatch_threads_per_threadgroup[3];  // as dispatched
   unsigned thread_index_in_threadgroup;
@@ -39,8 +39,7 @@ typedef unsigned long cermet_threadgroup_variable(int id, unsigned long size,
 typedef void cermet_max_threads(int limit, const void* site);
 typedef void cermet_atomic(unsigned long address, unsigned size, int writes, const void* site);
 typedef void cermet_count_macs(unsigned long count);
-typedef void cermet_access(unsigned long address, unsigned long size, int writes,
-                           const void* site);
+typedef void cermet_access(unsigned long address, unsigned long size, int writes, const void* site);
 
 // A kernel library exports `cermet_runtime`, a pointer that the engine sets, and `cermet_current`
 // (a cermet_thread*), which the engine keeps pointing at the running thread.

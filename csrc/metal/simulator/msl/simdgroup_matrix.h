@@ -14,7 +14,9 @@ MSL_INLINE constexpr uint matrix_lane(uint row, uint column) {
 template <class D, class A, class B, class C>
 MSL_OPERATION metal::vec<D, 2> multiply_accumulate(metal::vec<A, 2> a, metal::vec<B, 2> b,
                                                    metal::vec<C, 2> c) {
-  struct Elements { float a[2], b[2]; };
+  struct Elements {
+    float a[2], b[2];
+  };
   auto lanes = exchange(Elements{{(float)a[0], (float)a[1]}, {(float)b[0], (float)b[1]}}, MSL_SITE);
   const uint row = matrix_row(lanes.lane), column = matrix_column(lanes.lane);
   float sum[2] = {(float)c[0], (float)c[1]};
@@ -35,7 +37,8 @@ MSL_OPERATION metal::vec<D, 2> multiply_accumulate(metal::vec<A, 2> a, metal::ve
 
 namespace metal {
 
-template <class T, int Columns, int Rows> struct simdgroup_matrix {
+template <class T, int Columns, int Rows>
+struct simdgroup_matrix {
   static_assert(Columns == 8 && Rows == 8, "a simdgroup_matrix is 8x8");
   static_assert(is_floating_point_v<T>, "a simdgroup_matrix is of float, half or bfloat");
   using storage_type = vec<T, 2>;
@@ -59,28 +62,28 @@ MSL_INLINE simdgroup_matrix<T, Columns, Rows> make_filled_simdgroup_matrix(T val
   return m;
 }
 
-#define MSL_LOAD_STORE(SPACE)                                                                     \
-  template <class T>                                                                              \
-  MSL_INLINE void simdgroup_load(thread simdgroup_matrix<T, 8, 8>& m, const SPACE T* source,      \
-                                 ulong elements_per_row = 8, ulong2 origin = (ulong2)0,           \
-                                 bool transposed = false) {                                       \
-    const ulong row = msl::matrix_row(msl::lane()), column = msl::matrix_column(msl::lane());     \
-    const SPACE T* p = source + origin.y * elements_per_row + origin.x;                           \
-    const ulong next = transposed ? elements_per_row : 1;                                         \
-    p += transposed ? column * elements_per_row + row : row * elements_per_row + column;          \
-    m.elements[0] = p[0];                                                                         \
-    m.elements[1] = p[next];                                                                      \
-  }                                                                                               \
-  template <class T>                                                                              \
-  MSL_INLINE void simdgroup_store(simdgroup_matrix<T, 8, 8> m, SPACE T* destination,              \
-                                  ulong elements_per_row = 8, ulong2 origin = (ulong2)0,          \
-                                  bool transposed = false) {                                      \
-    const ulong row = msl::matrix_row(msl::lane()), column = msl::matrix_column(msl::lane());     \
-    SPACE T* p = destination + origin.y * elements_per_row + origin.x;                            \
-    const ulong next = transposed ? elements_per_row : 1;                                         \
-    p += transposed ? column * elements_per_row + row : row * elements_per_row + column;          \
-    p[0] = m.elements[0];                                                                         \
-    p[next] = m.elements[1];                                                                      \
+#define MSL_LOAD_STORE(SPACE)                                                                 \
+  template <class T>                                                                          \
+  MSL_INLINE void simdgroup_load(thread simdgroup_matrix<T, 8, 8>& m, const SPACE T* source,  \
+                                 ulong elements_per_row = 8, ulong2 origin = (ulong2)0,       \
+                                 bool transposed = false) {                                   \
+    const ulong row = msl::matrix_row(msl::lane()), column = msl::matrix_column(msl::lane()); \
+    const SPACE T* p = source + origin.y * elements_per_row + origin.x;                       \
+    const ulong next = transposed ? elements_per_row : 1;                                     \
+    p += transposed ? column * elements_per_row + row : row * elements_per_row + column;      \
+    m.elements[0] = p[0];                                                                     \
+    m.elements[1] = p[next];                                                                  \
+  }                                                                                           \
+  template <class T>                                                                          \
+  MSL_INLINE void simdgroup_store(simdgroup_matrix<T, 8, 8> m, SPACE T* destination,          \
+                                  ulong elements_per_row = 8, ulong2 origin = (ulong2)0,      \
+                                  bool transposed = false) {                                  \
+    const ulong row = msl::matrix_row(msl::lane()), column = msl::matrix_column(msl::lane()); \
+    SPACE T* p = destination + origin.y * elements_per_row + origin.x;                        \
+    const ulong next = transposed ? elements_per_row : 1;                                     \
+    p += transposed ? column * elements_per_row + row : row * elements_per_row + column;      \
+    p[0] = m.elements[0];                                                                     \
+    p[next] = m.elements[1];                                                                  \
   }
 MSL_LOAD_STORE(device)
 MSL_LOAD_STORE(threadgroup)
@@ -94,8 +97,8 @@ MSL_INLINE void simdgroup_multiply_accumulate(thread simdgroup_matrix<D, 8, 8>& 
   d.elements = msl::multiply_accumulate<D, A, B, C>(a.elements, b.elements, c.elements);
 }
 template <class D, class A, class B>
-MSL_INLINE void simdgroup_multiply(thread simdgroup_matrix<D, 8, 8>& d,
-                                   simdgroup_matrix<A, 8, 8> a, simdgroup_matrix<B, 8, 8> b) {
+MSL_INLINE void simdgroup_multiply(thread simdgroup_matrix<D, 8, 8>& d, simdgroup_matrix<A, 8, 8> a,
+                                   simdgroup_matrix<B, 8, 8> b) {
   d.elements = msl::multiply_accumulate<D, A, B, float>(a.elements, b.elements, (float2)0.0f);
 }
 template <class T>

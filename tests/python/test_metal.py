@@ -1,0 +1,566 @@
+"""The Metal backend, run on the simulated device: traffic, checked kernels, order, streams, memory.
+
+Expected values are NumPy's or the CPU's.
+"""
+
+import gc
+import sys
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from conftest import NUMPY_DTYPES, assert_close, assert_equal, exact_sample, mx_dtype, to_mx, to_np
+
+import cermet.core as mx
+
+if not mx.metal.is_available() or not mx.metal.device_info()["simulated"]:
+    pytest.skip("needs the simulated Metal device", allow_module_level=True)
+from cermet.metal import simulator
+
+FLOAT = 4  # bytes
+KINDS = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64",
+         "float16", "bfloat16", "float32", "complex64")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def on_the_gpu():
+    """Each test starts and ends with nothing in flight and the plain mode."""
+    with mx.stream(mx.gpu):
+        yield
+    mx.synchronize(mx.gpu)
+    simulator.set_mode()
+
+
+def counted(*arrays):
+    """What the device ran and moved for an evaluation of the arrays."""
+    simulator.set_mode(count=True)
+    simulator.reset_counters()
+    mx.eval(arrays)
+    simulator.set_mode()
+    return simulator.counters()
+
+
+@contextmanager
+def mode(**options):
+    """How the device runs kernels within."""
+    simulator.set_mode(**options)
+    try:
+        yield
+    finally:
+        simulator.set_mode()
+
+
+def floats(rng, *shape):
+    """An evaluated array of small whole numbers, of which sums are exact."""
+    return to_mx(exact_sample(rng, shape, "float32"))
+
+
+def pointer(a):
+    """Where the elements of an array lie."""
+    return np.asarray(memoryview(a)).__array_interface__["data"][0]
+
+
+# ---- Traffic -------------------------------------------------------------------------------------
+def assert_traffic(read, written, *arrays):
+    counts = counted(*arrays)
+    assert (counts["device_read"], counts["device_written"]) == (read, written)
+    return counts
+
+
+@pytest.mark.parametrize("rows, columns", [(8, 4096), (37, 53)])
+def test_elementwise_programs_read_and_write_once(rows, columns, rng):
+    x, y = floats(rng, rows, columns), floats(rng, rows, columns)
+    whole = rows * columns * FLOAT
+    s = mx.sin(x) + y
+    counts = assert_traffic(2 * whole, 2 * whole, s, mx.exp(s * x) - mx.tanh(y) * s)
+    assert counts["dispatches"] == 1
+
+
+def test_broadcast_operands_are_read_by_each_thread(rng):
+    x, w = floats(rng, 8, 4096), floats(rng, 4096)
+    whole = 8 * 4096 * FLOAT
+    assert_traffic(2 * whole, whole, x * w + 1)
+
+
+def rms_norm(x, w):
+    return x * mx.rsqrt(mx.mean(mx.square(x), axis=-1, keepdims=True) + 1e-5) * w
+
+
+def softmax(x):
+    e = mx.exp(x - mx.max(x, axis=-1, keepdims=True))
+    return e / mx.sum(e, axis=-1, keepdims=True)
+
+
+def test_normalisations_read_the_input_once(rng):
+    x, w = floats(rng, 8, 4096), floats(rng, 4096)
+    whole = 8 * 4096 * FLOAT
+    assert whole == 131_072
+    for y in (rms_norm(x, w), mx.fast.rms_norm(x, w, 1e-5)):
+        # Each of the 8 rows reads the weight.
+        assert assert_traffic(whole + 8 * 4096 * FLOAT, whole, y)["dispatches"] == 1
+    for y in (softmax(x), mx.softmax(x, axis=-1)):
+        assert assert_traffic(whole, whole, y)["dispatches"] == 1
+
+
+@pytest.mark.parametrize(
+    "axis, shape, outputs, partials",
+    [
+        (1, (8, 4096), 8, 0),
+        (1, (40, 100), 40, 0),
+        (1, (50, 9), 50, 0),
+        (0, (300, 77), 77, 0),
+        (None, (8, 4096), 1, 4),  # chunks of 8192
+        (1, (3, 20_000), 3, 9),
+        (0, (2048, 3), 3, 24),  # chunks of 256 rows
+    ],
+)
+def test_sums_read_the_input_once(axis, shape, outputs, partials, rng):
+    x = floats(rng, *shape)
+    y = mx.sum(x, axis)
+    read = np.prod(shape) * FLOAT
+    counts = assert_traffic(read + partials * FLOAT, (outputs + partials) * FLOAT, y)
+    assert counts["dispatches"] == (2 if partials else 1)
+    assert_equal(y, np.sum(to_np(x), axis))
+
+
+def test_matrix_product(rng):
+    a, b = floats(rng, 256, 256), floats(rng, 256, 256)
+    for product in (a @ b, a.T @ b, a @ b.T):
+        counts = counted(product)
+        assert counts["device_read"] <= 2_097_152  # 4 x 4 tiles of 64 x 64: a quarter of it each
+        assert counts["device_written"] == 256 * 256 * FLOAT
+        assert counts["simdgroup_macs"] == 256**3 == 16_777_216
+
+
+def test_matrix_vector_products_read_the_matrix_once(rng):
+    rows, columns = 256, 384
+    a = floats(rng, rows, columns)
+    long, short = floats(rng, columns), floats(rng, rows)
+    # Four results share a read of the vector.
+    read = (rows * columns + rows * columns // 4) * FLOAT
+    for y, n in [(a @ long, rows), (short @ a, columns), (a.T @ short, columns), (long @ a.T, rows)]:
+        assert_traffic(read, n * FLOAT, y)
+
+
+# ---- Checked kernels -----------------------------------------------------------------------------
+def check(cases, rtol=0, dispatches=None):
+    """Evaluates on the GPU with the sanitizer and on the CPU. `cases`: a function of nothing each.
+
+    Kernels of one evaluation compile together, so there is one for all.
+    """
+    got = {name: case() for name, case in cases.items()}
+    simulator.reset_counters()
+    with mode(sanitize=True):
+        mx.eval(got)
+    least = len(cases) if dispatches is None else dispatches
+    assert simulator.counters()["dispatches"] >= least, "some ran on the CPU"
+    with mx.stream(mx.cpu):
+        want = {name: case() for name, case in cases.items()}
+        mx.eval(want)
+    for name, value in want.items():
+        assert got[name].dtype == value.dtype, name
+        if rtol:
+            assert_close(got[name], to_np(value), rtol, rtol, name)
+        else:
+            assert_equal(got[name], to_np(value), name)
+
+
+def test_the_sanitizer_watches():
+    """A kernel that writes beyond its output is found, so silence elsewhere means something."""
+    kernel = mx.fast.metal_kernel("beyond", [], ["y"], "y[thread_position_in_grid.x + 1] = 1;")
+    with mode(sanitize=True), pytest.raises(simulator.SanitizerError, match=r"beyond\.metal:1"):
+        mx.eval(kernel(inputs=[], output_shapes=[(8,)], output_dtypes=[mx.float32], grid=(8, 1, 1),
+                       threadgroup=(8, 1, 1)))  # fmt: skip
+
+
+def centred(axis):
+    """Has a value that three passes over a row, or column, need."""
+
+    def f(x):
+        d = x - mx.max(x, axis=axis, keepdims=True)
+        return d * d + mx.min(d, axis=axis, keepdims=True)
+
+    return f
+
+
+# Each kind of generated program: an input's shape, a function, and what its source has in it.
+PROGRAMS = {
+    "flat 1-d": ((1000,), lambda x: x * x + x, "uint i [[thread_position_in_grid]]"),
+    "flat 2-d": ((33, 70), lambda x: x * x[:, :1] + x[:1], "uint2 position"),
+    "flat 3-d": ((9, 10, 11), lambda x: x * x[::-1, :, ::-1] + x[:, :1], "uint3 position"),
+    "flat n-d": (
+        (3, 4, 5, 6, 8),
+        lambda x: x[:, ::-1, :, ::2] * x[:, :1, ::-1, 1::2] + x[:1, :, :1, :3],
+        "plane1_extent",
+    ),
+    "solo": ((40, 9), lambda x: mx.sum(x * x, 1), "row = position;"),
+    "solo columns": ((9, 40), lambda x: mx.max(x, 0), "row = position;"),
+    "simd": ((13, 100), lambda x: mx.sum(x, 1) * 2, "::simd("),
+    "simd kept": ((13, 100), centred(1), "[k] ="),
+    "group": ((5, 2000), lambda x: mx.sum(x, 1), "j += 256"),
+    "group kept": ((5, 2000), centred(1), "j = thread_index + k * 256"),
+    "group looped": ((2, 20_000), centred(1), "j += 1024"),
+    "columns": ((300, 37), lambda x: mx.sum(x, 0), "j += 8"),
+    "columns kept": ((60, 37), centred(0), "j = slice + k * 8"),
+    "columns looped": ((300, 37), centred(0), "j += 8"),
+    "chunked rows": ((3, 20_000), lambda x: mx.sum(x, 1), "last = min((chunk + 1)"),
+    "chunked columns": ((2000, 3), lambda x: mx.sum(x, 0), "position.z % arguments.chunks"),
+    "middle axes": ((4, 50, 6, 7), lambda x: mx.sum(x, (1, 2)), "j += 8"),
+    "outer axes": ((6, 5, 40, 3), lambda x: mx.max(x, (0, 2)), "j1_extent"),
+}
+
+
+@pytest.mark.parametrize("dtype", KINDS)
+def test_programs(dtype, rng):
+    cases = {}
+    for name, (shape, f, _) in PROGRAMS.items():
+        x = to_mx(exact_sample(rng, shape, dtype))
+        if dtype != "bool" or f(x).dtype == mx.bool_ or "kept" not in name + f.__name__:
+            cases[name] = lambda f=f, x=x: f(x)
+    check(cases, dispatches=1)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_sources_of_programs(name):
+    shape, f, expected = PROGRAMS[name]
+    assert expected in mx.metal.source(f(mx.zeros(shape)))
+
+
+def test_sources_tell_views_apart():
+    x = mx.arange(100.0)
+    views = [x[::2], x[::-2]]
+    mx.eval(views)
+    check({"strided": lambda: views[0] * views[1]})
+    source = mx.metal.source(views[0] * views[1])
+    assert "arguments.in0_i" in source and "arguments.in1_i" in source
+
+
+def test_one_source_for_all_shapes_of_a_kind(rng):
+    def source(rows, columns, f=softmax):
+        return mx.metal.source(f(floats(rng, rows, columns)))
+
+    assert source(8, 4096) == source(3, 4000)
+    assert source(8, 4096) != source(8, 40)  # a simdgroup a row
+    assert source(100, 3, lambda x: x * 2 + x) == source(7, 9, lambda x: x * 3 + x)
+    text = source(8, 4096)
+    for part in ("[[kernel]] void max_subtract_exp_sum_", "device const float* in0 [[buffer(0)]]",
+                 "device float* out0 [[buffer(1)]]", "reduce_threadgroup<Max<float>>",
+                 "reduce_threadgroup<Sum<float>>"):  # fmt: skip
+        assert part in text
+    assert text.count("in0[") == text.count("out0[") == 1
+
+
+def test_complete_source_runs_as_it_is(rng):
+    x = exact_sample(rng, (6, 1000), "float32")
+    text = mx.metal.source(softmax(to_mx(x)), complete=True)
+    name = text.rpartition("[[kernel]] void ")[2].partition("(")[0]
+    members = text.rpartition(f"struct {name}_arguments {{")[2].partition("}")[0].split()
+    assert members == ["int", "length;"]
+    y = np.zeros_like(x)
+    simulator.launch(text, name, {0: x, 1: y, 2: np.int32([1000])}, grid=6 * 256, group=256,
+                     sanitize=True)  # fmt: skip
+    e = np.exp(x - x.max(1, keepdims=True, initial=-9))
+    assert_close(y, e / e.sum(1, keepdims=True))
+
+
+def test_other_steps_are_named():
+    text = mx.metal.source(mx.sort(mx.zeros(9) + 1), mx.linalg.inv(mx.eye(2), stream=mx.cpu))
+    assert "// sort: a kernel of metal/." in text and "on the CPU." in text
+
+
+# ---- Every family of kernels
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "complex64"])
+def test_matmul(dtype, rng):
+    cases = {}
+
+    def add(name, left, right, view=lambda a, b: (a, b), product=mx.matmul):
+        arrays = [to_mx(exact_sample(rng, shape, dtype)) for shape in (left, right)]
+        cases[name] = lambda: product(*view(*arrays))
+
+    for m, k, n in [(64, 64, 64), (33, 17, 65), (128, 40, 20), (20, 40, 128), (5, 200, 7),
+                    (16, 3000, 16), (1, 100, 90), (90, 100, 1), (200, 1, 100), (2, 2, 2),
+                    (257, 31, 66)]:  # fmt: skip
+        add(f"{m} x {k} x {n}", (m, k), (k, n))
+        add(f"{m} x {k} x {n} transposed", (k, m), (n, k), lambda a, b: (a.T, b.T))
+    add("gemv, long", (3, 5000), (5000,))
+    add("gemv, columns", (3000,), (3000, 5))
+    add("batched", (2, 3, 20, 24), (3, 24, 40))
+    add("batched gemv", (4, 20, 24), (4, 24, 1))
+    add("broadcast batch", (2, 1, 40, 8), (1, 3, 8, 40))
+    add("steps", (70, 90), (60, 60), lambda a, b: (a[::2, ::-3], b[::2, 7:41]))
+    add("offsets", (70, 90), (60, 60), lambda a, b: (a[3:40, 1:54], b[5:58, 1:]))
+    add("no k", (3, 0), (0, 4))
+    if dtype != "complex64":
+        c = to_mx(exact_sample(rng, (1, 33), dtype))
+        for rows in (1, 40):
+            add(f"addmm {rows}", (rows, 50), (50, 33),
+                product=lambda a, b: mx.addmm(c, a, b, 2.0, 0.5))  # fmt: skip
+    check(cases, dispatches=len(cases) - 1)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "complex64"])
+def test_copies(dtype, rng):
+    def array(*shape):
+        return to_mx(exact_sample(rng, shape, dtype))
+
+    v, m, t, q = array(5003), array(67, 45), array(7, 33, 40), array(2, 3, 4, 5, 6)
+    d = array(*[2] * 9)
+    index = mx.array(3)
+    cases = {
+        "steps": lambda: mx.contiguous(v[1::3]),
+        "reversed": lambda: mx.contiguous(v[::-1]),
+        "transposed": lambda: mx.contiguous(m.T),
+        "part transposed": lambda: mx.contiguous(m[1:40, 2:].T),
+        "batch transposed": lambda: mx.contiguous(t.swapaxes(1, 2)),
+        "rotated": lambda: mx.contiguous(t.transpose(2, 0, 1)),
+        "five axes": lambda: mx.contiguous(q.transpose(4, 1, 3, 0, 2)[:, ::-1]),
+        "nine axes": lambda: mx.contiguous(d.transpose(8, 0, 7, 1, 6, 2, 5, 3, 4)),
+        "broadcast": lambda: mx.contiguous(mx.broadcast_to(m[:, :1], (9, 67, 45))),
+        "reshape": lambda: m.T.reshape(9, 67, 5),
+        "concatenate": lambda: mx.concatenate([m[:10], m[20:21], m[::-5]]),
+        "concatenate columns": lambda: mx.concatenate([m, m.T[:, :1].reshape(-1, 1)[:1] + m[:, :1], m[:, ::-1]], 1),
+        "stack": lambda: mx.stack([t[0], t[1, ::-1], t[2]], 1),
+        "pad": lambda: mx.pad(m, ((1, 2), (3, 0))),
+        "roll": lambda: mx.roll(t, 3, 1),
+        "slice_update": lambda: mx.slice_update(m, m[:3, :4], mx.array([5, 6]), (0, 1)),
+        "slice": lambda: mx.slice(m, index, (0,), (20, 45)),
+        "view": lambda: mx.contiguous(m.view(mx.uint8)),
+        "set": lambda: m.at[3:60:7, ::-2].multiply(m[:9, :23]),
+    }  # fmt: skip
+    check(cases, dispatches=len(cases) - 2)
+
+
+def test_casting_copies(rng):
+    x = {dtype: to_mx(exact_sample(rng, (33, 20), "uint8").astype(NUMPY_DTYPES[dtype]))
+         for dtype in KINDS}  # fmt: skip
+    check({f"{a} to {b}": lambda a=a, b=b: mx.contiguous(x[a].T.astype(mx_dtype(b)))
+           for a in KINDS for b in KINDS if a != "complex64"}, dispatches=1)  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "bfloat16", "float32", "int64", "complex64"])
+def test_gather_and_scatter(dtype, rng):
+    def array(*shape):
+        return to_mx(exact_sample(rng, shape, dtype))
+
+    def indices(n, *shape, dtype="int32"):
+        low = 0 if dtype.startswith("u") else -n
+        return to_mx(rng.integers(low, n, shape).astype(dtype))
+
+    v, m, t = array(1000), array(60, 37), array(5, 6, 70)
+    i, j, k = indices(60, 40), indices(37, 40), indices(6, 3, 4, dtype="uint8")
+    few = indices(60, 500, dtype="int64")  # each is named about 8 times
+    pairs = (indices(5, 90), indices(70, 90))
+    order = to_mx(np.argsort(rng.random((60, 37)), 1).astype("int32"))
+    cases = {
+        "take": lambda: mx.take(v, few, 0),
+        "take rows": lambda: m[i],
+        "take columns": lambda: m[:, j],
+        "take of a view": lambda: m[::-2, 3:][i % 30],
+        "take of three axes": lambda: t[:, k],
+        "two indices": lambda: m[i, j],
+        "indices apart": lambda: t[pairs[0], :, pairs[1]],
+        "take_along_axis": lambda: mx.take_along_axis(m, order, 1),
+        "put_along_axis": lambda: mx.put_along_axis(m, order, m * m, 1),
+    }
+    updates, block = array(500, 37), array(90, 6)
+    if dtype != "complex64":  # so that products stay small
+        block = mx.sign(block)
+        mx.eval(block)
+    modes = ["add", "multiply", "maximum", "minimum"]
+    if dtype in ("int64", "complex64"):
+        modes = ["add"]  # others of 8 bytes run on the CPU
+    if dtype != "bool":
+        for update in modes:
+            small = updates if update != "multiply" else mx.sign(updates)
+            cases |= {
+                f"{update} rows": lambda u=update, s=small: getattr(m.at[few], u)(s),
+                f"{update} items": lambda u=update, s=small: getattr(v.at[few], u)(s[:, 0]),
+                f"{update} view": lambda u=update, s=small: getattr(m[1::2].at[few % 30], u)(s[:, ::-1]),
+                f"{update} apart": lambda u=update: getattr(t.at[pairs[0], :, pairs[1]], u)(block),
+            }  # fmt: skip
+
+    def assigned(a, where, value):
+        a = a + 0 if dtype != "bool" else a | False
+        a[where] = value
+        return a
+
+    cases |= {
+        "set rows": lambda: assigned(m, few, updates),
+        "set items": lambda: assigned(v, few, updates[:, 0]),
+        "set apart": lambda: assigned(t, (pairs[0], slice(None), pairs[1]), block),
+        "set one value": lambda: assigned(m, (i, j), v[0]),
+        "set columns": lambda: assigned(m, (slice(None), j), m[:, :1]),
+    }
+    check(cases)
+
+
+def test_creation():
+    dtypes = [mx_dtype(d) for d in KINDS if d not in ("bool", "complex64")]
+    cases = {f"arange {d}": lambda d=d: mx.arange(3, 90, 2, dtype=d) for d in dtypes}
+    cases |= {
+        "arange, down": lambda: mx.arange(1000, -1000, -3),
+        "arange, halves": lambda: mx.arange(0.0, 300, 0.5),
+        "linspace": lambda: mx.linspace(0, 1, 65),
+        "eye": lambda: mx.eye(33, 20, k=2),
+        "tri": lambda: mx.tri(40),
+    }
+    check(cases, dispatches=len(dtypes))
+
+
+def test_random_bits():
+    keys = mx.random.split(mx.random.key(5), 6)
+    mx.eval(keys)
+    key = keys[0]
+    cases = {
+        f"{shape}": lambda s=shape: mx.random.randint(0, 2**31 - 1, s, key=key)
+        for shape in [(1,), (2,), (3,), (7, 3), (1000,), (33, 5)]
+    }
+    cases |= {
+        "many keys": lambda: mx.vmap(lambda k: mx.random.randint(0, 99, (9,), key=k))(keys),
+        "keys that lie apart": lambda: mx.vmap(lambda k: mx.random.split(k, 3))(keys[::-2]),
+        "halves": lambda: mx.random.uniform(shape=(33, 5), dtype=mx.float16, key=key),
+        "bfloats": lambda: mx.random.uniform(shape=(77,), dtype=mx.bfloat16, key=key),
+        "wide": lambda: mx.random.randint(-(2**62), 2**62, (33,), dtype=mx.int64, key=key),
+        "split": lambda: mx.random.split(key, 100),
+        "integers": lambda: mx.random.randint(-5, 5, (300,), key=key),
+        "permutation": lambda: mx.random.permutation(500, key=key),
+    }
+    check(cases)
+    check({"uniform": lambda: mx.random.uniform(shape=(1000,), key=key),
+           "normal": lambda: mx.random.normal((1000,), key=key)}, rtol=1e-6)  # fmt: skip
+
+
+SORTED_SHAPES = [(1,), (50,), (1000,), (3000,), (9000,), (40, 33), (300, 7), (3, 4, 5)]
+
+
+@pytest.mark.parametrize("dtype", ["bool", "int8", "bfloat16", "float32", "int64", "complex64"])
+def test_sorts_scans_and_arg_reductions(dtype, rng):
+    scans = {"cumsum": mx.cumsum, "cummax": mx.cummax, "cummin": mx.cummin}
+    plain = dtype not in ("bool", "complex64")
+    cases = {}
+    for shape in SORTED_SHAPES:
+        x = to_mx(exact_sample(rng, shape, dtype))
+        views = {"": x, " reversed": x[::-1]} if x.size < 5000 else {"": x}
+        for axis in range(len(shape)):
+            name = f"{shape} axis {axis}"
+            for kind, v in views.items():
+                cases[f"sort {name}{kind}"] = lambda v=v, a=axis: mx.sort(v, a)
+                cases[f"argsort {name}{kind}"] = lambda v=v, a=axis: mx.argsort(v, a)
+                cases[f"argmax {name}{kind}"] = lambda v=v, a=axis: mx.argmax(v, a)
+                cases[f"argmin {name}{kind}"] = lambda v=v, a=axis: mx.argmin(v, a)
+            for i, (kind, scan) in enumerate(scans.items() if plain else ()):
+                cases[f"{kind} {name}"] = lambda f=scan, a=axis: f(x, a)  # noqa: B023
+                cases[f"{kind} {name} reversed"] = lambda f=scan, v=x[::-1], a=axis, i=i: f(
+                    v, a, reverse=True, inclusive=i == 0)  # fmt: skip
+    check(cases)
+
+
+def test_scans_of_products_and_logarithms(rng):
+    cases = {}
+    for n in (20, 1000, 5000):
+        x = to_mx(rng.choice([-1, 1], (3, n)).astype("float32"))
+        cases[f"cumprod {n}"] = lambda x=x: mx.cumprod(x, 1)
+        cases[f"cumprod {n} down"] = lambda x=x: mx.cumprod(x.T, 0, reverse=True, inclusive=False)
+    check(cases)
+    x = to_mx(rng.normal(size=(3, 3000)).astype("float32"))
+    check({"rows": lambda: mx.logcumsumexp(x, 1), "columns": lambda: mx.logcumsumexp(x.T, 0),
+           "reversed": lambda: mx.logcumsumexp(x, 1, reverse=True)}, rtol=1e-5)  # fmt: skip
+
+
+# ---- Order: what overlaps in memory --------------------------------------------------------------
+SIDE = 24
+
+
+def entangled(seed, steps=300):
+    """Arrays after many steps that update a few of them in place, through views and with others.
+
+    What a step replaces has no other owner, so later steps write over it or reuse its memory. All
+    values are whole numbers below 97, so that every order of sums gives the same bits.
+    """
+    rng = np.random.default_rng(seed)
+    pool = [mx.array(rng.integers(0, 97, (SIDE, SIDE)).astype("float32")) for _ in range(4)]
+
+    def part():
+        first = [int(i) for i in rng.integers(0, SIDE // 2, 2)]
+        return tuple(slice(i, i + SIDE // 2) for i in first)
+
+    def update(a, b):
+        return a.at[part()].add(b[part()])
+
+    def move(a, b):
+        a = a + 0
+        a[part()] = b[part()].T
+        return a
+
+    def shift(a, b):  # within one array
+        a[part()] = a[part()]
+        return a
+
+    def rows(a, b):
+        return a.at[mx.array(rng.integers(0, SIDE, SIDE))].add(b[::-1])
+
+    def take(a, b):
+        return mx.take(a, mx.array(rng.integers(0, SIDE, SIDE)), int(rng.integers(2))) + b
+
+    def multiply(a, b):
+        return mx.remainder(a, 7) @ mx.remainder(b.T, 5)
+
+    def arithmetic(a, b):
+        return a[::-1] * 3 + mx.cumsum(b, 1)
+
+    def reduce(a, b):
+        return mx.sort(a, 0) + mx.max(b, 1, keepdims=True)
+
+    operations = [update, move, shift, rows, take, multiply, arithmetic, reduce]
+    for _ in range(steps):
+        i, j = (int(i) for i in rng.integers(0, len(pool), 2))
+        f = operations[rng.integers(len(operations))]
+        pool[i] = mx.remainder(f(pool[i], pool[j]), 97)
+    return pool
+
+
+def run_entangled(seed, **options):
+    pool = entangled(seed)
+    with mode(**options):
+        mx.eval(pool)
+    return np.stack([to_np(a) for a in pool])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_overlapping_work_is_ordered(seed):
+    with mx.stream(mx.cpu):
+        expected = run_entangled(seed)
+    assert len(np.unique(expected)) > 30
+    np.testing.assert_array_equal(run_entangled(seed), expected)
+    for shuffle in range(3):
+        np.testing.assert_array_equal(run_entangled(seed, shuffle=shuffle), expected)
+    np.testing.assert_array_equal(run_entangled(seed, sanitize=True, shuffle=9), expected)
+
+
+def test_without_barriers_the_same_work_goes_wrong():
+    with mx.stream(mx.cpu):
+        expected = run_entangled(0)
+    mx.metal._set_hazard_tracking(False)
+    try:
+        wrong = [not np.array_equal(run_entangled(0, shuffle=s), expected) for s in range(3)]
+        with pytest.raises(simulator.SanitizerError, match="race"):
+            run_entangled(0, sanitize=True)
+    finally:
+        mx.metal._set_hazard_tracking(True)
+    assert any(wrong)
+    np.testing.assert_array_equal(run_entangled(0, shuffle=0), expected)
+
+
+def test_work_that_does_not_overlap_needs_no_barrier(rng):
+    """Independent sorts with tracking off, in any order: only what overlaps has to be ordered."""
+    arrays = [floats(rng, 5000) for _ in range(4)]
+    with mode(sanitize=True, shuffle=1):
+        results = [mx.argmax(a) for a in arrays]
+        mx.metal._set_hazard_tracking(False)
+        try:
+            mx.eval([mx.contiguous(a[::-1]) for a in arrays])
+        finally:
+            mx.metal._set_hazard_tracking(True)
+        mx.eval(results)
+    assert [r.item() for r in results] == [int(np.argmax(to_np(a))) for a in arrays]
