@@ -107,7 +107,10 @@ std::exception_ptr Batch::run(bool detached) {
         std::exception_ptr inherited = inherited_error(step);
         if (inherited) std::rethrow_exception(inherited);
         if (gpu) {
-          encode(next);
+          if (!encode_addmm(next))
+            encode(next);
+          else
+            ++next;
         } else {
           run_step(step);
           complete(step);
@@ -374,14 +377,7 @@ void Batch::encode(std::size_t index) {
   Step& step = steps_[index];
   metal::Work& mine = work(step.stream);
   mine.begin(index);
-  std::vector<const Node*> read;
-  for_each_input(step, [&](const array& in) {
-    const auto it = encoded_.find(in.node());
-    if (it == encoded_.end()) return;
-    read.push_back(in.node());
-    uses_[index].push_back(it->second.step);
-    if (const Stream other = in.stream(); other != step.stream) mine.wait_for(work(other).point());
-  });
+  const std::vector<const Node*> read = note_inputs(index);
   Node& first = *step.outputs[0];
   switch (step.kind) {
     case Step::Kind::view:
@@ -400,6 +396,52 @@ void Batch::encode(std::size_t index) {
       metal::run(mine, *step.program, donatable);
     }
   }
+  note_outputs(index, read);
+}
+
+bool Batch::encode_addmm(std::size_t index) {
+  Step& step = steps_[index];
+  Node& product = *step.outputs[0];
+  if (step.kind != Step::Kind::primitive || product.primitive->kind() != Kind::matmul ||
+      product.size == 0 || index + 1 == steps_.size() || retains(step))
+    return false;
+  Step& next = steps_[index + 1];
+  if (next.kind != Step::Kind::program || next.stream != step.stream || retains(next) ||
+      !runs_on_gpu(next))
+    return false;
+  const auto form = metal::as_addmm(*next.program, product);
+  // Nobody else may want the product: it is held by its step, the program and its consumers.
+  if (!form || product.refs() != form->references + 2) return false;
+  const Node& addend = *next.program->inputs[form->addend].source.node();
+  const Status status = addend.status.load(std::memory_order_acquire);
+  if (addend.constant || (status != Status::available && status != Status::encoded)) return false;
+  metal::Work& mine = work(step.stream);
+  mine.begin(index + 1);
+  const std::vector<const Node*> factors = note_inputs(index);
+  const std::vector<const Node*> addends = note_inputs(index + 1);
+  uses_[index + 1].insert(uses_[index + 1].end(), uses_[index].begin(), uses_[index].end());
+  metal::addmm(mine, *next.program, *form, product);
+  note_outputs(index, factors);
+  note_outputs(index + 1, addends);
+  return true;
+}
+
+std::vector<const Node*> Batch::note_inputs(std::size_t index) {
+  const Step& step = steps_[index];
+  std::vector<const Node*> read;
+  for_each_input(step, [&](const array& in) {
+    const auto it = encoded_.find(in.node());
+    if (it == encoded_.end()) return;
+    read.push_back(in.node());
+    uses_[index].push_back(it->second.step);
+    if (const Stream other = in.stream(); other != step.stream)
+      work(step.stream).wait_for(work(other).point());
+  });
+  return read;
+}
+
+void Batch::note_outputs(std::size_t index, const std::vector<const Node*>& read) {
+  Step& step = steps_[index];
   for (Node* n : step.outputs) {
     encoded_.emplace(n, Encoded{Ref<Node>(n), index});
     n->status.store(Status::encoded, std::memory_order_release);

@@ -49,6 +49,11 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // ---- The GPU: steps are encoded, and finished together ----
   metal::Work& work(Stream stream);
   void encode(std::size_t index);
+  // Encodes a product and the step after it in one where that only scales it and adds to it.
+  bool encode_addmm(std::size_t index);
+  // The inputs of a step that have been encoded; and what becomes of its outputs and of those.
+  std::vector<const Node*> note_inputs(std::size_t index);
+  void note_outputs(std::size_t index, const std::vector<const Node*>& read);
   // Waits for what has been encoded. Gives its first error.
   std::exception_ptr finish_encoded();
   bool reads_encoded(const Step& step) const;

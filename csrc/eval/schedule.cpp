@@ -20,6 +20,8 @@ using Mask = std::uint64_t;  // a set of a domain's axes
 using Slot = std::uint32_t;
 
 constexpr int kMaxInstructions = 1024;  // of one program: its code then stays in the cache
+constexpr std::size_t kMaxGpuArrays =
+    24;  // that a program reads and writes: Metal binds 31 buffers
 constexpr int kNone = -1;
 
 // What fusion makes of a node.
@@ -53,6 +55,10 @@ struct Cluster {
   Shape domain;  // extents other than 1
   Mask reduced = 0;
   std::vector<Slot> members;
+  // What the members read and nobody in the cluster computes so far, and what they write: for a
+  // GPU.
+  std::vector<const Node*> read;
+  std::size_t written = 0;
 };
 
 Shape without_units(const Shape& shape) {
@@ -259,8 +265,21 @@ class Planner {
         i.mask = all_axes(c.domain.size());
       }
     }
+    c.read = read_with(c, n);
+    c.written = i.external;
     i.cluster = static_cast<int>(clusters_.size());
     clusters_.push_back(std::move(c));
+  }
+
+  // What a cluster reads once a node is in it.
+  static std::vector<const Node*> read_with(const Cluster& c, const Node& n) {
+    std::vector<const Node*> read = c.read;
+    if (c.stream.device.type != DeviceType::gpu) return read;
+    std::erase(read, &n);
+    for (const array& in : n.inputs)
+      if (!is_immediate(in.node()) && std::find(read.begin(), read.end(), in.node()) == read.end())
+        read.push_back(in.node());
+    return read;
   }
 
   static Mask reduced_mask(const Node& n) {
@@ -296,6 +315,8 @@ class Planner {
     if (i.role == Role::opaque || !c.fusible || n.stream != c.stream ||
         c.instructions >= kMaxInstructions)
       return false;
+    std::vector<const Node*> read = read_with(c, n);
+    if (read.size() + c.written + i.external > kMaxGpuArrays) return false;
     refresh(i, c);
     const Mask full = all_axes(c.domain.size());
     const Mask kept = full & ~c.reduced;
@@ -326,6 +347,8 @@ class Planner {
       c.reduced = reduced;
     }
     i.cluster = index;
+    c.read = std::move(read);
+    c.written += i.external;
     return true;
   }
 
@@ -367,8 +390,11 @@ class Planner {
         into.stream != from.stream || into.domain != from.domain ||
         mask != all_axes(into.domain.size()) || into.domain.empty() ||
         (into.reduced && from.reduced && into.reduced != from.reduced) ||
-        into.instructions + from.instructions > kMaxInstructions)
+        into.instructions + from.instructions > kMaxInstructions ||
+        into.read.size() + from.read.size() + into.written + from.written > kMaxGpuArrays)
       return false;
+    into.read.insert(into.read.end(), from.read.begin(), from.read.end());
+    into.written += from.written;
     into.reduced |= from.reduced;
     into.instructions += from.instructions;
     into.members.insert(into.members.end(), from.members.begin(), from.members.end());

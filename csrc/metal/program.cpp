@@ -895,7 +895,7 @@ std::vector<ProgramKernel> generate(const Program& p) {
 
 bool supports(const Program& p) {
   constexpr std::size_t kMaxConstants = 256;  // their bytes and those of strides fit the arguments
-  if (p.inputs.size() + p.outputs.size() > 24 || p.constants.size() > kMaxConstants ||
+  if (p.inputs.size() + p.outputs.size() >= kMaxBuffers || p.constants.size() > kMaxConstants ||
       p.domain.size() > CERMET_MAX_AXES ||
       p.outer_size() * p.inner_size() > std::numeric_limits<std::uint32_t>::max())
     return false;
@@ -910,6 +910,10 @@ namespace {
 Tensor tensor(const Node& n) {
   return {n.buffer, static_cast<std::size_t>(n.offset) * size_of(n.dtype), n.dtype, n.shape,
           n.strides};
+}
+
+array array_of(Dtype dtype, std::uint64_t bits) {
+  return array(borrow(&bits, sizeof bits, {}), {}, dtype);
 }
 
 // The input whose memory an output takes over: one that each thread reads only where it writes.
@@ -938,6 +942,70 @@ const Node* donor(const Program& p, const ProgramOutput& out, std::vector<bool>&
 }
 
 }  // namespace
+
+std::optional<Addmm> as_addmm(const Program& p, const Node& product) {
+  if (p.reduced || p.inputs.size() != 2 || p.outputs.size() != 1 || !is_floating(product.dtype))
+    return std::nullopt;
+  // What an operand of the addition is: an input, perhaps times a constant.
+  struct Term {
+    std::uint32_t input;
+    float scale;
+  };
+  std::size_t used = 1;
+  const auto term = [&](ValueId v) -> std::optional<Term> {
+    const Value& value = p.values[v];
+    if (value.dtype != product.dtype) return std::nullopt;
+    if (value.from == Value::From::input) return Term{value.index, 1};
+    if (value.from != Value::From::instruction) return std::nullopt;
+    const Instruction& ins = p.instructions[value.index];
+    if (ins.is_reduce || ins.op != Op::multiply) return std::nullopt;
+    const Value &x = p.values[ins.in[0]], &factor = p.values[ins.in[1]];
+    if (x.from != Value::From::input || factor.from != Value::From::constant) return std::nullopt;
+    ++used;
+    return Term{x.index, array_of(factor.dtype, p.constants[factor.index]).item<float>()};
+  };
+  const Value& out = p.values[p.outputs[0].value];
+  const Instruction& last = p.instructions[out.index];
+  if (last.is_reduce || last.op != Op::add || out.extent != Extent::full) return std::nullopt;
+  const std::optional<Term> x = term(last.in[0]), y = term(last.in[1]);
+  if (!x || !y || used != p.instructions.size() || x->input == y->input) return std::nullopt;
+  const bool first = p.inputs[x->input].source.node() == &product;
+  const Term &of_product = first ? *x : *y, &addend = first ? *y : *x;
+  const ProgramInput& in = p.inputs[of_product.input];
+  if (in.source.node() != &product || in.axes.size() != p.domain.size()) return std::nullopt;
+  for (std::size_t k = 0; k < in.axes.size(); ++k)
+    if (in.axes[k] != static_cast<int>(k)) return std::nullopt;
+  return Addmm{addend.input, of_product.scale, addend.scale, in.references};
+}
+
+void addmm(Commands& commands, const Program& p, const Addmm& form, const Node& product) {
+  Node& result = *p.outputs[0].nodes[0];
+  result.buffer = commands.allocate(static_cast<std::size_t>(result.size) * size_of(result.dtype));
+  result.offset = 0;
+  for (Node* n : p.outputs[0].nodes) {
+    n->buffer = result.buffer;
+    n->offset = 0;
+    n->strides = row_major(n->shape);
+  }
+  // The addend over the product's axes.
+  const ProgramInput& in = p.inputs[form.addend];
+  const Node& c = *in.source.node();
+  Strides strides(p.domain.size());
+  int k = 0;
+  for (std::size_t d = 0; d < c.shape.size(); ++d)
+    if (c.shape[d] != 1) strides[in.axes[k++]] = c.strides[d];
+  Tensor addend = tensor(c);
+  addend.shape = product.shape;
+  addend.strides = Strides(product.shape.size());
+  k = 0;
+  for (std::size_t d = 0; d < product.shape.size(); ++d)
+    if (product.shape[d] != 1) addend.strides[d] = strides[k++];
+  Tensor out = tensor(result);
+  out.shape = product.shape;
+  out.strides = row_major(product.shape);
+  addmm(commands, addend, tensor(*product.inputs[0].node()), tensor(*product.inputs[1].node()),
+        form.alpha, form.beta, out);
+}
 
 void run(Commands& commands, const Program& p, const std::vector<bool>& donatable) {
   const std::vector<ProgramKernel> kernels = generate(p);

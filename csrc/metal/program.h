@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "eval/program.h"
@@ -27,6 +30,16 @@ const Kernel& kernel(const ProgramKernel& program);
 
 // Whether the GPU can run it: its types, and the number of its buffers.
 bool supports(const Program& program);
+
+// A program that only scales a matrix product and adds to it: alpha * product + beta * addend.
+struct Addmm {
+  std::uint32_t addend;  // an input of the program
+  float alpha, beta;
+  std::uint32_t references;  // to the product
+};
+std::optional<Addmm> as_addmm(const Program& program, const Node& product);
+// Encodes the product and the program in one.
+void addmm(Commands& commands, const Program& program, const Addmm& form, const Node& product);
 
 // Encodes a program whose inputs have been encoded or evaluated, and gives its outputs memory. An
 // input that may be overwritten by an output is marked in `donatable`.

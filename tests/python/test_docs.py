@@ -1,10 +1,10 @@
 """The documentation's code runs and prints what the page shows.
 
 Each page runs in a process of its own, on the CPU, or with the variables of a comment in it,
-``<!-- environment: NAME=VALUE ... -->``. Its blocks of Python share one namespace and run in order. A
-block in ```text that follows one of Python at once is what that one must print. A block in ```console
-is one command after "$ " and what it prints. Only a block after a paragraph that begins with "Not run
-by the tests:", which gives the reader the reason, is left out.
+``<!-- environment: NAME=VALUE ... -->``. Its blocks of Python share a namespace and run in order. A
+block in ```text that follows one of Python at once is what that one must print. A block in
+```console is a command after "$ " and what it prints. Only a block after a paragraph that begins
+with "Not run by the tests:", which gives the reader the reason, is left out.
 """
 
 import contextlib

@@ -552,15 +552,296 @@ def test_without_barriers_the_same_work_goes_wrong():
     np.testing.assert_array_equal(run_entangled(0, shuffle=0), expected)
 
 
-def test_work_that_does_not_overlap_needs_no_barrier(rng):
-    """Independent sorts with tracking off, in any order: only what overlaps has to be ordered."""
-    arrays = [floats(rng, 5000) for _ in range(4)]
-    with mode(sanitize=True, shuffle=1):
-        results = [mx.argmax(a) for a in arrays]
-        mx.metal._set_hazard_tracking(False)
+def test_independent_work_needs_no_barriers(rng):
+    """With tracking off and in any order: only what overlaps has to be ordered."""
+    arrays = [floats(rng, 5000) for _ in range(8)]
+    mx.metal._set_hazard_tracking(False)
+    try:
+        with mode(sanitize=True, shuffle=1):
+            copies = [mx.contiguous(a[::-1]) for a in arrays]
+            mx.eval(copies)
+    finally:
+        mx.metal._set_hazard_tracking(True)
+    for a, b in zip(arrays, copies, strict=True):
+        assert_equal(b, to_np(a)[::-1])
+
+
+# ---- One memory for both devices -----------------------------------------------------------------
+def test_arrays_move_without_a_copy(rng):
+    a = floats(rng, 1000, 100)
+    first, place = mx.get_active_memory(), pointer(a)
+    b = mx.add(a, 1, stream=mx.gpu)
+    mx.eval(b)
+    one = mx.get_active_memory() - first
+    c = mx.multiply(b, 2, stream=mx.cpu)
+    d = mx.subtract(c, a, stream=mx.gpu)
+    mx.eval(c, d)
+    assert pointer(a) == place
+    assert mx.get_active_memory() == first + 3 * one  # b, c and d
+    assert_equal(d, (to_np(a) + 1) * 2 - to_np(a))
+
+
+def test_views_on_one_device_of_memory_from_the_other(rng):
+    a = mx.add(floats(rng, 100, 80), 1, stream=mx.cpu)
+    mx.eval(a)
+    active = mx.get_active_memory()
+    for device in (mx.gpu, mx.cpu):
+        view = mx.transpose(a[3:, ::2], stream=device)
+        mx.eval(view)
+        assert pointer(view) == pointer(a) + 3 * 80 * FLOAT
+    assert mx.get_active_memory() == active
+    assert_equal(mx.sum(view, 0, stream=mx.gpu), to_np(a)[3:, ::2].sum(1))
+
+
+def test_borrowed_memory_is_an_input(rng):
+    x = rng.integers(0, 9, (500, 33)).astype("float32")
+    active = mx.get_active_memory()
+    a = mx.asarray(x, copy=False)
+    assert mx.get_active_memory() == active and pointer(a) == x.ctypes.data
+    assert_equal(a * 2 + mx.sum(a, 0), x * 2 + x.sum(0))
+    assert_equal(a[7:, 3:30].T @ a[7:], x[7:, 3:30].T @ x[7:])
+    before = x.copy()
+    mx.eval(mx.asarray(x, copy=False).at[0].add(1))  # has no owner, but NumPy has
+    np.testing.assert_array_equal(x, before)
+
+
+def test_a_cpu_step_among_gpu_steps(rng):
+    x = floats(rng, 40, 40)
+    with mode(sanitize=True, shuffle=3):
+        a = x
+        for i in range(6):
+            a = mx.remainder(mx.matmul(a, x), 13)
+            a = mx.cumsum(a, 1, stream=mx.cpu) if i % 2 else mx.sort(a, 0)
+            a = a.at[mx.array([1, 1, 5])].add(1) if i % 3 else mx.add(a, a.T, stream=mx.cpu)
+        mx.eval(a)
+    n = to_np(x)
+    b = n
+    for i in range(6):
+        b = np.remainder(b @ n, 13)
+        b = np.cumsum(b, 1) if i % 2 else np.sort(b, 0)
+        if i % 3:
+            np.add.at(b, [1, 1, 5], 1)
+        else:
+            b = b + b.T
+    assert_equal(a, b)
+
+
+def test_a_cpu_step_does_not_overwrite_what_the_gpu_still_reads(rng):
+    for _ in range(5):
+        x = floats(rng, 300, 300)
+        want = to_np(x) @ to_np(x) + 0
+        product = mx.matmul(x, x)
+        changed = mx.add(x, 1, stream=mx.cpu)
+        del x
+        mx.eval(product, changed)
+        assert_equal(product, want)
+
+
+def test_what_only_the_cpu_computes(rng):
+    a = rng.normal(size=(5, 5)).astype("float32")
+    x = to_mx(a)
+    assert_close(mx.linalg.inv(x * 2) @ x, np.eye(5) / 2, 1e-4, 1e-4)
+    q, r = mx.linalg.qr(x + 0)
+    assert_close(q @ r, a, 1e-5, 1e-5)
+
+
+def test_float64_runs_on_the_cpu(rng):
+    a = rng.normal(size=(50, 3))
+    x = mx.array(a, dtype=mx.float64)
+    simulator.reset_counters()
+    y = mx.sort(mx.sin(x) * x, 0)
+    mx.eval(y)
+    assert simulator.counters()["dispatches"] == 0 and y.dtype == mx.float64
+    assert_close(y, np.sort(np.sin(a) * a, 0), 1e-14)
+    assert_close(y.astype(mx.float32) + 1, to_np(y).astype("float32") + 1)
+    assert simulator.counters()["dispatches"] > 0
+
+
+# ---- Streams -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("seed", range(3))
+def test_streams_wait_for_each_other(seed):
+    rng = np.random.default_rng(seed)
+    streams = [mx.new_stream(mx.gpu) for _ in range(3)] + [mx.default_stream(mx.cpu)]
+    arrays = [rng.integers(0, 97, (30, 30)).astype("float32") for _ in range(3)]
+    pool = [mx.array(a) for a in arrays]
+    for _ in range(120):
+        i, j = rng.integers(0, 3, 2)
+        row = int(rng.integers(0, 15))
+        with mx.stream(streams[rng.integers(len(streams))]):
+            if rng.random() < 0.3:
+                pool[i] = mx.remainder(pool[i] @ pool[j], 97)
+                arrays[i] = np.remainder(arrays[i] @ arrays[j], 97)
+            else:
+                pool[i] = pool[i].at[row : row + 10].add(pool[j][5:15])
+                update = arrays[j][5:15].copy()
+                arrays[i] = arrays[i].copy()
+                arrays[i][row : row + 10] += update
+                pool[i], arrays[i] = mx.remainder(pool[i], 97), np.remainder(arrays[i], 97)
+    with mode(shuffle=seed):
+        mx.eval(pool)
+    for got, want in zip(pool, arrays, strict=True):
+        assert_equal(got, want)
+
+
+def test_async_evaluation(rng):
+    x = floats(rng, 64, 64)
+    a = x
+    for _ in range(20):
+        a = mx.remainder(a @ x, 31)
+        mx.async_eval(a)
+    b = mx.add(a, 1, stream=mx.cpu)  # uses what may be in flight
+    c = mx.sum(b * 2)
+    mx.async_eval(c)
+    mx.synchronize(mx.gpu)
+    mx.synchronize()
+    n = to_np(x)
+    want = n
+    for _ in range(20):
+        want = np.remainder(want @ n, 31)
+    assert_equal(b, want + 1)
+    assert c.item() == 2 * (want + 1).sum()
+
+
+def test_threads_evaluate_at_once(rng):
+    x = floats(rng, 40, 40)
+    shared = mx.remainder(x @ x, 5)  # not evaluated yet
+    results, errors = {}, []
+
+    def work(k):
         try:
-            mx.eval([mx.contiguous(a[::-1]) for a in arrays])
-        finally:
-            mx.metal._set_hazard_tracking(True)
-        mx.eval(results)
-    assert [r.item() for r in results] == [int(np.argmax(to_np(a))) for a in arrays]
+            with mx.stream(mx.gpu if k % 2 else mx.new_stream(mx.gpu)):
+                a = shared
+                for _ in range(10):
+                    a = mx.remainder(mx.sort(a @ shared + k, 1), 11)
+                results[k] = to_np(a)
+        except Exception as error:  # noqa: BLE001
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(6)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert not errors and len(results) == 6
+    s = np.remainder(to_np(x) @ to_np(x), 5)
+    for k, got in results.items():
+        want = s
+        for _ in range(10):
+            want = np.remainder(np.sort(want @ s + k, 1), 11)
+        np.testing.assert_array_equal(got, want)
+
+
+# ---- Errors --------------------------------------------------------------------------------------
+def bad_index(n):
+    return mx.take(mx.arange(8.0), mx.array([1, n, 2]))
+
+
+@pytest.mark.parametrize("n", [8, -9])
+def test_an_index_out_of_range(n):
+    good, bad = mx.arange(4) * 2 + 1, bad_index(n)
+    after = mx.sum(bad * 2)
+    with pytest.raises(IndexError, match=rf"take.*{n}.*8|gather.*{n}.*8"):
+        mx.eval(good, bad, after)
+    assert_equal(good, [1, 3, 5, 7])
+    for failed in (bad, after, after + 1):
+        with pytest.raises(IndexError):
+            mx.eval(failed)
+    assert_equal(good + 1, [2, 4, 6, 8])
+
+
+def test_an_index_out_of_range_on_the_way():
+    """The error reaches the CPU's steps and those of other streams."""
+    bad = mx.sin(bad_index(100))
+    on_cpu = mx.add(bad, 1, stream=mx.cpu)
+    elsewhere = mx.cumsum(bad, stream=mx.new_stream(mx.gpu))
+    mx.async_eval(on_cpu, elsewhere)
+    mx.synchronize()
+    for a in (on_cpu, elsewhere, mx.zeros(4).at[mx.array([4])].add(1)):
+        with pytest.raises(IndexError):
+            mx.eval(a)
+    assert mx.sum(mx.ones(5)).item() == 5
+
+
+def test_an_error_leaves_other_arrays_of_the_command_buffer_valid(rng):
+    x = floats(rng, 100)
+    results = [mx.sort(x + k) for k in range(5)]
+    with pytest.raises(IndexError):
+        mx.eval(*results[:2], bad_index(9), *results[2:])
+    for k, result in enumerate(results):
+        assert_equal(result, np.sort(to_np(x)) + k)
+
+
+def test_out_of_memory_and_another_try():
+    before = mx.set_memory_limit(mx.get_active_memory() + (8 << 20))
+    try:
+        huge = mx.sort(mx.random.uniform(shape=(1 << 22,), key=mx.random.key(1)).astype(mx.int32))
+        small = mx.sort(mx.arange(9)[::-1])
+        with pytest.raises(MemoryError, match="out of memory"):
+            mx.eval(small, huge)
+        assert_equal(small, np.arange(9))
+        with pytest.raises(MemoryError):
+            mx.eval(huge)
+    finally:
+        mx.set_memory_limit(before)
+    assert huge.shape == (1 << 22,) and mx.max(huge[:100]).item() == 0
+
+
+# ---- Memory --------------------------------------------------------------------------------------
+def test_a_long_evaluation_reuses_memory_in_flight(rng):
+    x = floats(rng, 256, 256)
+    a = x
+    for _ in range(100):
+        a = mx.cumsum(mx.remainder(a, 3), 0)
+    mx.synchronize()
+    mx.reset_peak_memory()
+    start = mx.get_active_memory()
+    mx.eval(a)
+    assert mx.get_peak_memory() - start <= 6 * 256 * 256 * FLOAT
+    want = to_np(x)
+    for _ in range(100):
+        want = np.cumsum(np.remainder(want, 3), 0)
+    assert_equal(a, want)
+
+
+def test_small_arrays_share_slabs(rng):
+    gc.collect()
+    mx.clear_cache()
+    start = mx.get_active_memory()
+    one = mx.arange(10) + 1
+    mx.eval(one)
+    block = mx.get_active_memory() - start
+    assert block == 64
+    arrays = [one * k for k in range(3000)]
+    mx.eval(arrays)
+    assert mx.get_active_memory() == start + 3001 * block
+    for k in (0, 1, 1234, 2999):
+        assert_equal(arrays[k], np.arange(1, 11) * k)
+    kept = arrays[::100]
+    del arrays
+    assert mx.get_active_memory() == start + 31 * block
+    assert mx.get_cache_memory() >= 2970 * block
+    mx.clear_cache()
+    assert mx.get_cache_memory() == 0
+    assert mx.get_active_memory() == start + 31 * block
+    for k, a in enumerate(kept):
+        assert_equal(a + one, np.arange(1, 11) * (100 * k + 1))
+    del kept, one, a
+    assert mx.get_active_memory() == start
+    mx.clear_cache()
+    assert mx.get_cache_memory() == 0
+
+
+def test_sizes_of_blocks_and_pages(rng):
+    """Arrays around the size where blocks stop being parts of slabs keep their values."""
+    mx.clear_cache()
+    start = mx.get_active_memory()
+    for _ in range(2):
+        sizes = [1, 15, 16, 17, 1000, 4000, 4095, 4096, 4097, 100_000]
+        with mode(sanitize=True):
+            arrays = [mx.arange(n) * 2 for n in sizes]
+            mx.eval(arrays)
+        for n, a in zip(sizes, arrays, strict=True):
+            assert_equal(a, np.arange(n) * 2)
+        del arrays, a
+        mx.clear_cache()  # the slabs go back, and others come
+    assert mx.get_active_memory() == start and mx.get_cache_memory() == 0

@@ -3,20 +3,23 @@
 #pragma once
 #pragma clang system_header
 
-#include "atomics.h"
-#include "execution.h"
-#include "geometric.h"
-#include "instrumentation.h"
-#include "integer.h"
-#include "limits.h"
+// Each builds on those before it.
+// clang-format off
 #include "macros.h"
-#include "math.h"
-#include "packing.h"
+#include "types.h"
+#include "traits.h"
+#include "vectors.h"
+#include "limits.h"
+#include "execution.h"
 #include "relational.h"
+#include "math.h"
+#include "integer.h"
+#include "geometric.h"
 #include "simdgroup.h"
 #include "simdgroup_matrix.h"
-#include "support.h"
+#include "atomics.h"
+#include "packing.h"
 #include "thunks.h"
-#include "traits.h"
-#include "types.h"
-#include "vectors.h"
+#include "support.h"
+#include "instrumentation.h"
+// clang-format on
