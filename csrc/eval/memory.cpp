@@ -63,16 +63,6 @@ std::atomic<void (*)(void*, std::size_t)> reused_hook{nullptr};
 
 class Allocator {
  public:
-  Region region_of(const Buffer& buffer) {
-    if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
-    if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
-    return {buffer.data(), buffer.capacity(), true};
-  }
-  void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t)) {
-    release_hook = released;
-    reused_hook = reused;
-  }
-
   Ref<Buffer> allocate(std::size_t bytes) {
     const std::size_t capacity = round_up(bytes);
     void* data = nullptr;

@@ -1,6 +1,7 @@
 // Row programs and plans as text.
 #include "eval/program.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "cermet/eval.h"
@@ -10,6 +11,16 @@
 #include "metal/program.h"
 
 namespace cermet {
+
+std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner) {
+  constexpr std::int64_t kChunk = 8192, kMaxChunks = 256, kColumns = 32;
+  constexpr std::int64_t kManyGroups = 256;  // that fill a GPU without chunks
+  const std::int64_t columns = inner == 1 ? 1 : kColumns;
+  const std::int64_t groups = outer * ((inner + columns - 1) / columns);
+  const std::int64_t chunk = kChunk / columns;
+  if (groups >= kManyGroups || length < 2 * chunk) return 1;
+  return std::min({kMaxChunks, (length + chunk - 1) / chunk, 4 * kManyGroups / groups});
+}
 
 Op combine_op(ReduceOp r) {
   switch (r) {

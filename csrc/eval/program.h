@@ -76,6 +76,10 @@ struct Program {
   std::int64_t size() const { return extent_of(0, static_cast<int>(domain.size())); }
 };
 
+// In how many chunks a GPU reduces each of few long rows (`outer` x `inner` of `length` elements);
+// 1: a row at once. It depends on the shape alone, and so the order of a reduction does.
+std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner);
+
 // The operation that combines two partial results of a reduction.
 Op combine_op(ReduceOp r);
 // The instructions as text, a line each.

@@ -36,6 +36,7 @@ struct Item {
   // The highest cluster that consumes it, and where its axes lie in that cluster's domain.
   bool blocked = false;   // it cannot join that cluster
   bool extended = false;  // `mask` is over the domain as extended by a reduction
+  bool spread = false;    // a value a row that full ones of its cluster follow from
   int want = kNone;
   int level = kNone;
   Mask mask = 0;
@@ -295,6 +296,18 @@ class Planner {
     return mask;
   }
 
+  // Whether a GPU makes a reduction in chunks. What follows from it in full is then another
+  // program, as the chunks of all rows must be done before.
+  static bool in_chunks(const Node& reduction) {
+    if (reduction.stream.device.type != DeviceType::gpu) return false;
+    const Shape domain = without_units(reduction.inputs[0].shape());
+    const Mask reduced = reduced_mask(reduction);
+    std::int64_t outer = 1, length = 1, inner = 1;
+    for (int a = 0; a < static_cast<int>(domain.size()); ++a)
+      (reduced >> a & 1 ? length : reduced >> a ? outer : inner) *= domain[a];
+    return reduction_chunks(outer, length, inner) > 1;
+  }
+
   // Moves an item's mask to the domain as extended since the mask was noted.
   void refresh(Item& i, const Cluster& c) {
     if (i.extended == c.extended) return;
@@ -321,6 +334,7 @@ class Planner {
     const Mask full = all_axes(c.domain.size());
     const Mask kept = full & ~c.reduced;
     if (i.role == Role::reduce) {
+      if (i.spread && in_chunks(n)) return false;
       const Mask reduced = reduced_mask(n);
       const Shape domain = without_units(n.inputs[0].shape());
       if (!c.reduced && i.mask == full && reduced && domain != c.domain) {
@@ -341,6 +355,7 @@ class Planner {
       // can join, too.
       if (c.reduced || i.origin == kNone) return false;
       const Node& r = *items_[i.origin].node;
+      if (in_chunks(r)) return false;
       const Mask reduced = reduced_mask(r);
       if (i.mask != (full & ~reduced) || without_units(r.inputs[0].shape()) != c.domain)
         return false;
@@ -362,6 +377,9 @@ class Planner {
         mask = broadcast_mask(n.shape, i.mask, in.shape());
       else if (i.role == Role::reduce)
         mask = all_axes(c.domain.size());
+      const Mask full = all_axes(c.domain.size());
+      if (i.role != Role::opaque && i.role != Role::reduce)
+        item(in).spread |= i.spread || (i.mask == full && mask != full);
       ask(item(in), i.cluster, i.role != Role::opaque, mask);
     }
   }

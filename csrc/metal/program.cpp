@@ -26,8 +26,6 @@ namespace {
 constexpr std::int64_t kSoloLength = 16, kSimdLength = 256, kGroupLength = 4096;
 constexpr std::int64_t kRegisterElements = 16;  // of a row, a thread
 constexpr std::int64_t kRegisters = 64;         // for values kept between passes, a thread
-constexpr std::int64_t kChunkLength = 8192, kMaxChunks = 256;
-constexpr std::int64_t kManyGroups = 256;  // that fill a GPU without chunks
 constexpr std::int64_t kMaxIndex = 0x7fffffff;
 constexpr std::uint32_t kGridWidth = 1u << 30;  // of a grid too large for one axis
 
@@ -136,16 +134,14 @@ class Generator {
     plan_registers();
   }
 
-  // In how many chunks each row is reduced; 1: whole.
+  // In how many chunks each row is reduced; 1: whole. The planner sees to it that nothing after the
+  // reductions is full where there are chunks.
   static std::int64_t chunks(const Program& p) {
-    if (!p.reduced || p.phases != 2) return 1;
-    for (const ProgramOutput& o : p.outputs)
-      if (p.values[o.value].extent == Extent::full) return 1;
-    const std::int64_t columns = p.inner_size(), length = p.reduced_size();
-    const std::int64_t groups = p.outer_size() * ceil_div(columns, columns == 1 ? 1 : 32);
-    const std::int64_t chunk = columns == 1 ? kChunkLength : kChunkLength / 32;
-    if (groups >= kManyGroups || length < 2 * chunk) return 1;
-    return std::min({kMaxChunks, ceil_div(length, chunk), ceil_div(4 * kManyGroups, groups)});
+    const bool reduces = std::any_of(p.instructions.begin(), p.instructions.end(),
+                                     [](const Instruction& ins) { return ins.is_reduce; });
+    return reduces && p.phases == 2
+               ? reduction_chunks(p.outer_size(), p.reduced_size(), p.inner_size())
+               : 1;
   }
 
   ProgramKernel kernel() {
@@ -207,9 +203,9 @@ class Generator {
                           ProgramKernel::From::partial, r});
         ++r;
       }
-    if (stage_ == Stage::partial) return;
     for (std::size_t i = 0; i < p_.outputs.size(); ++i) {
       const ProgramOutput& o = p_.outputs[i];
+      if (stage_ != Stage::whole && is_full(o.value) != (stage_ == Stage::partial)) continue;
       ports_.push_back({"out" + number(i), o.nodes[0]->dtype, p_.values[o.value].extent, o.strides,
                         true, ProgramKernel::From::output, i});
     }

@@ -300,3 +300,19 @@ def test_only_the_layer_that_is_not_frozen_is_trained():
     for name, p in tree_flatten(model.parameters()):
         unchanged = np.array_equal(before[name], np.array(p))
         assert unchanged != name.startswith("layers.5."), name
+
+
+@pytest.mark.parametrize("shape, axis", [((100_000,), 0), ((3, 40_000), 1), ((20_000, 5), 0)])
+def test_few_long_rows_have_the_same_bits_in_any_program(shape, axis, rng):
+    """A GPU reduces these in chunks, whatever follows from them."""
+    x = mx.array(rng.normal(size=shape).astype(np.float32))
+    steps = [mx.exp(x)]
+    for f in (lambda e: mx.sum(e, axis=axis, keepdims=True), lambda s: steps[0] / s):
+        mx.eval(steps)
+        steps.append(f(steps[-1]))
+    fused = mx.exp(x) / mx.sum(mx.exp(x), axis=axis, keepdims=True)
+    assert mx.array_equal(fused, steps[-1]).item()
+    e = mx.exp(x)
+    total = mx.sum(e, axis=axis, keepdims=True)
+    mx.eval(e, total)  # one program writes both
+    assert mx.array_equal(total, steps[1]).item() and mx.array_equal(e, steps[0]).item()

@@ -382,6 +382,9 @@ class SimulatedDevice final : public Device {
   std::shared_ptr<Memory> wrap(void* data, std::size_t bytes) override {
     return std::make_shared<SimulatedMemory>(data, bytes);
   }
+  void declare_defined(const void* data, std::size_t bytes) override {
+    if (options().sanitize) simulator::declare_defined(data, bytes);
+  }
   std::shared_ptr<Library> library(const std::string& source, const std::string& label) override {
     auto shared = std::make_shared<Source>(source, label);
     shared->compiled(options());
