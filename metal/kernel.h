@@ -7,6 +7,10 @@ typedef bfloat bfloat16_t;
 
 struct complex64_t {
   float real, imag;
+
+  complex64_t() thread {}
+  complex64_t() threadgroup {}
+  complex64_t(float re, float im = 0.0f) thread : real(re), imag(im) {}
 };
 
 // The place of element `i`, in row-major order, of an array of these extents and strides.

@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "cermet/eval.h"
+#include "metal/library.h"
 #include "metal/work.h"
 
 namespace cermet::python {
@@ -192,6 +193,7 @@ void bind_device(nb::module_& m) {
       "Bytes of the buffers behind evaluated arrays.");
 
   nb::module_ metal = m.def_submodule("metal", "The Metal device of an Apple machine.");
+  nb::exception<cermet::metal::CompileError>(metal, "CompileError", PyExc_RuntimeError);
   bind_memory(metal);
   metal.def(
       "is_available", [] { return is_available({DeviceType::gpu, 0}); },
@@ -214,7 +216,7 @@ void bind_device(nb::module_& m) {
         }
         return metal_source(list, complete);
       },
-      nb::sig("def source(*arrays: array, complete: bool = False) -> str"), "arrays"_a,
+      nb::sig("def source(*arrays: cermet.core.array, complete: bool = False) -> str"), "arrays"_a,
       "complete"_a = false,
       "The Metal source of the row programs that an evaluation of the arrays would run on a GPU, "
       "and the names of its other kernels. With `complete` it compiles as it is: what it includes "
@@ -225,6 +227,23 @@ void bind_device(nb::module_& m) {
   metal.def("stop_capture", &stop_capture, "Ends the recording and writes its file.");
   metal.def("_set_hazard_tracking", &cermet::metal::set_hazard_tracking, "on"_a,
             "For tests: when off, nothing orders kernels that overlap in memory.");
+  metal.def(
+      "_file",
+      [](const std::string& name) {
+        std::vector<std::string> seen;
+        return cermet::metal::flatten(name, seen);
+      },
+      "name"_a, "For tests: a file of metal/ with what it includes in place.");
+  metal.def(
+      "_compile",
+      [](const std::string& source, const std::string& label) {
+        cermet::metal::Device* const gpu = cermet::metal::device();
+        if (!gpu) throw std::runtime_error("there is no Metal device");
+        nb::gil_scoped_release unlocked;
+        gpu->library(source, label);
+      },
+      "source"_a, "label"_a,
+      "For tests: gives complete Metal source to the device's compiler. CompileError.");
   nb::module_ cuda = m.def_submodule("cuda", "CUDA devices, which Cermet does not use.");
   cuda.def("is_available", [] { return false; }, "Always False.");
 }

@@ -163,7 +163,7 @@ void use_ziglang() {
 
 void bind_simulator(nb::module_& m) {
   nb::module_ sub = m.def_submodule("simulator", "Runs Metal source on the CPU.");
-  nb::exception<metal::CompileError>(sub, "CompileError", PyExc_ValueError);
+  sub.attr("CompileError") = m.attr("metal").attr("CompileError");
   nb::exception<SanitizerError>(sub, "SanitizerError", PyExc_RuntimeError);
   use_ziglang();
   sub.def("compiler_available", &compiler_available,
@@ -186,7 +186,7 @@ void bind_simulator(nb::module_& m) {
               "threadgroup: collections.abc.Sequence[int] = (), "
               "constants: dict[int, bool | int | float] = {}, sanitize: bool = False, "
               "count: bool = False, shuffle: int | None = None, groups: bool = False, "
-              "label: str = 'kernel.metal') -> dict[str, int]"),
+              "label: str = ...) -> dict[str, int]"),
       "Compiles and runs one kernel; see `cermet.metal.simulator.launch`.");
   sub.def(
       "set_mode",

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import NUMPY_DTYPES, mx_dtype
+from metal_sources import SOURCES, metal_source
 
 import cermet.core as mx
 
@@ -19,18 +19,10 @@ from cermet.metal.lint import lint, lint_source
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "metal" / "lint"
-INSTANCES = ROOT / "tests" / "metal" / "instances.txt"
-KERNELS = sorted((ROOT / "metal").iterdir())
-OPERATIONS = re.findall(
-    r"^CERMET_ELEMENTWISE\((\w+), (\d)",
-    (ROOT / "csrc/include/cermet/elementwise.def").read_text(),
-    re.MULTILINE,
-)
-NAMES = {"select": "where"}  # in Python, where it differs
 
 
-def accepted(source, path="kernel.metal"):
-    problems = lint_source(source, str(path))
+def accepted(source):
+    problems = lint_source(source)
     assert not problems, "\n".join(map(str, problems))
 
 
@@ -61,68 +53,9 @@ def test_right(source):
 
 
 # ---- Cermet's own --------------------------------------------------------------------------------
-@pytest.mark.parametrize("file", KERNELS, ids=lambda file: file.name)
-def test_kernels(file):
-    """Each file by itself, and each family with the instances that the host asks for."""
-    source = file.read_text()
-    rows = [line.split(maxsplit=1) for line in INSTANCES.read_text().splitlines()]
-    instances = [row[1] for row in rows if row and row[0] == file.stem]
-    assert bool(instances) == (file.suffix == ".metal")
-    for number, instance in enumerate(instances):
-        attributes = f'[[host_name("kernel_{number}")]] [[kernel]]'
-        source += f"template {attributes} decltype({instance}) {instance};\n"
-    accepted(source, file)
-
-
-def values(*shape, dtype=mx.float32):
-    return mx.zeros(shape, dtype)
-
-
-PROGRAMS = {
-    "flat": lambda: mx.exp(values(100)) * 2,
-    "flat_long": lambda: mx.exp(mx.broadcast_to(values(1), (3 << 30,))),
-    "strided_2d": lambda: values(30, 40).T + values(40, 1),
-    "strided_3d": lambda: values(4, 5, 6).transpose(2, 0, 1) * values(6, 4, 5),
-    "strided_5d": lambda: values(2, 3, 4, 5, 6).transpose(4, 2, 0, 3, 1) * values(6, 4, 2, 5, 3),
-    "solo": lambda: mx.sum(values(100, 8), axis=1),
-    "simd": lambda: mx.softmax(values(10, 100), axis=-1),
-    "group_kept": lambda: mx.softmax(values(10, 3000), axis=-1),
-    "group_looped": lambda: mx.softmax(values(3, 70000), axis=-1),
-    "columns": lambda: mx.sum(values(300, 40), axis=0),
-    "columns_kept": lambda: mx.softmax(values(60, 40), axis=0),
-    "chunks": lambda: mx.sum(values(1000, 1000) * 2),
-    "chunks_of_columns": lambda: mx.mean(values(100000, 40), axis=0),
-    "float16": lambda: mx.softmax(values(10, 100, dtype=mx.float16), axis=-1),
-    "bfloat16": lambda: mx.var(values(1000, 100, dtype=mx.bfloat16), axis=0),
-    "complex64": lambda: mx.sum(values(10, 100, dtype=mx.complex64) * 2j, axis=-1),
-    "complex64_columns": lambda: (
-        mx.prod(values(100, 40, dtype=mx.complex64), axis=0) + values(40, dtype=mx.complex64)
-    ),
-    "int64": lambda: mx.max(values(10, 100, dtype=mx.int64) // 3, axis=-1),
-    "uint8": lambda: mx.min(values(10, 10, dtype=mx.uint8) + 1, axis=-1),
-    "bool": lambda: mx.any(values(10, 100) > 1, axis=-1),
-}
-
-
-@pytest.mark.parametrize("make", PROGRAMS.values(), ids=PROGRAMS)
-def test_programs(make):
-    source = mx.metal.source(make(), complete=True)
-    assert "[[kernel]]" in source
-    accepted(source)
-
-
-@pytest.mark.parametrize("dtype", [t for t in NUMPY_DTYPES if t != "float64"])
-def test_operations(dtype):
-    """Every elementwise operation that takes the type."""
-    x = values(1, dtype=mx_dtype(dtype))
-    results = []
-    for name, arity in OPERATIONS:
-        try:
-            results.append(getattr(mx, NAMES.get(name, name))(*[x] * int(arity)))
-        except (ValueError, TypeError):
-            continue  # not of this type
-    assert len(results) > len(OPERATIONS) / 3
-    accepted(mx.metal.source(*results, complete=True))
+@pytest.mark.parametrize("name", SOURCES)
+def test_sources(name):
+    accepted(metal_source(name))
 
 
 # ---- Files ---------------------------------------------------------------------------------------

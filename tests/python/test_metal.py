@@ -139,19 +139,24 @@ def test_matrix_vector_products_read_the_matrix_once(rng):
     long, short = floats(rng, columns), floats(rng, rows)
     # Four results share a read of the vector.
     read = (rows * columns + rows * columns // 4) * FLOAT
-    for y, n in [(a @ long, rows), (short @ a, columns), (a.T @ short, columns), (long @ a.T, rows)]:
+    for y, n in [
+        (a @ long, rows),
+        (short @ a, columns),
+        (a.T @ short, columns),
+        (long @ a.T, rows),
+    ]:
         assert_traffic(read, n * FLOAT, y)
 
 
 # ---- Checked kernels -----------------------------------------------------------------------------
 def check(cases, rtol=0, dispatches=None):
-    """Evaluates on the GPU with the sanitizer and on the CPU. `cases`: a function of nothing each.
+    """Evaluates on the GPU, checked and in a random order, and on the CPU: functions of nothing.
 
     Kernels of one evaluation compile together, so there is one for all.
     """
     got = {name: case() for name, case in cases.items()}
     simulator.reset_counters()
-    with mode(sanitize=True):
+    with mode(sanitize=True, shuffle=len(cases)):
         mx.eval(got)
     least = len(cases) if dispatches is None else dispatches
     assert simulator.counters()["dispatches"] >= least, "some ran on the CPU"
@@ -278,9 +283,10 @@ def test_matmul(dtype, rng):
         arrays = [to_mx(exact_sample(rng, shape, dtype)) for shape in (left, right)]
         cases[name] = lambda: product(*view(*arrays))
 
-    for m, k, n in [(64, 64, 64), (33, 17, 65), (128, 40, 20), (20, 40, 128), (5, 200, 7),
-                    (16, 3000, 16), (1, 100, 90), (90, 100, 1), (200, 1, 100), (2, 2, 2),
-                    (257, 31, 66)]:  # fmt: skip
+    sizes = [(64, 64, 64), (33, 17, 65), (128, 40, 20), (20, 40, 128), (5, 200, 7),
+             (16, 3000, 16), (1, 100, 90), (90, 100, 1), (200, 1, 100), (2, 2, 2),
+             (257, 31, 66)]  # fmt: skip
+    for m, k, n in sizes[4:-1] if dtype == "complex64" else sizes:
         add(f"{m} x {k} x {n}", (m, k), (k, n))
         add(f"{m} x {k} x {n} transposed", (k, m), (n, k), lambda a, b: (a.T, b.T))
     add("gemv, long", (3, 5000), (5000,))
@@ -466,6 +472,38 @@ def test_scans_of_products_and_logarithms(rng):
     x = to_mx(rng.normal(size=(3, 3000)).astype("float32"))
     check({"rows": lambda: mx.logcumsumexp(x, 1), "columns": lambda: mx.logcumsumexp(x.T, 0),
            "reversed": lambda: mx.logcumsumexp(x, 1, reverse=True)}, rtol=1e-5)  # fmt: skip
+
+
+def test_indices_beyond_32_bits():
+    step = 1 << 20
+    x = np.zeros((1 << 31) + step, np.uint8)  # of which few pages are ever touched
+    x[::step] = np.arange(x.size // step) % 200
+    a = mx.asarray(x, copy=False)
+    view = a[::step]
+    far = mx.array([1 << 31, 5, 2047 * step])
+    check({
+        "program": lambda: view + 1,
+        "sum": lambda: mx.sum(view.astype(mx.int32)),
+        "copy": lambda: mx.contiguous(view),
+        "sort": lambda: mx.sort(view),
+        "scan": lambda: mx.cummax(view[::-1]),
+        "argmax": lambda: mx.argmax(view),
+        "take": lambda: mx.take(a, far),
+    })  # fmt: skip
+    assert "const long " in mx.metal.source(view + 1)
+
+
+def test_programs_with_many_operands(rng):
+    arrays = [floats(rng, 5, 3) for _ in range(60)]
+    check({"inputs": lambda: sum(arrays[1:], arrays[0])})
+
+    def constants():
+        a = arrays[0]
+        for i in range(400):
+            a = a * (1 + i % 2) - i % 7
+        return mx.remainder(a, 97)
+
+    check({"constants": constants}, dispatches=0)
 
 
 # ---- Order: what overlaps in memory --------------------------------------------------------------

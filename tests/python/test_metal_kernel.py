@@ -171,16 +171,18 @@ def test_undefined_outputs_are_found():
 
 def test_a_header(rng):
     header = """
+    #include <metal_math>
+    #define TWICE(x) ((x) + (x))
     constant constexpr float kScale = 2.5f;
     template <typename T>
     T scaled(T x) { return x * T(kScale); }
     """
     kernel = mx.fast.metal_kernel(
         "headed", ["x"], ["out"],
-        "uint i = thread_position_in_grid.x; out[i] = scaled(x[i]);", header=header,
+        "uint i = thread_position_in_grid.x; out[i] = TWICE(scaled(x[i]));", header=header,
     )  # fmt: skip
     x = rng.integers(0, 99, 50).astype("float32")
-    assert_equal(elementwise(kernel, mx.array(x)), x * 2.5)
+    assert_equal(elementwise(kernel, mx.array(x)), x * 5)
 
 
 def test_threadgroup_memory_and_barriers(rng):
@@ -220,7 +222,9 @@ def test_grids_of_three_axes():
     uint3 n = threads_per_grid;
     out0[(p.z * n.y + p.y) * n.x + p.x] = p.x + 100 * p.y + 10000 * p.z;
     """
-    (got,) = generator("grid", 1, source)((5, 6, 7), (4, 4, 2), (7, 6, 5))  # groups do not divide it
+    (got,) = generator("grid", 1, source)(
+        (5, 6, 7), (4, 4, 2), (7, 6, 5)
+    )  # groups do not divide it
     z, y, x = np.indices((7, 6, 5))
     assert_equal(got, x + 100 * y + 10000 * z)
 
@@ -256,17 +260,26 @@ def test_numbers_as_template_arguments(rng):
 
 
 def test_complex_numbers(rng):
-    x = (rng.integers(-9, 9, 40) + 1j * rng.integers(-9, 9, 40)).astype("complex64")
+    x = (rng.integers(-9, 9, 64) + 1j * rng.integers(-9, 9, 64)).astype("complex64")
     kernel = mx.fast.metal_kernel(
-        "conjugate", ["x"], ["out"],
+        "conjugate", ["x", "factor"], ["out"],
         """
-        uint i = thread_position_in_grid.x;
-        complex64_t z = x[i];
+        threadgroup complex64_t block[32];
+        uint i = thread_index_in_simdgroup, base = threadgroup_position_in_grid.x * 32;
+        complex64_t z = x[base + i];
         z.imag = -z.imag;
-        out[i] = z;
+        block[i] = product(z, factor);
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        out[base + i] = block[31 - i];
+        """,
+        header="""
+        complex64_t product(complex64_t a, complex64_t b) {
+          return complex64_t(a.real * b.real - a.imag * b.imag, a.real * b.imag + a.imag * b.real);
+        }
         """,
     )  # fmt: skip
-    assert_equal(elementwise(kernel, to_mx(x)), x.conj())
+    got = elementwise(kernel, to_mx(x), mx.array(2 - 3j), group=32)
+    assert_equal(got, (x.conj() * (2 - 3j)).astype("complex64").reshape(2, 32)[:, ::-1].ravel())
 
 
 @pytest.mark.parametrize(
@@ -329,10 +342,16 @@ def test_gradients(rng):
     assert_close(gradient, 2 * np.cos(2 * x), 1e-5)
 
 
-def test_gradients_need_a_rule():
+def test_derivatives_need_a_rule():
     kernel = mx.fast.metal_kernel("myexp", ["inp"], ["out"], EXP)
-    with pytest.raises(ValueError, match="(?i)metal_kernel|myexp|custom"):
-        mx.grad(lambda x: mx.sum(elementwise(kernel, x, template=[("T", mx.float32)])))(mx.ones(3))
+
+    def f(x):
+        return mx.sum(elementwise(kernel, x, template=[("T", mx.float32)]))
+
+    with pytest.raises(ValueError, match="custom_kernel_myexp"):
+        mx.grad(f)(mx.ones(3))
+    with pytest.raises(ValueError, match="custom_kernel_myexp"):
+        mx.jvp(f, [mx.ones(3)], [mx.ones(3)])
 
 
 def test_vmap(rng):
@@ -340,6 +359,20 @@ def test_vmap(rng):
     for axis in range(3):
         got = mx.vmap(sine(), in_axes=axis, out_axes=axis)(mx.array(x))
         assert_close(got, np.sin(x), 1e-5)
+
+
+def test_vmap_without_a_rule_runs_the_kernel_for_each(rng):
+    kernel = mx.fast.metal_kernel(
+        "norm", ["x", "y"], ["out"], "out[0] = x_shape[0] * 1000 + x[0] * x[0] + y[1];"
+    )
+
+    def f(x, y):
+        return kernel(inputs=[x, y], output_shapes=[(1,)], output_dtypes=[mx.float32],
+                      grid=(1, 1, 1), threadgroup=(1, 1, 1))[0]  # fmt: skip
+
+    x, y = rng.integers(0, 9, (5, 4)).astype("float32"), rng.integers(0, 9, 2).astype("float32")
+    got = mx.vmap(f, in_axes=(1, None))(mx.array(x), mx.array(y))
+    assert_equal(got, (5000 + x[0] ** 2 + y[1])[:, None])
 
 
 def test_compile(rng):
@@ -373,6 +406,29 @@ def test_wrong_counts():
             kernel(**{**call, **wrong})
     with mx.stream(mx.cpu), pytest.raises(ValueError, match="GPU"):
         kernel(**call)
+
+
+def test_too_many_buffers():
+    names = [f"x{i}" for i in range(31)]
+    kernel = mx.fast.metal_kernel("wide", names, ["out"], "out[0] = x0[0] + x30[0];")
+    with pytest.raises(ValueError, match="wide has 32 buffers, Metal has 31"):
+        elementwise(kernel, *[mx.ones(1)] * 31)
+    kernel = mx.fast.metal_kernel("wide", names[:30], ["out"], "out[0] = x0[0] + x29[0];")
+    assert elementwise(kernel, *[mx.ones(1)] * 30).item() == 2
+
+
+def test_arrays_of_no_elements():
+    kernel = mx.fast.metal_kernel("none", ["x"], ["out"], "if (x_shape[0] > 5) out[0] = x[0];")
+    (got,) = kernel(inputs=[mx.ones((0, 3))], output_shapes=[(2, 0)], output_dtypes=[mx.float32],
+                    grid=(1, 1, 1), threadgroup=(1, 1, 1))  # fmt: skip
+    assert got.tolist() == [[], []]
+
+
+def test_an_error_of_an_input_is_the_results():
+    kernel = mx.fast.metal_kernel("myexp", ["inp"], ["out"], EXP)
+    bad = mx.take(mx.arange(3.0), mx.array([5]))
+    with pytest.raises(IndexError, match="5"):
+        mx.eval(elementwise(kernel, bad, template=[("T", mx.float32)]))
 
 
 def test_wrong_names():

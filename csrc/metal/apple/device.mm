@@ -14,9 +14,10 @@
 #import <Foundation/Foundation.h>
 #import <Metal/Metal.h>
 
-// What headers before macOS 15 do not declare.
-@protocol CermetMathMode  // of MTLCompileOptions, macOS 15
-- (void)setMathMode:(NSInteger)mode;
+// What some headers do not declare, or call deprecated.
+@protocol CermetMath                       // of MTLCompileOptions
+- (void)setFastMathEnabled:(BOOL)enabled;  // until macOS 14
+- (void)setMathMode:(NSInteger)mode;       // from macOS 15
 - (void)setMathFloatingPointFunctions:(NSInteger)functions;
 @end
 @protocol CermetTimedWait  // of MTLSharedEvent, macOS 12
@@ -160,6 +161,9 @@ class AppleCommandBuffer final : public CommandBuffer {
     [encoder() setBuffer:m.buffer offset:m.offset + offset atIndex:static_cast<NSUInteger>(slot)];
   }
   void set_bytes(int slot, const void* data, std::size_t size) override {
+    if (size >= kMaxBytesArgument)
+      throw std::invalid_argument("set_bytes: " + std::to_string(size) + " bytes; fewer than " +
+                                  std::to_string(kMaxBytesArgument) + " can be passed");
     [encoder() setBytes:data length:size atIndex:static_cast<NSUInteger>(slot)];
   }
   void set_threadgroup_memory(int slot, std::size_t bytes) override {
@@ -303,11 +307,12 @@ class AppleDevice final : public Device {
     @autoreleasepool {
       MTLCompileOptions* options = [MTLCompileOptions new];
       options.languageVersion = MTLLanguageVersion3_1;
-      options.fastMathEnabled = NO;
-      if ([options respondsToSelector:@selector(setMathMode:)]) {  // takes the place of fast math
-        auto* newer = static_cast<id<CermetMathMode>>(static_cast<id>(options));
-        [newer setMathMode:0];                    // MTLMathModeSafe
-        [newer setMathFloatingPointFunctions:1];  // MTLMathFloatingPointFunctionsPrecise
+      auto* math = static_cast<id<CermetMath>>(static_cast<id>(options));
+      if ([options respondsToSelector:@selector(setMathMode:)]) {
+        [math setMathMode:0];                    // MTLMathModeSafe
+        [math setMathFloatingPointFunctions:1];  // MTLMathFloatingPointFunctionsPrecise
+      } else {
+        [math setFastMathEnabled:NO];  // both
       }
       NSError* error = nil;
       id<MTLLibrary> library = [device_ newLibraryWithSource:to_ns(source)

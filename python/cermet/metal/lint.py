@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from cermet.core import _lint
+from cermet.core import _lint, metal
 
 __all__ = ["Problem", "lint", "lint_source", "main"]
 
@@ -74,7 +74,7 @@ def lint_source(
     try:
         flat = "\n".join(_flatten(source, path, include, set()))
         translation = _lint.translate(_lint.preprocess(flat, path), path, strict=True)
-    except ValueError as e:  # of the preprocessor
+    except metal.CompileError as e:  # of the preprocessor
         found = re.findall(r"^(.*):(\d+):(\d+): error: (.*)$", str(e), re.MULTILINE)
         if not found:
             raise
