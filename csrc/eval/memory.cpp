@@ -61,10 +61,13 @@ std::size_t physical_memory() {
 std::atomic<void (*)(void*)> release_hook{nullptr};
 std::atomic<void (*)(void*, std::size_t)> reused_hook{nullptr};
 
+std::atomic<std::size_t> allocation_gap{0};
+
 class Allocator {
  public:
   Ref<Buffer> allocate(std::size_t bytes) {
-    const std::size_t capacity = round_up(bytes);
+    const std::size_t gap = allocation_gap.load(std::memory_order_relaxed);
+    const std::size_t capacity = round_up(std::max(bytes, bytes + gap));  // the sum may wrap
     void* data = nullptr;
     {
       std::scoped_lock lock(mutex_);
@@ -227,6 +230,7 @@ Region region_of(const Buffer& buffer) {
   if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
   return {buffer.data(), buffer.capacity(), true};
 }
+void set_allocation_gap(std::size_t bytes) { allocation_gap = bytes; }
 void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t)) {
   release_hook = released;
   reused_hook = reused;

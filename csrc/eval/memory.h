@@ -19,4 +19,8 @@ Region region_of(const Buffer& buffer);
 // with each block that is freed, whatever becomes of it.
 void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t));
 
+// Unused bytes after each buffer allocated from now on, so that a kernel's overrun does not reach a
+// neighbour (for sanitizers). 0 at first.
+void set_allocation_gap(std::size_t bytes);
+
 }  // namespace cermet

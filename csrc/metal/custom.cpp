@@ -211,7 +211,8 @@ Arrays run(Commands& commands, const GpuKernel& primitive, std::span<const Tenso
   std::vector<Argument> arguments;
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     Tensor& t = tensors[i];
-    if (launch.row_contiguous && !is_row_major(t)) {
+    const bool misaligned = t.shape.empty() && t.offset % 4;  // for the constant address space
+    if (misaligned || (launch.row_contiguous && !is_row_major(t))) {
       const Tensor dense = commands.temporary(t.shape, t.dtype);
       if (t.size()) copy(commands, t, dense);
       t = dense;

@@ -17,7 +17,6 @@
 #include <set>
 #include <sstream>
 
-#include "../../metal/arguments.h"
 #include "graph/primitive.h"
 
 namespace cermet::metal {
@@ -566,7 +565,8 @@ class Generator {
       line("const long i = long(position.y) * ", number(kGridWidth), " + position.x;");
       line("if (i >= ", extent("size", n), ") return;");
       at = {{"i", &axes[0]}};
-      grid_ = {kGridWidth, static_cast<std::uint32_t>(ceil_div(n, kGridWidth))};
+      grid_ = {static_cast<std::uint32_t>(std::min<std::int64_t>(n, kGridWidth)),
+               static_cast<std::uint32_t>(ceil_div(n, kGridWidth))};
       group_ = {256};
     } else {
       grid(axes, at);
@@ -890,9 +890,10 @@ std::vector<ProgramKernel> generate(const Program& p) {
 }
 
 bool supports(const Program& p) {
-  constexpr std::size_t kMaxConstants = 256;  // their bytes and those of strides fit the arguments
-  if (p.inputs.size() + p.outputs.size() >= kMaxBuffers || p.constants.size() > kMaxConstants ||
-      p.domain.size() > CERMET_MAX_AXES ||
+  // Constants, strides and extents are arguments, of up to 8 bytes each.
+  const std::size_t arrays = p.inputs.size() + p.outputs.size();
+  const std::size_t arguments = p.constants.size() + (arrays + 1) * p.domain.size() + 8;
+  if (arrays >= kMaxBuffers || 8 * arguments >= kMaxBytesArgument ||
       p.outer_size() * p.inner_size() > std::numeric_limits<std::uint32_t>::max())
     return false;
   for (const Value& v : p.values)

@@ -28,7 +28,7 @@ def checked():
 
 
 def elementwise(kernel, *inputs, dtype=None, group=64, **options):
-    """Calls a kernel with a thread for each element of the first input, which has the output's shape."""
+    """Calls a kernel with a thread for each element of the first input. The output is like it."""
     a = inputs[0]
     return kernel(
         inputs=list(inputs),
@@ -255,7 +255,8 @@ def test_numbers_as_template_arguments(rng):
     x = rng.integers(0, 99, 30).astype("int32")
     for flip in (True, False):
         for k in (3, -2):
-            got = elementwise(kernel, mx.array(x), template=[("flip", flip), ("k", k), ("T", mx.int32)])  # fmt: skip
+            template = [("flip", flip), ("k", k), ("T", mx.int32)]
+            got = elementwise(kernel, mx.array(x), template=template)
             assert_equal(got, x * k * (-1 if flip else 1))
 
 
@@ -268,7 +269,8 @@ def test_complex_numbers(rng):
         uint i = thread_index_in_simdgroup, base = threadgroup_position_in_grid.x * 32;
         complex64_t z = x[base + i];
         z.imag = -z.imag;
-        block[i] = product(z, factor);
+        complex64_t f = factor;
+        block[i] = product(z, f);
         threadgroup_barrier(mem_flags::mem_threadgroup);
         out[base + i] = block[31 - i];
         """,
@@ -298,8 +300,12 @@ def test_verbose_prints_the_source(capfd):
     a = elementwise(kernel, mx.zeros(3), template=[("T", mx.float32)], verbose=True)
     mx.eval(a)
     printed = capfd.readouterr().out
-    for part in ("template <typename T>", "device const float* inp [[buffer(0)]]", "metal::exp(tmp)",
-                 "uint3 thread_position_in_grid [[thread_position_in_grid]]"):  # fmt: skip
+    for part in (
+        "template <typename T>",
+        "device const float* inp [[buffer(0)]]",
+        "metal::exp(tmp)",
+        "uint3 thread_position_in_grid [[thread_position_in_grid]]",
+    ):
         assert part in printed
     assert "thread_index_in_simdgroup" not in printed
     mx.eval(elementwise(kernel, mx.zeros(3), template=[("T", mx.float32)]))
@@ -386,8 +392,14 @@ def test_compile(rng):
 # ---- Errors --------------------------------------------------------------------------------------
 def test_wrong_counts():
     kernel = mx.fast.metal_kernel("myexp", ["inp"], ["out"], EXP)
-    call = {"inputs": [mx.ones(4)], "output_shapes": [(4,)], "output_dtypes": [mx.float32],
-            "grid": (4, 1, 1), "threadgroup": (4, 1, 1), "template": [("T", mx.float32)]}  # fmt: skip
+    call = {
+        "inputs": [mx.ones(4)],
+        "output_shapes": [(4,)],
+        "output_dtypes": [mx.float32],
+        "grid": (4, 1, 1),
+        "threadgroup": (4, 1, 1),
+        "template": [("T", mx.float32)],
+    }
     mx.eval(kernel(**call))
     for wrong, message in [
         ({"inputs": []}, r"myexp takes 1 inputs, got 0"),
@@ -487,3 +499,20 @@ def test_too_much_threadgroup_memory():
     with pytest.raises((ValueError, RuntimeError), match=r"(?i)threadgroup"):
         mx.eval(generator("large", 1, source)((1, 1, 1), (1, 1, 1), (1,)))
     assert mx.sum(mx.ones(5)).item() == 5
+
+
+@pytest.mark.parametrize("size", [3, 16, 64, 1000, 4096, 100_000])
+def test_an_overrun_is_found_whatever_lies_behind(size):
+    """Also where the next array, to which the same kernel writes, would follow at once."""
+    shift = mx.fast.metal_kernel(
+        "shift", ["x"], ["y"], "uint i = thread_position_in_grid.x;\ny[i] = x[i + 1];\n"
+    )
+    y = shift(
+        inputs=[mx.ones(size) + 0],
+        output_shapes=[(size,)],
+        output_dtypes=[mx.float32],
+        grid=(size, 1, 1),
+        threadgroup=(32, 1, 1),
+    )[0]
+    with pytest.raises(RuntimeError, match=r"out-of-bounds read.*shift\.metal:2:8"):
+        mx.eval(y)

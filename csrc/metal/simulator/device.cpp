@@ -16,10 +16,13 @@
 #include <utility>
 #include <variant>
 
+#include "eval/memory.h"
 #include "metal/simulator/simulator.h"
 
 namespace cermet::metal::simulator {
 namespace {
+
+constexpr std::size_t kSanitizerGap = 1024;  // bytes between buffers, so that overruns are seen
 
 // ---- Options -----------------------------------------------------------------------------------
 struct SharedOptions {
@@ -422,8 +425,12 @@ void set_options(const Options& options) {
   const std::lock_guard lock(shared.mutex);
   if (options.sanitize && !shared.value.sanitize) forget_declarations();
   shared.value = options;
+  set_allocation_gap(options.sanitize ? kSanitizerGap : 0);
 }
 
-std::unique_ptr<Device> make_device() { return std::make_unique<SimulatedDevice>(); }
+std::unique_ptr<Device> make_device() {
+  set_options(options());  // from the environment
+  return std::make_unique<SimulatedDevice>();
+}
 
 }  // namespace cermet::metal::simulator
