@@ -133,5 +133,3 @@ struct SortArguments {
   cermet_uint run;   // sort_merge: elements of a sorted run
   cermet_uint last;  // the pass that gives the result
 };
-
-// ---- row programs ------------------------------------------------------------------------------

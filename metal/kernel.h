@@ -2,6 +2,9 @@
 // of a strided array lies.
 #pragma once
 
+#include <metal_stdlib>
+using namespace metal;
+
 typedef half float16_t;
 typedef bfloat bfloat16_t;
 

@@ -1,7 +1,10 @@
 // Rows along an axis of a strided tensor.
 #pragma once
 
+#include <metal_stdlib>
+
 #include "arguments.h"
+using namespace metal;
 
 // Index is int, or long where offsets need it.
 template <typename Index>

@@ -198,13 +198,6 @@ struct FromLane {
     return simd_shuffle(x, lane);
   }
 };
-struct FromDown {
-  ushort delta;
-  template <typename T>
-  T operator()(T x) const thread {
-    return simd_shuffle_down(x, delta);
-  }
-};
 struct FromUp {
   ushort delta;
   template <typename T>
@@ -238,10 +231,6 @@ inline T exchange(T x, From from) {
 template <typename T>
 inline T shuffle(T x, ushort lane) {
   return exchange(x, FromLane{lane});
-}
-template <typename T>
-inline T shuffle_down(T x, ushort delta) {
-  return exchange(x, FromDown{delta});
 }
 template <typename T>
 inline T shuffle_up(T x, ushort delta) {

@@ -24,8 +24,7 @@ namespace {
 
 constexpr std::size_t kHuge = std::size_t{2} << 20;   // from here on blocks are whole huge pages
 constexpr std::size_t kPage = std::size_t{16} << 10;  // Apple's, the largest
-constexpr std::size_t kSlab = std::size_t{1}
-                              << 20;  // blocks smaller than a page are cut from these
+constexpr std::size_t kSlab = std::size_t{1} << 20;   // blocks below a page are cut from these
 
 // Stands at the start of a slab, which is aligned to its size.
 struct alignas(64) Slab {

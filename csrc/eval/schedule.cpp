@@ -19,9 +19,8 @@ namespace {
 using Mask = std::uint64_t;  // a set of a domain's axes
 using Slot = std::uint32_t;
 
-constexpr int kMaxInstructions = 1024;  // of one program: its code then stays in the cache
-constexpr std::size_t kMaxGpuArrays =
-    24;  // that a program reads and writes: Metal binds 31 buffers
+constexpr int kMaxInstructions = 1024;     // of one program: its code then stays in the cache
+constexpr std::size_t kMaxGpuArrays = 24;  // that one reads and writes: Metal binds 31 buffers
 constexpr int kNone = -1;
 
 // What fusion makes of a node.
@@ -56,8 +55,8 @@ struct Cluster {
   Shape domain;  // extents other than 1
   Mask reduced = 0;
   std::vector<Slot> members;
-  // What the members read and nobody in the cluster computes so far, and what they write: for a
-  // GPU.
+  // For a GPU: what the members read and nobody in the cluster computes so far, and how many
+  // arrays they write.
   std::vector<const Node*> read;
   std::size_t written = 0;
 };

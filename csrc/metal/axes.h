@@ -7,7 +7,7 @@
 #include <string>
 #include <string_view>
 
-#include "../metal/arguments.h"
+#include "../../metal/arguments.h"
 #include "metal/backend.h"
 
 namespace cermet::metal {

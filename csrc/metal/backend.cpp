@@ -1,7 +1,7 @@
 // Which primitives run on the GPU, and what their families share.
 #include "metal/backend.h"
 
-#include <algorithm>
+#include <cstdlib>
 
 #include "../../metal/arguments.h"
 

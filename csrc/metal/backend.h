@@ -6,7 +6,6 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
 #include <vector>
 
 #include "cermet/array.h"
@@ -31,10 +30,9 @@ struct Tensor {
   std::size_t nbytes() const { return static_cast<std::size_t>(size()) * size_of(dtype); }
 };
 
-// An argument of a kernel. Buffers and bytes take the slots 0, 1, ... in their order, threadgroup
-// memory has slots of its own.
+// An argument of a kernel. Arguments take the slots 0, 1, ... in their order.
 struct Argument {
-  enum class Kind : std::uint8_t { buffer, bytes, threadgroup } kind;
+  enum class Kind : std::uint8_t { buffer, bytes } kind;
   const Tensor* tensor = nullptr;
   Access access = Access::read;
   const void* data = nullptr;
@@ -51,9 +49,6 @@ Argument value(const T& v) {
 template <class T>
 Argument values(const std::vector<T>& v) {
   return {Argument::Kind::bytes, nullptr, Access::read, v.data(), v.size() * sizeof(T)};
-}
-inline Argument threadgroup_memory(std::size_t bytes) {
-  return {Argument::Kind::threadgroup, nullptr, Access::read, nullptr, bytes};
 }
 
 // A kernel by its source. It is compiled when it is first run, together with others needed then.

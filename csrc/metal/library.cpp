@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 #include <sstream>
 
 #include "metal/program.h"
@@ -92,11 +93,6 @@ std::string flatten(const std::string& file, std::vector<std::string>& seen) {
     }
   }
   return out.str();
-}
-
-std::string source_of(const KernelSource& kernel) {
-  const KernelSource* const one[] = {&kernel};
-  return combine(one);
 }
 
 void compile(std::span<const KernelSource* const> kernels) {

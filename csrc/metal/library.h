@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,14 +36,12 @@ class KernelSource final : public Kernel {
 
 // Compiles what is not compiled yet, in one library where that is possible. Throws CompileError.
 void compile(std::span<const KernelSource* const> kernels);
-// A user's kernel: compiled at once. `header` goes before `text`.
+// A user's kernel: compiled at once. `text` is all but metal/kernel.h.
 const Kernel& custom_kernel(const std::string& name, const std::string& text);
 
 // The text of an embedded file of metal/ with its includes in place, each file once. `seen` has the
 // files that stand before it.
 std::string flatten(const std::string& file, std::vector<std::string>& seen);
-// The whole source a kernel is compiled from.
-std::string source_of(const KernelSource& kernel);
 // The texts of all files of metal/, by name.
 const std::vector<std::pair<std::string_view, std::string_view>>& embedded_files();
 

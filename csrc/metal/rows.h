@@ -1,8 +1,6 @@
 // What arg_reduce, scan and sort share: rows along an axis, and elements as keys.
 #pragma once
 
-#include <string>
-
 #include "../../metal/arguments.h"
 #include "metal/backend.h"
 

@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <map>
+#include <mutex>
 
 #include "cpu/parallel.h"
 #include "eval/memory.h"
@@ -159,10 +160,6 @@ void Work::groups(const Kernel& kernel, std::span<const Argument> arguments, Siz
 Work::Bound Work::bind(const Argument& argument) {
   Bound b;
   b.kind = argument.kind;
-  if (argument.kind == Argument::Kind::threadgroup) {
-    b.bytes = (argument.size + 15) / 16 * 16;
-    return b;
-  }
   if (argument.kind == Argument::Kind::bytes) {
     const auto* data = static_cast<const std::byte*>(argument.data);
     b.value.assign(data, data + argument.size);
@@ -214,12 +211,9 @@ void Work::encode(CommandBuffer& commands) {
       written_.clear();
     }
     commands.set_pipeline(*r.kernel->pipeline);
-    int slot = 0, threadgroup_slot = 0;
+    int slot = 0;
     for (const Bound& b : r.arguments) {
       switch (b.kind) {
-        case Argument::Kind::threadgroup:
-          commands.set_threadgroup_memory(threadgroup_slot++, b.bytes);
-          break;
         case Argument::Kind::bytes:
           commands.set_bytes(slot++, b.value.data(), b.value.size());
           break;

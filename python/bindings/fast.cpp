@@ -105,12 +105,10 @@ void bind_fast(nb::module_& m) {
           "threadgroup"_a, "template"_a = nb::none(), "init_value"_a = nb::none(),
           "verbose"_a = false, "stream"_a = nb::none(),
           "Runs the kernel on `grid` threads in threadgroups of `threadgroup` (at most 1024 in "
-          "all) "
-          "and gives an array for each output shape and dtype. `template` lists pairs of a name "
-          "and "
-          "an int, a bool or a Dtype. With `init_value` the outputs hold that before; `verbose` "
-          "prints the source. ValueError for counts that do not match; errors of the source are "
-          "raised, with file, line and column, when the outputs are evaluated.");
+          "all) and gives an array for each output shape and dtype. `template` lists pairs of a "
+          "name and an int, a bool or a Dtype. With `init_value` the outputs hold that before; "
+          "`verbose` prints the source. ValueError for counts that do not match; errors of the "
+          "source are raised, with file, line and column, when the outputs are evaluated.");
   sub.def(
       "metal_kernel",
       [](const std::string& name, const std::vector<std::string>& input_names,
@@ -127,8 +125,7 @@ void bind_fast(nb::module_& m) {
       "with atomic_outputs `device atomic<T>*`. Of an input `a` the body may name `a_shape`, "
       "`a_strides` (in elements) and `a_ndim`; Metal's attributes, such as the uint3 "
       "thread_position_in_grid, are arguments by their own names. Inputs that are not row-major "
-      "are "
-      "copied unless ensure_row_contiguous is False. `header` stands before the function; "
+      "are copied unless ensure_row_contiguous is False. `header` stands before the function; "
       "compile_options is ignored: math is always safe. Runs on a GPU, or on the simulator.");
 }
 

@@ -1,13 +1,10 @@
 // The disk cache: files of a folder that processes share, written whole or not at all.
 #pragma once
 
-#include <cstddef>
 #include <filesystem>
 #include <initializer_list>
-#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace cermet::metal::simulator {
 

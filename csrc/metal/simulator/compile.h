@@ -51,15 +51,12 @@ class CompiledLibrary {
 std::shared_ptr<CompiledLibrary> compile(const std::string& source, const std::string& label,
                                          bool instrumented);
 
-// The texts of the headers in msl/, by name (from the build).
-const std::vector<std::pair<std::string_view, std::string_view>>& embedded_headers();
-
 // Whether a compiler was found: CERMET_ZIG, the `zig` given to set_compiler, or `zig` on the PATH.
 bool compiler_available();
 // The zig executable to use (the Python package finds the one of ziglang).
 void set_compiler(const std::string& path);
 
-// The texts of Metal's standard library (the files of msl/), by name.
+// The texts of Metal's standard library (the files of msl/), by name; from the build.
 const std::vector<std::pair<std::string_view, std::string_view>>& embedded_headers();
 
 // For a checker with a parser of its own: the source after the preprocessor where it needs one, and

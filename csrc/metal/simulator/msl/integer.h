@@ -85,12 +85,14 @@ MSL_INLINE uint mul24(uint x, uint y) { return x * y; }
 MSL_INLINE int mad24(int x, int y, int z) { return x * y + z; }
 MSL_INLINE uint mad24(uint x, uint y, uint z) { return x * y + z; }
 
-MSL_LIFT1(popcount)
-MSL_LIFT1(clz)
-MSL_LIFT1(ctz) MSL_LIFT1(reverse_bits) MSL_LIFT2(addsat) MSL_LIFT2(subsat) MSL_LIFT2(hadd)
-    MSL_LIFT2(rhadd) MSL_LIFT2(mulhi) MSL_LIFT2(rotate) MSL_LIFT2(mul24) MSL_LIFT3(madhi)
-        MSL_LIFT3(madsat) MSL_LIFT3(mad24) template <class T, int N>
-        MSL_INLINE vec<msl::unsigned_t<T>, N> absdiff(vec<T, N> x, vec<T, N> y) {
+// clang-format off
+MSL_LIFT1(popcount) MSL_LIFT1(clz) MSL_LIFT1(ctz) MSL_LIFT1(reverse_bits) MSL_LIFT2(addsat)
+MSL_LIFT2(subsat) MSL_LIFT2(hadd) MSL_LIFT2(rhadd) MSL_LIFT2(mulhi) MSL_LIFT2(rotate)
+MSL_LIFT2(mul24) MSL_LIFT3(madhi) MSL_LIFT3(madsat) MSL_LIFT3(mad24)
+    // clang-format on
+
+    template <class T, int N>
+    MSL_INLINE vec<msl::unsigned_t<T>, N> absdiff(vec<T, N> x, vec<T, N> y) {
   vec<msl::unsigned_t<T>, N> r;
   for (int i = 0; i < N; ++i) r[i] = absdiff(x[i], y[i]);
   return r;

@@ -35,32 +35,29 @@ MSL_INLINE float fmedian3(float x, float y, float z) {
 }  // namespace msl
 
 // Name in Metal, function of floats.
-#define MSL_UNARY_MATH(M)                                                                          \
-  M(abs, __builtin_fabsf)                                                                          \
-  M(fabs, __builtin_fabsf)                                                                         \
-  M(exp, __builtin_expf) M(exp2, __builtin_exp2f) M(exp10, __builtin_exp10f)                       \
-      M(log, __builtin_logf) M(log2, __builtin_log2f) M(log10, __builtin_log10f)                   \
-          M(sin, __builtin_sinf) M(cos, __builtin_cosf) M(tan, __builtin_tanf)                     \
-              M(sinh, __builtin_sinhf) M(cosh, __builtin_coshf) M(tanh, __builtin_tanhf)           \
-                  M(asin, __builtin_asinf) M(acos, __builtin_acosf) M(atan, __builtin_atanf)       \
-                      M(asinh, __builtin_asinhf) M(acosh, __builtin_acoshf)                        \
-                          M(atanh, __builtin_atanhf) M(sqrt, __builtin_sqrtf) M(rsqrt, msl::rsqrt) \
-                              M(sinpi, msl::sinpi) M(cospi, msl::cospi) M(tanpi, msl::tanpi)       \
-                                  M(floor, __builtin_floorf) M(ceil, __builtin_ceilf)              \
-                                      M(trunc, __builtin_truncf) M(rint, __builtin_rintf)          \
-                                          M(round, __builtin_roundf) M(fract, msl::fract)          \
-                                              M(sign, msl::sign) M(saturate, msl::saturate)
-#define MSL_BINARY_MATH(M)                                                                     \
-  M(pow, __builtin_powf)                                                                       \
-  M(powr, __builtin_powf)                                                                      \
-  M(atan2, __builtin_atan2f) M(fmod, __builtin_fmodf) M(fdim, __builtin_fdimf)                 \
-      M(copysign, __builtin_copysignf) M(fmin, msl::fmin) M(fmax, msl::fmax) M(min, msl::fmin) \
-          M(max, msl::fmax) M(divide, msl::divide) M(step, msl::step)
-#define MSL_TERNARY_MATH(M)                                                \
-  M(clamp, msl::clamp)                                                     \
-  M(mix, msl::mix)                                                         \
-  M(smoothstep, msl::smoothstep) M(fmin3, msl::fmin3) M(fmax3, msl::fmax3) \
-      M(fmedian3, msl::fmedian3) M(min3, msl::fmin3) M(max3, msl::fmax3) M(median3, msl::fmedian3)
+// clang-format off
+#define MSL_UNARY_MATH(M) \
+  M(abs, __builtin_fabsf) M(fabs, __builtin_fabsf) M(exp, __builtin_expf) \
+  M(exp2, __builtin_exp2f) M(exp10, __builtin_exp10f) M(log, __builtin_logf) \
+  M(log2, __builtin_log2f) M(log10, __builtin_log10f) M(sin, __builtin_sinf) \
+  M(cos, __builtin_cosf) M(tan, __builtin_tanf) M(sinh, __builtin_sinhf) \
+  M(cosh, __builtin_coshf) M(tanh, __builtin_tanhf) M(asin, __builtin_asinf) \
+  M(acos, __builtin_acosf) M(atan, __builtin_atanf) M(asinh, __builtin_asinhf) \
+  M(acosh, __builtin_acoshf) M(atanh, __builtin_atanhf) M(sqrt, __builtin_sqrtf) \
+  M(rsqrt, msl::rsqrt) M(sinpi, msl::sinpi) M(cospi, msl::cospi) M(tanpi, msl::tanpi) \
+  M(floor, __builtin_floorf) M(ceil, __builtin_ceilf) M(trunc, __builtin_truncf) \
+  M(rint, __builtin_rintf) M(round, __builtin_roundf) M(fract, msl::fract) M(sign, msl::sign) \
+  M(saturate, msl::saturate)
+#define MSL_BINARY_MATH(M) \
+  M(pow, __builtin_powf) M(powr, __builtin_powf) M(atan2, __builtin_atan2f) \
+  M(fmod, __builtin_fmodf) M(fdim, __builtin_fdimf) M(copysign, __builtin_copysignf) \
+  M(fmin, msl::fmin) M(fmax, msl::fmax) M(min, msl::fmin) M(max, msl::fmax) \
+  M(divide, msl::divide) M(step, msl::step)
+#define MSL_TERNARY_MATH(M) \
+  M(clamp, msl::clamp) M(mix, msl::mix) M(smoothstep, msl::smoothstep) M(fmin3, msl::fmin3) \
+  M(fmax3, msl::fmax3) M(fmedian3, msl::fmedian3) M(min3, msl::fmin3) M(max3, msl::fmax3) \
+  M(median3, msl::fmedian3)
+// clang-format on
 
 #define MSL_UNARY(NAME, F)                                   \
   MSL_INLINE float NAME(float x) { return F(x); }            \

@@ -127,10 +127,11 @@ MSL_PACKED_OPERATOR(/)
   typedef T packed_##T##2 __attribute__((ext_vector_type(2), aligned(sizeof(T)))); \
   typedef packed3<T> packed_##T##3;                                                \
   typedef T packed_##T##4 __attribute__((ext_vector_type(4), aligned(sizeof(T))));
-MSL_VECTORS(char)
-MSL_VECTORS(uchar)
-MSL_VECTORS(short) MSL_VECTORS(ushort) MSL_VECTORS(int) MSL_VECTORS(uint) MSL_VECTORS(long)
-    MSL_VECTORS(ulong) MSL_VECTORS(half) MSL_VECTORS(float) MSL_VECTORS(bfloat)
+// clang-format off
+MSL_VECTORS(char) MSL_VECTORS(uchar) MSL_VECTORS(short) MSL_VECTORS(ushort) MSL_VECTORS(int)
+MSL_VECTORS(uint) MSL_VECTORS(long) MSL_VECTORS(ulong) MSL_VECTORS(half) MSL_VECTORS(float)
+MSL_VECTORS(bfloat)
+// clang-format on
 #undef MSL_VECTORS
 
         template <class T, size_t N>
