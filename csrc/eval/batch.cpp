@@ -118,6 +118,12 @@ std::exception_ptr Batch::run(bool detached) {
       } catch (const Interrupted&) {
         throw;
       } catch (const OutOfMemory& e) {
+        if (!encoded_.empty()) {  // work in flight holds memory: once more without it
+          if (auto error = finish_encoded(); error && !first) first = error;
+          for (Node* n : step.outputs) n->buffer = {};
+          --next;
+          continue;
+        }
         const auto named = std::make_exception_ptr(
             OutOfMemory(std::string(step.outputs[0]->primitive->name()) + ": " + e.what()));
         if (!first) first = named;
@@ -553,14 +559,13 @@ Worker& worker_of(Stream s) {
 
 }  // namespace
 
-void wait_for_stream(Stream s) {
-  Worker* worker = nullptr;
+void wait_for_stream(Stream) {
+  std::vector<Worker*> all;  // a batch has steps of several streams, and runs on one thread
   {
     std::scoped_lock lock(workers().mutex);
-    if (const auto it = workers().by_stream.find(s.index); it != workers().by_stream.end())
-      worker = it->second;
+    for (const auto& [stream, worker] : workers().by_stream) all.push_back(worker);
   }
-  if (worker) worker->wait();
+  for (Worker* worker : all) worker->wait();
 }
 
 void eval(const Arrays& arrays) {

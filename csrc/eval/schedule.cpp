@@ -35,6 +35,7 @@ struct Item {
   // The highest cluster that consumes it, and where its axes lie in that cluster's domain.
   bool blocked = false;   // it cannot join that cluster
   bool extended = false;  // `mask` is over the domain as extended by a reduction
+  bool shared = false;    // read by clusters of several levels
   bool spread = false;    // a value a row that full ones of its cluster follow from
   int want = kNone;
   int level = kNone;
@@ -67,6 +68,8 @@ Shape without_units(const Shape& shape) {
     if (d != 1) out.push_back(d);
   return out;
 }
+
+bool is_gpu(Stream s) { return s.device.type == DeviceType::gpu; }
 
 Mask all_axes(std::size_t n) { return n >= 64 ? ~Mask{0} : (Mask{1} << n) - 1; }
 
@@ -266,7 +269,7 @@ class Planner {
       }
     }
     c.read = read_with(c, n);
-    c.written = i.external;
+    c.written = writes(i, true);
     i.cluster = static_cast<int>(clusters_.size());
     clusters_.push_back(std::move(c));
   }
@@ -274,7 +277,7 @@ class Planner {
   // What a cluster reads once a node is in it.
   static std::vector<const Node*> read_with(const Cluster& c, const Node& n) {
     std::vector<const Node*> read = c.read;
-    if (c.stream.device.type != DeviceType::gpu) return read;
+    if (!is_gpu(c.stream)) return read;
     std::erase(read, &n);
     for (const array& in : n.inputs)
       if (!is_immediate(in.node()) && std::find(read.begin(), read.end(), in.node()) == read.end())
@@ -298,7 +301,7 @@ class Planner {
   // Whether a GPU makes a reduction in chunks. What follows from it in full is then another
   // program, as the chunks of all rows must be done before.
   static bool in_chunks(const Node& reduction) {
-    if (reduction.stream.device.type != DeviceType::gpu) return false;
+    if (!is_gpu(reduction.stream)) return false;
     const Shape domain = without_units(reduction.inputs[0].shape());
     const Mask reduced = reduced_mask(reduction);
     std::int64_t outer = 1, length = 1, inner = 1;
@@ -328,7 +331,8 @@ class Planner {
         c.instructions >= kMaxInstructions)
       return false;
     std::vector<const Node*> read = read_with(c, n);
-    if (read.size() + c.written + i.external > kMaxGpuArrays) return false;
+    const std::size_t written = c.written + writes(i, i.external || i.shared);
+    if (is_gpu(c.stream) && read.size() + written > kMaxGpuArrays) return false;
     refresh(i, c);
     const Mask full = all_axes(c.domain.size());
     const Mask kept = full & ~c.reduced;
@@ -362,8 +366,13 @@ class Planner {
     }
     i.cluster = index;
     c.read = std::move(read);
-    c.written += i.external;
+    c.written = written;
     return true;
+  }
+
+  // The buffers an item adds to what its program writes: a result, a reduction's chunks.
+  static std::size_t writes(const Item& i, bool result) {
+    return result + (i.role == Role::reduce && in_chunks(*i.node));
   }
 
   void ask_inputs(Item& i) {
@@ -386,6 +395,7 @@ class Planner {
   void ask(Item& i, int cluster, bool fusible, Mask mask) {
     const Cluster& c = clusters_[cluster];
     const int want = i.want == kNone ? kNone : find(i.want);
+    i.shared |= want != kNone && want != find(cluster);
     if (want == kNone || c.level > i.level) {
       i.want = cluster;
       i.level = c.level;
@@ -408,7 +418,8 @@ class Planner {
         mask != all_axes(into.domain.size()) || into.domain.empty() ||
         (into.reduced && from.reduced && into.reduced != from.reduced) ||
         into.instructions + from.instructions > kMaxInstructions ||
-        into.read.size() + from.read.size() + into.written + from.written > kMaxGpuArrays)
+        (is_gpu(into.stream) &&
+         into.read.size() + from.read.size() + into.written + from.written > kMaxGpuArrays))
       return false;
     into.read.insert(into.read.end(), from.read.begin(), from.read.end());
     into.written += from.written;

@@ -1,5 +1,6 @@
 #include "eval/views.h"
 
+#include <cstdint>
 #include <cstring>
 #include <optional>
 
@@ -69,6 +70,8 @@ void bitcast_value(const Node& in, Node& node, const CopyValue& copy) {
   bool fits = in.strides.back() == 1 || in.shape.back() == 1;
   for (std::size_t i = 0; i + 1 < in.shape.size(); ++i) fits &= in.strides[i] * from % to == 0;
   fits &= in.offset * from % to == 0;
+  // Borrowed memory may begin anywhere.
+  fits &= reinterpret_cast<std::uintptr_t>(in.buffer->data()) % static_cast<std::size_t>(to) == 0;
   if (!fits) {
     copy(in, node);
     node.strides = row_major(node.shape);

@@ -330,6 +330,18 @@ void addmm(Commands& commands, const Tensor& c, const Tensor& a, const Tensor& b
   if (!is_floating(out.dtype))
     throw std::invalid_argument("addmm: expected a floating type, got " +
                                 std::string(name_of(out.dtype)));
+  // The order of a sum may not follow from the addend's strides, which decide what batches fold.
+  Tensor rows = c;
+  rows.shape.pop_back();
+  rows.strides.pop_back();
+  const std::size_t row = out.shape.size() - 2;
+  const bool batched = out.size() > out.shape[row] * out.shape[row + 1];
+  if (batched && !is_row_major(c) && (out.shape[row] == 1 || collapse({&rows}).shape.size() > 1)) {
+    const Tensor dense = commands.temporary(out.shape, out.dtype);
+    copy(commands, c, dense);
+    const Addend addend{dense, alpha, beta};
+    return multiply(commands, a, b, &addend, out);
+  }
   const Addend addend{c, alpha, beta};
   multiply(commands, a, b, &addend, out);
 }

@@ -152,7 +152,11 @@ class Generator {
       for (const Member& m : members_) text << "  " << m.type << " " << m.name << ";\n";
       text << "};\n\n";
     }
-    text << "[[kernel]] void NAME(\n";
+    // The compiler is to spare registers for large threadgroups.
+    const std::uint64_t threads = group_.product();
+    text << "[[kernel"
+         << (threads > 256 ? ", max_total_threads_per_threadgroup(" + number(threads) + ")" : "")
+         << "]] void NAME(\n";
     int slot = 0;
     for (const Port& port : ports_)
       text << "    device " << (port.output ? "" : "const ") << type_name(port.dtype) << "* "
@@ -185,7 +189,9 @@ class Generator {
       if (stage_ == Stage::final && in.extent == Extent::full) continue;
       if (stage_ == Stage::partial && in.extent == Extent::row && !row_input_is_read(i)) continue;
       const Node& n = *in.source.node();
-      const Strides lies = n.buffer ? n.strides : row_major(n.shape);
+      const Status status = n.status.load(std::memory_order_acquire);
+      const bool known = status == Status::available || status == Status::encoded;
+      const Strides lies = known ? n.strides : row_major(n.shape);
       Port port{"in" + number(i),           n.dtype, in.extent, Strides(p_.domain.size()), false,
                 ProgramKernel::From::input, i};
       int k = 0;
@@ -891,7 +897,11 @@ std::vector<ProgramKernel> generate(const Program& p) {
 
 bool supports(const Program& p) {
   // Constants, strides and extents are arguments, of up to 8 bytes each.
-  const std::size_t arrays = p.inputs.size() + p.outputs.size();
+  std::size_t arrays = p.inputs.size() + p.outputs.size();
+  if (Generator::chunks(p) > 1)  // partial results are buffers, too
+    arrays += static_cast<std::size_t>(
+        std::count_if(p.instructions.begin(), p.instructions.end(),
+                      [](const Instruction& ins) { return ins.is_reduce; }));
   const std::size_t arguments = p.constants.size() + (arrays + 1) * p.domain.size() + 8;
   if (arrays >= kMaxBuffers || 8 * arguments >= kMaxBytesArgument ||
       p.outer_size() * p.inner_size() > std::numeric_limits<std::uint32_t>::max())

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <optional>
+#include <stdexcept>
 
 namespace cermet::metal {
 namespace {
@@ -29,6 +30,10 @@ std::optional<Run> merge(const Tensor& t, int begin, int end) {
 int ndim(const Tensor& t) { return static_cast<int>(t.shape.size()); }
 
 RowsArguments layout_of(const Tensor& t, int axis, const Run& outer, const Run& inner) {
+  constexpr std::int64_t kMost = 0xffffffff - 4096;  // kernels count beyond the end by a block
+  if (outer.extent * inner.extent > kMost || t.shape[axis] > kMost)
+    throw std::length_error("rows along an axis: shape " + to_string(t.shape) +
+                            " has 2^32 or more of them, or of elements in one");
   return {.outer_stride = outer.stride,
           .inner_stride = inner.stride,
           .stride = t.strides[axis],

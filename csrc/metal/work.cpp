@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "cpu/parallel.h"
 #include "eval/memory.h"
@@ -35,18 +36,7 @@ struct Global {
   std::map<void*, std::shared_ptr<Memory>> regions;
 };
 Global& global() {
-  static Global* const g = new Global;  // the allocator's hooks use it at any time
-  return *g;
-}
-
-Lane& lane(Stream stream) {
-  Global& g = global();
-  std::scoped_lock lock(g.mutex);
-  auto& entry = g.lanes[stream.index];
-  if (!entry) {
-    entry = std::make_unique<Lane>();
-    entry->queue = device()->queue();
-    entry->event = device()->event();
+  static Global* const g = [] {
     set_memory_hooks(
         [](void* region) {
           Global& all = global();
@@ -58,6 +48,19 @@ Lane& lane(Stream stream) {
           }
         },
         [](void* block, std::size_t bytes) { device()->declare_defined(block, bytes); });
+    return new Global;  // the allocator's hooks use it at any time
+  }();
+  return *g;
+}
+
+Lane& lane(Stream stream) {
+  Global& g = global();
+  std::scoped_lock lock(g.mutex);
+  auto& entry = g.lanes[stream.index];
+  if (!entry) {
+    entry = std::make_unique<Lane>();
+    entry->queue = device()->queue();
+    entry->event = device()->event();
   }
   return *entry;
 }
@@ -237,7 +240,8 @@ void Work::flush() {
   if (records_.empty()) return;
   std::vector<const KernelSource*> kernels;
   for (const Record& r : records_) kernels.push_back(r.kernel);
-  const std::size_t first = records_.front().step;
+  std::set<std::size_t> steps;
+  for (const Record& r : records_) steps.insert(r.step);
   cost_ = 0;
   try {
     compile(kernels);
@@ -249,11 +253,11 @@ void Work::flush() {
     for (const Point& p : waits_) commands->wait(*p.first, p.second);
     waits_.clear();
     encode(*commands);
-    const std::uint64_t value = ++l.committed;
+    const std::uint64_t value = l.committed + 1;
     commands->signal(*l.event, value);
     flight->records = std::move(records_);
     records_.clear();
-    flights_.push_back(flight);
+    flights_.reserve(flights_.size() + 1);
     commands->commit([flight, event = l.event, value](std::exception_ptr error) {
       if (error && event->value() < value) event->signal(value);  // nobody waits for what failed
       std::scoped_lock held(flight->mutex);
@@ -261,9 +265,10 @@ void Work::flush() {
       flight->done = true;
       flight->changed.notify_all();
     });
+    l.committed = value;
+    flights_.push_back(flight);
   } catch (...) {
-    for (std::size_t step = first; step <= step_; ++step)
-      errors_.emplace_back(step, std::current_exception());
+    for (const std::size_t step : steps) errors_.emplace_back(step, std::current_exception());
     records_.clear();
   }
 }

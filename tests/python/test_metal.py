@@ -896,3 +896,37 @@ def test_sizes_of_blocks_and_pages(rng):
         del arrays, a
         mx.clear_cache()  # the slabs go back, and others come
     assert mx.get_active_memory() == start and mx.get_cache_memory() == 0
+
+
+@pytest.mark.parametrize(
+    "a, b, c",
+    [
+        ((4, 10, 8192), (8192, 16), (10, 16)),  # alone, the batch folds into rows
+        ((4, 10, 100), (100, 16), (16,)),
+        ((3, 1, 4096), (4096, 5), (3, 1, 1)),
+        ((1, 2048), (5, 2048, 7), (7,)),
+    ],
+)
+def test_an_addend_changes_no_bit_of_a_product(a, b, c, rng):
+    x, y, z = (mx.array(rng.normal(size=shape).astype(np.float32)) for shape in (a, b, c))
+    product = x @ y
+    mx.eval(product)
+    assert mx.array_equal(mx.addmm(z, x, y), product + z).item()
+
+
+def test_many_reductions_in_chunks(rng):
+    """Each takes a buffer for its partial results, of which Metal binds few."""
+    x = to_mx(rng.integers(-3, 4, 40_000).astype(np.float32))
+    total = sum(mx.sum(x * k) for k in range(1, 41))
+    assert total.item() == 820 * np.sum(to_np(x))
+
+
+def test_synchronize_awaits_work_of_any_thread():
+    done, x = mx.ones(3), mx.ones((64, 64)) + 0
+    mx.eval(done, x)
+    simulator.reset_counters()
+    for _ in range(20):
+        x = x @ x / 64
+    mx.async_eval(done, x)
+    mx.synchronize()
+    assert simulator.counters()["simdgroup_macs"] == 20 * 64**3
