@@ -600,7 +600,7 @@ class Generator {
     }
     const std::uint32_t width = static_cast<std::uint32_t>(std::min<std::int64_t>(x.extent, 32));
     std::uint32_t height = 1;
-    while (height * width < 256 && height < grid_.y) height *= 2;
+    while (2 * height * width <= 256 && height < grid_.y) height *= 2;
     group_ = {width, height};
   }
 
