@@ -198,6 +198,22 @@ bool is_dense_column_major(const Node& n) {
   return true;
 }
 
+// What a primitive reads; `constants` gives those that are constants a value in memory.
+std::vector<Node*> nodes_read(const Node& out, std::vector<Node>& constants) {
+  std::vector<Node*> nodes;
+  for (std::size_t i = 0; i < out.inputs.size(); ++i) {
+    Node* n = out.inputs[i].node();
+    if (n->constant) {
+      constants[i].dtype = n->dtype;
+      constants[i].size = 1;
+      materialize(*n, constants[i]);
+      n = &constants[i];
+    }
+    nodes.push_back(n);
+  }
+  return nodes;
+}
+
 // What a primitive's result may share with its first input.
 enum class Layout : std::uint8_t {
   fresh,        // nothing
@@ -239,16 +255,7 @@ void run_primitive(Node& out, bool retain) {
   }
   std::vector<cpu::Tensor> inputs;
   std::vector<Node> constants(out.inputs.size());
-  for (std::size_t i = 0; i < out.inputs.size(); ++i) {
-    Node* n = out.inputs[i].node();
-    if (n->constant) {
-      constants[i].dtype = n->dtype;
-      constants[i].size = 1;
-      materialize(*n, constants[i]);
-      n = &constants[i];
-    }
-    inputs.push_back(tensor(*n));
-  }
+  for (Node* n : nodes_read(out, constants)) inputs.push_back(tensor(*n));
   const Layout layout =
       shared_layout(out, retain, [](const array& in) { return can_donate(in, 1); });
   if (layout != Layout::fresh) {
@@ -346,16 +353,7 @@ void encode_primitive(Node& out, bool retain, metal::Work& work) {
   const Primitive& p = *out.primitive;
   std::vector<metal::Tensor> inputs;
   std::vector<Node> constants(out.inputs.size());
-  for (std::size_t i = 0; i < out.inputs.size(); ++i) {
-    Node* n = out.inputs[i].node();
-    if (n->constant) {
-      constants[i].dtype = n->dtype;
-      constants[i].size = 1;
-      materialize(*n, constants[i]);
-      n = &constants[i];
-    }
-    inputs.push_back(gpu_tensor(*n));
-  }
+  for (Node* n : nodes_read(out, constants)) inputs.push_back(gpu_tensor(*n));
   if (p.kind() == Kind::custom) {
     out.outputs = metal::run(work, static_cast<const GpuKernel&>(p), inputs);
     out.buffer = out.outputs[0].node()->buffer;
