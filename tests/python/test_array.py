@@ -516,3 +516,11 @@ def test_methods_with_several_arguments():
     assert a.reshape(2, 3).shape == a.reshape((2, 3)).shape == a.reshape(2, -1).shape == (2, 3)
     assert a.reshape(1, 2, 3).transpose(2, 0, 1).shape == (3, 1, 2)
     assert [part.tolist() for part in a.split(3)] == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_wider_view_of_borrowed_memory_that_begins_anywhere():
+    for start in range(1, 4):
+        x = np.arange(20, dtype=np.uint8)[start : start + 16]
+        a = mx.asarray(x, copy=False)
+        assert a.view(mx.uint32).tolist() == x.copy().view(np.uint32).tolist()
+        assert mx.add(a.view(mx.uint32), 1).tolist() == (x.copy().view(np.uint32) + 1).tolist()

@@ -301,6 +301,14 @@ def test_clip(dtype, rng):
         assert_equal(*case)
 
 
+@pytest.mark.parametrize("function", [mx.maximum, mx.minimum])
+@pytest.mark.parametrize("nan", [complex(1.5, np.nan), complex(np.nan, 1)])
+def test_complex_extremes_keep_nans(function, nan):
+    for pair in ([-2 - 1.5j, nan], [nan, -2 - 1.5j], [9 + 1j, nan]):
+        x, y = (to_mx(np.array([v], np.complex64)) for v in pair)
+        assert np.isnan(np.array(function(x, y))).all()
+
+
 def test_nan_to_num():
     x = np.array([np.nan, np.inf, -np.inf, 1.5], np.float32)
     info = np.finfo(np.float32)
