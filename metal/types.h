@@ -293,28 +293,3 @@ struct Any {
   static T combine(T a, T b) { return cast<T>(cast<bool>(a) || cast<bool>(b)); }
   static T simd(T x) { return cast<T>(simd_any(cast<bool>(x))); }
 };
-
-template <typename T>
-inline T simd_combine_sum(T x) {
-  return Sum<T>::simd(x);
-}
-template <typename T>
-inline T simd_combine_prod(T x) {
-  return Prod<T>::simd(x);
-}
-template <typename T>
-inline T simd_combine_min(T x) {
-  return Min<T>::simd(x);
-}
-template <typename T>
-inline T simd_combine_max(T x) {
-  return Max<T>::simd(x);
-}
-template <typename T>
-inline T simd_combine_all(T x) {
-  return All<T>::simd(x);
-}
-template <typename T>
-inline T simd_combine_any(T x) {
-  return Any<T>::simd(x);
-}
