@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,11 +53,11 @@ Argument values(const std::vector<T>& v) {
 }
 
 // A kernel by its source. It is compiled when it is first run, together with others needed then.
-class Kernel {
- public:
-  virtual ~Kernel() = default;
+struct KernelSource;
+struct Kernel {
+  std::shared_ptr<KernelSource> source;
   // The most threads a threadgroup of it may have. Compiles it.
-  virtual int max_threads() const = 0;
+  int max_threads() const;
 };
 
 // The work of one stream on its way to the GPU. It orders what overlaps in memory, keeps what it
@@ -92,9 +93,9 @@ class Commands {
 
 // The kernel template `function` of metal/<family>.metal with these arguments (types and numbers as
 // Metal source), compiled at its first use.
-const Kernel& kernel(std::string_view family, std::string_view function,
-                     std::initializer_list<std::string> arguments = {},
-                     std::span<const Constant> constants = {});
+Kernel kernel(std::string_view family, std::string_view function,
+              std::initializer_list<std::string> arguments = {},
+              std::span<const Constant> constants = {});
 // The type's name in Metal source: "float", "half", "bfloat", "complex64" (metal/types.h),
 // "long"... There is none for float64.
 std::string type_name(Dtype dtype);

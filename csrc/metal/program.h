@@ -26,7 +26,7 @@ struct ProgramKernel {
 std::vector<ProgramKernel> generate(const Program& program);
 
 // The kernel of a text, compiled at its first use.
-const Kernel& kernel(const ProgramKernel& program);
+Kernel kernel(const ProgramKernel& program);
 
 // Whether the GPU can run it: its types, and the number of its buffers.
 bool supports(const Program& program);

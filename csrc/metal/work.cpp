@@ -183,7 +183,7 @@ Work::Bound Work::bind(const Argument& argument) {
 void Work::record(const Kernel& kernel, std::span<const Argument> arguments, Size grid, Size group,
                   bool groups) {
   if (grid.product() == 0) return;
-  Record r{static_cast<const KernelSource*>(&kernel), {}, grid, group, groups, step_};
+  Record r{kernel, {}, grid, group, groups, step_};
   for (const Argument& a : arguments) {
     r.arguments.push_back(bind(a));
     cost_ += r.arguments.back().bytes;
@@ -193,9 +193,8 @@ void Work::record(const Kernel& kernel, std::span<const Argument> arguments, Siz
 
 bool Work::conflicts(const Record& record) const {
   const auto overlap = [](const std::vector<Range>& ranges, const Bound& b) {
-    return std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) {
-      return r.begin < b.data + b.bytes && b.data - b.before < r.end;
-    });
+    return std::any_of(ranges.begin(), ranges.end(),
+                       [&](const Range& r) { return r.overlaps(b.range()); });
   };
   for (const Bound& b : record.arguments)
     if (b.kind == Argument::Kind::buffer &&
@@ -213,7 +212,7 @@ void Work::encode(CommandBuffer& commands) {
       read_.clear();
       written_.clear();
     }
-    commands.set_pipeline(*r.kernel->pipeline);
+    commands.set_pipeline(*r.kernel.source->pipeline);
     int slot = 0;
     for (const Bound& b : r.arguments) {
       switch (b.kind) {
@@ -225,8 +224,7 @@ void Work::encode(CommandBuffer& commands) {
           commands.set_buffer(slot, *b.memory, b.offset, b.bytes, b.access);
           if (b.before) commands.allow_before(slot, b.before);
           ++slot;
-          (b.access == Access::read ? read_ : written_)
-              .push_back({b.data - b.before, b.data + b.bytes});
+          (b.access == Access::read ? read_ : written_).push_back(b.range());
       }
     }
     if (r.groups)
@@ -236,15 +234,47 @@ void Work::encode(CommandBuffer& commands) {
   }
 }
 
+// A kernel that does not compile fails its step, and what would read its results.
+void Work::compile_recorded() {
+  std::vector<Kernel> kernels;
+  for (const Record& r : records_) kernels.push_back(r.kernel);
+  const std::vector<std::exception_ptr> errors = kernel_cache().compile(kernels);
+  std::vector<Record> runnable;
+  for (std::size_t i = 0; i < records_.size(); ++i) {
+    Record& r = records_[i];
+    std::exception_ptr error = errors[i];
+    for (const Bound& b : r.arguments)
+      for (const Unwritten& u : unwritten_)
+        if (!error && b.access != Access::write && u.range.overlaps(b.range())) error = u.error;
+    for (const Bound& b : r.arguments)
+      if (b.kind == Argument::Kind::buffer && b.access != Access::read) {
+        declare_written(b.range());
+        if (error) unwritten_.push_back({b.range(), error});
+      }
+    if (error)
+      errors_.emplace_back(r.step, error);
+    else
+      runnable.push_back(std::move(r));
+  }
+  records_ = std::move(runnable);
+}
+
+void Work::declare_written(const Range& range) {
+  for (const Unwritten& u : std::exchange(unwritten_, {})) {
+    const Range before{u.range.begin, std::min(u.range.end, range.begin)};
+    const Range after{std::max(u.range.begin, range.end), u.range.end};
+    if (before.begin < before.end) unwritten_.push_back({before, u.error});
+    if (after.begin < after.end) unwritten_.push_back({after, u.error});
+  }
+}
+
 void Work::flush() {
   if (records_.empty()) return;
-  std::vector<const KernelSource*> kernels;
-  for (const Record& r : records_) kernels.push_back(r.kernel);
   std::set<std::size_t> steps;
   for (const Record& r : records_) steps.insert(r.step);
   cost_ = 0;
   try {
-    compile(kernels);
+    compile_recorded();
     Lane& l = lane(stream_);
     auto flight = std::make_shared<Flight>();
     std::scoped_lock lock(l.mutex);
@@ -289,6 +319,7 @@ std::vector<std::pair<std::size_t, std::exception_ptr>> Work::finish() {
   held_.clear();
   by_capacity_.clear();
   fresh_.clear();
+  unwritten_.clear();
   std::stable_sort(errors_.begin(), errors_.end(),
                    [](const auto& a, const auto& b) { return a.first < b.first; });
   return std::exchange(errors_, {});

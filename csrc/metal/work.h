@@ -55,6 +55,10 @@ class Work final : public Commands {
   // Memory is what costs time: an operation of a product counts as so many bytes less.
   static constexpr std::uint64_t kOperationsPerByte = 16;
 
+  struct Range {
+    const std::byte *begin, *end;
+    bool overlaps(const Range& o) const { return begin < o.end && o.begin < end; }
+  };
   struct Bound {
     Argument::Kind kind = Argument::Kind::buffer;
     Access access = Access::read;
@@ -64,16 +68,18 @@ class Work final : public Commands {
     std::size_t before = 0, bytes = 0;  // that the kernel may reach around it
     std::vector<std::byte> value;
     bool fresh = false;  // its bytes are undefined before
+    Range range() const { return {data - before, data + bytes}; }
   };
   struct Record {
-    const KernelSource* kernel;
+    Kernel kernel;
     std::vector<Bound> arguments;
     Size grid, group;
     bool groups;
     std::size_t step;
   };
-  struct Range {
-    const std::byte *begin, *end;
+  struct Unwritten {  // by a kernel that does not compile
+    Range range;
+    std::exception_ptr error;
   };
   struct Flight;  // a committed command buffer
 
@@ -82,6 +88,8 @@ class Work final : public Commands {
   Bound bind(const Argument& argument);
   bool conflicts(const Record& record) const;
   void hold(const Ref<Buffer>& buffer);
+  void compile_recorded();
+  void declare_written(const Range& range);
   void encode(CommandBuffer& commands);
 
   const Stream stream_;
@@ -101,6 +109,7 @@ class Work final : public Commands {
   };
   std::vector<Check> checks_;
   std::vector<std::pair<std::size_t, std::exception_ptr>> errors_;
+  std::vector<Unwritten> unwritten_;
 };
 
 // Barriers between dispatches that overlap in memory: on unless a test switches them off.

@@ -228,6 +228,14 @@ void bind_device(nb::module_& m) {
   metal.def("_set_hazard_tracking", &cermet::metal::set_hazard_tracking, "on"_a,
             "For tests: when off, nothing orders kernels that overlap in memory.");
   metal.def(
+      "_kernel_counts",
+      [] {
+        const auto counts = cermet::metal::kernel_cache().counts();
+        return std::map<std::string, std::uint64_t>{
+            {"kept", counts.kept}, {"dropped", counts.dropped}, {"compiled", counts.compiled}};
+      },
+      "For tests: how many kernels are kept, and how many were dropped and compiled so far.");
+  metal.def(
       "_file",
       [](const std::string& name) {
         std::vector<std::string> seen;
