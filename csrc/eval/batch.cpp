@@ -302,6 +302,7 @@ void Batch::drop_graph(Step& step) {
       if (!m.node->constant) m.node->primitive = {};
       dropped = std::move(m.node->inputs);
       m.node->inputs.clear();
+      m.node->trace.store(0, std::memory_order_relaxed);  // it depends on nothing any more
     }
 }
 

@@ -32,6 +32,7 @@ struct Item {
   Role role = Role::opaque;
   bool external = false;  // someone outside the tape holds it
   bool escapes = false;   // read outside its cluster
+  bool retain = false;    // a trace needs its graph
   // The highest cluster that consumes it, and where its axes lie in that cluster's domain.
   bool blocked = false;   // it cannot join that cluster
   bool extended = false;  // `mask` is over the domain as extended by a reduction
@@ -101,6 +102,7 @@ class Planner {
         for (const array& in : item.node->inputs)
           if (Item* p = producer(in); p && find(p->cluster) != find(item.cluster))
             p->escapes = true;
+    retain();
     Schedule out;
     out.dependencies = std::move(dependencies_);
     for (int c : order()) out.steps.push_back(make_step(clusters_[c]));
@@ -470,16 +472,25 @@ class Planner {
     return out;
   }
 
+  // What a trace needs keeps its graph, down to what gets a value.
+  void retain() {
+    for (auto i = items_.rbegin(); i != items_.rend(); ++i) {
+      if (i->role == Role::leaf) continue;
+      i->retain |= is_traced(*i->node);
+      if (!i->retain) continue;
+      for (const array& in : i->node->inputs)
+        if (Item* p = producer(in); p && !p->external && !p->escapes) p->retain = true;
+    }
+  }
+
   // ---- Steps ----
 
   Step make_step(Cluster& c) {
     std::sort(c.members.begin(), c.members.end());
     Step step;
     step.stream = c.stream;
-    const bool tracing = is_tracing();
     step.members.reserve(c.members.size());
-    for (Slot s : c.members)
-      step.members.push_back({Ref<Node>(items_[s].node), tracing && items_[s].node->trace != 0});
+    for (Slot s : c.members) step.members.push_back({Ref<Node>(items_[s].node), items_[s].retain});
     if (c.fusible) {
       step.kind = Step::Kind::program;
       step.program = std::make_unique<Program>();

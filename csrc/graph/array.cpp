@@ -69,6 +69,17 @@ Ref<Node> make_value(Ref<Buffer> buffer, Shape shape, Dtype dtype, Strides strid
   return node;
 }
 
+// A node depends on the traces that its inputs depend on.
+void note_traces(Node& node, const Node& in) {
+  constexpr auto relaxed = std::memory_order_relaxed;
+  const std::uint64_t newest = in.trace.load(relaxed);
+  if (newest == 0) return;
+  const std::uint64_t oldest = in.oldest_trace.load(relaxed), known = node.trace.load(relaxed);
+  node.oldest_trace.store(known ? std::min(node.oldest_trace.load(relaxed), oldest) : oldest,
+                          relaxed);
+  node.trace.store(std::max(known, newest), relaxed);
+}
+
 bool fits_int32(std::int64_t v) { return v >= INT32_MIN && v <= INT32_MAX; }
 
 template <class T>
@@ -127,7 +138,7 @@ array::array(Ref<const Primitive> primitive, Shape shape, Dtype dtype, SmallVect
   }
   node_->shape = std::move(shape);
   node_->stream = stream;
-  for (const array& in : inputs) node_->trace = std::max(node_->trace, in.node()->trace);
+  for (const array& in : inputs) note_traces(*node_, *in.node());
   node_->primitive = std::move(primitive);
   node_->inputs = std::move(inputs);
 }

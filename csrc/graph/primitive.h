@@ -458,8 +458,8 @@ class GpuKernel final : public Custom {
 Arrays make_outputs(Ref<const Custom> primitive, const std::vector<Shape>& shapes,
                     const std::vector<Dtype>& dtypes, SmallVector<array, 2> inputs, Stream stream);
 
-// Marks the run of a traced function by this thread. Evaluation then keeps the graph of nodes whose
-// `trace` is not 0.
+// Marks the run of a traced function by this thread. Until it ends, evaluation by any thread keeps
+// the graph of what depends on the function's inputs.
 class Tracing {
  public:
   Tracing();
@@ -473,7 +473,8 @@ class Tracing {
  private:
   std::uint64_t id_, outer_;
 };
-bool is_tracing();
+// Whether a trace that has not ended, of whatever thread, may need a node's graph.
+bool is_traced(const Node& node);
 // A node of the innermost trace that has the value of `a`.
 array make_tracer(const array& a);
 // A node of the innermost trace that has no value: to evaluate it is an error. `what` names the

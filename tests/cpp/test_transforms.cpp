@@ -306,6 +306,16 @@ TEST_CASE("an array evaluated inside a differentiated function keeps its derivat
   CHECK(gradient({array(0.5F)})[0].item<float>() == doctest::Approx(1));
 }
 
+TEST_CASE("what an evaluated array of a trace was computed from without a value is kept") {
+  const array c{1.0F, 2.0F};
+  const auto gradient = grad([&](const Arrays& in) {
+    const array y = in[0] * (square(c) * 2.0);  // the second factor is not of the trace
+    y.eval();
+    return sum(y);
+  });
+  CHECK(gradient({c})[0].to_vector<float>() == std::vector<float>{2, 8});
+}
+
 TEST_CASE("transforms of transforms") {
   const ScalarFunction cube = [](const Arrays& in) { return in[0] * in[0] * in[0]; };
   const auto d = [](const ScalarFunction& f) -> ScalarFunction {

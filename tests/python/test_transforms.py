@@ -1,6 +1,7 @@
 """Function transforms: grad, vjp, jvp, vmap, compile, checkpoint, custom functions."""
 
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -102,6 +103,29 @@ def test_control_flow_inside_a_gradient():
 
     assert mx.grad(f)(X).tolist() == [128] * 3
     assert mx.grad(lambda x: (x * float(x.sum().item())).sum())(X).tolist() == [1.5] * 3
+
+
+@pytest.mark.parametrize("evaluate", [mx.eval, mx.async_eval, lambda a: a.tolist()])
+def test_another_thread_evaluates_what_is_differentiated(evaluate):
+    shared, built, evaluated = [], threading.Event(), threading.Event()
+
+    def work():
+        built.wait(30)
+        evaluate(shared[0])
+        mx.synchronize()
+        evaluated.set()
+
+    def f(x):
+        y = mx.exp(x)
+        shared.append(y * 2)
+        built.set()
+        assert evaluated.wait(30)
+        return (shared[0] * y).sum()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert_close(mx.grad(f)(X), 4 * np.exp(2 * np.array(X)))
+    thread.join()
 
 
 def test_updates_in_place_inside_a_gradient():
