@@ -44,7 +44,8 @@ enum class Kind : std::uint8_t {
   matmul,
   quantized_matmul,
   random_bits,
-  custom,  // several results, computed by a function of the CPU
+  custom,     // several results, computed by a function of the CPU
+  composite,  // a graph of others, which a device may compute whole
 };
 constexpr bool is_view(Kind k) { return k >= Kind::broadcast && k <= Kind::pick; }
 
@@ -428,6 +429,16 @@ class Custom : public Primitive {
   virtual Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched,
                           std::int64_t batch, const Arrays& outputs) const;
 };
+
+// An operation that stands for a graph of others, its expansion. A device that has something better
+// computes it whole. One or several results; of several, each is read through Pick.
+class Composite : public Primitive {
+ public:
+  Composite() : Primitive(Kind::composite) {}
+  virtual Arrays expand(const Node& node, std::span<const array> inputs) const = 0;
+};
+// The expansion of a composite node, made at its first use and kept as long as its graph.
+const Arrays& expanded(const Node& composite);
 
 // A user's kernel for the GPU: its source and how it is launched.
 class GpuKernel final : public Custom {
