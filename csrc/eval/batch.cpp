@@ -6,6 +6,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <system_error>
 #include <thread>
 
 #include "cermet/eval.h"
@@ -76,8 +77,7 @@ std::shared_ptr<Batch> Batch::make(Schedule schedule) {
 
 std::exception_ptr Batch::error_of(const Node* node) {
   std::scoped_lock lock(mutex_);
-  for (const auto& [n, error] : errors_)
-    if (n == node) return error;
+  if (const auto it = errors_.find(node); it != errors_.end()) return it->second;
   return std::make_exception_ptr(std::runtime_error("eval: the computation failed"));
 }
 
@@ -136,9 +136,24 @@ std::exception_ptr Batch::run(bool detached) {
     if (auto error = finish_encoded(); error && !first) first = error;
   } catch (...) {  // interrupted: what is left can be asked for again
     first = std::current_exception();
-    finish_encoded();
+    try {
+      finish_encoded();
+    } catch (...) {  // then what was encoded has no value, and no graph to compute it from
+      for (auto& [node, e] : encoded_) note_error(*e.node, first);
+      encoded_.clear();
+    }
     for (; next < steps_.size(); ++next) fail(steps_[next], first, true);
   }
+  close();
+  return first;
+}
+
+void Batch::abandon(const std::exception_ptr& why) {
+  for (Step& step : steps_) fail(step, why, true);
+  close();
+}
+
+void Batch::close() {
   dependencies_.clear();
   steps_.clear();
   work_.clear();
@@ -147,7 +162,6 @@ std::exception_ptr Batch::run(bool detached) {
     finished_ = true;
   }
   done_.notify_all();
-  return first;
 }
 
 std::exception_ptr Batch::inherited_error(const Step& step) {
@@ -307,16 +321,26 @@ void Batch::drop_graph(Step& step) {
 }
 
 void Batch::fail(Step& step, std::exception_ptr error, bool retry) {
-  if (!retry) {
-    std::scoped_lock lock(mutex_);
-    for (Node* n : step.outputs) errors_.emplace_back(n, error);
-  }
   step.program.reset();
   for (Node* n : step.outputs) {
+    if (!retry) {
+      note_error(*n, error);
+      continue;
+    }
     n->buffer = {};
-    n->status.store(retry ? Status::lazy : Status::failed, std::memory_order_release);
+    n->status.store(Status::lazy, std::memory_order_release);
   }
   step.members.clear();
+}
+
+void Batch::note_error(Node& node, const std::exception_ptr& error) noexcept {
+  try {
+    std::scoped_lock lock(mutex_);
+    errors_.try_emplace(&node, error);
+  } catch (const std::bad_alloc&) {  // error_of() says then that the computation failed
+  }
+  node.buffer = {};
+  node.status.store(Status::failed, std::memory_order_release);
 }
 
 // ---- The GPU ------------------------------------------------------------------------------------
@@ -473,12 +497,7 @@ std::exception_ptr Batch::finish_encoded() {
       e.node->status.store(Status::available, std::memory_order_release);
       continue;
     }
-    {
-      std::scoped_lock lock(mutex_);
-      errors_.emplace_back(node, it->second);
-    }
-    e.node->buffer = {};
-    e.node->status.store(Status::failed, std::memory_order_release);
+    note_error(*e.node, it->second);
   }
   encoded_.clear();
   uses_.clear();
@@ -552,7 +571,11 @@ bool is_done(const array& a) { return a.is_available(); }
 Worker& worker_of(Stream s) {
   std::scoped_lock lock(workers().mutex);
   Worker*& w = workers().by_stream[s.index];
-  if (!w) w = new Worker;
+  try {
+    if (!w) w = new Worker;
+  } catch (const std::system_error& e) {
+    throw std::runtime_error(std::string("async_eval: no thread for the stream: ") + e.what());
+  }
   return *w;
 }
 
@@ -595,7 +618,15 @@ void async_eval(const Arrays& arrays) {
   if (std::all_of(arrays.begin(), arrays.end(), is_done)) return;
   // A stream's queue has the order of scheduling: a batch waits only for earlier ones.
   std::scoped_lock lock(graph_mutex());
-  if (auto batch = make_batch(arrays)) worker_of(arrays[0].stream()).push(std::move(batch));
+  Worker& worker = worker_of(arrays[0].stream());
+  const auto batch = make_batch(arrays);
+  if (!batch) return;
+  try {
+    worker.push(batch);
+  } catch (...) {
+    batch->abandon(std::current_exception());
+    throw;
+  }
 }
 
 }  // namespace cermet

@@ -9,7 +9,6 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
-#include <utility>
 #include <vector>
 
 #include "eval/schedule.h"
@@ -34,6 +33,8 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // the arrays; otherwise the first is also returned, and what can be tried again (out of memory,
   // interrupted) goes back to being lazy.
   std::exception_ptr run(bool detached);
+  // In place of run(): gives the arrays back as they were, to be asked for again.
+  void abandon(const std::exception_ptr& why);
   // Waits until all steps have run. Throws Interrupted when the interrupt check says so.
   void wait();
   // The error that a failed node carries.
@@ -44,6 +45,8 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void complete(Step& step);
   void drop_graph(Step& step);
   void fail(Step& step, std::exception_ptr error, bool retry);
+  void note_error(Node& node, const std::exception_ptr& error) noexcept;
+  void close();
   std::exception_ptr inherited_error(const Step& step);
 
   // ---- The GPU: steps are encoded, and finished together ----
@@ -71,7 +74,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
   std::mutex mutex_;
   std::condition_variable done_;
   std::atomic<bool> finished_{false};
-  std::vector<std::pair<const Node*, std::exception_ptr>> errors_;
+  std::unordered_map<const Node*, std::exception_ptr> errors_;
 };
 
 // Waits for the work given to a stream by async_eval.
