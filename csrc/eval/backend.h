@@ -66,8 +66,9 @@ class Queue {
   // queue; outputs have memory. Null: it has run.
   virtual std::shared_ptr<Ticket> run(const Kernel& kernel, const ProgramRun& run) = 0;
   // A primitive that is neither a view, elementwise nor a reduction. `inputs` stand for the node's,
-  // constants among them having values. A scatter's or slice update's output may have the memory
-  // and layout of the first input: the copy is then not needed.
+  // constants among them having values. The output is row-major; a scatter's or slice update's may
+  // have the memory and layout of the first input: the copy is then not needed. A `custom` node's
+  // output has no memory: its results go to `outputs`.
   virtual std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) = 0;
   // `to`, row-major and with memory, becomes a copy of `from`'s elements.
   virtual std::shared_ptr<Ticket> copy(const Node& from, const Node& to) = 0;
@@ -77,6 +78,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string_view name() const = 0;
+  // Whether it works on the calling thread, so that its inputs must have their values.
+  virtual bool is_host() const { return false; }
   virtual const Limits& limits() const = 0;
   // Facts for device_info.
   virtual std::map<std::string, std::variant<std::string, std::int64_t>> info() const = 0;
@@ -100,11 +103,14 @@ class Backend {
 };
 
 // Makes a backend known as a device. Those of this build are made in backends.cpp, at first use.
+// std::invalid_argument when the device has one.
 void register_backend(Device device, std::unique_ptr<Backend> backend);
 void register_backends();
 // Null where there is none.
 Backend* find_backend(Device device);
 // std::invalid_argument where there is none.
 Backend& backend_of(Device device);
+// The CPU's.
+Backend& host_backend();
 
 }  // namespace cermet

@@ -7,7 +7,6 @@
 #include <exception>
 #include <memory>
 #include <mutex>
-#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -18,6 +17,8 @@ namespace cermet {
 
 // Guards planning: node states change from lazy to scheduled under it alone.
 std::mutex& graph_mutex();
+// What planning knows of a stream's device.
+const Limits& limits_of(Stream stream);
 
 class Batch : public std::enable_shared_from_this<Batch> {
  public:
@@ -29,56 +30,69 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // the arrays; otherwise the first is also returned, and what can be tried again (out of memory,
   // interrupted) goes back to being lazy.
   std::exception_ptr run(bool detached);
-  // Gives up before anything has run: the nodes are lazy again.
-  void abandon();
+  // In place of run(): gives the arrays back as they were, to be asked for again.
+  void abandon(const std::exception_ptr& why);
   // Waits until all steps have run. Throws Interrupted when the interrupt check says so.
   void wait();
   // The error that a failed node carries.
   std::exception_ptr error_of(const Node* node);
 
  private:
-  // Results under way in a queue, which may still be read, and what they follow from.
+  // A step whose results are under way.
   struct UnderWay {
-    Ref<Node> node;
-    Queue* queue;
     std::shared_ptr<Ticket> ticket;
+    std::vector<std::size_t> reads;  // places of the steps it reads
+    std::exception_ptr error = nullptr;
+  };
+  struct Result {
+    Ref<Node> node;
+    std::size_t step;  // its place in under_way_
+    Queue* queue;
   };
 
   Node& node(Slot s) const { return *nodes_[s]; }
-  Queue& queue(Backend& backend, Stream stream);
+  bool is(Slot s, Tape::Flag flag) const { return flags_[s] & flag; }
+  // Calls visit(node) for everything a step reads.
+  template <class F>
+  void for_each_input(const Step& step, F visit) const {
+    if (step.program)
+      for (const ProgramInput& in : step.program->inputs) visit(node(in.slot));
+    else
+      for (const array& in : node(step.members[0]).inputs) visit(*in.node());
+  }
+  // The queue for a step on a backend. It waits for inputs that are under way elsewhere.
+  Queue& prepare(const Step& step, Backend& backend);
+
+  void run_step(const Step& step);
+  std::shared_ptr<Ticket> run_program(const Step& step, ProgramRun& run, Backend& on, Queue& queue);
+  std::shared_ptr<Ticket> run_primitive(Node& out, bool retain, Queue& queue);
+  ProgramRun bind(const Program& program) const;
+  bool can_donate(const Node& n, std::uint32_t references, const Queue& queue) const;
   // Whether a trace keeps a part of the step's graph, so that its inputs stay.
   bool retains(const Step& step) const;
   void keep_traced();
-  template <class F>
-  void for_each_input(const Step& step, F visit) const;
-
-  void run_step(const Step& step);
-  std::shared_ptr<Ticket> run_program(const Step& step);
-  std::shared_ptr<Ticket> run_primitive(const Step& step, Backend& backend);
-  std::shared_ptr<Ticket> run_view(const Step& step, Backend& backend);
-  // Makes the CPU, or another queue, wait for the inputs that are under way elsewhere.
-  Queue& ready(const Step& step, Backend& backend);
-  bool can_donate(const Node& n, std::uint32_t references, const Queue& queue) const;
-  void place_outputs(ProgramRun& run, const Step& step, Backend& backend, Queue& queue);
 
   std::exception_ptr inherited_error(const Step& step) const;
   void finish_step(const Step& step, Queue& queue, std::shared_ptr<Ticket> ticket);
   void drop_graph(const Step& step);
-  void fail(const Step& step, std::exception_ptr error, bool retry);
-  void set_error(const Node* node, std::exception_ptr error);
-  // Waits for what is under way. Gives its first error.
-  std::exception_ptr settle();
+  void fail(const Step& step, const std::exception_ptr& error, bool retry);
+  void note_error(Node& node, const std::exception_ptr& error) noexcept;
+  // Waits for what is under way.
+  void settle();
+  void close();
 
   std::shared_ptr<const Plan> plan_;
-  std::vector<Node*> nodes_;           // by slot
-  std::vector<std::uint8_t> flags_;    // the tape's
+  std::vector<Node*> nodes_;         // by slot
+  std::vector<std::uint8_t> flags_;  // the tape's
   std::vector<std::uint64_t> constants_;
-  std::vector<Ref<Node>> held_;        // what others may let go of before it has its value
+  std::vector<Ref<Node>> held_;  // what others may let go of before it has its value
   std::vector<std::shared_ptr<Batch>> dependencies_;
+  bool traced_ = false;
+  std::exception_ptr first_;  // the first error
 
   std::vector<std::pair<std::pair<Backend*, Stream>, std::unique_ptr<Queue>>> queues_;
-  std::vector<UnderWay> under_way_;    // in the order of their steps
-  std::unordered_map<const Node*, std::size_t> place_;  // of a node among them
+  std::vector<UnderWay> under_way_;
+  std::unordered_map<const Node*, Result> results_;  // of them, what may still be read
 
   std::mutex mutex_;
   std::condition_variable done_;

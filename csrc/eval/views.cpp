@@ -4,7 +4,6 @@
 #include <cstring>
 #include <optional>
 
-#include "cpu/backend.h"
 #include "graph/primitive.h"
 
 namespace cermet {
@@ -46,11 +45,6 @@ std::optional<Strides> reshaped(const Shape& from, const Strides& strides, const
   return out;
 }
 
-cpu::Tensor tensor(const Node& n) {
-  return {static_cast<std::byte*>(n.buffer->data()) + n.offset * size_of(n.dtype), n.dtype, n.shape,
-          n.strides};
-}
-
 void reshape_value(const Node& in, Node& node, const CopyValue& copy) {
   if (auto strides =
           node.size == 0 ? row_major(node.shape) : reshaped(in.shape, in.strides, node.shape)) {
@@ -83,19 +77,6 @@ void bitcast_value(const Node& in, Node& node, const CopyValue& copy) {
 }
 
 }  // namespace
-
-void copy_value(const Node& from, Node& to) {
-  to.buffer = allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
-  to.offset = 0;
-  cpu::copy(tensor(from), {static_cast<std::byte*>(to.buffer->data()), from.dtype, from.shape,
-                           row_major(from.shape)});
-}
-
-void allocate_value(Node& node) {
-  node.buffer = allocate(static_cast<std::size_t>(node.size) * size_of(node.dtype));
-  node.strides = row_major(node.shape);
-  node.offset = 0;
-}
 
 void materialize(Node& constant, Node& into) {
   into.buffer = allocate(size_of(constant.dtype));

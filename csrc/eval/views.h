@@ -11,11 +11,6 @@ namespace cermet {
 // input's strides do not allow copies: `copy` gives `to` a row-major copy of `from`'s elements.
 using CopyValue = std::function<void(const Node& from, Node& to)>;
 void make_view(Node& node, const CopyValue& copy);
-// The copy on the CPU.
-void copy_value(const Node& from, Node& to);
-
-// Allocates a row-major value for a node.
-void allocate_value(Node& node);
 // The buffer of a constant that something other than a row program reads.
 void materialize(Node& constant, Node& into);
 

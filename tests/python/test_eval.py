@@ -233,6 +233,41 @@ def test_errors_reach_who_asks():
         repr(bad)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of the process")
+def test_without_a_thread_arrays_stay_lazy():
+    code = """
+import resource
+import cermet.core as mx
+
+a = mx.sort(mx.ones(3) * 2)
+with open("/proc/self/statm") as f:
+    used = int(f.read().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), limits[1]))  # a stack takes more
+try:
+    mx.async_eval(a)
+except RuntimeError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_AS, limits)
+print(a.tolist())
+mx.async_eval(a + 1)
+mx.synchronize()
+"""
+    message, values = run_python(code).splitlines()
+    assert "async_eval" in message and values == "[2.0, 2.0, 2.0]"
+
+
+def test_all_that_follows_from_a_failed_array_carries_its_error():
+    bad = mx.arange(3)[mx.array([7])]
+    followers = [bad]
+    for _ in range(20_000):
+        followers.append(mx.sort(followers[-1]))  # a step each
+    mx.async_eval(followers[-1])
+    for a in followers[::1000]:
+        with pytest.raises(IndexError):
+            mx.eval(a)
+
+
 def test_errors_in_other_streams_reach_who_asks():
     stream = mx.new_stream(mx.cpu)
     bad = mx.take(mx.arange(3), mx.array([7]), stream=stream)
