@@ -12,7 +12,8 @@
 #include "cermet/memory.h"
 #include "cpu/backend.h"
 #include "cpu/parallel.h"
-#include "cpu/row_program.h"
+#include "cpu/program/interpret.h"
+#include "eval/outputs.h"
 #include "eval/views.h"
 #include "graph/primitive.h"
 #include "metal/program.h"
@@ -272,6 +273,21 @@ void run_primitive(Node& out, bool retain) {
   if (out.size) cpu::run(p, inputs, tensor(out));
 }
 
+void run_program(const Program& p, const std::vector<bool>& donatable) {
+  const bool overwrites = place_outputs(p, donatable, cpu::may_overwrite, allocate);
+  SmallVector<cpu::BoundPort, 8> inputs, outputs;
+  for (const ProgramInput& in : p.inputs) {
+    Node& n = *in.source.node();
+    inputs.push_back({tensor(n).data, domain_strides(p, in, n.strides)});
+  }
+  for (const ProgramOutput& o : p.outputs) outputs.push_back({tensor(*o.nodes[0]).data, o.strides});
+  const cpu::Binding binding{{p.domain.data(), p.domain.size()},
+                             {p.constants.data(), p.constants.size()},
+                             {inputs.data(), inputs.size()},
+                             {outputs.data(), outputs.size()}};
+  cpu::run(cpu::lower(p, cpu::classify(p, binding)), binding, overwrites);
+}
+
 }  // namespace
 
 void Batch::run_step(Step& step) {
@@ -282,7 +298,7 @@ void Batch::run_step(Step& step) {
       std::vector<bool> donatable;
       for (const ProgramInput& in : step.program->inputs)
         donatable.push_back(!retains(step) && can_donate(in.source, in.references + 1));
-      cpu::run(*step.program, donatable);
+      run_program(*step.program, donatable);
     }
   }
 }
@@ -336,11 +352,6 @@ bool Batch::reads_encoded(const Step& step) const {
 
 namespace {
 
-metal::Tensor gpu_tensor(const Node& n) {
-  return {n.buffer, static_cast<std::size_t>(n.offset) * size_of(n.dtype), n.dtype, n.shape,
-          n.strides};
-}
-
 // As can_donate; `pending` counts the batch's own reference to a result in flight.
 bool can_donate(const array& in, std::uint32_t references, const metal::Work& work) {
   const Node& n = *in.node();
@@ -353,7 +364,7 @@ void encode_primitive(Node& out, bool retain, metal::Work& work) {
   const Primitive& p = *out.primitive;
   std::vector<metal::Tensor> inputs;
   std::vector<Node> constants(out.inputs.size());
-  for (Node* n : nodes_read(out, constants)) inputs.push_back(gpu_tensor(*n));
+  for (Node* n : nodes_read(out, constants)) inputs.push_back(metal::tensor(*n));
   if (p.kind() == Kind::custom) {
     out.outputs = metal::run(work, static_cast<const GpuKernel&>(p), inputs);
     out.buffer = out.outputs[0].node()->buffer;
@@ -372,7 +383,7 @@ void encode_primitive(Node& out, bool retain, metal::Work& work) {
   } else {
     out.buffer = work.allocate(static_cast<std::size_t>(out.size) * size_of(out.dtype));
   }
-  if (out.size) metal::run(work, p, inputs, gpu_tensor(out));
+  if (out.size) metal::run(work, p, inputs, metal::tensor(out));
 }
 
 }  // namespace
@@ -389,7 +400,7 @@ void Batch::encode(std::size_t index) {
         to.buffer = mine.allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
         to.offset = 0;
         const metal::Tensor out{to.buffer, 0, from.dtype, from.shape, row_major(from.shape)};
-        metal::copy(mine, gpu_tensor(from), out);
+        metal::copy(mine, metal::tensor(from), out);
       });
       break;
     case Step::Kind::primitive: encode_primitive(first, step.members[0].retain, mine); break;

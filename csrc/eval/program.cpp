@@ -12,6 +12,15 @@
 
 namespace cermet {
 
+Strides domain_strides(const Program& program, const ProgramInput& input, const Strides& strides) {
+  Strides out(program.domain.size());
+  const Shape& shape = input.source.shape();
+  std::size_t k = 0;
+  for (std::size_t d = 0; d < shape.size(); ++d)
+    if (shape[d] != 1) out[input.axes[k++]] = strides[d];
+  return out;
+}
+
 std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner) {
   constexpr std::int64_t kChunk = 8192, kMaxChunks = 256, kColumns = 32;
   constexpr std::int64_t kManyGroups = 256;  // that fill a GPU without chunks

@@ -76,6 +76,9 @@ struct Program {
   std::int64_t size() const { return extent_of(0, static_cast<int>(domain.size())); }
 };
 
+// The strides over the domain's axes of an input that lies at `strides`.
+Strides domain_strides(const Program& program, const ProgramInput& input, const Strides& strides);
+
 // In how many chunks a GPU reduces each of few long rows (`outer` x `inner` of `length` elements);
 // 1: a row at once. It depends on the shape alone, and so the order of a reduction does.
 std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner);
