@@ -51,6 +51,9 @@ struct ProgramRun {
   std::int64_t size() const { return extent_of(0, static_cast<int>(domain.size())); }
 };
 
+// A program with the numbers of its arrays. Those without a value count as row-major.
+ProgramRun bind(const Program& program, Node* const* nodes, const std::uint64_t* constants);
+
 // Work of one stream on its way to a device, in order. A queue belongs to one batch.
 class Queue {
  public:
@@ -85,10 +88,11 @@ class Backend {
   virtual std::map<std::string, std::variant<std::string, std::int64_t>> info() const = 0;
   virtual std::unique_ptr<Queue> queue(Stream stream) = 0;
 
-  // Whether it computes a primitive or a view itself, or a program. What it does not, the CPU's
-  // backend computes, on the same memory: the CPU can address every backend's.
-  virtual bool takes(const Node& node) const = 0;
+  // Whether it computes a primitive, a program, or copies elements of a type. What it does not, the
+  // CPU's backend does, on the same memory: the CPU can address every backend's.
+  virtual bool takes(const Node& primitive) const = 0;
   virtual bool takes(const ProgramRun& run) const = 0;
+  virtual bool takes(Dtype copied) const = 0;
   // Whether an output of a program may have the memory of an input of its type and layout.
   virtual bool may_overwrite(const Program&, std::size_t /*input*/, const ProgramOutput&) const {
     return true;

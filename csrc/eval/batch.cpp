@@ -37,7 +37,7 @@ std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
     if (tape.is(s, Tape::held)) batch->held_[s] = Ref<Node>(n);
     if (tape.is(s, Tape::expanded) && !tape.is(s, Tape::traced)) {
       // From here on it is its expansion, and keeps nothing else alive.
-      const array stand_in(Ref<Node>(tape.nodes[tape.inputs(s)[0].index()]));
+      const array stand_in = expansion_of(*n);
       n->primitive = Identity::instance(Identity::Why::depends);
       n->inputs = {stand_in};
       n->outputs.clear();
@@ -135,8 +135,8 @@ void Batch::close() {
 
 std::exception_ptr Batch::inherited_error(const Step& step) const {
   std::exception_ptr first;
-  for_each_input(step, [&](Node& n) {
-    if (first || n.constant) return;
+  for_each_input(step, [&](const Node& n) {
+    if (first) return;
     switch (n.status.load(std::memory_order_acquire)) {
       case Status::available:
       case Status::encoded: return;

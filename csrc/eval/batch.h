@@ -52,13 +52,13 @@ class Batch : public std::enable_shared_from_this<Batch> {
 
   Node& node(Slot s) const { return *nodes_[s]; }
   bool is(Slot s, Tape::Flag flag) const { return flags_[s] & flag; }
-  // Calls visit(node) for everything a step reads.
+  // Calls visit(node) for everything a step reads but constants.
   template <class F>
   void for_each_input(const Step& step, F visit) const {
     if (step.program)
       for (const ProgramInput& in : step.program->inputs) visit(node(in.slot));
-    else
-      for (const array& in : node(step.members[0]).inputs) visit(*in.node());
+    for (const Operand in : step.reads)
+      if (!in.is_constant()) visit(node(in.index()));
   }
   // The queue for a step on a backend. It waits for inputs that are under way elsewhere.
   Queue& prepare(const Step& step, Backend& backend);
@@ -66,7 +66,8 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void run_step(const Step& step);
   std::shared_ptr<Ticket> run_program(const Step& step, ProgramRun& run, Backend& on, Queue& queue);
   std::shared_ptr<Ticket> run_primitive(Node& out, bool retain, Queue& queue);
-  ProgramRun bind(const Program& program) const;
+  // What a view is of.
+  const Node& source_of(const Step& step) const;
   bool can_donate(const Node& n, std::uint32_t references, const Queue& queue) const;
   // Whether a trace keeps a part of the step's graph, so that its inputs stay.
   bool retains(const Step& step) const;

@@ -4,6 +4,7 @@
 #include "eval/memory.h"
 
 #include "cermet/memory.h"
+#include "graph/context.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -236,6 +237,7 @@ void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t
 }
 
 Ref<Buffer> allocate(std::size_t bytes) { return allocator().allocate(bytes); }
+Ref<Buffer> context::allocate(std::size_t bytes) { return cermet::allocate(bytes); }
 Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> give_back) {
   if (!give_back) give_back = [] {};
   return Ref<Buffer>(new Buffer(const_cast<void*>(data), bytes, 0, std::move(give_back)));

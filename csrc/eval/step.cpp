@@ -10,25 +10,32 @@ namespace cermet {
 void Batch::run_step(const Step& step) {
   Backend& mine = backend_of(step.stream.device);
   Node& first = node(step.outputs[0]);
-  std::shared_ptr<Ticket> ticket;
   if (step.kind == Step::Kind::program) {
-    ProgramRun run = bind(*step.program);
+    ProgramRun run = bind(*step.program, nodes_.data(), constants_.data());
     Backend& on = mine.takes(run) ? mine : host_backend();
     Queue& queue = prepare(step, on);
-    ticket = run_program(step, run, on, queue);
-    return finish_step(step, queue, std::move(ticket));
+    return finish_step(step, queue, run_program(step, run, on, queue));
   }
-  Queue& queue = prepare(step, mine.takes(first) ? mine : host_backend());
+  std::shared_ptr<Ticket> ticket;
   if (step.kind == Step::Kind::primitive) {
-    ticket = run_primitive(first, retains(step), queue);
-  } else {
-    make_view(first, [&](const Node& from, Node& to) {
-      to.buffer = queue.allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
-      to.offset = 0;
-      ticket = queue.copy(from, to);
-    });
+    Queue& queue = prepare(step, mine.takes(first) ? mine : host_backend());
+    return finish_step(step, queue, run_primitive(first, retains(step), queue));
   }
+  const bool copies = mine.takes(first.dtype) && mine.takes(source_of(step).dtype);
+  Queue& queue = prepare(step, copies ? mine : host_backend());
+  make_view(first, source_of(step), [&](const Node& from, Node& to) {
+    to.buffer = queue.allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
+    to.offset = 0;
+    ticket = queue.copy(from, to);
+  });
   finish_step(step, queue, std::move(ticket));
+}
+
+const Node& Batch::source_of(const Step& step) const {
+  const Slot s = step.outputs[0];
+  if (const Operand in = step.reads[0]; !in.is_constant()) return node(in.index());
+  const bool stands_in = is(s, Tape::expanded) && is(s, Tape::traced);
+  return stands_in ? *expansion_of(node(s)).node() : *node(s).inputs[0].node();
 }
 
 // ---- Memory ----
@@ -52,15 +59,17 @@ void allocate_value(Node& node, Queue& queue) {
 
 // ---- Programs ----
 
-ProgramRun Batch::bind(const Program& p) const {
-  ProgramRun run{p, domain_of(p, nodes_.data()), {}, {}, {}};
-  for (const std::uint32_t c : p.constants) run.constants.push_back(constants_[c]);
+ProgramRun bind(const Program& p, Node* const* nodes, const std::uint64_t* constants) {
+  ProgramRun run{p, domain_of(p, nodes), {}, {}, {}};
+  for (const std::uint32_t c : p.constants) run.constants.push_back(constants[c]);
   for (const ProgramInput& in : p.inputs) {
-    Node& n = node(in.slot);
-    run.inputs.push_back({&n, over_domain(p.axes(), in.axes, n.shape, n.strides)});
+    Node& n = *nodes[in.slot];
+    const bool known = n.strides.size() == n.shape.size();
+    run.inputs.push_back(
+        {&n, over_domain(p.axes(), in.axes, n.shape, known ? n.strides : row_major(n.shape))});
   }
   for (const ProgramOutput& out : p.outputs) {
-    Node& n = node(out.slots[0]);
+    Node& n = *nodes[out.slots[0]];
     run.outputs.push_back({&n, over_domain(p.axes(), out.axes, n.shape, row_major(n.shape))});
   }
   return run;

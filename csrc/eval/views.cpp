@@ -78,25 +78,25 @@ void bitcast_value(const Node& in, Node& node, const CopyValue& copy) {
 
 }  // namespace
 
-void materialize(Node& constant, Node& into) {
+void materialize(const Node& constant, Node& into) {
   into.buffer = allocate(size_of(constant.dtype));
   std::memcpy(into.buffer->data(), &constant.scalar, size_of(constant.dtype));
   into.strides = {};
   into.offset = 0;
 }
 
-void make_view(Node& node, const CopyValue& copy) {
+void make_view(Node& node, const Node& source, const CopyValue& copy) {
   const Primitive& p = *node.primitive;
-  Node constant;  // stands for an input that is a constant
-  const Node* source = node.inputs[0].node();
-  if (p.kind() == Kind::pick) source = source->outputs[static_cast<const Pick&>(p).index].node();
-  if (source->constant) {
-    constant.dtype = source->dtype;
+  Node constant;  // stands for a source that is a constant
+  if (source.constant) {
+    constant.dtype = source.dtype;
     constant.size = 1;
-    materialize(const_cast<Node&>(*source), constant);
-    source = &constant;
+    materialize(source, constant);
   }
-  const Node& in = *source;
+  const bool picks = p.kind() == Kind::pick && !source.outputs.empty();
+  const Node& in = source.constant ? constant
+                   : picks ? *source.outputs[static_cast<const Pick&>(p).index].node()
+                           : source;
   node.buffer = in.buffer;
   node.offset = in.offset;
   switch (p.kind()) {
@@ -132,7 +132,7 @@ void make_view(Node& node, const CopyValue& copy) {
       break;
     }
     case Kind::bitcast: bitcast_value(in, node, copy); break;
-    default: node.strides = in.strides;  // identity and pick
+    default: node.strides = in.strides;  // identity, pick and what its expansion stands for
   }
 }
 

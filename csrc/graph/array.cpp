@@ -5,8 +5,8 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "cermet/eval.h"
 #include "cermet/ops.h"
+#include "graph/context.h"
 #include "graph/primitive.h"
 
 namespace cermet {
@@ -145,7 +145,7 @@ array::array(Ref<const Primitive> primitive, Shape shape, Dtype dtype, SmallVect
 
 array array::copy_of(const void* data, const Shape& shape, Dtype dtype) {
   const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_of(dtype);
-  Ref<Buffer> buffer = allocate(bytes);
+  Ref<Buffer> buffer = context::allocate(bytes);
   if (bytes) std::memcpy(buffer->data(), data, bytes);
   return array(std::move(buffer), shape, dtype);
 }
@@ -163,7 +163,7 @@ bool array::is_available() const {
 }
 
 void array::eval() const {
-  if (!is_available()) cermet::eval({*this});
+  if (!is_available()) context::evaluate({*this});
 }
 
 const void* array::raw_data() const {

@@ -1,6 +1,7 @@
 // What all primitives have in common: default rules, several results, and helpers of the rules.
 #include "graph/primitive.h"
 
+#include <mutex>
 #include <stdexcept>
 
 #include "graph/rules.h"
@@ -48,6 +49,20 @@ Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
   for (std::size_t i = 0; i < out.size(); ++i)
     if (!batched[i]) out[i] = broadcast_to(out[i], batch_shape(batch, out[i].shape()));
   return out;
+}
+
+// ---- Composites ----
+
+const Arrays& expanded(const Node& composite) {
+  static std::mutex* const mutex = new std::mutex;  // a transform and an evaluation may both ask
+  const std::scoped_lock lock(*mutex);
+  auto& results = const_cast<Node&>(composite).outputs;
+  if (results.empty()) {
+    const StreamContext context(composite.stream);
+    results = static_cast<const Composite&>(*composite.primitive)
+                  .expand(composite, {composite.inputs.data(), composite.inputs.size()});
+  }
+  return results;
 }
 
 // ---- Several results ----

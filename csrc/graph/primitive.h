@@ -440,6 +440,20 @@ class Composite : public Primitive {
 // The expansion of a composite node, made at its first use and kept as long as its graph.
 const Arrays& expanded(const Node& composite);
 
+// beta c + alpha (a @ b): c broadcasts to the product, of matrices or of batches that broadcast.
+class Addmm final : public Composite {
+ public:
+  Addmm(double alpha, double beta) : alpha(alpha), beta(beta) {}
+  const double alpha, beta;
+  bool equals(const Primitive& o) const override {
+    const auto* m = dynamic_cast<const Addmm*>(&o);
+    return m && alpha == m->alpha && beta == m->beta;
+  }
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  std::string parameters() const override;
+  CERMET_RULES("addmm")
+};
+
 // A user's kernel for the GPU: its source and how it is launched.
 class GpuKernel final : public Custom {
  public:

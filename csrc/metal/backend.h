@@ -1,4 +1,4 @@
-// How the evaluator runs a primitive on the GPU, and what a family of kernels is written against.
+// The GPU's backend, how it runs a primitive, and what a family of kernels is written against.
 #pragma once
 
 #include <functional>
@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cermet/array.h"
+#include "eval/backend.h"
 #include "graph/primitive.h"
 #include "metal/device.h"
 
@@ -111,6 +111,9 @@ struct Layout {
 };
 Layout collapse(std::initializer_list<const Tensor*> tensors);
 
+// Null where there is no GPU.
+std::unique_ptr<Backend> make_backend();
+
 // Whether the GPU runs this primitive for inputs and a result of these types; what it does not runs
 // on the CPU, on the same memory.
 bool supports(const Node& node);
@@ -131,6 +134,8 @@ Arrays run(Commands& commands, const GpuKernel& kernel, std::span<const Tensor> 
 void copy(Commands& commands, const Tensor& from, const Tensor& to);
 
 // One function a family, each in a file of its own; `run` chooses.
+void addmm(Commands& commands, const Addmm& primitive, std::span<const Tensor> inputs,
+           const Tensor& out);
 void matmul(Commands& commands, std::span<const Tensor> inputs, const Tensor& out);
 void arange(Commands& commands, const Arange& primitive, const Tensor& out);
 void concatenate(Commands& commands, const Concatenate& primitive, std::span<const Tensor> inputs,
@@ -146,10 +151,5 @@ void arg_reduce(Commands& commands, const ArgReduce& primitive, const Tensor& in
                 const Tensor& out);
 void scan(Commands& commands, const Scan& primitive, const Tensor& in, const Tensor& out);
 void sort(Commands& commands, const Sort& primitive, const Tensor& in, const Tensor& out);
-
-// out = alpha (a b) + beta c for floats, with c of out's shape and any strides; rounded as the
-// product, the two scalings and the addition would one by one. (matmul.cpp)
-void addmm(Commands& commands, const Tensor& c, const Tensor& a, const Tensor& b, float alpha,
-           float beta, const Tensor& out);
 
 }  // namespace cermet::metal

@@ -3,12 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "eval/program.h"
+#include "eval/backend.h"
 #include "metal/backend.h"
 
 namespace cermet::metal {
@@ -48,33 +48,24 @@ struct ProgramKernel {
   std::vector<Member> members;                        // of its argument struct, the last buffer
   bool groups = false;                                // its grid counts threadgroups, not threads
 };
-std::vector<ProgramKernel> generate(const Program& program);
+std::vector<ProgramKernel> generate(const ProgramRun& run);
 
 // The kernel of a text, compiled at its first use.
 Kernel kernel(const ProgramKernel& program);
 
-// Whether an output may have the memory of an input of the same layout: each thread reads only
-// where it writes.
-bool may_overwrite(const Program& program, std::size_t input, const ProgramOutput& output);
-
 // A node's value.
 Tensor tensor(const Node& node);
 
+// In how many chunks each of few long rows (`outer` x `inner` of `length` elements) is reduced; 1: a
+// row at once. It depends on the shape alone, and so the order of a reduction does.
+std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner);
+
 // Whether the GPU can run it: its types, and the number of its buffers.
-bool supports(const Program& program);
-
-// A program that only scales a matrix product and adds to it: alpha * product + beta * addend.
-struct Addmm {
-  std::uint32_t addend;  // an input of the program
-  float alpha, beta;
-  std::uint32_t references;  // to the product
-};
-std::optional<Addmm> as_addmm(const Program& program, const Node& product);
-// Encodes the product and the program in one.
-void addmm(Commands& commands, const Program& program, const Addmm& form, const Node& product);
-
-// Encodes a program whose inputs have been encoded or evaluated, and gives its outputs memory. An
-// input that may be overwritten by an output is marked in `donatable`.
-void run(Commands& commands, const Program& program, const std::vector<bool>& donatable);
+bool supports(const ProgramRun& run);
+// What its kernels depend on besides the program's structure.
+LayoutClass classify(const ProgramRun& run);
+// Its kernels, printed once and compiled at their first use.
+std::shared_ptr<const cermet::Kernel> prepare(const ProgramRun& run);
+void run(Commands& commands, const cermet::Kernel& prepared, const ProgramRun& run);
 
 }  // namespace cermet::metal

@@ -9,8 +9,8 @@
 #include <mutex>
 #include <set>
 
-#include "cpu/parallel.h"
 #include "eval/memory.h"
+#include "metal/program.h"
 
 namespace cermet::metal {
 namespace {
@@ -106,15 +106,56 @@ struct Work::Flight {
   }
 };
 
+struct Work::Step final : Ticket {
+  explicit Step(Work* work) : work(work) {}
+  std::exception_ptr wait() override {
+    if (work) work->finish();
+    return error;
+  }
+  void fail(const std::exception_ptr& e) {
+    if (!error) error = e;
+  }
+  Work* work;  // null when it has run
+  std::exception_ptr error;
+};
+
 Work::Work(Stream stream) : stream_(stream) {}
 
 Work::~Work() {
   for (const auto& flight : flights_) flight->wait();
+  for (const auto& step : steps_) step->work = nullptr;
 }
 
-void Work::begin(std::size_t step) {
+std::shared_ptr<Ticket> Work::begin() {
   if (records_.size() >= kMaxRecords || cost_ >= kMaxCost) flush();
-  step_ = step;
+  steps_.push_back(std::make_shared<Step>(this));
+  return steps_.back();
+}
+
+std::shared_ptr<Ticket> Work::run(const cermet::Kernel& kernel, const ProgramRun& run) {
+  auto ticket = begin();
+  metal::run(*this, kernel, run);
+  return ticket;
+}
+
+std::shared_ptr<Ticket> Work::run(Node& node, std::span<Node* const> inputs) {
+  auto ticket = begin();
+  std::vector<Tensor> tensors;
+  for (const Node* n : inputs) tensors.push_back(tensor(*n));
+  if (node.primitive->kind() == Kind::custom) {
+    node.outputs = metal::run(*this, static_cast<const GpuKernel&>(*node.primitive), tensors);
+    node.buffer = node.outputs[0].node()->buffer;
+  } else {
+    metal::run(*this, *node.primitive, tensors, tensor(node));
+  }
+  return ticket;
+}
+
+std::shared_ptr<Ticket> Work::copy(const Node& from, const Node& to) {
+  auto ticket = begin();
+  const Tensor out{to.buffer, 0, from.dtype, from.shape, row_major(from.shape)};
+  metal::copy(*this, tensor(from), out);
+  return ticket;
 }
 
 void Work::hold(const Ref<Buffer>& buffer) {
@@ -147,7 +188,7 @@ Tensor Work::temporary(Shape shape, Dtype dtype) {
 Tensor Work::check(std::function<std::exception_ptr(const std::int64_t*)> error) {
   Tensor t{cermet::allocate(4 * sizeof(std::int64_t)), 0, int64, {4}, {1}};
   std::memset(t.buffer->data(), 0, 4 * sizeof(std::int64_t));
-  checks_.push_back({step_, t.buffer, std::move(error)});
+  checks_.push_back({steps_.back(), t.buffer, std::move(error)});
   return t;
 }
 
@@ -183,7 +224,7 @@ Work::Bound Work::bind(const Argument& argument) {
 void Work::record(const Kernel& kernel, std::span<const Argument> arguments, Size grid, Size group,
                   bool groups) {
   if (grid.product() == 0) return;
-  Record r{kernel, {}, grid, group, groups, step_};
+  Record r{kernel, {}, grid, group, groups, steps_.back()};
   for (const Argument& a : arguments) {
     r.arguments.push_back(bind(a));
     cost_ += r.arguments.back().bytes;
@@ -252,7 +293,7 @@ void Work::compile_recorded() {
         if (error) unwritten_.push_back({b.range(), error});
       }
     if (error)
-      errors_.emplace_back(r.step, error);
+      r.step->fail(error);
     else
       runnable.push_back(std::move(r));
   }
@@ -270,7 +311,7 @@ void Work::declare_written(const Range& range) {
 
 void Work::flush() {
   if (records_.empty()) return;
-  std::set<std::size_t> steps;
+  std::set<std::shared_ptr<Step>> steps;
   for (const Record& r : records_) steps.insert(r.step);
   cost_ = 0;
   try {
@@ -298,31 +339,29 @@ void Work::flush() {
     l.committed = value;
     flights_.push_back(flight);
   } catch (...) {
-    for (const std::size_t step : steps) errors_.emplace_back(step, std::current_exception());
+    for (const auto& step : steps) step->fail(std::current_exception());
     records_.clear();
   }
 }
 
-std::vector<std::pair<std::size_t, std::exception_ptr>> Work::finish() {
+void Work::finish() {
   flush();
   for (const auto& flight : flights_) {
     flight->wait();
     if (flight->error)
-      for (const Record& r : flight->records) errors_.emplace_back(r.step, flight->error);
+      for (const Record& r : flight->records) r.step->fail(flight->error);
   }
   flights_.clear();
   for (const Check& c : checks_) {
     const auto* words = static_cast<const std::int64_t*>(c.words->data());
-    if (words[0]) errors_.emplace_back(c.step, c.error(words));
+    if (words[0]) c.step->fail(c.error(words));
   }
   checks_.clear();
   held_.clear();
   by_capacity_.clear();
   fresh_.clear();
   unwritten_.clear();
-  std::stable_sort(errors_.begin(), errors_.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  return std::exchange(errors_, {});
+  for (const auto& step : std::exchange(steps_, {})) step->work = nullptr;
 }
 
 Work::Point Work::point() {
@@ -332,9 +371,15 @@ Work::Point Work::point() {
   return {l.event, l.committed};
 }
 
-void Work::wait_for(const Point& point) {
-  flush();
-  waits_.push_back(point);
+void Work::wait_for(Ticket& ticket) {
+  auto* step = dynamic_cast<Step*>(&ticket);
+  if (!step) {
+    ticket.wait();
+  } else if (step->work) {
+    const Point point = step->work->point();
+    flush();
+    waits_.push_back(point);
+  }
 }
 
 }  // namespace cermet::metal

@@ -217,6 +217,7 @@ Step make_step(const Tape& tape, const Clusters& all, Cluster& c) {
     const bool reshapes = kind == Kind::reduce && tape.node(tape.inputs(s)[0]).size != 0;
     step.kind = is_view(kind) || reshapes ? Step::Kind::view : Step::Kind::primitive;
     step.outputs = {s};
+    step.reads.assign(tape.inputs(s).begin(), tape.inputs(s).end());
   }
   step.members = std::move(c.members);
   return step;

@@ -29,6 +29,10 @@ struct ScalarHash {
   }
 };
 
+const Node& composite_of(const Node& n) {
+  return n.primitive->kind() == Kind::pick ? *n.inputs[0].node() : n;
+}
+
 class Recorder {
  public:
   explicit Recorder(LimitsOf limits) : limits_(limits) {}
@@ -71,19 +75,17 @@ class Recorder {
       if (status == Status::scheduled || status == Status::encoded) tape_.pending.push_back(n);
       return add(n, {}, Tape::leaf);  // a failed one fails its step
     }
-    if (const array* stand_in = expansion_of(*n)) return stack_.push_back({n, {stand_in, 1}, 0, true});
+    if (is_expanded(*n)) return stack_.push_back({n, {&expansion_of(*n), 1}, 0, true});
     stack_.push_back({n, {n->inputs.data(), n->inputs.size()}, 0, false});
   }
 
-  // What stands for a composite that its device does not take whole, or for one of its results.
-  const array* expansion_of(const Node& n) const {
-    const bool picks = n.primitive->kind() == Kind::pick;
-    const Node& of = picks ? *n.inputs[0].node() : n;
-    if (!of.primitive || of.primitive->kind() != Kind::composite ||
-        of.status.load(std::memory_order_acquire) != Status::lazy ||
-        limits_(of.stream).takes(of))
-      return nullptr;
-    return &expanded(of)[picks ? static_cast<const Pick&>(*n.primitive).index : 0];
+  // Whether its expansion stands for a composite, or for one of its results: the device does not
+  // take it whole.
+  bool is_expanded(const Node& n) const {
+    const Node& of = composite_of(n);
+    return of.primitive && of.primitive->kind() == Kind::composite &&
+           of.status.load(std::memory_order_acquire) == Status::lazy &&
+           !limits_(of.stream).takes(of);
   }
 
   void add(Node* n, std::span<const array> reads, std::uint8_t flags) {
@@ -98,7 +100,8 @@ class Recorder {
       for (const array& in : reads) read(in.node());
       if (flags & Tape::expanded) {
         // The composite has one handle on its expansion, and keeps its inputs until it is planned.
-        if (!counted_.insert(reads[0].node()).second) --uses_[reads[0].node()->slot];
+        if (const Node* e = reads[0].node(); !e->constant && !counted_.insert(e).second)
+          --uses_[e->slot];
         for (const array& in : n->inputs)
           if (in.node()->mark == epoch_) ++uses_[in.node()->slot];
       } else {
@@ -204,6 +207,11 @@ class Recorder {
 };
 
 }  // namespace
+
+const array& expansion_of(const Node& n) {
+  const bool picks = n.primitive->kind() == Kind::pick;
+  return expanded(composite_of(n))[picks ? static_cast<const Pick&>(*n.primitive).index : 0];
+}
 
 Tape record(const Arrays& arrays, LimitsOf limits) { return Recorder(limits).run(arrays); }
 

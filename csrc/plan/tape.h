@@ -69,6 +69,9 @@ struct Tape {
   }
 };
 
+// What stands for a composite, or for one of its results.
+const array& expansion_of(const Node& node);
+
 // Lists what the arrays need and is not computed yet. The caller holds graph_mutex().
 Tape record(const Arrays& arrays, LimitsOf limits);
 

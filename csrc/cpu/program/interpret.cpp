@@ -22,6 +22,7 @@
 #include "cermet/eval.h"
 #include "cpu/parallel.h"
 #include "cpu/program/layout.h"
+#include "eval/interrupt.h"
 
 namespace cermet::cpu {
 namespace {
@@ -426,18 +427,6 @@ void run(const Lowered& program, const Binding& binding, bool overwrites) {
   std::optional<Uninterrupted> guard;
   if (overwrites) guard.emplace();
   Run(program, binding).run();
-}
-
-bool may_overwrite(const Program& p, std::size_t input, const ProgramOutput& output) {
-  const Value& v = p.values[output.value];
-  if (writes_ahead(p.instructions[v.index].op) ||
-      size_of(p.values[output.value].dtype) != size_of(p.inputs[input].source.dtype()))
-    return false;
-  for (std::size_t k = v.index + 1; k < p.instructions.size(); ++k)
-    for (const ValueId in : p.instructions[k].in)
-      if (in != kNoValue && p.values[in].from == Value::From::input && p.values[in].index == input)
-        return false;
-  return true;
 }
 
 }  // namespace cermet::cpu

@@ -9,8 +9,4 @@ namespace cermet::cpu {
 // the memory of an input, so that the run is not interrupted.
 void run(const Lowered& program, const Binding& binding, bool overwrites);
 
-// Whether an output may have the memory of an input of the same layout: nothing reads the input
-// after the output's first tile is written.
-bool may_overwrite(const Program& program, std::size_t input, const ProgramOutput& output);
-
 }  // namespace cermet::cpu

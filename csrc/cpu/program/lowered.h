@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cpu/loops.h"
-#include "eval/program.h"
+#include "plan/program.h"
 
 namespace cermet::cpu {
 

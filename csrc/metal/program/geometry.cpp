@@ -26,17 +26,14 @@ bool row_input_is_read(const Program& p, std::size_t index) {
   return false;
 }
 
-std::vector<Port> ports_of(const Program& p, Stage stage) {
+std::vector<Port> ports_of(const ProgramRun& run, Stage stage) {
+  const Program& p = run.program;
   std::vector<Port> ports;
   for (std::size_t i = 0; i < p.inputs.size(); ++i) {
     const ProgramInput& in = p.inputs[i];
     if (stage == Stage::final && in.extent == Extent::full) continue;
     if (stage == Stage::partial && in.extent == Extent::row && !row_input_is_read(p, i)) continue;
-    const Node& n = *in.source.node();
-    const Status status = n.status.load(std::memory_order_acquire);
-    const bool known = status == Status::available || status == Status::encoded;
-    ports.push_back({"in" + std::to_string(i), n.dtype, in.extent,
-                     domain_strides(p, in, known ? n.strides : row_major(n.shape)), false,
+    ports.push_back({"in" + std::to_string(i), in.dtype, in.extent, run.inputs[i].strides, false,
                      ProgramKernel::From::input, i});
   }
   std::size_t r = 0;
@@ -51,7 +48,7 @@ std::vector<Port> ports_of(const Program& p, Stage stage) {
     const ProgramOutput& o = p.outputs[i];
     const Value& v = p.values[o.value];
     if (stage != Stage::whole && (v.extent == Extent::full) != (stage == Stage::partial)) continue;
-    ports.push_back({"out" + std::to_string(i), v.dtype, v.extent, o.strides, true,
+    ports.push_back({"out" + std::to_string(i), v.dtype, v.extent, run.outputs[i].strides, true,
                      ProgramKernel::From::output, i});
   }
   return ports;
@@ -59,15 +56,15 @@ std::vector<Port> ports_of(const Program& p, Stage stage) {
 
 class Arrangement {
  public:
-  Arrangement(const Program& program, Stage stage) : p_(program) {
-    out_.ports = ports_of(p_, stage);
+  Arrangement(const ProgramRun& run, Stage stage) : run_(run), p_(run.program) {
+    out_.ports = ports_of(run, stage);
     form_.stage = stage;
     const int axes = static_cast<int>(p_.domain.size());
-    numbers_.size = p_.size();
-    numbers_.rows = p_.outer_size();
-    numbers_.columns = p_.inner_size();
-    numbers_.length = p_.reduced_size();
-    if (stage != Stage::whole) numbers_.chunks = chunks_of(p_);
+    numbers_.size = run_.size();
+    numbers_.rows = run_.outer_size();
+    numbers_.columns = run_.inner_size();
+    numbers_.length = run_.reduced_size();
+    if (stage != Stage::whole) numbers_.chunks = chunks_of(run_);
     if (stage == Stage::final) {
       list(AxisGroup::outer) = merge(0, axes, /*skip_reduced=*/true);
       numbers_.rows *= numbers_.columns;
@@ -108,7 +105,7 @@ class Arrangement {
     AxisList out;
     for (int a = first; a < first + count; ++a) {
       if (skip_reduced && a >= p_.outer && a < p_.outer + p_.reduced) continue;
-      Axis axis{p_.domain[a], {}};
+      Axis axis{run_.domain[a], {}};
       for (const Port& port : out_.ports) axis.strides.push_back(port.strides[a]);
       if (!out.empty()) {
         Axis& last = out.back();
@@ -212,6 +209,7 @@ class Arrangement {
     }
   }
 
+  const ProgramRun& run_;
   const Program& p_;
   Launch out_;
   Form& form_ = out_.form;
@@ -220,13 +218,24 @@ class Arrangement {
 
 }  // namespace
 
-Launch launch_of(const Program& program, Stage stage) { return Arrangement(program, stage).take(); }
+Launch launch_of(const ProgramRun& run, Stage stage) { return Arrangement(run, stage).take(); }
 
-std::int64_t chunks_of(const Program& p) {
+std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner) {
+  constexpr std::int64_t kChunk = 8192, kMaxChunks = 256, kColumns = 32;
+  constexpr std::int64_t kManyGroups = 256;  // that fill a GPU without chunks
+  const std::int64_t columns = inner == 1 ? 1 : kColumns;
+  const std::int64_t groups = outer * ((inner + columns - 1) / columns);
+  const std::int64_t chunk = kChunk / columns;
+  if (groups >= kManyGroups || length < 2 * chunk) return 1;
+  return std::min({kMaxChunks, (length + chunk - 1) / chunk, 4 * kManyGroups / groups});
+}
+
+std::int64_t chunks_of(const ProgramRun& run) {
+  const Program& p = run.program;
   const bool reduces = std::any_of(p.instructions.begin(), p.instructions.end(),
                                    [](const Instruction& ins) { return ins.is_reduce; });
   return reduces && p.phases == 2
-             ? reduction_chunks(p.outer_size(), p.reduced_size(), p.inner_size())
+             ? reduction_chunks(run.outer_size(), run.reduced_size(), run.inner_size())
              : 1;
 }
 

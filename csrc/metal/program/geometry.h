@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "eval/program.h"
+#include "eval/backend.h"
 #include "metal/program.h"
 
 namespace cermet::metal {
@@ -68,11 +68,11 @@ struct Launch {
   Numbers numbers;
   Size grid, group;
 };
-Launch launch_of(const Program& program, Stage stage);
+Launch launch_of(const ProgramRun& run, Stage stage);
 
 // In how many chunks each row is reduced; 1: whole. The planner sees to it that nothing after the
 // reductions is full where there are chunks.
-std::int64_t chunks_of(const Program& program);
+std::int64_t chunks_of(const ProgramRun& run);
 
 // Sums of 16-bit numbers are accumulated in float32.
 Dtype accumulator(const Program& program, const Instruction& instruction);

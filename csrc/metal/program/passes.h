@@ -4,7 +4,7 @@
 #include <set>
 #include <vector>
 
-#include "eval/program.h"
+#include "plan/program.h"
 
 namespace cermet::metal {
 
