@@ -21,6 +21,8 @@ using Slot = std::uint32_t;
 
 constexpr int kMaxInstructions = 1024;     // of one program: its code then stays in the cache
 constexpr std::size_t kMaxGpuArrays = 24;  // that one reads and writes: Metal binds 31 buffers
+// That one on the CPU reads and other steps compute: they are held at once.
+constexpr std::size_t kMaxComputed = 32;
 constexpr int kNone = -1;
 
 // What fusion makes of a node.
@@ -57,8 +59,8 @@ struct Cluster {
   Shape domain;  // extents other than 1
   Mask reduced = 0;
   std::vector<Slot> members;
-  // For a GPU: what the members read and nobody in the cluster computes so far, and how many
-  // arrays they write.
+  // What the members read and nobody in the cluster computes so far: for a GPU all of it, else what
+  // is to be computed. And how many arrays a GPU writes.
   std::vector<const Node*> read;
   std::size_t written = 0;
 };
@@ -270,21 +272,34 @@ class Planner {
         i.mask = all_axes(c.domain.size());
       }
     }
-    c.read = read_with(c, n);
+    read_with(c, n);
+    c.read = read_;
     c.written = writes(i, true);
     i.cluster = static_cast<int>(clusters_.size());
     clusters_.push_back(std::move(c));
   }
 
-  // What a cluster reads once a node is in it.
-  static std::vector<const Node*> read_with(const Cluster& c, const Node& n) {
-    std::vector<const Node*> read = c.read;
-    if (!is_gpu(c.stream)) return read;
-    std::erase(read, &n);
+  // What counts of an input among the arrays that a cluster reads, or null.
+  const Node* counted(const array& in, bool gpu) {
+    const Node* n = in.node();
+    if (is_immediate(n)) return nullptr;
+    if (gpu) return n;
+    while (items_[n->slot].role == Role::opaque && is_view(n->primitive->kind()))
+      n = n->inputs[0].node();  // it takes no memory of its own
+    return is_immediate(n) || items_[n->slot].role == Role::leaf ? nullptr : n;
+  }
+  // Puts into read_ what a cluster reads once a node is in it.
+  void read_with(const Cluster& c, const Node& n) {
+    read_ = c.read;
+    std::erase(read_, &n);
     for (const array& in : n.inputs)
-      if (!is_immediate(in.node()) && std::find(read.begin(), read.end(), in.node()) == read.end())
-        read.push_back(in.node());
-    return read;
+      if (const Node* from = counted(in, is_gpu(c.stream));
+          from && std::find(read_.begin(), read_.end(), from) == read_.end())
+        read_.push_back(from);
+  }
+  // Whether so many arrays are too many for one program.
+  static bool too_many(Stream s, std::size_t read, std::size_t written) {
+    return is_gpu(s) ? read + written > kMaxGpuArrays : read > kMaxComputed;
   }
 
   static Mask reduced_mask(const Node& n) {
@@ -332,9 +347,9 @@ class Planner {
     if (i.role == Role::opaque || !c.fusible || n.stream != c.stream ||
         c.instructions >= kMaxInstructions)
       return false;
-    std::vector<const Node*> read = read_with(c, n);
     const std::size_t written = c.written + writes(i, i.external || i.shared);
-    if (is_gpu(c.stream) && read.size() + written > kMaxGpuArrays) return false;
+    read_with(c, n);
+    if (too_many(c.stream, read_.size(), written)) return false;
     refresh(i, c);
     const Mask full = all_axes(c.domain.size());
     const Mask kept = full & ~c.reduced;
@@ -367,7 +382,7 @@ class Planner {
       c.reduced = reduced;
     }
     i.cluster = index;
-    c.read = std::move(read);
+    c.read.swap(read_);
     c.written = written;
     return true;
   }
@@ -420,8 +435,7 @@ class Planner {
         mask != all_axes(into.domain.size()) || into.domain.empty() ||
         (into.reduced && from.reduced && into.reduced != from.reduced) ||
         into.instructions + from.instructions > kMaxInstructions ||
-        (is_gpu(into.stream) &&
-         into.read.size() + from.read.size() + into.written + from.written > kMaxGpuArrays))
+        too_many(into.stream, into.read.size() + from.read.size(), into.written + from.written))
       return false;
     into.read.insert(into.read.end(), from.read.begin(), from.read.end());
     into.written += from.written;
@@ -635,6 +649,7 @@ class Planner {
   std::uint32_t epoch_ = 0;
   std::vector<Item> items_;
   std::vector<Cluster> clusters_;
+  std::vector<const Node*> read_;  // scratch space of join()
   std::vector<std::shared_ptr<Batch>> dependencies_;
 };
 
