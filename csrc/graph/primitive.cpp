@@ -38,6 +38,14 @@ array Primitive::vjp(int, std::span<const array>, const array&, const array&) co
 array Primitive::jvp(int, std::span<const array>, const array&, const array&) const {
   no_rule("jvp", *this);
 }
+array Primitive::add_vjp(int i, std::span<const array> inputs, const array& output,
+                         const array& cotangent, const array& sum) const {
+  return sum + vjp(i, inputs, output, cotangent);
+}
+array Primitive::add_jvp(int i, std::span<const array> inputs, const array& output,
+                         const array& tangent, const array& sum) const {
+  return sum + jvp(i, inputs, output, tangent);
+}
 array Primitive::vmap(std::span<const array>, std::span<const bool>, std::int64_t,
                       const array&) const {
   no_rule("vmap", *this);

@@ -68,6 +68,12 @@ class Primitive : public RefCounted {
   // What the tangent of input i adds to the output's tangent.
   virtual array jvp(int i, std::span<const array> inputs, const array& output,
                     const array& tangent) const;
+  // The same, added to what others contributed. Default: a sum; overridden where a contribution
+  // falls on a part of the whole, which is then updated in place.
+  virtual array add_vjp(int i, std::span<const array> inputs, const array& output,
+                        const array& cotangent, const array& sum) const;
+  virtual array add_jvp(int i, std::span<const array> inputs, const array& output,
+                        const array& tangent, const array& sum) const;
   // The batched output, batch first. `inputs` have the batch (of `batch` entries) as axis 0 where
   // `batched` says so; `output` is the unbatched node.
   virtual array vmap(std::span<const array> inputs, std::span<const bool> batched,
@@ -123,6 +129,13 @@ class Elementwise final : public Primitive {
       const override;                                                                          \
   array jvp(int i, std::span<const array> inputs, const array& output, const array& tangent)   \
       const override;
+
+#define CERMET_ADD_VJP                                                                             \
+  array add_vjp(int i, std::span<const array> inputs, const array& output, const array& cotangent, \
+                const array& sum) const override;
+#define CERMET_ADD_JVP                                                                           \
+  array add_jvp(int i, std::span<const array> inputs, const array& output, const array& tangent, \
+                const array& sum) const override;
 
 class Reduce final : public Primitive {
  public:
@@ -191,6 +204,7 @@ class Slice final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("slice")
+  CERMET_ADD_VJP
 };
 
 class AsStrided final : public Primitive {
@@ -204,6 +218,7 @@ class AsStrided final : public Primitive {
     return strides == s.strides && offset == s.offset;
   }
   CERMET_RULES("as_strided")
+  CERMET_ADD_VJP
 };
 
 // The same bytes as the node's dtype.
@@ -283,6 +298,7 @@ class Concatenate final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("concatenate")
+  CERMET_ADD_JVP
 };
 
 // Inputs: a, then one index array (int32, uint32 or int64, all of one shape) for each of `axes`.
@@ -295,6 +311,7 @@ class Gather final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("gather")
+  CERMET_ADD_VJP
 };
 
 // Inputs: a, updates (shape of the indices + the other axes), then the indices.
@@ -309,6 +326,7 @@ class Scatter final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("scatter")
+  CERMET_ADD_JVP
 };
 
 // Inputs: a and the update, which has the shape of the slice.
@@ -324,6 +342,7 @@ class SliceUpdate final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("slice_update")
+  CERMET_ADD_JVP
 };
 
 // The uint32 index of the extreme along an axis, which the output keeps with extent 1.
@@ -476,6 +495,8 @@ class GpuKernel final : public Custom {
     throw std::invalid_argument("metal_kernel: " + launch.kernel + " runs on the GPU only");
   }
 };
+#undef CERMET_ADD_VJP
+#undef CERMET_ADD_JVP
 #undef CERMET_RULES
 #undef CERMET_SHAPE_RULES
 

@@ -128,11 +128,21 @@ std::vector<Slot> Clusters::read_with(const Cluster& c, Slot s) const {
 
 bool Clusters::fits(const Cluster& c, const std::vector<Slot>& read, std::size_t written) const {
   const Limits& limits = limits_(c.stream);
-  // What can join no program is computed before this one, and held for it.
-  const auto computed =
-      std::count_if(read.begin(), read.end(), [&](Slot s) { return items[s].role == Role::opaque; });
-  return read.size() + written <= limits.arrays &&
-         static_cast<std::size_t>(computed) <= limits.computed;
+  if (read.size() + written > limits.arrays) return false;
+  // What can join no program is computed before this one, and held for it. A view holds what it is
+  // of.
+  std::vector<Slot> computed;
+  for (Slot s : read) {
+    while (items[s].role == Role::opaque && is_view(tape_.kinds[s])) {
+      const Operand of = tape_.inputs(s)[0];
+      if (of.is_constant()) break;
+      s = of.index();
+    }
+    if (items[s].role == Role::opaque &&
+        std::find(computed.begin(), computed.end(), s) == computed.end())
+      computed.push_back(s);
+  }
+  return computed.size() <= limits.computed;
 }
 
 // The buffers an item adds to what its program writes: a result, a reduction's chunks.

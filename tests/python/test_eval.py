@@ -194,6 +194,23 @@ def test_memory_is_reused_in_a_long_computation():
     assert mx.get_peak_memory() - before < 16 << 20
 
 
+def test_a_sum_of_many_arrays_holds_few_of_them_at_once():
+    x = mx.ones((1 << 16,))
+
+    def peak(count):
+        total = sum((mx.cumsum(x + i) for i in range(count)), mx.zeros(1))
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(total)
+        return mx.get_peak_memory() - before
+
+    mx.eval(x)
+    assert peak(400) <= peak(200) + x.nbytes
+    # Views of one array are one.
+    views = sum((x[i : i + 1000] for i in range(200)), mx.zeros(1))
+    assert mx.explain(views).count("program") == mx.explain(x[:1000] + x[5:1005]).count("program")
+
+
 def test_out_of_memory_is_an_error_and_then_all_is_well():
     previous = mx.set_memory_limit(64 << 20)
     try:

@@ -89,6 +89,73 @@ def test_hessian():
     assert_close(mx.stack(rows), np.array(matrix))
 
 
+# Functions that use a part of an array in each of n rounds.
+def overwritten(x, n):
+    y = x * 2
+    for i in range(n):
+        y[i] = mx.tanh(x[i])
+    return y
+
+
+def carried(x, n):
+    states = [x[0]]
+    for i in range(n):
+        states.append(mx.tanh(states[-1] + x[i]))
+    return mx.stack(states)
+
+
+ROUNDS = {
+    "slices": lambda x, n: mx.concatenate([mx.tanh(x[i : i + 2]) for i in range(n)]),
+    "takes": lambda x, n: mx.stack([mx.tanh(x[mx.array([i, i + 1])]) for i in range(n)]),
+    "strided": lambda x, n: mx.stack(
+        [mx.tanh(mx.as_strided(x, (2, 999), (1000, 1), i * 1000)) for i in range(n)]
+    ),
+    "split": lambda x, n: mx.stack([mx.tanh(part[0]) for part in mx.split(x, n)]),
+    "overwritten": overwritten,
+    "carried": carried,
+}
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+@pytest.mark.parametrize("mode", ["vjp", "jvp"])
+def test_memory_of_derivatives_by_parts_is_linear(name, mode):
+    x = mx.random.normal((80, 1000), key=mx.random.key(0))
+
+    def peak(n):
+        f = lambda x: ROUNDS[name](x, n)  # noqa: E731
+        out = f(x)
+        tangent = mx.ones_like(x if mode == "jvp" else out)
+        mx.eval(tangent)
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(getattr(mx, mode)(f, [x], [tangent])[1])
+        return (mx.get_peak_memory() - before) / x.nbytes
+
+    mx.eval(x)
+    assert max(peak(40), peak(80 if name == "split" else 78)) <= 6
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_derivatives_by_parts_agree(name):
+    x = mx.random.normal((8, 1000), key=mx.random.key(1))
+    v = mx.random.normal(x.shape, key=mx.random.key(2))
+    f = lambda x: ROUNDS[name](x, 4)  # noqa: E731
+    w = mx.random.normal(f(x).shape, key=mx.random.key(3))
+    pushed = mx.jvp(f, [x], [v])[1][0]
+    pulled = mx.vjp(f, [x], [w])[1][0]
+    assert (pushed * w).sum().item() == pytest.approx((pulled * v).sum().item(), rel=1e-4)
+    step = 1e-2
+    assert_close(pushed, np.array((f(x + step * v) - f(x - step * v)) / (2 * step)), 1e-1, 1e-2)
+    # The second derivative, both ways, and a batch of first ones.
+    g = mx.grad(lambda x: (f(x) * f(x) * w).sum())
+    assert_close(
+        mx.grad(lambda x: (g(x) * v).sum())(x), np.array(mx.jvp(g, [x], [v])[1][0]), 1e-3, 1e-3
+    )
+    batch = mx.stack([x, v])
+    if name != "strided":  # as_strided reads the memory of the whole batch
+        assert_close(mx.vmap(g)(batch)[1], np.array(g(v)))
+
+
 def test_stop_gradient():
     f = lambda x: (mx.stop_gradient(x * x) * x).sum()  # noqa: E731
     assert mx.grad(f)(X).tolist() == (X * X).tolist()
