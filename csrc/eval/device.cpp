@@ -17,6 +17,7 @@
 
 #include "eval/batch.h"
 #include "metal/device.h"
+#include "metal/regions.h"
 
 namespace cermet {
 namespace {
@@ -143,6 +144,16 @@ metal::Device& require_metal(const char* what) {
 }
 
 }  // namespace
+
+std::size_t set_wired_limit(std::size_t limit) {
+  const metal::Device* gpu = metal::device();
+  if (!gpu) return 0;
+  if (limit > gpu->memory_size())
+    throw std::invalid_argument("set_wired_limit: " + std::to_string(limit) +
+                                " bytes, the device has at most " +
+                                std::to_string(gpu->memory_size()));
+  return metal::regions().set_wired_limit(limit);
+}
 
 void start_capture(const std::string& path) { require_metal("start_capture").start_capture(path); }
 void stop_capture() { require_metal("stop_capture").stop_capture(); }
