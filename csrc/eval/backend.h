@@ -101,6 +101,9 @@ class Backend {
   // A kernel for all runs of the class. It may replace its code later.
   virtual std::shared_ptr<const Kernel> prepare(const ProgramRun& run) = 0;
 
+  // Bytes the system is asked to keep resident. Returns the limit before; std::invalid_argument above
+  // what the device has.
+  virtual std::size_t set_wired_limit(std::size_t) { return 0; }
   // Records the device's work. std::runtime_error where it cannot.
   virtual void start_capture(const std::string& path);
   virtual void stop_capture();

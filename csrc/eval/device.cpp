@@ -131,6 +131,11 @@ Backend& gpu_backend(const char* what) {
 
 }  // namespace
 
+std::size_t set_wired_limit(std::size_t limit) {
+  Backend* gpu = find_backend({DeviceType::gpu, 0});
+  return gpu ? gpu->set_wired_limit(limit) : 0;
+}
+
 void start_capture(const std::string& path) { gpu_backend("start_capture").start_capture(path); }
 void stop_capture() { gpu_backend("stop_capture").stop_capture(); }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 
+#include "graph/layout.h"
 #include "graph/primitive.h"
 
 namespace cermet {
@@ -12,18 +13,9 @@ namespace {
 // Strides of `shape` over elements that lie at `strides` for `from`; nothing when no strides fit.
 std::optional<Strides> reshaped(const Shape& from, const Strides& strides, const Shape& shape) {
   // Merge the input's axes into runs of evenly spaced elements, then cut the runs.
-  Shape extents;
-  Strides steps;
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    if (from[i] == 1) continue;
-    if (!extents.empty() && steps.back() == strides[i] * from[i]) {
-      extents.back() *= from[i];
-      steps.back() = strides[i];
-    } else {
-      extents.push_back(from[i]);
-      steps.push_back(strides[i]);
-    }
-  }
+  Shape extents = from;
+  Strides steps = strides;
+  merge_axes(extents, {&steps, 1});
   Strides out(shape.size());
   int run = static_cast<int>(extents.size()) - 1;
   std::int64_t left = run >= 0 ? extents[run] : 1, step = run >= 0 ? steps[run] : 1;
@@ -126,7 +118,7 @@ void make_view(Node& node, const Node& source, const CopyValue& copy) {
     case Kind::as_strided: {
       // The strides are over the row-major elements.
       const auto& s = static_cast<const AsStrided&>(p);
-      if (in.strides != row_major(in.shape)) copy(in, node);
+      if (!is_row_major(in.shape, in.strides)) copy(in, node);
       node.strides = s.strides;
       if (node.size) node.offset += s.offset;
       break;

@@ -481,10 +481,7 @@ array mask_blocks(std::string_view what, const array& a, const std::optional<arr
          ", ", blocks(n), ") for blocks of ", block_size, " in ", a.shape());
   const array rows = repeat(*mask, block_size, mask->ndim() - 2, s);
   const array whole = repeat(rows, block_size, mask->ndim() - 1, s);
-  Shape stop = whole.shape();
-  stop[stop.size() - 2] = m;
-  stop.back() = n;
-  const array fitted = slice(whole, Shape(whole.ndim(), 0), stop, s);
+  const array fitted = corner(whole, m, n, s);
   return mask->dtype() == bool_ ? where(fitted, a, zeros({}, a.dtype(), s), s)
                                 : multiply(a, astype(fitted, a.dtype(), s), s);
 }

@@ -4,7 +4,9 @@
 #include <cstdlib>
 
 #include "../../metal/arguments.h"
+#include "graph/layout.h"
 #include "metal/program.h"
+#include "metal/regions.h"
 #include "metal/work.h"
 
 namespace cermet::metal {
@@ -26,38 +28,12 @@ std::string index_type(std::initializer_list<const Tensor*> tensors) {
   return "int";
 }
 
-bool is_row_major(const Tensor& t) {
-  std::int64_t expected = 1;
-  for (std::size_t i = t.shape.size(); i-- > 0; expected *= t.shape[i])
-    if (t.shape[i] != 1 && t.strides[i] != expected) return false;
-  return true;
-}
+bool is_row_major(const Tensor& t) { return cermet::is_row_major(t.shape, t.strides); }
 
 Layout collapse(std::initializer_list<const Tensor*> tensors) {
-  Layout out;
-  out.strides.resize(tensors.size());
-  const Shape& shape = (*tensors.begin())->shape;
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] == 1) continue;
-    bool merges = !out.shape.empty();
-    std::size_t k = 0;
-    for (const Tensor* t : tensors) {
-      merges = merges && out.strides[k].back() == t->strides[i] * shape[i];
-      ++k;
-    }
-    if (merges)
-      out.shape.back() *= shape[i];
-    else
-      out.shape.push_back(shape[i]);
-    k = 0;
-    for (const Tensor* t : tensors) {
-      if (merges)
-        out.strides[k].back() = t->strides[i];
-      else
-        out.strides[k].push_back(t->strides[i]);
-      ++k;
-    }
-  }
+  Layout out{(*tensors.begin())->shape, {}};
+  for (const Tensor* t : tensors) out.strides.push_back(t->strides);
+  merge_axes(out.shape, out.strides);
   if (out.shape.empty()) {
     out.shape.push_back(1);
     for (Strides& s : out.strides) s.push_back(0);
@@ -148,6 +124,13 @@ class MetalBackend final : public Backend {
     return metal::prepare(run);
   }
 
+  std::size_t set_wired_limit(std::size_t limit) override {
+    if (limit > device_.memory_size())
+      throw std::invalid_argument("set_wired_limit: " + std::to_string(limit) +
+                                  " bytes, the device has at most " +
+                                  std::to_string(device_.memory_size()));
+    return regions().set_wired_limit(limit);
+  }
   void start_capture(const std::string& path) override { device_.start_capture(path); }
   void stop_capture() override { device_.stop_capture(); }
 

@@ -11,6 +11,7 @@
 
 #include "eval/memory.h"
 #include "metal/program.h"
+#include "metal/regions.h"
 
 namespace cermet::metal {
 namespace {
@@ -29,52 +30,22 @@ struct Lane {
   std::uint64_t committed = 0;
 };
 
-// The one global state of the host side: the streams' queues and the mapped regions of memory.
-struct Global {
+// The streams' queues, for as long as the process lives.
+struct Lanes {
   std::mutex mutex;
-  std::map<std::int32_t, std::unique_ptr<Lane>> lanes;
-  std::map<void*, std::shared_ptr<Memory>> regions;
+  std::map<std::int32_t, std::unique_ptr<Lane>> by_stream;
 };
-Global& global() {
-  static Global* const g = [] {
-    set_memory_hooks(
-        [](void* region) {
-          Global& all = global();
-          std::shared_ptr<Memory> gone;
-          std::scoped_lock held(all.mutex);
-          if (const auto it = all.regions.find(region); it != all.regions.end()) {
-            gone = std::move(it->second);
-            all.regions.erase(it);
-          }
-        },
-        [](void* block, std::size_t bytes) { device()->declare_defined(block, bytes); });
-    return new Global;  // the allocator's hooks use it at any time
-  }();
-  return *g;
-}
 
 Lane& lane(Stream stream) {
-  Global& g = global();
-  std::scoped_lock lock(g.mutex);
-  auto& entry = g.lanes[stream.index];
+  static Lanes* const all = new Lanes;
+  std::scoped_lock lock(all->mutex);
+  auto& entry = all->by_stream[stream.index];
   if (!entry) {
     entry = std::make_unique<Lane>();
     entry->queue = device()->queue();
     entry->event = device()->event();
   }
   return *entry;
-}
-
-// The region of the GPU's memory that a buffer lies in.
-std::pair<std::shared_ptr<Memory>, std::byte*> memory_of(const Buffer& buffer) {
-  const Region region = region_of(buffer);
-  if (!region.owned)
-    return {device()->wrap(region.data, region.bytes), static_cast<std::byte*>(region.data)};
-  Global& g = global();
-  std::scoped_lock lock(g.mutex);
-  auto& memory = g.regions[region.data];
-  if (!memory) memory = device()->wrap(region.data, region.bytes);
-  return {memory, static_cast<std::byte*>(region.data)};
 }
 
 // The bytes before and from the element at index zero that a tensor covers.
@@ -211,12 +182,12 @@ Work::Bound Work::bind(const Argument& argument) {
   }
   const Tensor& t = *argument.tensor;
   hold(t.buffer);
-  auto [memory, base] = memory_of(*t.buffer);
+  const Region region = region_of(*t.buffer);
   std::tie(b.before, b.bytes) = reach(t);
   b.access = argument.access;
-  b.memory = std::move(memory);
+  b.memory = regions().map(region);
   b.data = static_cast<std::byte*>(t.buffer->data()) + t.offset;
-  b.offset = static_cast<std::size_t>(b.data - base);
+  b.offset = static_cast<std::size_t>(b.data - static_cast<std::byte*>(region.data));
   b.fresh = b.access != Access::read && fresh_.erase(t.buffer.get());
   return b;
 }

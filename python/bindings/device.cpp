@@ -50,7 +50,9 @@ constexpr Limit kLimits[] = {
     {"set_cache_limit", &set_cache_limit,
      "Sets the bytes of free memory kept for reuse. Returns the limit before."},
     {"set_wired_limit", &set_wired_limit,
-     "Sets the bytes the system is asked to keep resident for the GPU. Returns the limit before."},
+     "Sets the bytes of arrays that the system keeps where the GPU finds them at once (0 at first; "
+     "from macOS 15 on). Returns the limit before. ValueError above the device's "
+     "`max_recommended_working_set_size`; without a GPU it does nothing and returns 0."},
 };
 
 void bind_memory(nb::module_& m) {
@@ -230,6 +232,7 @@ void bind_device(nb::module_& m) {
   metal.def(
       "_kernel_counts",
       [] {
+        if (!cermet::metal::device()) throw std::runtime_error("there is no Metal device");
         const auto counts = cermet::metal::kernel_cache().counts();
         return std::map<std::string, std::uint64_t>{
             {"kept", counts.kept}, {"dropped", counts.dropped}, {"compiled", counts.compiled}};

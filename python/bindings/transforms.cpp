@@ -7,9 +7,9 @@
 
 #include <algorithm>
 #include <set>
-#include <unordered_map>
 
 #include "bindings.h"
+#include "transforms/compile.h"
 #include "tree.h"
 
 namespace cermet::python {
@@ -284,10 +284,10 @@ class Compiled final : public Transformed {
     describe(tree, key);
     flatten_arrays(inputs_, in);
     describe(inputs_, key);
-    auto [found, fresh] = traces_.try_emplace(std::move(key));
-    std::shared_ptr<Trace> trace = found->second;
-    if (fresh) {
-      trace = found->second = std::make_shared<Trace>();
+    const std::shared_ptr<Trace>* found = traces_.find(key);
+    const auto trace = found ? *found : std::make_shared<Trace>();
+    if (!found) {
+      traces_.insert(std::move(key), trace);
       trace->arguments = share(without_arrays(tree));
       trace->function = compile([this, t = trace.get(), explicit_count](
                                     const Arrays& in) { return run(*t, in, explicit_count); },
@@ -348,7 +348,7 @@ class Compiled final : public Transformed {
     if (PyDict_Check(tree.ptr())) {
       key += '{';
       for (auto item : nb::borrow<nb::dict>(tree)) {
-        key += nb::cast<std::string>(nb::str(item.first));
+        key += nb::cast<std::string>(nb::repr(item.first));
         key += ':';
         describe(item.second, key);
       }
@@ -380,7 +380,7 @@ class Compiled final : public Transformed {
 
   nb::object inputs_, outputs_;
   bool shapeless_;
-  std::unordered_map<std::string, std::shared_ptr<Trace>> traces_;
+  LruMap<std::string, std::shared_ptr<Trace>> traces_{kMaxTraces};
 };
 
 // ---- checkpoint and custom functions ----

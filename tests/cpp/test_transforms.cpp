@@ -11,6 +11,7 @@
 #include "cermet/random.h"
 #include "cermet/transforms.h"
 #include "graph/primitive.h"
+#include "transforms/compile.h"
 
 using namespace cermet;
 
@@ -572,6 +573,23 @@ TEST_CASE("a shapeless trace fits other extents, or is made anew where it cannot
   const Function h = traced(matrix);
   for (const array& x : {small, tall, wide}) check_close(h({x})[0], matrix(x));
   CHECK(traces == 1);
+}
+
+TEST_CASE("a compiled function keeps the traces that were used last") {
+  int traces = 0;
+  const Function f = compile([&](const Arrays& in) { return ++traces, Arrays{in[0] + 1}; });
+  const auto call = [&](std::int64_t n) { f({zeros({n}, float32)}); };
+  const auto most = static_cast<std::int64_t>(kMaxTraces);
+  for (std::int64_t n = 1; n <= most; ++n) call(n);
+  call(1);  // used again: number 2 is now the first to go
+  CHECK(traces == most);
+  call(most + 1);
+  CHECK(traces == most + 1);
+  call(1);
+  call(3);
+  CHECK(traces == most + 1);
+  call(2);
+  CHECK(traces == most + 2);
 }
 
 TEST_CASE("a compiled function does not evaluate its stand-ins") {

@@ -211,6 +211,38 @@ def test_a_sum_of_many_arrays_holds_few_of_them_at_once():
     assert mx.explain(views).count("program") == mx.explain(x[:1000] + x[5:1005]).count("program")
 
 
+def test_a_growing_array_leaves_a_bounded_cache():
+    """As a cache of keys and values that gets a row with each token."""
+    mx.clear_cache()
+    row = mx.ones((1, 1 << 13))  # 32 KiB
+    cache, most = row, 0
+    for _ in range(500):
+        cache = mx.concatenate([cache, row])
+        mx.eval(cache)
+        most = max(most, mx.get_cache_memory())
+    assert cache.nbytes < 16 << 20
+    assert most <= 96 << 20
+
+
+@pytest.mark.skipif(not mx.metal.is_available(), reason="without a GPU nothing is wired")
+def test_the_wired_limit_of_a_device():
+    largest = mx.metal.device_info()["max_recommended_working_set_size"]
+    before = mx.set_wired_limit(largest)
+    try:
+        assert (mx.ones(1000) + 1).sum().item() == 2000
+        assert mx.set_wired_limit(1 << 20) == largest
+        with pytest.raises(ValueError, match=f"set_wired_limit: {largest + 1} bytes.*{largest}"):
+            mx.set_wired_limit(largest + 1)
+    finally:
+        assert mx.set_wired_limit(before) == 1 << 20
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_wired():
+    assert mx.set_wired_limit(1 << 20) == 0
+    assert mx.set_wired_limit(0) == 0
+
+
 def test_out_of_memory_is_an_error_and_then_all_is_well():
     previous = mx.set_memory_limit(64 << 20)
     try:

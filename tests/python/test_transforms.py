@@ -455,6 +455,26 @@ def test_compile_traces_once_for_each_signature():
     assert f.calls == 6
 
 
+def test_compile_keeps_the_traces_that_were_used_last():
+    """As with a learning rate that changes with each step."""
+    runs = []
+    compiled = mx.compile(lambda x, k: runs.append(k) or x * k + mx.full((1000,), k).sum())
+    for k in range(1000):
+        mx.eval(compiled(X, k + 0.5))
+    assert len(runs) == 1000
+    for k in range(900, 1000):
+        compiled(X, k + 0.5)
+    assert len(runs) == 1000
+    compiled(X, 0.5)
+    assert len(runs) == 1001
+
+
+def test_compile_tells_keys_of_dictionaries_apart():
+    compiled = mx.compile(lambda tree: tree)
+    assert list(compiled({1: X})) == [1]
+    assert list(compiled({"1": X})) == ["1"]
+
+
 def test_compile_of_trees():
     compiled = mx.compile(lambda t, k: {"out": [t["a"] + k, (t["b"],)], "k": k * 2})
     result = compiled({"a": X, "b": Y}, mx.array(1.0))
