@@ -6,11 +6,19 @@
 namespace cermet::python {
 namespace {
 
-// The function of the arrays in a call's tree; its result's structure goes to `result`.
+// The function of the arrays in a call's tree; its result's structure goes to `result`. It runs on
+// containers of its own, but on those in `caller` while there are any.
 Function function_of_arrays(std::shared_ptr<nb::object> fun, std::shared_ptr<nb::object> tree,
-                            std::shared_ptr<nb::object> result) {
-  return [fun, tree, result](const Arrays& in) {
-    const nb::object returned = call(*fun, rebuilt(*tree, in));
+                            std::shared_ptr<nb::object> result,
+                            std::shared_ptr<nb::object> caller = nullptr) {
+  return [fun, tree, result, caller](const Arrays& in) {
+    nb::object returned;
+    if (caller && caller->is_valid()) {
+      const Lent lent(*caller, in, 2);
+      returned = call(*fun, lent.tree());
+    } else {
+      returned = call(*fun, rebuilt(*tree, in));
+    }
     *result = without_arrays(returned);
     Arrays out;
     flatten_arrays(returned, out);
@@ -78,7 +86,11 @@ class CustomFunction final : public Transformed {
         if (out.second.size() == 1) out.second.resize(out.first.size(), out.second[0]);
         return out;
       };
-    const Arrays out = custom_function(function_of_arrays(share(fun), tree, result), rules)(in);
+    // A rule that runs the function again must not change the caller's containers once more.
+    const auto caller = share(arguments);
+    const Function function = function_of_arrays(share(fun), tree, result, caller);
+    const Arrays out = custom_function(function, rules)(in);
+    caller->reset();
     return rebuilt(*result, out);
   }
 

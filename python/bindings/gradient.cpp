@@ -51,10 +51,12 @@ class Gradient final : public Transformed {
     }
     Arrays primals;
     flatten_only_arrays(selected, primals, op_);
+    const nb::object before = rebuilt(selected, primals);  // the function may change its arguments
 
     nb::object outputs;  // of the function, with the arrays it returned
     const Function traced = [&](const Arrays& in) {
-      outputs = call_with(args, kwargs, rebuilt(selected, in));
+      const Lent lent(selected, in, 1);
+      outputs = call_with(args, kwargs, lent.tree());
       check_outputs(outputs);
       Arrays out;
       flatten_arrays(outputs, out);
@@ -64,7 +66,7 @@ class Gradient final : public Transformed {
     for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<int>(i);
     const auto [values, gradients] = value_and_grad(traced, all)(primals);
 
-    const nb::object by_argument = arranged(rebuilt(selected, gradients));
+    const nb::object by_argument = arranged(rebuilt(before, gradients));
     return with_value_ ? nb::make_tuple(rebuilt(outputs, values), by_argument) : by_argument;
   }
 
@@ -144,8 +146,9 @@ void bind_gradients(nb::module_& m) {
                     .c_str()),
         "fun"_a, "argnums"_a = nb::none(), "argnames"_a = std::vector<std::string>(),
         op[0] == 'g' ? "A function that returns the gradient of a scalar function with respect to "
-                       "the arguments numbered or named, the first unless told. They may be trees. "
-                       "With names the result is (by number, {name: gradient})."
+                       "the arguments numbered or named, the first unless told. They may be trees, "
+                       "which the function may change. With names the result is (by number, {name: "
+                       "gradient})."
                      : "As `grad`, but returns (value, gradient). The function may return a tuple "
                        "whose first element is the scalar.");
 
