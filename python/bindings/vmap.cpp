@@ -95,8 +95,7 @@ void bind_vmap(nb::module_& m) {
           "Callable[..., typing.Any]"),
       "fun"_a, "in_axes"_a.none() = 0, "out_axes"_a.none() = 0,
       "Maps a function over an axis of each array in its arguments (None: over none) and stacks "
-      "the "
-      "results along out_axes. Axes are numbers, or trees like the arguments.");
+      "the results along out_axes. Axes are numbers, or trees like the arguments.");
 }
 
 }  // namespace cermet::python

@@ -1,5 +1,6 @@
 """Function transforms: grad, vjp, jvp, vmap, compile, checkpoint, custom functions."""
 
+import collections
 import math
 
 import numpy as np
@@ -120,7 +121,11 @@ def plain(value):
     if isinstance(value, dict):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return type(value)(plain(v) for v in value)
+        return (
+            type(value)(*map(plain, value))
+            if hasattr(value, "_fields")
+            else type(value)(map(plain, value))
+        )
     return value.tolist() if isinstance(value, mx.array) else value
 
 
@@ -530,6 +535,53 @@ def test_compile_traces_once_for_each_signature():
     assert f.calls == 5
     compiled(X, scale=3)
     assert f.calls == 6
+
+
+class Disguised(int):
+    """An integer that prints like any other of its kind."""
+
+    def __repr__(self):
+        return "1"
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ({1: X}, {"1": X}),
+        ({"a": X, "b": Y}, {"b": X, "a": Y}),
+        ([{"a": X}, {}], [{}, {"a": X}]),
+        ((1, X), (True, X)),
+        ((1, X), (1.0, X)),
+        ((0.0, X), (-0.0, X)),
+        ((Disguised(2), X), (Disguised(3), X)),
+        (("a,1:b", X), ("a", X)),
+        (Pair(X, Y), (X, Y)),
+    ],
+)
+def test_compile_tells_calls_apart(one, other):
+    f = Counted(lambda tree: tree)
+    compiled = mx.compile(f)
+    for tree in (one, other, one, other):
+        result = compiled(tree)
+        assert repr(plain(result)) == repr(plain(tree)) and type(result) is type(tree)
+    assert f.calls == 2
+
+
+def test_compile_keeps_the_last_256_traces():
+    f = Counted(lambda x, scale: x * scale)
+    compiled = mx.compile(f)
+    for scale in range(300):
+        compiled(X, scale)
+        compiled(X, 0)
+    assert f.calls == 300
+    for scale in (0, *range(299, 299 - 255, -1)):  # what was used last
+        assert compiled(X, scale).tolist() == (X * scale).tolist()
+    assert f.calls == 300
+    compiled(X, 1)
+    assert f.calls == 301
 
 
 def test_compile_of_trees():
