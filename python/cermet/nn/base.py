@@ -210,10 +210,8 @@ class Module(dict):
             is_leaf_fn: ``is_leaf_fn(module, key, value)`` tells whether to map a value instead of
                 descending into it; by default true for all but modules, dicts, lists and tuples.
         """
-        map_fn = map_fn or (lambda x: x)
-        return _filtered(
-            self, "", self, None, filter_fn, lambda x, _: map_fn(x), is_leaf_fn or _is_plain
-        )
+        map_fn, is_leaf_fn = map_fn or (lambda x: x), is_leaf_fn or _is_plain
+        return _filtered(self, "", (self, ()), self, filter_fn, map_fn, is_leaf_fn)
 
     def parameters(self) -> dict[str, Any]:
         """The tree of all parameters."""
@@ -457,33 +455,32 @@ def _is_plain(_module: Module, _key: str, value: Any) -> bool:
 def trainable_places(module: Module) -> tuple[dict[str, Any], list[Place]]:
     """The tree of the trainable parameters, and where each of them stands."""
     places: list[Place] = []
-
-    def note(value: mx.array, place: Place) -> mx.array:
-        places.append(place)
-        return value
-
     filter_fn = module.trainable_parameter_filter
-    return _filtered(module, "", module, None, filter_fn, note, _is_plain), places
+    tree = _filtered(module, "", (module, ()), module, filter_fn, lambda x: x, _is_plain, places)
+    return tree, places
 
 
 def _filtered(
     module: Module,
     path: str,
+    place: Place,
     node: Any,
-    place: Place | None,
     filter_fn: Filter,
-    map_fn: Callable[[Any, Place], Any],
+    map_fn: Callable[[Any], Any],
     is_leaf_fn: Filter,
+    places: list[Place] | None = None,
 ) -> Any:
     """What `filter_and_map` makes of ``node``, which stands at ``path`` in ``module``.
 
-    ``map_fn`` also gets the place of the leaf; ``place`` is that of the node.
+    The places of leaves are added to ``places``; ``place`` is that of the node.
     """
 
     def visit(owner: Module, key: str, value: Any, place: Place) -> Any:
-        if is_leaf_fn(owner, key, value):
-            return map_fn(value, place)
-        return _filtered(owner, key, value, place, filter_fn, map_fn, is_leaf_fn)
+        if not is_leaf_fn(owner, key, value):
+            return _filtered(owner, key, place, value, filter_fn, map_fn, is_leaf_fn, places)
+        if places is not None:
+            places.append(place)
+        return map_fn(value)
 
     if isinstance(node, Module):
         return {
@@ -494,9 +491,8 @@ def _filtered(
         name = f"{path}.{key}"
         if not filter_fn(module, name, value):
             return {}
-        if place is not None and isinstance(node, tuple):
-            return visit(module, name, value, (place[0], (*place[1], key)))
-        return visit(module, name, value, (node, (key,)))
+        inner = (place[0], (*place[1], key)) if isinstance(node, tuple) else (node, (key,))
+        return visit(module, name, value, inner)
 
     if isinstance(node, dict):
         return {k: visit_nested(k, v) for k, v in node.items()}

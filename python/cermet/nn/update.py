@@ -142,10 +142,8 @@ def _covered(name: str, given: set[str]) -> bool:
 
 def assign(node: Any, path: tuple, value: Any) -> Any:
     """``node`` with ``value`` at ``path``: changed in place, but for tuples, which are replaced."""
-    if not path:
-        return value
-    key, *rest = path
-    child = assign(node[key], tuple(rest), value)
+    key, *below = path
+    child = assign(node[key], tuple(below), value) if below else value
     if isinstance(node, tuple):
         return (*node[:key], child, *node[key + 1 :])
     node[key] = child
