@@ -80,17 +80,23 @@ void bind_device(nb::module_& m) {
       .def_ro("type", &Device::type)
       .def_ro("index", &Device::index)
       .def("__repr__", [](const Device& d) { return to_string(d); })
-      .def("__hash__", [](const Device& d) { return static_cast<int>(d.type) << 16 | d.index; })
-      .def("__eq__", [](const Device& d, nb::object other) { return as_device(other) == d; });
+      // A device equals its type where its number is 0, so they share their hash.
+      .def("__hash__", [](const Device& d) { return nb::hash(nb::cast(d.type)) ^ d.index; })
+      .def(
+          "__eq__", [](const Device& d, nb::object other) { return as_device(other) == d; },
+          "other"_a.none());
 
   nb::class_<Stream>(m, "Stream", "A queue of work on a device; made by `new_stream`.")
       .def_ro("device", &Stream::device)
       .def_ro("index", &Stream::index)
       .def("__repr__", [](const Stream& s) { return to_string(s); })
       .def("__hash__", [](const Stream& s) { return s.index; })
-      .def("__eq__", [](const Stream& s, nb::object other) {
-        return nb::isinstance<Stream>(other) && *nb::inst_ptr<Stream>(other) == s;
-      });
+      .def(
+          "__eq__",
+          [](const Stream& s, nb::object other) {
+            return nb::isinstance<Stream>(other) && *nb::inst_ptr<Stream>(other) == s;
+          },
+          "other"_a.none());
 
   nb::class_<ThreadLocalStream>(m, "ThreadLocalStream",
                                 "Stands for a stream of each thread's own on a device.")
@@ -101,10 +107,13 @@ void bind_device(nb::module_& m) {
                     ")";
            })
       .def("__hash__", [](const ThreadLocalStream& s) { return s.index; })
-      .def("__eq__", [](const ThreadLocalStream& s, nb::object other) {
-        return nb::isinstance<ThreadLocalStream>(other) &&
-               nb::inst_ptr<ThreadLocalStream>(other)->index == s.index;
-      });
+      .def(
+          "__eq__",
+          [](const ThreadLocalStream& s, nb::object other) {
+            return nb::isinstance<ThreadLocalStream>(other) &&
+                   nb::inst_ptr<ThreadLocalStream>(other)->index == s.index;
+          },
+          "other"_a.none());
 
   nb::class_<StreamScope>(m, "StreamContext",
                           "Makes a stream, or a device, this thread's default within a `with`.")

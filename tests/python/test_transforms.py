@@ -1,5 +1,6 @@
 """Function transforms: grad, vjp, jvp, vmap, compile, checkpoint, custom functions."""
 
+import collections
 import math
 import threading
 
@@ -204,6 +205,178 @@ def test_updates_in_place_inside_a_gradient():
 
     assert mx.grad(f)(X).tolist() == [1, 4, 1]
     assert X.tolist() == [0.5, -1, 2]
+
+
+def plain(value):
+    """Arrays in a tree as lists."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (
+            type(value)(*map(plain, value))
+            if hasattr(value, "_fields")
+            else type(value)(map(plain, value))
+        )
+    return value.tolist() if isinstance(value, mx.array) else value
+
+
+def doubled(tree):
+    """An update of each kind of a function's argument; the value depends on x twice."""
+    tree["x"] = tree["x"] * 2
+    tree["new"] = tree["x"] + 1
+    tree["inner"]["list"][0] = tree["inner"]["list"][0] - 1
+    tree["inner"]["list"].append(tree["x"])
+    tree["pair"][1].append("text")
+    del tree["gone"]
+    return (tree["x"] * tree["inner"]["list"][1]).sum()
+
+
+def containers():
+    return {
+        "x": mx.array([1.0, 2.0]),
+        "inner": {"list": [mx.array([3.0, 4.0]), mx.array([5.0, 6.0])]},
+        "pair": (mx.array([7.0, 8.0]), []),
+        "gone": mx.array([9.0, 9.0]),
+    }
+
+
+@pytest.mark.parametrize("transform", [mx.grad, mx.value_and_grad, mx.custom_function])
+def test_updates_of_an_argument_are_visible(transform):
+    """As without a transform: in MLX, too."""
+    want, tree = containers(), containers()
+    value = doubled(want)
+    kept, inner, pair = tree["inner"]["list"][1], tree["inner"], tree["pair"]
+    result = transform(doubled)(tree)
+    assert plain(tree) == plain(want)
+    # What was not updated is what it was, the objects themselves.
+    assert tree["inner"] is inner and tree["pair"] is pair and inner["list"][1] is kept
+    if transform is mx.custom_function:
+        assert result.item() == value.item()
+        return
+    gradient = result if transform is mx.grad else result[1]
+    zero = [0, 0]
+    assert plain(gradient) == {
+        "x": [10, 12],
+        "inner": {"list": [zero, [2, 4]]},
+        "pair": (zero, []),
+        "gone": zero,
+    }
+    # No stand-in is left: a second gradient goes to what is there now.
+    again = mx.grad(lambda t: (t["x"] * t["new"]).sum())({"x": tree["x"], "new": tree["new"]})
+    assert plain(again) == {"x": [3, 5], "new": [2, 4]}
+
+
+def test_updates_before_an_error_are_visible_and_the_rest_is_restored():
+    tree = {"x": X, "y": [Y]}
+
+    def f(tree):
+        tree["x"] = tree["x"] + 1
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        mx.grad(f)(tree)
+    assert tree["x"].tolist() == (X + 1).tolist() and tree["y"][0] is Y
+
+
+def test_arguments_are_the_callers_containers_inside_a_gradient():
+    tree, seen = {"x": X}, []
+
+    def f(given, *, named):
+        seen.append((given is tree, named is tree))
+        return given["x"].sum()
+
+    mx.grad(f)(tree, named=tree)
+    assert seen == [(True, True)]
+
+
+def test_arrays_changed_in_place_inside_a_gradient():
+    x, y, z = mx.array([1.0, 2.0]), mx.array([3.0, 4.0]), mx.array([5.0, 6.0])
+    tree = {"y": y}
+
+    def f(x, tree, pair):
+        x += 1  # an argument itself keeps its value, as in MLX
+        tree["y"] *= 2
+        pair[0][0] = x[0]
+        return (x * tree["y"] * pair[0]).sum()
+
+    dx, dtree, (dz,) = mx.grad(f, argnums=(0, 1, 2))(x, tree, (z,))
+    assert x.tolist() == [1, 2] and tree["y"] is y and y.tolist() == [6, 8]
+    assert z.tolist() == [2, 6]
+    assert dx.tolist() == [2 * 2 * 6, 8 * 6] and dtree["y"].tolist() == [2 * 2 * 2, 3 * 2 * 6]
+    assert dz.tolist() == [0, 3 * 8]
+
+
+def test_arrays_kept_by_a_traced_function_have_their_values():
+    kept = []
+
+    def f(x, tree):
+        kept.extend([x, tree["y"], x * 2])
+        tree["moved"] = tree["y"]
+        return (x * tree["y"]).sum()
+
+    tree = {"y": Y}
+    mx.grad(f)(X, tree)
+    mx.grad(lambda x: f(x, tree))(X)
+    assert tree["moved"] is Y and [a.tolist() for a in kept[:2]] == [X.tolist(), Y.tolist()]
+    # They belong to no trace: what follows has their derivative, not one through a dead trace.
+    assert mx.grad(lambda x: (x * kept[0] * kept[2]).sum())(Y).tolist() == (X * X * 2).tolist()
+
+
+def test_nested_gradients_share_an_argument():
+    tree = {"x": X}
+
+    def inner(tree):
+        tree["x"] = tree["x"] * 2
+        return (tree["x"] * tree["x"]).sum()
+
+    def outer(tree):
+        first = mx.grad(inner)(tree)  # 8 x; then tree["x"] is 2 x
+        return (first["x"] * tree["x"]).sum()
+
+    assert mx.grad(outer)(tree)["x"].tolist() == (X * 32).tolist()
+    assert tree["x"].tolist() == (X * 2).tolist()
+
+
+def test_a_container_that_stands_twice_in_an_argument():
+    shared = [X]
+    tree = {"a": shared, "b": shared}
+    gradient = mx.grad(lambda t: (t["a"][0] * t["b"][0]).sum())(tree)
+    total = np.array(gradient["a"][0]) + np.array(gradient["b"][0])
+    assert total.tolist() == (X * 2).tolist()
+    assert tree["a"] is shared and shared[0] is X
+
+
+@pytest.mark.parametrize("transform", [mx.compile, mx.vmap, mx.checkpoint])
+def test_containers_of_a_replayed_function_are_its_own(transform):
+    """What runs later or not at all cannot show its updates; in MLX it does not, either."""
+    tree = {"x": mx.array([1.0, 2.0])}
+
+    def f(tree):
+        tree["x"] = tree["x"] * 2
+        return tree["x"]
+
+    function = transform(f)
+    for _ in range(2):
+        assert function(tree).tolist() == [2, 4]
+    assert tree["x"].tolist() == [1, 2]
+
+
+def test_updates_of_a_custom_function_are_made_once():
+    @mx.custom_function
+    def f(tree):
+        tree["x"] = tree["x"] * 2
+        return tree["x"] * tree["x"]
+
+    tree = {"x": X}
+    gradient = mx.grad(lambda t: f(t).sum())(tree)  # its rule runs the function again
+    assert gradient["x"].tolist() == (X * 8).tolist()
+    assert tree["x"].tolist() == (X * 2).tolist()
+
+
+@pytest.mark.parametrize("transform", [mx.compile, mx.checkpoint, mx.custom_function])
+def test_the_random_state_as_an_argument(transform):
+    f = lambda state, x: x * 2  # noqa: E731
+    assert transform(f)(mx.random.state, X).tolist() == (X * 2).tolist()
 
 
 @pytest.mark.parametrize(
@@ -455,24 +628,51 @@ def test_compile_traces_once_for_each_signature():
     assert f.calls == 6
 
 
-def test_compile_keeps_the_traces_that_were_used_last():
-    """As with a learning rate that changes with each step."""
-    runs = []
-    compiled = mx.compile(lambda x, k: runs.append(k) or x * k + mx.full((1000,), k).sum())
-    for k in range(1000):
-        mx.eval(compiled(X, k + 0.5))
-    assert len(runs) == 1000
-    for k in range(900, 1000):
-        compiled(X, k + 0.5)
-    assert len(runs) == 1000
-    compiled(X, 0.5)
-    assert len(runs) == 1001
+class Disguised(int):
+    """An integer that prints like any other of its kind."""
+
+    def __repr__(self):
+        return "1"
 
 
-def test_compile_tells_keys_of_dictionaries_apart():
-    compiled = mx.compile(lambda tree: tree)
-    assert list(compiled({1: X})) == [1]
-    assert list(compiled({"1": X})) == ["1"]
+Pair = collections.namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ({1: X}, {"1": X}),
+        ({"a": X, "b": Y}, {"b": X, "a": Y}),
+        ([{"a": X}, {}], [{}, {"a": X}]),
+        ((1, X), (True, X)),
+        ((1, X), (1.0, X)),
+        ((0.0, X), (-0.0, X)),
+        ((Disguised(2), X), (Disguised(3), X)),
+        (("a,1:b", X), ("a", X)),
+        (Pair(X, Y), (X, Y)),
+    ],
+)
+def test_compile_tells_calls_apart(one, other):
+    f = Counted(lambda tree: tree)
+    compiled = mx.compile(f)
+    for tree in (one, other, one, other):
+        result = compiled(tree)
+        assert repr(plain(result)) == repr(plain(tree)) and type(result) is type(tree)
+    assert f.calls == 2
+
+
+def test_compile_keeps_the_last_256_traces():
+    f = Counted(lambda x, scale: x * scale)
+    compiled = mx.compile(f)
+    for scale in range(300):
+        compiled(X, scale)
+        compiled(X, 0)
+    assert f.calls == 300
+    for scale in (0, *range(299, 299 - 255, -1)):  # what was used last
+        assert compiled(X, scale).tolist() == (X * scale).tolist()
+    assert f.calls == 300
+    compiled(X, 1)
+    assert f.calls == 301
 
 
 def test_compile_of_trees():
