@@ -138,7 +138,7 @@ const Kernel& kernel(std::string_view family, std::string_view function,
 const Kernel& kernel(const ProgramKernel& program) {
   return find_or_make("program:" + program.name, [&] {
     return std::make_unique<KernelSource>(program.name,
-                                          std::vector<std::string>{"types.h", "ops.h", "reduce.h"},
+                                          std::vector<std::string>{"types.h", "reduce.h"},
                                           program.text, std::vector<Constant>{}, /*alone=*/false);
   });
 }

@@ -1,10 +1,11 @@
 // The arithmetic of the elementwise operations: one text for every backend.
 //
 // A reader opens a namespace, puts its own meaning of these names before this file and includes it:
-// the C++ compiler once for each instruction set (cpu/ops.h), Metal (metal/ops.h), and a type that
+// the C++ compiler once for each instruction set (ops/cpp.h), Metal (metal/ops.h), and a type that
 // records what is done with it (tests/cpp/recorder.h). All of them then give the same bits.
 //
-//   f32 i32 u32 b32 c64{re, im}       the types; wide<T>: where the integers T wrap, T for others
+//   f32 i32 u32 b32 c64{re, im}       the types; wide<T>: where the integers T wrap, T for others;
+//                                     width<T>, lowest_of<T>(), highest_of<T>() of integers
 //   select(c, a, b)                   a where c, else b
 //   fma abs copysign sqrt floor ceil trunc rint       of f32, each exact or rounded once
 //   bits(f32) -> i32, from_bits(i32) -> f32, f32(i32), i32(f32)
@@ -21,7 +22,13 @@
 // polynomials are minimax fits (Remez) made for these files; error bounds stand in
 // tests/error_bounds.def.
 // clang-format off
+#include "ops/arithmetic.h"
+#include "ops/cast.h"
+#include "ops/keys.h"
+#include "ops/threefry.h"
 #include "ops/base.h"
 #include "ops/exp_log.h"
 #include "ops/trig.h"
+#include "ops/erf.h"
+#include "ops/power.h"
 // clang-format on

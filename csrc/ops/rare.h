@@ -30,3 +30,21 @@ inline Angle reduce_far(f32 x) {
 inline f32 sin_far(f32 x) { return sin_reduced(reduce_far(x)); }
 inline f32 cos_far(f32 x) { return cos_reduced(reduce_far(x)); }
 inline f32 tan_far(f32 x) { return tan_reduced(reduce_far(x)); }
+
+// fmod of finite magnitudes, exact, where b is not 0: the integers that are left of them, in steps
+// of as many bits as fit.
+inline f32 fmod_magnitude(f32 a, f32 b) {
+  i32 ia = bits(a), ib = bits(b);
+  i32 ea = ia >> 23 > 0 ? ia >> 23 : 1, eb = ib >> 23 > 0 ? ib >> 23 : 1;
+  u64 ma = u64(ia - ((ea - 1) << 23)), mb = u64(ib - ((eb - 1) << 23));
+  if (ea < eb) return a;
+  u64 r = ma % mb;
+  for (i32 shift = ea - eb; shift > 0; shift -= 40) r = (r << (shift < 40 ? shift : 40)) % mb;
+  return scale(f32(r), eb - 150);
+}
+inline f32 remainder_far(f32 a, f32 b) {
+  if (!(abs(a) < kInf) || b != b || b == 0.0f) return kNan;
+  f32 r = copysign(fmod_magnitude(abs(a), abs(b)), a);
+  if (r == 0.0f) return copysign(0.0f, b);
+  return (r < 0.0f) != (b < 0.0f) ? r + b : r;
+}

@@ -11,8 +11,8 @@
 
 #include "cermet/dtype.h"
 
-#ifndef CERMET_ISA
-#error "CERMET_ISA must name the instruction set, e.g. -DCERMET_ISA=v3"
+#ifndef CERMET_ISA  // outside the files that are compiled for each instruction set
+#define CERMET_ISA plain
 #endif
 
 namespace cermet::cpu::CERMET_ISA {
@@ -27,9 +27,32 @@ using c64 = complex64_t;
 inline constexpr float kInf = __builtin_inff();
 inline constexpr float kNan = __builtin_nanf("");
 
-inline f32 select(b32 c, f32 a, f32 b) { return c ? a : b; }
-inline i32 select(b32 c, i32 a, i32 b) { return c ? a : b; }
-inline u32 select(b32 c, u32 a, u32 b) { return c ? a : b; }
+// Integers wrap in an unsigned type at least as wide as int.
+template <class T, bool = std::is_integral_v<T>>
+struct Wide {
+  using type = T;
+};
+template <class T>
+struct Wide<T, true> {
+  using type = std::conditional_t<sizeof(T) == 8, u64, u32>;
+};
+template <class T>
+using wide = typename Wide<T>::type;
+template <class T>
+inline constexpr u32 width = 8 * sizeof(T);
+template <class T>
+constexpr T lowest_of() {
+  return std::is_signed_v<T> ? T(T(1) << (width<T> - 1)) : T(0);
+}
+template <class T>
+constexpr T highest_of() {
+  return T(~lowest_of<T>());
+}
+
+template <class T>
+inline T select(b32 c, T a, T b) {
+  return c ? a : b;
+}
 
 inline i32 bits(f32 x) { return __builtin_bit_cast(i32, x); }
 inline f32 from_bits(i32 b) { return __builtin_bit_cast(f32, b); }
@@ -68,6 +91,7 @@ inline f32 fma(f32 a, f32 b, f32 c) {
   inline T f(T x, T y) { return __builtin_expect(f##_rare(x, y), 0) ? g(x, y) : f##_usual(x, y); }
 
 #include "ops/all.h"
+#include "ops/calls.h"
 #include "ops/rare.h"
 
 #undef CONSTANT
