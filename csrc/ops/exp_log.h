@@ -25,8 +25,8 @@ inline f32 expm1_reduced(f32 r) {
 
 // x 2^k for |k| <= 252. The power of two goes in by halves: a subnormal result is rounded once.
 inline f32 scale(f32 x, i32 k) {
-  i32 half = k >> 1;
-  return x * pow2(half) * pow2(k - half);
+  i32 part = k >> 1;
+  return x * pow2(part) * pow2(k - part);
 }
 
 // 2^shift e^x, where |shift| <= 24.
