@@ -1,7 +1,7 @@
 # Text files as C++: writes OUTPUT, a source that defines FUNCTION (a qualified name), declared in
 # HEADER as
 #   const std::vector<std::pair<std::string_view, std::string_view>>& FUNCTION();
-# which gives the names and contents of FILES.
+# which gives the names (of ops/, with the folder) and contents of FILES.
 #   cmake -DOUTPUT=... -DFUNCTION=... -DHEADER=... -DFILES=a;b -P embed.cmake
 string(REGEX MATCH "^(.*)::([^:]*)$" _ ${FUNCTION})
 set(namespace ${CMAKE_MATCH_1})
@@ -13,6 +13,9 @@ string(APPEND code "namespace ${namespace} {\n\n")
 string(APPEND code "const ${type}& ${function}() {\n  static const ${type} texts = {\n")
 foreach(file ${FILES})
   get_filename_component(name ${file} NAME)
+  if(file MATCHES "/(ops/[^/]+)$")
+    set(name ${CMAKE_MATCH_1})
+  endif()
   file(READ ${file} text)
   string(APPEND code "      {\"${name}\", R\"_text_(${text})_text_\"},\n")
 endforeach()

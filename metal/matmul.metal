@@ -21,7 +21,7 @@ inline accumulator<T> multiply_add(T x, T y, accumulator<T> sum) {
   if constexpr (is_real_float<T>)
     return fma(static_cast<float>(x), static_cast<float>(y), sum);
   else
-    return op_add(sum, op_multiply(x, y));
+    return ops::add(sum, ops::multiply(x, y));
 }
 
 // Writes out[i], rounding as the product, the two scalings and the addition would one by one.
@@ -33,8 +33,8 @@ inline void finish_product(accumulator<T> sum, device Out* out, ulong i, device 
   if constexpr (is_real_float<T>) {
     if (has_addend) {
       const Out addend = static_cast<Out>(c[row * p.c_row + column * p.c_column]);
-      result = op_add(op_multiply(static_cast<Out>(p.alpha), result),
-                      op_multiply(static_cast<Out>(p.beta), addend));
+      result = ops::add(ops::multiply(static_cast<Out>(p.alpha), result),
+                        ops::multiply(static_cast<Out>(p.beta), addend));
     }
   }
   store(out, i, result);
@@ -248,7 +248,7 @@ template <typename T>
   const ulong step = ulong(p.batches) * p.m * p.n;
   accumulator<T> sum = load(parts, i);
   for (uint k = p.k_part, part = 1; k < p.k; k += p.k_part, ++part)
-    sum = op_add(sum, load(parts, part * step + i));
+    sum = ops::add(sum, load(parts, part * step + i));
   finish_product<T>(sum, out, i, c + batch_offsets(p, at.z).c, at.y, at.x, p);
 }
 
@@ -328,7 +328,7 @@ template <typename T, typename Out, int width>
   out += ulong(group.z) * p.m;
   for (int e = 0; e < width; ++e) {
     for (uint s = 1; s < simdgroups; ++s)
-      sum[e] = op_add(sum[e], load(partial, (s * width + e) * 32 + lane));
+      sum[e] = ops::add(sum[e], load(partial, (s * width + e) * 32 + lane));
     finish_product<T>(sum[e], out, row + e, c + offsets.c, row + e, 0, p);
   }
 }

@@ -1,5 +1,4 @@
-// Random bits: Threefry-2x32-20 (Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy
-// as 1, 2, 3", 2011).
+// Random bits, by Threefry.
 //
 // A stream of w 32-bit words has h = ceil(w / 2) blocks; block i, of counter (i, h + i), gives the
 // words i and h + i. Where w is odd the last block has counter (h - 1, 0) and gives one word. The
@@ -7,22 +6,8 @@
 #include <metal_stdlib>
 
 #include "axes.h"
+#include "ops.h"
 using namespace metal;
-
-inline uint2 threefry(uint2 key, uint2 counter) {
-  const uint rotations[8] = {13, 15, 26, 6, 17, 29, 16, 24};
-  const uint keys[3] = {key.x, key.y, key.x ^ key.y ^ 0x1bd11bdau};
-  uint x = counter.x + keys[0], y = counter.y + keys[1];
-  for (uint round = 0; round < 5; ++round) {
-    for (uint k = 0; k < 4; ++k) {
-      x += y;
-      y = rotate(y, rotations[round % 2 * 4 + k]) ^ x;
-    }
-    x += keys[(round + 1) % 3];
-    y += keys[(round + 2) % 3] + round + 1;
-  }
-  return uint2(x, y);
-}
 
 // The part of a word that the stream has room for, in units of T.
 template <typename T, typename Index>
@@ -47,10 +32,10 @@ template <typename T, typename Index>
 
   const Index key = offset_of(static_cast<Index>(at.y), p.keys, 0);
   const bool paired = blocks + block < words;
-  const uint2 counter =
-      uint2(static_cast<uint>(block), paired ? static_cast<uint>(blocks + block) : 0u);
-  const uint2 bits =
-      threefry(uint2(keys[key], keys[key + static_cast<Index>(p.key_stride)]), counter);
+  const ops::Words counter{static_cast<uint>(block),
+                           paired ? static_cast<uint>(blocks + block) : 0u};
+  const ops::Words words_of_key{keys[key], keys[key + static_cast<Index>(p.key_stride)]};
+  const ops::Words bits = ops::threefry(words_of_key, counter);
   device T* stream = out + static_cast<Index>(at.y) * size;
   put_word(stream, size, block, bits.x);
   if (paired) put_word(stream, size, blocks + block, bits.y);

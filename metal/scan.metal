@@ -19,7 +19,7 @@ struct LogAddExp {
     else
       return lowest_of<T>();
   }
-  static T combine(T a, T b) { return op_logaddexp(a, b); }
+  static T combine(T a, T b) { return ops::logaddexp(a, b); }
 };
 
 // What is combined so far; the identity until then. It takes no part in a combination, where it

@@ -6,18 +6,21 @@ namespace {
 
 template <Op op>
 struct Function {};
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc)           \
-  template <>                                                       \
-  struct Function<Op::name> {                                       \
-    template <class T>                                              \
-    static auto apply(T x, T y) -> decltype(name(x, y)) {           \
-      return name(x, y);                                            \
-    }                                                               \
-    template <class T>                                              \
-    static auto block(const T* x, const T* y, T* z, std::int64_t n) \
-        -> decltype(name(x, y, z, n)) {                             \
-      return name(x, y, z, n);                                      \
-    }                                                               \
+#define CERMET_ELEMENTWISE(name, arity, rule, doc)                \
+  template <>                                                     \
+  struct Function<Op::name> {                                     \
+    template <class T>                                            \
+    static auto apply(T x, T y) -> decltype(name(x, y)) {         \
+      return name(x, y);                                          \
+    }                                                             \
+    template <class T>                                            \
+    static auto usual(T x, T y) -> decltype(name##_usual(x, y)) { \
+      return name##_usual(x, y);                                  \
+    }                                                             \
+    template <class T>                                            \
+    static auto rare(T x, T y) -> decltype(name##_rare(x, y)) {   \
+      return name##_rare(x, y);                                   \
+    }                                                             \
   };
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
@@ -51,7 +54,7 @@ void select_loop(void* out, const void* a, const void* b, const void* c, std::in
 }  // namespace
 
 void fill_binary(Loops& table) {
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc) \
+#define CERMET_ELEMENTWISE(name, arity, rule, doc) \
   if constexpr (arity == 2) fill<Op::name, Rule::rule>(table);
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE

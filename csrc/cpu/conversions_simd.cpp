@@ -15,8 +15,8 @@ To cast(From x) {
     return {static_cast<float>(x), 0};
   else if constexpr (std::is_same_v<To, bool>)
     return x != From(0);
-  else if constexpr (std::floating_point<From> && std::integral<To> && sizeof(To) < 4)
-    return static_cast<To>(static_cast<std::int32_t>(x));  // as hardware does, then wrap
+  else if constexpr (std::floating_point<From> && std::integral<To>)
+    return truncated<To>(x);
   else
     return static_cast<To>(x);
 }

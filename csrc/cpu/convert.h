@@ -1,14 +1,13 @@
 // Conversion between float and the 16-bit floats, one element or a block at a time.
 //
-// Narrowing rounds to nearest, ties to even; subnormals are exact, and a nan stays a nan. The
-// instruction and the integer form give the same bits, so it does not matter where a block's tail
-// begins.
+// The instruction and the integer form give the same bits, so it does not matter where a block's
+// tail begins.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "cermet/dtype.h"
+#include "ops/cpp.h"
 
 #if defined(__F16C__)
 #include <immintrin.h>
@@ -16,40 +15,12 @@
 #include <arm_neon.h>
 #endif
 
-#ifndef CERMET_ISA
-#error "CERMET_ISA must name the instruction set, e.g. -DCERMET_ISA=v3"
-#endif
-
 namespace cermet::cpu::CERMET_ISA {
 
-inline float widen(bfloat16_t x) { return __builtin_bit_cast(float, uint32_t(x.bits) << 16); }
-
-inline void narrow(float x, bfloat16_t& out) {
-  uint32_t b = __builtin_bit_cast(uint32_t, x);
-  uint32_t rounded = (b + 0x7fff + (b >> 16 & 1)) >> 16;
-  out.bits = uint16_t(x != x ? b >> 16 | 0x40 : rounded);
-}
-
-inline float widen(float16_t x) {
-  uint32_t magnitude = x.bits & 0x7fff;
-  float finite = __builtin_bit_cast(float, magnitude << 13) * 0x1p112f;
-  uint32_t special = magnitude << 13 | 0x7f800000 | (magnitude > 0x7c00 ? 0x400000 : 0);
-  uint32_t b = magnitude < 0x7c00 ? __builtin_bit_cast(uint32_t, finite) : special;
-  return __builtin_bit_cast(float, b | uint32_t(x.bits & 0x8000) << 16);
-}
-
-inline void narrow(float x, float16_t& out) {
-  uint32_t b = __builtin_bit_cast(uint32_t, x), magnitude = b & 0x7fffffff;
-  uint32_t normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - (112u << 23)) >> 13;
-  // The unit of 0.5f is that of the subnormals: the addition rounds.
-  uint32_t subnormal =
-      __builtin_bit_cast(uint32_t, __builtin_bit_cast(float, magnitude) + 0.5f) - 0x3f000000;
-  uint32_t nan = 0x7e00 | (magnitude >> 13 & 0x1ff);
-  uint32_t h = magnitude < 113u << 23 ? subnormal : normal;
-  h = magnitude >= 0x477ff000 ? 0x7c00 : h;  // 65520: halfway to the next power of two
-  h = magnitude > 0x7f800000 ? nan : h;
-  out.bits = uint16_t(h | (b >> 16 & 0x8000));
-}
+inline float widen(bfloat16_t x) { return widen_bfloat16(x.bits); }
+inline float widen(float16_t x) { return widen_float16(x.bits); }
+inline void narrow(float x, bfloat16_t& out) { out.bits = uint16_t(narrow_bfloat16(x)); }
+inline void narrow(float x, float16_t& out) { out.bits = uint16_t(narrow_float16(x)); }
 
 // As many elements as one instruction converts.
 #if defined(__AVX512F__)

@@ -1,7 +1,7 @@
 // How a loop is made from a function of elements; for the *_simd.cpp files alone.
 #pragma once
 
-#include "cpu/functions.h"
+#include "cpu/complex.h"
 #include "cpu/loops.h"
 
 namespace cermet::cpu::CERMET_ISA {
@@ -12,32 +12,44 @@ namespace cermet::cpu::CERMET_ISA {
 #define CERMET_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
 #endif
 
-// F::apply is the function of elements; F::block, where there is one, the function of blocks.
-template <class F, class T>
-void unary_loop(void* out, const void* a, const void*, const void*, std::int64_t n) {
-  const auto* x = static_cast<const T*>(a);
-  using R = decltype(F::apply(*x));
-  auto* y = static_cast<R*>(out);
-  if constexpr (requires { F::block(x, y, n); }) {
-    F::block(x, y, n);
+// F::apply is the function of elements. Where some of them are rare, F::usual answers for the
+// others: a chunk with rare elements goes through a buffer, since `out` may be one of the inputs.
+template <class F, class R, class... T>
+void map(R* out, std::int64_t n, const T*... in) {
+  constexpr bool f32_or_c64 = (... && (std::is_same_v<T, f32> || std::is_same_v<T, c64>));
+  if constexpr (f32_or_c64 && requires { F::rare(*in...); }) {
+    constexpr std::int64_t kChunk = 256;
+    for (std::int64_t begin = 0; begin < n; begin += kChunk) {
+      const std::int64_t end = n - begin < kChunk ? n : begin + kChunk;
+      std::int32_t rare = 0;
+      for (std::int64_t i = begin; i < end; ++i) rare |= F::rare(in[i]...) ? 1 : 0;
+      if (rare == 0) {
+        CERMET_VECTORIZE
+        for (std::int64_t i = begin; i < end; ++i) out[i] = F::usual(in[i]...);
+      } else {
+        R chunk[kChunk];
+        for (std::int64_t i = begin; i < end; ++i) chunk[i - begin] = F::usual(in[i]...);
+        for (std::int64_t i = begin; i < end; ++i)
+          if (F::rare(in[i]...)) chunk[i - begin] = F::apply(in[i]...);
+        for (std::int64_t i = begin; i < end; ++i) out[i] = chunk[i - begin];
+      }
+    }
   } else {
     CERMET_VECTORIZE
-    for (std::int64_t i = 0; i < n; ++i) y[i] = F::apply(x[i]);
+    for (std::int64_t i = 0; i < n; ++i) out[i] = F::apply(in[i]...);
   }
 }
 
 template <class F, class T>
+void unary_loop(void* out, const void* a, const void*, const void*, std::int64_t n) {
+  const auto* x = static_cast<const T*>(a);
+  map<F>(static_cast<decltype(F::apply(*x))*>(out), n, x);
+}
+template <class F, class T>
 void binary_loop(void* out, const void* a, const void* b, const void*, std::int64_t n) {
   const auto* x = static_cast<const T*>(a);
   const auto* y = static_cast<const T*>(b);
-  using R = decltype(F::apply(*x, *y));
-  auto* z = static_cast<R*>(out);
-  if constexpr (requires { F::block(x, y, z, n); }) {
-    F::block(x, y, z, n);
-  } else {
-    CERMET_VECTORIZE
-    for (std::int64_t i = 0; i < n; ++i) z[i] = F::apply(x[i], y[i]);
-  }
+  map<F>(static_cast<decltype(F::apply(*x, *y))*>(out), n, x, y);
 }
 
 // Sixteen partial results, then halves onto halves: the order depends on n alone.

@@ -11,6 +11,7 @@
 #include "cpu/primitives.h"
 #include "cpu/scalar.h"
 #include "cpu/sort_keys.h"
+#include "ops/cpp.h"
 
 namespace cermet::cpu {
 namespace {
@@ -25,17 +26,25 @@ using Key = Unsigned<sizeof(T)>;
 template <class T>
 inline constexpr bool kIsFloating = std::is_floating_point_v<T> || kIsHalf<T>;
 
+template <class K>
+constexpr K kSign = K(K(1) << (8 * sizeof(K) - 1));
 template <class T>
-Key<T> to_key(T x) {
+constexpr std::uint32_t kInfinity = std::is_same_v<T, float16_t>    ? 0x7c00
+                                    : std::is_same_v<T, bfloat16_t> ? 0x7f80
+                                                                    : 0x7f800000;
+
+// `tied`, for indices: zeros of both signs are equal.
+template <class T>
+Key<T> to_key(T x, bool tied = false) {
   using K = Key<T>;
-  constexpr K sign = K(K(1) << (8 * sizeof(K) - 1));
   if constexpr (kIsComplex<T>) {
-    return std::uint64_t{to_key(x.re)} << 32 | to_key(x.im);
+    return std::uint64_t{to_key(x.re, tied)} << 32 | to_key(x.im, tied);
   } else if constexpr (kIsFloating<T>) {
-    const K bits = std::bit_cast<K>(x);
-    return is_nan(x) ? std::numeric_limits<K>::max() : bits & sign ? K(~bits) : K(bits | sign);
+    constexpr K infinity =
+        sizeof(K) == 8 ? K(std::bit_cast<std::uint64_t>(HUGE_VAL)) : K(kInfinity<T>);
+    return plain::float_to_key(std::bit_cast<K>(x), kSign<K>, infinity, tied);
   } else if constexpr (std::is_signed_v<T>) {
-    return static_cast<K>(x) ^ sign;
+    return static_cast<K>(x) ^ kSign<K>;
   } else {
     return x;
   }
@@ -44,30 +53,16 @@ Key<T> to_key(T x) {
 template <class T>
 T from_key(Key<T> key) {
   using K = Key<T>;
-  constexpr K sign = K(K(1) << (8 * sizeof(K) - 1));
   if constexpr (kIsComplex<T>) {
     return {from_key<float>(static_cast<std::uint32_t>(key >> 32)),
             from_key<float>(static_cast<std::uint32_t>(key))};
   } else if constexpr (kIsFloating<T>) {
-    return std::bit_cast<T>(key & sign ? K(key ^ sign) : K(~key));
+    return std::bit_cast<T>(plain::float_from_key(key, kSign<K>));
   } else if constexpr (std::is_signed_v<T>) {
-    return static_cast<T>(key ^ sign);
+    return static_cast<T>(key ^ kSign<K>);
   } else {
     return static_cast<T>(key);
   }
-}
-
-// The key for indices: zeros of both signs are equal.
-template <class T>
-Key<T> to_tied_key(T x) {
-  if constexpr (kIsComplex<T>)
-    return to_key(complex64_t{x.re + 0.0f, x.im + 0.0f});
-  else if constexpr (kIsFloating<T>) {
-    const Key<T> key = to_key(x);
-    return key == to_key(std::bit_cast<T>(Key<T>(Key<T>(1) << (8 * sizeof(T) - 1)))) ? key + 1
-                                                                                     : key;
-  } else
-    return to_key(x);
 }
 
 // Sorts or partitions rows of n elements: make(x, place) gives an item, store(item) its result.
@@ -126,7 +121,7 @@ void sort(const Sort& p, const Tensor& a, const Tensor& out) {
     } else {
       sort_rows(
           x, data<std::uint32_t>(to), rows, split.n, p.kth,
-          [](T v, std::uint32_t i) { return Placed<K>{to_tied_key(v), i}; },
+          [](T v, std::uint32_t i) { return Placed<K>{to_key(v, true), i}; },
           [](const Placed<K>& item) { return item.place; });
     }
   });

@@ -6,17 +6,21 @@ namespace {
 
 template <Op op>
 struct Function {};
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc)                            \
-  template <>                                                                        \
-  struct Function<Op::name> {                                                        \
-    template <class T>                                                               \
-    static auto apply(T x) -> decltype(name(x)) {                                    \
-      return name(x);                                                                \
-    }                                                                                \
-    template <class T>                                                               \
-    static auto block(const T* x, T* y, std::int64_t n) -> decltype(name(x, y, n)) { \
-      return name(x, y, n);                                                          \
-    }                                                                                \
+#define CERMET_ELEMENTWISE(name, arity, rule, doc)        \
+  template <>                                             \
+  struct Function<Op::name> {                             \
+    template <class T>                                    \
+    static auto apply(T x) -> decltype(name(x)) {         \
+      return name(x);                                     \
+    }                                                     \
+    template <class T>                                    \
+    static auto usual(T x) -> decltype(name##_usual(x)) { \
+      return name##_usual(x);                             \
+    }                                                     \
+    template <class T>                                    \
+    static auto rare(T x) -> decltype(name##_rare(x)) {   \
+      return name##_rare(x);                              \
+    }                                                     \
   };
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
@@ -32,7 +36,7 @@ void fill(Loops& table) {
 }  // namespace
 
 void fill_unary(Loops& table) {
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc) \
+#define CERMET_ELEMENTWISE(name, arity, rule, doc) \
   if constexpr (arity == 1) fill<Op::name, Rule::rule>(table);
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE

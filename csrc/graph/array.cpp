@@ -8,6 +8,7 @@
 #include "cermet/ops.h"
 #include "graph/context.h"
 #include "graph/primitive.h"
+#include "ops/cpp.h"
 
 namespace cermet {
 namespace {
@@ -19,11 +20,13 @@ std::uint64_t to_bits(T v) {
   return bits;
 }
 
-// The bits of `v` as an element of `dtype`.
+// The bits of `v` as an element of `dtype`: what a cast makes of it.
 template <class V>
 std::uint64_t scalar_bits(V v, Dtype dtype) {
   return visit(dtype, [&]<class T>(Type<T>) {
-    if constexpr (std::is_same_v<V, std::complex<float>>) {
+    if constexpr (std::is_same_v<T, bool>) {
+      return to_bits(v != V(0));
+    } else if constexpr (std::is_same_v<V, std::complex<float>>) {
       if constexpr (std::is_same_v<T, complex64_t>) return to_bits(complex64_t{v.real(), v.imag()});
       return scalar_bits(static_cast<double>(v.real()), dtype);
     } else if constexpr (std::is_same_v<T, complex64_t>) {
@@ -32,13 +35,8 @@ std::uint64_t scalar_bits(V v, Dtype dtype) {
       return to_bits(to_float16(static_cast<float>(v)));
     } else if constexpr (std::is_same_v<T, bfloat16_t>) {
       return to_bits(to_bfloat16(static_cast<float>(v)));
-    } else if constexpr (std::is_same_v<T, bool>) {
-      return to_bits(v != V(0));
     } else if constexpr (std::is_integral_v<T> && std::is_floating_point_v<V>) {
-      // Through int64: a direct conversion of a value out of range would be undefined.
-      if (!(v > -0x1p63 && v < 0x1p63))
-        return to_bits(static_cast<T>(v > 0 ? INT64_MAX : INT64_MIN));
-      return to_bits(static_cast<T>(static_cast<std::int64_t>(v)));
+      return to_bits(cpu::plain::truncated<T>(v));
     } else {
       return to_bits(static_cast<T>(v));
     }

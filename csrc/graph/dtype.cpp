@@ -2,7 +2,9 @@
 #include "cermet/dtype.h"
 
 #include <array>
-#include <bit>
+#include <utility>
+
+#include "ops/cpp.h"
 
 namespace cermet {
 namespace {
@@ -64,39 +66,13 @@ bool issubdtype(DtypeCategory t, DtypeCategory of) {
 bool issubdtype(Dtype t, Dtype of) { return t == of; }
 bool issubdtype(Dtype t, DtypeCategory of) { return issubdtype(category_of(t), of); }
 
-float to_float(bfloat16_t x) { return std::bit_cast<float>(std::uint32_t{x.bits} << 16); }
-
+float to_float(bfloat16_t x) { return cpu::plain::widen_bfloat16(x.bits); }
+float to_float(float16_t x) { return cpu::plain::widen_float16(x.bits); }
 bfloat16_t to_bfloat16(float x) {
-  const auto u = std::bit_cast<std::uint32_t>(x);
-  if (x != x) return {static_cast<std::uint16_t>((u >> 16) | 0x40)};
-  return {static_cast<std::uint16_t>((u + 0x7fff + ((u >> 16) & 1)) >> 16)};
+  return {static_cast<std::uint16_t>(cpu::plain::narrow_bfloat16(x))};
 }
-
-float to_float(float16_t x) {
-  const std::uint32_t sign = std::uint32_t{x.bits & 0x8000u} << 16;
-  const std::uint32_t magnitude = x.bits & 0x7fffu;
-  if (magnitude >= 0x7c00)  // infinity or nan
-    return std::bit_cast<float>(sign | 0x7f800000 | (magnitude & 0x3ff) << 13 |
-                                (magnitude > 0x7c00 ? 0x400000 : 0));
-  // 2^112 moves the exponent's bias from 15 to 127, subnormals included.
-  const float scaled = std::bit_cast<float>(magnitude << 13) * 0x1p112f;
-  return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(scaled));
-}
-
 float16_t to_float16(float x) {
-  const auto u = std::bit_cast<std::uint32_t>(x);
-  const auto sign = static_cast<std::uint16_t>((u >> 16) & 0x8000);
-  const std::uint32_t magnitude = u & 0x7fffffff;
-  const auto bits = [&](std::uint32_t m) {
-    return float16_t{static_cast<std::uint16_t>(sign | m)};
-  };
-  if (magnitude > 0x7f800000) return bits(0x7e00 | ((magnitude >> 13) & 0x3ff));
-  if (magnitude >= 0x47800000) return bits(0x7c00);  // 65536 and more
-  if (magnitude < 0x38800000) {                      // subnormal: let the adder round
-    const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
-    return bits(std::bit_cast<std::uint32_t>(shifted) - 0x3f000000);
-  }
-  return bits((magnitude - 0x38000000 + 0xfff + ((magnitude >> 13) & 1)) >> 13);
+  return {static_cast<std::uint16_t>(cpu::plain::narrow_float16(x))};
 }
 
 }  // namespace cermet

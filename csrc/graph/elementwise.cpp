@@ -12,10 +12,10 @@ namespace cermet {
 namespace {
 
 constexpr OpInfo kTable[] = {
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc) {#name, arity, Rule::rule, metal, doc},
+#define CERMET_ELEMENTWISE(name, arity, rule, doc) {#name, arity, Rule::rule, doc},
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
-    {"astype", 1, Rule::same, "x", "Conversion to another type."},
+    {"astype", 1, Rule::same, "Conversion to another type."},
 };
 
 [[noreturn]] void refuse(Op op, Dtype t, const char* expected) {

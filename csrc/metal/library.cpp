@@ -162,7 +162,7 @@ Kernel kernel(std::string_view family, std::string_view function,
 
 Kernel kernel(const ProgramKernel& program) {
   return kernel_cache().find("program:" + program.text, [&] {
-    return KernelSource{program.name, {"types.h", "ops.h", "reduce.h"}, program.text, {}};
+    return KernelSource{program.name, {"types.h", "reduce.h"}, program.text, {}};
   });
 }
 

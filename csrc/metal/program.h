@@ -43,7 +43,7 @@ struct Member {
 struct ProgramKernel {
   enum class From : std::uint8_t { input, output, partial };
   std::string name;
-  std::string text;  // a kernel for Metal; "types.h", "ops.h" and "reduce.h" go before it
+  std::string text;  // a kernel for Metal; "types.h" and "reduce.h" go before it
   std::vector<std::pair<From, std::size_t>> buffers;  // what each slot binds, by its index
   std::vector<Member> members;                        // of its argument struct, the last buffer
   bool groups = false;                                // its grid counts threadgroups, not threads

@@ -18,7 +18,7 @@ std::string metal_source(const Arrays& arrays, bool complete) {
   std::vector<std::string> included;
   if (complete) {
     out << "#include <metal_stdlib>\nusing namespace metal;\n";
-    for (const char* file : {"types.h", "ops.h", "reduce.h"}) out << metal::flatten(file, included);
+    for (const char* file : {"types.h", "reduce.h"}) out << metal::flatten(file, included);
     out << "#line 1 \"program.metal\"\n";
   }
   for (const Step& step : plan->steps) {

@@ -28,7 +28,7 @@ enum class Rule : std::uint8_t {
 };
 
 enum class Op : std::uint8_t {
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc) name,
+#define CERMET_ELEMENTWISE(name, arity, rule, doc) name,
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
   cast,  // to the node's dtype: in the programs as an operation, with no row of its own
@@ -39,7 +39,6 @@ struct OpInfo {
   std::string_view name;
   int arity;
   Rule rule;
-  std::string_view metal;
   std::string_view doc;
 };
 // The table's row of an operation.
@@ -64,7 +63,7 @@ array elementwise(Op op, const array& a, const array& b, const array& c, StreamO
   inline array name(const array& a, const array& b, const array& c, StreamOrDevice s = {}) { \
     return elementwise(Op::name, a, b, c, s);                                                \
   }
-#define CERMET_ELEMENTWISE(name, arity, rule, metal, doc) CERMET_##arity(name)
+#define CERMET_ELEMENTWISE(name, arity, rule, doc) CERMET_##arity(name)
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
 #undef CERMET_1

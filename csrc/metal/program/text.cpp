@@ -5,39 +5,6 @@
 #include <stdexcept>
 
 namespace cermet::metal {
-namespace {
-
-// The arithmetic that integers need functions for, so that they wrap, is plain for other numbers.
-std::string_view infix_of(Op op) {
-  switch (op) {
-    case Op::add: return "x + y";
-    case Op::subtract: return "x - y";
-    case Op::multiply: return "x * y";
-    case Op::square: return "x * x";
-    case Op::negative: return "-x";
-    default: return "";
-  }
-}
-
-bool is_identifier(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
-
-// `expression` with x, y and z replaced.
-std::string substitute(std::string_view expression, const std::string (&operands)[3]) {
-  std::string out;
-  for (std::size_t i = 0; i < expression.size(); ++i) {
-    const char c = expression[i];
-    const bool alone = (i == 0 || !is_identifier(expression[i - 1])) &&
-                       (i + 1 == expression.size() || !is_identifier(expression[i + 1]));
-    if (c >= 'x' && c <= 'z' && alone)
-      out += operands[c - 'x'];
-    else
-      out += c;
-  }
-  return out;
-}
-
-}  // namespace
-
 Writer::Writer(const Program& program, const std::vector<Port>& ports, const Form& form)
     : p_(program), ports_(ports), form_(form), index_(form.long_index ? "long" : "int") {
   passes_ = plan_passes(p_, form.elements ? &kept_ : nullptr);
@@ -197,19 +164,23 @@ std::string Writer::operand(ValueId v) {
   return variable(v) + (kept_.contains(v) ? "[k]" : "");
 }
 
+// A call of the operation's function in ops/. Real functions are of float: 16-bit operands are
+// widened, and such a result is rounded once.
 std::string Writer::expression(const Instruction& ins) {
-  const std::string type = type_name(p_.values[ins.out].dtype);
-  std::string operands[3];
-  for (int k = 0; k < 3; ++k)
-    if (ins.in[k] != kNoValue) operands[k] = operand(ins.in[k]);
-  if (ins.op == Op::cast)
-    return p_.values[ins.in[0]].dtype == p_.values[ins.out].dtype
-               ? operands[0]
-               : "cast<" + type + ">(" + operands[0] + ")";
-  const std::string_view infix = is_inexact(ins.compute) ? infix_of(ins.op) : "";
-  const std::string value = substitute(infix.empty() ? info(ins.op).metal : infix, operands);
-  // The real functions are of float: a narrower result is rounded once.
-  return is_half(p_.values[ins.out].dtype) ? "cast<" + type + ">(" + value + ")" : value;
+  const Dtype to = p_.values[ins.out].dtype;
+  const std::string type = type_name(to);
+  if (ins.op == Op::cast) {
+    const std::string value = operand(ins.in[0]);
+    return p_.values[ins.in[0]].dtype == to ? value : "cast<" + type + ">(" + value + ")";
+  }
+  std::string operands;
+  for (const ValueId v : ins.in) {
+    if (v == kNoValue) continue;
+    operands += operands.empty() ? "" : ", ";
+    operands += is_half(p_.values[v].dtype) ? "float(" + operand(v) + ")" : operand(v);
+  }
+  const std::string value = "ops::" + std::string(info(ins.op).name) + "(" + operands + ")";
+  return is_half(to) ? "cast<" + type + ">(" + value + ")" : value;
 }
 
 void Writer::declare(ValueId v, const std::string& value) {
