@@ -8,9 +8,21 @@ namespace cermet::python {
 // Python's view of the global random state: a container of one array.
 struct RandomState {};
 
+// A level of a tree: RecursionError where there are too many, or a container holds itself.
+class Level {
+ public:
+  Level() {
+    if (Py_EnterRecursiveCall(" in a tree of arrays")) throw nb::python_error();
+  }
+  Level(const Level&) = delete;
+  Level& operator=(const Level&) = delete;
+  ~Level() { Py_LeaveRecursiveCall(); }
+};
+
 // Calls f(leaf) for each leaf, in order.
 template <class F>
 void tree_visit(nb::handle tree, F&& f) {
+  const Level level;
   if (PyDict_Check(tree.ptr())) {
     for (auto item : nb::borrow<nb::dict>(tree)) tree_visit(item.second, f);
   } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
@@ -33,6 +45,7 @@ inline nb::object tuple_like(nb::handle tuple, const nb::list& children) {
 // The tree with f(leaf) in place of each leaf; new containers throughout.
 template <class F>
 nb::object tree_map(nb::handle tree, F&& f) {
+  const Level level;
   if (PyDict_Check(tree.ptr())) {
     nb::dict out;
     for (auto item : nb::borrow<nb::dict>(tree)) out[item.first] = tree_map(item.second, f);

@@ -555,3 +555,13 @@ def test_a_wider_view_of_borrowed_memory_that_begins_anywhere():
         a = mx.asarray(x, copy=False)
         assert a.view(mx.uint32).tolist() == x.copy().view(np.uint32).tolist()
         assert mx.add(a.view(mx.uint32), 1).tolist() == (x.copy().view(np.uint32) + 1).tolist()
+
+
+def test_an_array_of_a_sequence_without_an_end():
+    deep, cyclic = 1.0, []
+    for _ in range(100_000):
+        deep = [deep]
+    cyclic.append(cyclic)
+    for sequence in (deep, cyclic, [mx.array(1.0), deep]):
+        with pytest.raises(ValueError, match="1000 levels"):
+            mx.array(sequence)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -222,7 +223,7 @@ def values_of(case, name):
     peer = peers.load(name, "cpu", 1)
     results = []
     peer.wait = results.append
-    work = case.build(peer, 64, "f32")
+    work = case.build(peer, 64, case.dtypes[0])
     results.clear()
     work.run()
     return np.asarray(results[-1])
@@ -230,6 +231,11 @@ def values_of(case, name):
 
 PURE = "add rsqrt gelu rms_norm silu exp softmax layer_norm sum_all sum_rows sum_columns cumsum"
 PURE += " sort argmax transpose gather matmul matvec matmul_batch chain graph"
+PURE += (
+    " unary_expm1 unary_log1p unary_arccosh unary_arctanh power remainder complex_arithmetic cast"
+)
+PURE += " sum_middle sum_short_rows max_rows prod_columns var_rows cumsum_columns cumprod argsort"
+PURE += " sort_columns searchsorted matmul_transposed linear"
 
 
 @pytest.mark.parametrize("name", PURE.split())
@@ -238,6 +244,14 @@ def test_peers_compute_the_same(name):
     mine, theirs = values_of(case, "cermet"), values_of(case, "numpy")
     assert mine.shape == theirs.shape
     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+def test_every_case_runs_in_every_dtype(case):
+    peer = peers.load("cermet", "cpu", 1)
+    for dtype in dict.fromkeys((*case.dtypes, *case.ab_dtypes)):
+        work = case.build(peer, 64, dtype)
+        work.run(*([work.make()] if work.make else []))
 
 
 # Two builds in turns
@@ -355,6 +369,15 @@ def test_ab_outlives_a_build_that_ends(build, capsys):
     dying = build("new", then="if calls > 500: os._exit(3)")
     assert run_ab(build("old"), dying) == 1
     assert "failed in new: the process ended with code 3" in capsys.readouterr().err
+
+
+def test_ab_of_the_python_of_an_environment(build, tmp_path):
+    python = tmp_path / "environment" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={build("new")} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    old = build("old")
+    assert run_ab(old, str(python)) == run_ab(old, str(python.parents[1])) == 0
 
 
 @pytest.mark.parametrize("path", ["nowhere", "."])

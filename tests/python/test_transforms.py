@@ -591,6 +591,44 @@ def test_evaluation_inside_vmap_and_compile_is_refused():
             transform(lambda a: a + a.sum().item())(X)
 
 
+def deep():
+    tree = [X]
+    for _ in range(100_000):
+        tree = [tree]
+    return tree
+
+
+def cyclic():
+    tree = [X]
+    tree.append({"itself": tree})
+    return tree
+
+
+@pytest.mark.parametrize("tree", [deep, cyclic])
+@pytest.mark.parametrize(
+    "function",
+    [
+        mx.eval,
+        mx.async_eval,
+        mx.explain,
+        mx.grad(lambda t: X.sum()),
+        mx.vmap(lambda t: X),
+        mx.compile(lambda t: X),
+        mx.checkpoint(lambda t: X),
+        mx.custom_function(lambda t: X),
+    ],
+)
+def test_trees_without_an_end_are_an_error(function, tree):
+    with pytest.raises(RecursionError):
+        function(tree())
+
+
+def test_a_result_without_an_end_is_an_error():
+    for transform in (mx.value_and_grad, mx.compile, mx.checkpoint, mx.custom_function):
+        with pytest.raises(RecursionError):
+            transform(lambda x: (x.sum(), cyclic()))(X)
+
+
 # compile
 
 
