@@ -4,12 +4,14 @@
 #include <stdexcept>
 #include <string>
 
+#include "cpu/floating_mode.h"
 #include "cpu/primitives.h"
 
 namespace cermet::cpu {
 
 void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tensor& out) {
   if (out.size() == 0) return;
+  const DefaultFloatingMode mode;
   auto as = [&]<class P>(Type<P>) -> const P& { return static_cast<const P&>(primitive); };
   switch (primitive.kind()) {
     case Kind::arange: return arange(as(Type<Arange>{}), out);

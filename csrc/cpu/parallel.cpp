@@ -25,6 +25,7 @@
 #endif
 
 #include "cermet/eval.h"
+#include "cpu/floating_mode.h"
 
 namespace cermet::cpu {
 namespace {
@@ -47,6 +48,7 @@ class Job {
 
   // Takes pieces until none is left, as thread `index` of the loop.
   void work(int index) noexcept {
+    const DefaultFloatingMode mode;
     const bool was_in_loop = std::exchange(t_state.in_loop, true);
     const int was_index = std::exchange(t_state.index, index);
     try {
@@ -226,6 +228,7 @@ std::atomic<bool> g_has_interrupt_check{false};
 
 void parallel_for(std::int64_t n, std::int64_t grain, LoopBody body) {
   if (n <= 0) return;
+  const DefaultFloatingMode mode;
   grain = std::max<std::int64_t>(grain, 1);
   const std::int64_t pieces = (n - 1) / grain + 1;
   if (pieces == 1) return body(0, n);

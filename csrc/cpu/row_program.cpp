@@ -21,6 +21,7 @@
 #include <optional>
 
 #include "cermet/eval.h"
+#include "cpu/floating_mode.h"
 #include "cpu/loops.h"
 #include "cpu/parallel.h"
 
@@ -300,7 +301,6 @@ class Runner {
   bool donate(const ProgramOutput& out, const std::vector<bool>& donatable, Node& node) {
     const Value& v = value(out.value);
     if (p_.phases != 1 || v.extent != Extent::full) return false;
-    if (writes_ahead(p_.instructions[v.index].op)) return false;
     for (const Port& port : ports_) {
       if (port.value >= p_.values.size() || value(port.value).from != Value::From::input) continue;
       const std::size_t index = value(port.value).index;
@@ -835,6 +835,7 @@ class Runner {
 }  // namespace
 
 void run(const Program& program, const std::vector<bool>& donatable) {
+  const DefaultFloatingMode mode;
   Runner(program, donatable).run();
 }
 
