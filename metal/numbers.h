@@ -31,22 +31,7 @@ template <typename T>
 constant constexpr bool is_real_float = !is_integral_v<T> && !is_complex<T>;
 
 inline complex64 operator-(complex64 a) { return complex64(-a.re, -a.im); }
-inline complex64 operator+(complex64 a, complex64 b) { return complex64(a.re + b.re, a.im + b.im); }
-inline complex64 operator-(complex64 a, complex64 b) { return complex64(a.re - b.re, a.im - b.im); }
-inline complex64 operator*(complex64 a, complex64 b) {
-  return complex64(a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re);
-}
-inline complex64 operator*(complex64 a, float b) { return complex64(a.re * b, a.im * b); }
-
-inline bool operator==(complex64 a, complex64 b) { return a.re == b.re && a.im == b.im; }
-inline bool operator!=(complex64 a, complex64 b) { return !(a == b); }
-// Ordered by the real part, then the imaginary.
-inline bool operator<(complex64 a, complex64 b) {
-  return a.re < b.re || (a.re == b.re && a.im < b.im);
-}
-inline bool operator>(complex64 a, complex64 b) { return b < a; }
-inline bool operator<=(complex64 a, complex64 b) { return a < b || a == b; }
-inline bool operator>=(complex64 a, complex64 b) { return b <= a; }
+inline bool operator!=(complex64 a, complex64 b) { return a.re != b.re || a.im != b.im; }
 
 // ---- limits ------------------------------------------------------------------------------------
 

@@ -57,8 +57,6 @@ inline f32 from_bits(i32 b) { return as_type<float>(b); }
 
 }  // namespace ops
 
-#include "complex.h"
-
 // Integers wrap; of a complex number only a bool sees the imaginary part.
 template <typename To, typename From>
 inline To cast(From x) {

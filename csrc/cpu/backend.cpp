@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "cpu/floating_mode.h"
 #include "cpu/primitives.h"
 #include "cpu/program/interpret.h"
 #include "eval/interrupt.h"
@@ -21,6 +22,7 @@ namespace cermet::cpu {
 
 void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tensor& out) {
   if (out.size() == 0) return;
+  const DefaultFloatingMode mode;
   auto as = [&]<class P>(Type<P>) -> const P& { return static_cast<const P&>(primitive); };
   switch (primitive.kind()) {
     case Kind::arange: return arange(as(Type<Arange>{}), out);
@@ -144,9 +146,6 @@ class CpuBackend final : public Backend {
   bool takes(const Node&) const override { return true; }
   bool takes(const ProgramRun&) const override { return true; }
   bool takes(Dtype) const override { return true; }
-  bool may_overwrite(const Program& p, std::size_t, const ProgramOutput& out) const override {
-    return !writes_ahead(p.instructions[p.values[out.value].index].op);
-  }
   cermet::LayoutClass classify(const ProgramRun& run) const override {
     return words(cpu::classify(run.program, Ports(run).binding));
   }

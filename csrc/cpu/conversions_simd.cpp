@@ -9,9 +9,9 @@ template <class To, class From>
 To cast(From x) {
   if constexpr (std::is_same_v<To, From>)
     return x;
-  else if constexpr (Complex<From>)
+  else if constexpr (std::is_same_v<From, c64>)
     return cast<To>(x.re);
-  else if constexpr (Complex<To>)
+  else if constexpr (std::is_same_v<To, c64>)
     return {static_cast<float>(x), 0};
   else if constexpr (std::is_same_v<To, bool>)
     return x != From(0);
@@ -27,8 +27,8 @@ struct Cast {
 };
 
 template <>
-struct Cast<complex64_t, bool> {
-  static bool apply(complex64_t z) { return z.re != 0 || z.im != 0; }
+struct Cast<c64, bool> {
+  static bool apply(c64 z) { return z.re != 0 || z.im != 0; }
 };
 
 template <class Half>

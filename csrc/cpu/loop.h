@@ -1,7 +1,7 @@
 // How a loop is made from a function of elements; for the *_simd.cpp files alone.
 #pragma once
 
-#include "cpu/complex.h"
+#include "cpu/float64.h"
 #include "cpu/loops.h"
 
 namespace cermet::cpu::CERMET_ISA {

@@ -13,8 +13,4 @@ const Loops& loops() {
   return *table;
 }
 
-bool writes_ahead(Op op) {
-  return op == Op::sin || op == Op::cos || op == Op::tan || op == Op::remainder;
-}
-
 }  // namespace cermet::cpu

@@ -11,8 +11,7 @@
 
 namespace cermet::cpu {
 
-// out[i] = f(a[i], b[i], c[i]) for i < n; unused inputs are null. `out` may be one of the inputs,
-// but for the operations in writes_ahead().
+// out[i] = f(a[i], b[i], c[i]) for i < n; unused inputs are null. `out` may be one of the inputs.
 using Loop = void (*)(void* out, const void* a, const void* b, const void* c, std::int64_t n);
 // out[r] = the reduction of in[r * n, (r + 1) * n).
 using RowLoop = void (*)(void* out, const void* in, std::int64_t rows, std::int64_t n);
@@ -28,8 +27,6 @@ struct Loops {
 
 // The loops of the chosen instruction set.
 const Loops& loops();
-// True for operations whose loop writes elements before it has read all that it needs of them.
-bool writes_ahead(Op op);
 
 CERMET_EACH_ISA(void fill_unary(Loops& table); void fill_binary(Loops& table);
                 void fill_conversions(Loops& table);)

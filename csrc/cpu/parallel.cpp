@@ -24,6 +24,7 @@
 #endif
 
 #include "cermet/eval.h"
+#include "cpu/floating_mode.h"
 #include "eval/interrupt.h"
 
 namespace cermet::cpu {
@@ -44,6 +45,7 @@ class Job {
 
   // Takes pieces until none is left, as thread `index` of the loop.
   void work(int index) noexcept {
+    const DefaultFloatingMode mode;
     const bool was_in_loop = std::exchange(t_state.in_loop, true);
     const int was_index = std::exchange(t_state.index, index);
     try {
@@ -220,6 +222,7 @@ std::atomic<int>& thread_count() {
 
 void parallel_for(std::int64_t n, std::int64_t grain, LoopBody body) {
   if (n <= 0) return;
+  const DefaultFloatingMode mode;
   grain = std::max<std::int64_t>(grain, 1);
   const std::int64_t pieces = (n - 1) / grain + 1;
   if (pieces == 1) return body(0, n);

@@ -93,10 +93,6 @@ class Backend {
   virtual bool takes(const Node& primitive) const = 0;
   virtual bool takes(const ProgramRun& run) const = 0;
   virtual bool takes(Dtype copied) const = 0;
-  // Whether an output of a program may have the memory of an input of its type and layout.
-  virtual bool may_overwrite(const Program&, std::size_t /*input*/, const ProgramOutput&) const {
-    return true;
-  }
   virtual LayoutClass classify(const ProgramRun& run) const = 0;
   // A kernel for all runs of the class. It may replace its code later.
   virtual std::shared_ptr<const Kernel> prepare(const ProgramRun& run) = 0;

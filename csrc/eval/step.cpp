@@ -88,7 +88,7 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
         out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
           const Node& n = *run.inputs[i].node;
           return !retain && i < 64 && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
-                 can_donate(n, p.inputs[i].references, queue) && on.may_overwrite(p, i, out);
+                 can_donate(n, p.inputs[i].references, queue);
         });
     if (donor != out.donors.end()) {
       taken |= std::uint64_t{1} << *donor;

@@ -114,6 +114,7 @@ Arrays meshgrid(const Arrays& arrays, bool sparse, const std::string& indexing, 
 
 array view(const array& a, Dtype dtype, StreamOrDevice s) {
   if (a.dtype() == dtype) return a;
+  if (dtype == Dtype::bool_) return astype(view(a, uint8, s), dtype, s);  // any byte but 0 is true
   Shape shape = a.shape();
   const auto from = static_cast<std::int64_t>(a.itemsize());
   const auto to = static_cast<std::int64_t>(size_of(dtype));

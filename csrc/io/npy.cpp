@@ -109,7 +109,9 @@ array from_bytes(const Ref<Buffer>& bytes, const std::string& file) {
     auto* p = static_cast<std::byte*>(copy->data());
     for (std::size_t i = 0; i < need; i += size) std::reverse(p + i, p + i + size);
   }
-  const array a(std::move(copy), shape, h.dtype);
+  const bool is_bool = h.dtype == Dtype::bool_;  // a file's bytes may be others than 0 and 1
+  const array raw(std::move(copy), shape, is_bool ? uint8 : h.dtype);
+  const array a = view(raw, h.dtype);
   return h.fortran ? transpose(a) : a;
 }
 

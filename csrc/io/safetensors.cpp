@@ -56,7 +56,9 @@ array one_tensor(const Ref<Buffer>& bytes, std::size_t start, const std::string&
     if (need) std::memcpy(copy->data(), data, need);
     return array(std::move(copy), shape, known->dtype);
   }
-  return array(borrow(data, need, [keep = bytes] {}), shape, known->dtype);
+  const bool is_bool = known->dtype == Dtype::bool_;  // a file's bytes may be others than 0 and 1
+  const Dtype stored = is_bool ? uint8 : known->dtype;
+  return view(array(borrow(data, need, [keep = bytes] {}), shape, stored), known->dtype);
 }
 
 std::pair<ArrayMap, StringMap> from_bytes(const Ref<Buffer>& bytes, const std::string& file) {

@@ -31,4 +31,5 @@
 #include "ops/trig.h"
 #include "ops/erf.h"
 #include "ops/power.h"
+#include "ops/complex.h"
 // clang-format on

@@ -123,7 +123,7 @@ inline T bitwise_xor(T a, T b) {
 template <typename T>
 inline T left_shift(T a, T b) {
   b32 inside = wide<T>(b) < width<T>;
-  return select(inside, T(wide<T>(a) << select(inside, b, T(0))), T(0));
+  return select(inside, T(wide<T>(a) << wide<T>(select(inside, b, T(0)))), T(0));
 }
 template <typename T>
 inline T right_shift(T a, T b) {

@@ -70,11 +70,14 @@ inline f32 tanh(f32 x) {
   return copysign(t / (t + 2.0f), x);
 }
 
+// sinh(x) for |x| <= 1.
+inline f32 sinh_near(f32 x) {
+  f32 u = x * x;
+  return fma(x * u, poly(u, 0.166666672f, 0.00833331048f, 0.000198428956f, 2.78221319e-06f), x);
+}
 inline f32 sinh(f32 x) {
-  f32 a = abs(x), u = a * a;
-  f32 h = exp_shifted(a, -1);
-  f32 near = fma(a * u, poly(u, 0.166666672f, 0.00833331048f, 0.000198428956f, 2.78221319e-06f), a);
-  return copysign(select(a < 1.0f, near, h - 0.25f / h), x);
+  f32 a = abs(x), h = exp_shifted(a, -1);
+  return copysign(select(a < 1.0f, sinh_near(a), h - 0.25f / h), x);
 }
 
 inline f32 cosh(f32 x) {
@@ -89,12 +92,13 @@ struct LogArgument {
   f32 e, f;
 };
 inline i32 log_exponent(f32 x) { return (bits(x) - 0x3f2aaaab) >> 23; }
+// 2^-k x - 1, exact, for k = log_exponent(x).
+inline f32 log_fraction(f32 x, i32 k) { return from_bits(bits(x) - (k << 23)) - 1.0f; }
 inline LogArgument reduce_log(f32 x) {
   b32 tiny = x < 0x1p-126f;
   f32 scaled = select(tiny, x * 0x1p23f, x);
   i32 k = log_exponent(scaled);
-  return LogArgument{f32(k) - select(tiny, 23.0f, 0.0f),
-                     from_bits(bits(scaled) - (k << 23)) - 1.0f};
+  return LogArgument{f32(k) - select(tiny, 23.0f, 0.0f), log_fraction(scaled, k)};
 }
 
 // log(1 + f) - f for 1 + f in [2/3, 4/3).
@@ -110,21 +114,27 @@ inline f32 finish_log(f32 x, f32 y) {
   return select(x >= 0.0f, inside, kNan);
 }
 
+// Of 2^e e^(f + tail) to each base.
+inline f32 log_sum(f32 e, f32 f, f32 tail) { return fma(e, kLn2Hi, f + fma(e, kLn2Lo, tail)); }
+inline f32 log2_sum(f32 e, f32 f, f32 tail) {
+  return e + fma(f, kLog2e, fma(tail, kLog2e, f * kLog2eLo));
+}
+inline f32 log10_sum(f32 e, f32 f, f32 tail) {
+  f32 low = fma(e, 0.000248745666f, fma(tail, kLog10e, f * kLog10eLo));
+  return fma(e, 0.30078125f, fma(f, kLog10e, low));
+}
+
 inline f32 log(f32 x) {
   LogArgument a = reduce_log(x);
-  return finish_log(x, fma(a.e, kLn2Hi, a.f + fma(a.e, kLn2Lo, log_tail(a.f))));
+  return finish_log(x, log_sum(a.e, a.f, log_tail(a.f)));
 }
-
 inline f32 log2(f32 x) {
   LogArgument a = reduce_log(x);
-  f32 low = fma(log_tail(a.f), kLog2e, a.f * kLog2eLo);
-  return finish_log(x, a.e + fma(a.f, kLog2e, low));
+  return finish_log(x, log2_sum(a.e, a.f, log_tail(a.f)));
 }
-
 inline f32 log10(f32 x) {
   LogArgument a = reduce_log(x);
-  f32 low = fma(a.e, 0.000248745666f, fma(log_tail(a.f), kLog10e, a.f * kLog10eLo));
-  return finish_log(x, fma(a.e, 0.30078125f, fma(a.f, kLog10e, low)));
+  return finish_log(x, log10_sum(a.e, a.f, log_tail(a.f)));
 }
 
 // log(1 + x) + extra ln2. Scaling x and 1 apart keeps the bits that 1 + x would lose.
@@ -134,7 +144,7 @@ inline f32 log1p_plus(f32 x, f32 extra) {
   f32 s = 0.25f * pow2(2 - k);  // 2^-k may be subnormal
   f32 f = fma(x, s, s - 1.0f);
   f32 e = f32(k) + extra;
-  return finish_log(u, fma(e, kLn2Hi, f + fma(e, kLn2Lo, log_tail(f))));
+  return finish_log(u, log_sum(e, f, log_tail(f)));
 }
 
 inline f32 log1p(f32 x) { return select(x == 0.0f, x, log1p_plus(x, 0.0f)); }

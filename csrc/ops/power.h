@@ -41,7 +41,7 @@ inline f32 power(f32 a, f32 b) {
   r = select((x == 0.0f) | (x == kInf) | (abs(b) == kInf), select(shrinks, 0.0f, kInf), r);
   r = select(x == 1.0f, 1.0f, r);
   f32 whole = trunc(b), halved = 0.5f * b;
-  b32 fraction = whole != b, odd = !fraction & (trunc(halved) != halved);
+  b32 fraction = whole != b, odd = (whole == b) & (trunc(halved) != halved);
   r = negative_where(is_negative(a) & odd, r);
   r = select((a < 0.0f) & fraction & (x != kInf), kNan, r);
   r = select((a != a) | (b != b), kNan, r);

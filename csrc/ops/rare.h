@@ -48,3 +48,5 @@ inline f32 remainder_far(f32 a, f32 b) {
   if (r == 0.0f) return copysign(0.0f, b);
   return (r < 0.0f) != (b < 0.0f) ? r + b : r;
 }
+
+#include "ops/complex_rare.h"

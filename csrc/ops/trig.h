@@ -75,10 +75,16 @@ inline Angle reduce_near(f32 x) {
   return Angle{r, ((a - r) - p) - rest, bits(z)};
 }
 
+// sin(r + low) - r and (cos r - 1 + u / 2) / u^2 for |r| <= pi/4, r^2 = u.
+inline f32 sin_tail(f32 r, f32 low, f32 u) {
+  return fma(r * u, poly(u, -0.166666552f, 0.0083321603f, -0.000195152184f), low);
+}
+inline f32 cos_tail(f32 u) { return poly(u, 0.0416666456f, -0.00138873153f, 2.4433084e-05f); }
+
 inline f32 sin_reduced(Angle angle) {
   f32 r = angle.r, u = r * r;
-  f32 s = fma(r * u, poly(u, -0.166666552f, 0.0083321603f, -0.000195152184f), angle.low) + r;
-  f32 c = fma(u, fma(u, poly(u, 0.0416666456f, -0.00138873153f, 2.4433084e-05f), -0.5f), 1.0f);
+  f32 s = sin_tail(r, angle.low, u) + r;
+  f32 c = fma(u, fma(u, cos_tail(u), -0.5f), 1.0f);
   f32 y = select((angle.quadrant & 1) != 0, c, s);
   return from_bits(bits(y) ^ ((angle.quadrant & 2) << 30));
 }

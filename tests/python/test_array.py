@@ -2,6 +2,7 @@
 
 import array as buffer
 import copy
+import math
 import operator
 import pickle
 
@@ -504,9 +505,37 @@ def test_numpy_operands_keep_double_precision():
     assert (mx.zeros(1, mx.float64) + third).tolist() == third.tolist()
 
 
+@pytest.mark.parametrize("to", INTEGERS)
+@pytest.mark.parametrize("dtype", ("float16", "bfloat16", "float32", "float64", "complex64"))
+def test_floats_saturate_as_integers(dtype, to):
+    low, high = int(np.iinfo(to).min), int(np.iinfo(to).max)
+    # Each of few bits, for bfloat16.
+    values = [-math.inf, -24576.0, -130.0, -1.0, -0.5, 0.5, 1.5, 127.5, 255.0, 258.0, math.inf]
+    values += [] if dtype == "float16" else [-(2.0**64), -3 * 2.0**30, 3 * 2.0**30, 1.5 * 2.0**63]
+    want = [low if v < low else high if v > high else int(v) for v in values] + [0]
+    values = [*values, math.nan]
+    x = mx.array(values * 9, mx_dtype(dtype))  # longer than a vector
+    assert x.astype(mx_dtype(to)).tolist() == want * 9
+    # A constant is what the array's element is.
+    constants = [mx.array(v, mx_dtype(dtype)).astype(mx_dtype(to)).item() for v in values]
+    assert constants == want
+    if dtype == "float64":
+        assert [mx.array(v, mx_dtype(to)).item() for v in values] == want
+
+
+def test_bytes_viewed_as_bools_are_read_by_value():
+    x = mx.array([0, 1, 2, 128, 255, 0], mx.uint8)
+    flags = x.view(mx.bool_)
+    assert flags.tolist() == [False, True, True, True, True, False]
+    assert flags.astype(mx.int32).tolist() == [0, 1, 1, 1, 1, 0]
+    assert mx.sum(flags).item() == 4
+    assert (flags == mx.array(True)).tolist() == flags.tolist()
+    assert mx.array([256, 0], mx.int16).view(mx.bool_).tolist() == [False, True, False, False]
+
+
 def test_astype_and_view():
     assert mx.array([1.9, -1.9]).astype(mx.int32).tolist() == [1, -1]
-    assert mx.array([300, -1]).astype(mx.uint8).tolist() == [44, 255]
+    assert mx.array([300, -1]).astype(mx.uint8).tolist() == [44, 255]  # integers wrap
     assert mx.array([0.0, 0.5, mx.nan]).astype(mx.bool_).tolist() == [False, True, True]
     assert mx.array([1 + 2j]).astype(mx.float32).tolist() == [1]
     assert mx.array([1.0]).view(mx.int32).tolist() == [0x3F800000]

@@ -20,6 +20,7 @@
 #include <optional>
 
 #include "cermet/eval.h"
+#include "cpu/floating_mode.h"
 #include "cpu/parallel.h"
 #include "cpu/program/layout.h"
 #include "eval/interrupt.h"
@@ -424,6 +425,7 @@ LayoutClass classify(const Program& p, const Binding& b) {
 void run(const Lowered& program, const Binding& binding, bool overwrites) {
   for (const std::int64_t n : binding.domain)
     if (n == 0) return;
+  const DefaultFloatingMode mode;
   std::optional<Uninterrupted> guard;
   if (overwrites) guard.emplace();
   Run(program, binding).run();
