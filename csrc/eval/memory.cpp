@@ -245,13 +245,6 @@ Allocator& allocator() {
 
 }  // namespace
 
-Buffer::~Buffer() {
-  if (give_back_)
-    give_back_();
-  else
-    allocator().free(data_, capacity_);
-}
-
 Region region_of(const Buffer& buffer) {
   if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
   if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
@@ -265,10 +258,7 @@ void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t
 
 Ref<Buffer> allocate(std::size_t bytes) { return allocator().allocate(bytes); }
 Ref<Buffer> context::allocate(std::size_t bytes) { return cermet::allocate(bytes); }
-Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> give_back) {
-  if (!give_back) give_back = [] {};
-  return Ref<Buffer>(new Buffer(const_cast<void*>(data), bytes, 0, std::move(give_back)));
-}
+void context::release(void* data, std::size_t capacity) { allocator().free(data, capacity); }
 
 std::size_t get_active_memory() { return allocator().get(&Allocator::active_); }
 std::size_t get_peak_memory() { return allocator().get(&Allocator::peak_); }

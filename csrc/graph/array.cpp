@@ -87,6 +87,17 @@ array vector_of(std::initializer_list<T> values) {
 
 }  // namespace
 
+Buffer::~Buffer() {
+  if (give_back_)
+    give_back_();
+  else
+    context::release(data_, capacity_);
+}
+Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> give_back) {
+  if (!give_back) give_back = [] {};
+  return Ref<Buffer>(new Buffer(const_cast<void*>(data), bytes, 0, std::move(give_back)));
+}
+
 // Destruction is iterative: a node whose last reference goes while another is being destroyed on
 // this thread waits in that one's list, so a long chain does not overflow the stack.
 void destroy_node(Node* node) {

@@ -11,6 +11,8 @@ namespace cermet::context {
 
 // At least `bytes` bytes of memory. Throws OutOfMemory.
 Ref<Buffer> allocate(std::size_t bytes);
+// Takes it back, with its last reference.
+void release(void* data, std::size_t capacity);
 // Computes the arrays and waits.
 void evaluate(const Arrays& arrays);
 // The default stream of a device; std::invalid_argument when the device is not available.
