@@ -93,8 +93,8 @@ class CpuQueue final : public Queue {
   }
   std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override {
     if (node.primitive->kind() == Kind::custom) {
-      node.outputs = static_cast<const Custom&>(*node.primitive)
-                         .run({node.inputs.data(), node.inputs.size()});
+      node.outputs =
+          static_cast<const Custom&>(*node.primitive).run({node.inputs.data(), node.inputs.size()});
       node.buffer = cermet::allocate(0);
       return nullptr;
     }

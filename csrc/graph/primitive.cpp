@@ -61,16 +61,17 @@ Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
 
 // ---- Composites ----
 
-const Arrays& expanded(const Node& composite) {
+const array& expansion_of(const Node& node) {
+  const bool picks = node.primitive->kind() == Kind::pick;
+  Node& composite = const_cast<Node&>(picks ? *node.inputs[0].node() : node);
   static std::mutex* const mutex = new std::mutex;  // a transform and an evaluation may both ask
   const std::scoped_lock lock(*mutex);
-  auto& results = const_cast<Node&>(composite).outputs;
-  if (results.empty()) {
+  if (composite.outputs.empty()) {
     const StreamContext context(composite.stream);
-    results = static_cast<const Composite&>(*composite.primitive)
-                  .expand(composite, {composite.inputs.data(), composite.inputs.size()});
+    composite.outputs = static_cast<const Composite&>(*composite.primitive)
+                            .expand(composite, {composite.inputs.data(), composite.inputs.size()});
   }
-  return results;
+  return composite.outputs[picks ? static_cast<const Pick&>(*node.primitive).index : 0];
 }
 
 // ---- Several results ----

@@ -455,9 +455,12 @@ class Composite : public Primitive {
  public:
   Composite() : Primitive(Kind::composite) {}
   virtual Arrays expand(const Node& node, std::span<const array> inputs) const = 0;
+  // Whether transforms have rules that keep it whole. Else they go through its expansion.
+  virtual bool has_rules() const { return false; }
 };
-// The expansion of a composite node, made at its first use and kept as long as its graph.
-const Arrays& expanded(const Node& composite);
+// What stands for a composite node, or for one of its results: made at its first use and kept as
+// long as its graph.
+const array& expansion_of(const Node& node);
 
 // beta c + alpha (a @ b): c broadcasts to the product, of matrices or of batches that broadcast.
 class Addmm final : public Composite {
@@ -469,6 +472,7 @@ class Addmm final : public Composite {
     return m && alpha == m->alpha && beta == m->beta;
   }
   Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  bool has_rules() const override { return true; }
   std::string parameters() const override;
   CERMET_RULES("addmm")
 };

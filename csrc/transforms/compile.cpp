@@ -63,7 +63,7 @@ Tape::Tape(const TraceFunction& fun, const Arrays& inputs) {
   Traced traced = fun(placeholders);
   extra_ = std::move(traced.extra);
 
-  const Walk walk(traced.outputs, placeholders, trace, Walk::Follow::all);
+  const Walk walk(traced.outputs, placeholders, trace, Walk::Follow::whole);
   // Whatever does not depend on the inputs is a constant of the trace.
   std::unordered_map<const Node*, Slot> constants;
   const auto note_constant = [&](const array& a) {
