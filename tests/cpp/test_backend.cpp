@@ -214,7 +214,8 @@ Counts& counts() {
 }
 
 array values(const Shape& shape, StreamOrDevice s) {
-  return divide(subtract(reshape(astype(arange(element_count(shape)), float32), shape), 50.0f), 13.0f, s);
+  return divide(subtract(reshape(astype(arange(element_count(shape)), float32), shape), 50.0f),
+                13.0f, s);
 }
 
 bool same_bits(const array& a, const array& b) {
