@@ -35,8 +35,8 @@ struct Global {
   }
 };
 Global& global() {
-  static Global g;
-  return g;
+  static Global* const g = new Global;  // threads of streams run until the process ends
+  return *g;
 }
 
 thread_local std::optional<Stream> scoped;
