@@ -1,7 +1,6 @@
 // argmax and argmin: the first index of the extreme; a nan is more extreme than any number.
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "cpu/half.h"
 #include "cpu/layout.h"
@@ -93,7 +92,8 @@ Best<typename Load<T>::Value> best_of(const T* x, std::int64_t n) {
 template <bool kMax, class T>
 void along_rows(const T* a, std::uint32_t* out, std::int64_t rows, std::int64_t n) {
   const std::int64_t parts = (n - 1) / kGrain + 1;
-  std::vector<Best<typename Load<T>::Value>> best(static_cast<std::size_t>(rows * parts));
+  const Workspace<Best<typename Load<T>::Value>> found(rows * parts);
+  auto* const best = found.get();
   parallel_for(
       rows * parts, grain_for(std::min(n, kGrain)), [&](std::int64_t begin, std::int64_t end) {
         for (; begin < end; ++begin) {

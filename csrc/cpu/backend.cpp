@@ -1,11 +1,22 @@
-// Sends a primitive to the function that computes it.
+// The CPU's backend: everything runs on the calling thread and its pool, and is done at once.
 #include "cpu/backend.h"
 
+#include <sys/utsname.h>
+#include <unistd.h>
+#ifdef __APPLE__
+#include <sys/sysctl.h>
+#endif
+
+#include <fstream>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "cpu/floating_mode.h"
 #include "cpu/primitives.h"
+#include "cpu/program/interpret.h"
+#include "eval/interrupt.h"
 
 namespace cermet::cpu {
 
@@ -32,5 +43,130 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
       throw std::logic_error(std::string(primitive.name()) + ": the CPU runs this in another way");
   }
 }
+
+namespace {
+
+Tensor tensor(const Node& n) {
+  return {static_cast<std::byte*>(n.buffer->data()) + n.offset * size_of(n.dtype), n.dtype, n.shape,
+          n.strides};
+}
+
+struct LoweredProgram final : Kernel {
+  explicit LoweredProgram(Lowered lowered) : lowered(std::move(lowered)) {}
+  const Lowered lowered;
+};
+
+// A program's numbers and memory as the interpreter takes them.
+struct Ports {
+  explicit Ports(const ProgramRun& run)
+      : inputs(ports(run.inputs)),
+        outputs(ports(run.outputs)),
+        binding{{run.domain.data(), run.domain.size()},
+                {run.constants.data(), run.constants.size()},
+                {inputs.data(), inputs.size()},
+                {outputs.data(), outputs.size()}} {}
+  using List = SmallVector<BoundPort, 8>;
+  static List ports(const SmallVector<BoundArray, 8>& arrays) {
+    List out;
+    for (const BoundArray& a : arrays) {
+      const Node& n = *a.node;
+      std::byte* data = n.buffer ? static_cast<std::byte*>(n.buffer->data()) +
+                                       n.offset * static_cast<std::int64_t>(size_of(n.dtype))
+                                 : nullptr;
+      out.push_back({data, a.strides});
+    }
+    return out;
+  }
+  const List inputs, outputs;
+  const Binding binding;
+};
+
+class CpuQueue final : public Queue {
+ public:
+  Ref<Buffer> allocate(std::size_t bytes) override { return cermet::allocate(bytes); }
+  void wait_for(Ticket& ticket) override { ticket.wait(); }
+
+  std::shared_ptr<Ticket> run(const Kernel& kernel, const ProgramRun& run) override {
+    const Ports ports(run);
+    cpu::run(static_cast<const LoweredProgram&>(kernel).lowered, ports.binding, run.overwrites);
+    return nullptr;
+  }
+  std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override {
+    if (node.primitive->kind() == Kind::custom) {
+      node.outputs = static_cast<const Custom&>(*node.primitive)
+                         .run({node.inputs.data(), node.inputs.size()});
+      node.buffer = cermet::allocate(0);
+      return nullptr;
+    }
+    std::vector<Tensor> tensors;
+    for (const Node* n : inputs) tensors.push_back(tensor(*n));
+    std::optional<Uninterrupted> guard;
+    if (!inputs.empty() && inputs[0]->buffer == node.buffer) guard.emplace();
+    cpu::run(*node.primitive, tensors, tensor(node));
+    return nullptr;
+  }
+  std::shared_ptr<Ticket> copy(const Node& from, const Node& to) override {
+    cpu::copy(tensor(from), {static_cast<std::byte*>(to.buffer->data()), from.dtype, from.shape,
+                             row_major(from.shape)});
+    return nullptr;
+  }
+};
+
+std::string cpu_name() {
+#ifdef __APPLE__
+  char name[256];
+  std::size_t size = sizeof name;
+  if (sysctlbyname("machdep.cpu.brand_string", name, &size, nullptr, 0) == 0) return name;
+#endif
+  std::ifstream info("/proc/cpuinfo");
+  for (std::string line; std::getline(info, line);)
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  return "CPU";
+}
+
+class CpuBackend final : public Backend {
+ public:
+  std::string_view name() const override { return "cpu"; }
+  bool is_host() const override { return true; }
+  const Limits& limits() const override {
+    // A program's code stays in the cache, and so does what it holds.
+    static constexpr Limits limits{256, 32, 1024, nullptr, [](const Node&) { return false; }};
+    return limits;
+  }
+  std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {
+    utsname name{};
+    uname(&name);
+    return {{"device_name", cpu_name()},
+            {"architecture", std::string(name.machine)},
+            {"memory_size", std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE)},
+            {"cores", std::int64_t{std::thread::hardware_concurrency()}}};
+  }
+  std::unique_ptr<Queue> queue(Stream) override { return std::make_unique<CpuQueue>(); }
+
+  bool takes(const Node&) const override { return true; }
+  bool takes(const ProgramRun&) const override { return true; }
+  bool takes(Dtype) const override { return true; }
+  cermet::LayoutClass classify(const ProgramRun& run) const override {
+    return words(cpu::classify(run.program, Ports(run).binding));
+  }
+  std::shared_ptr<const Kernel> prepare(const ProgramRun& run) override {
+    return std::make_shared<LoweredProgram>(
+        lower(run.program, cpu::classify(run.program, Ports(run).binding)));
+  }
+
+ private:
+  static cermet::LayoutClass words(const cpu::LayoutClass& layout) {
+    cermet::LayoutClass out{static_cast<std::uint32_t>(layout.geometry) << 1 | layout.keeps};
+    for (std::size_t i = 0; i < layout.linear.size(); ++i) {
+      if (i % 32 == 0) out.push_back(0);
+      out.back() |= static_cast<std::uint32_t>(layout.linear[i]) << i % 32;
+    }
+    return out;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend() { return std::make_unique<CpuBackend>(); }
 
 }  // namespace cermet::cpu

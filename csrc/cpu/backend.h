@@ -1,10 +1,11 @@
-// How the evaluator runs a primitive on the CPU.
+// The CPU's backend, and how it runs a primitive.
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <span>
 
-#include "cermet/array.h"
+#include "eval/backend.h"
 #include "graph/primitive.h"
 
 namespace cermet::cpu {
@@ -23,6 +24,8 @@ struct Tensor {
     return n;
   }
 };
+
+std::unique_ptr<Backend> make_backend();
 
 // Computes a primitive that is neither a view, an elementwise operation nor a reduction (those are
 // row programs). `out` is row-major. For scatter, slice_update and contiguous, out.data may be

@@ -9,6 +9,7 @@
 #include "cermet/memory.h"
 #include "cpu/backend.h"
 #include "cpu/parallel.h"
+#include "graph/layout.h"
 
 namespace cermet::cpu {
 
@@ -23,15 +24,6 @@ inline std::int64_t grain_for(std::int64_t each) {
 template <class T>
 T* data(const Tensor& t) {
   return reinterpret_cast<T*>(t.data);
-}
-
-inline bool is_row_major(const Shape& shape, const Strides& strides) {
-  std::int64_t expected = 1;
-  for (std::size_t i = shape.size(); i-- > 0;) {
-    if (shape[i] != 1 && strides[i] != expected) return false;
-    expected *= shape[i];
-  }
-  return true;
 }
 
 // A row-major tensor in memory of its own.
@@ -73,20 +65,7 @@ struct Domain {
   Shape shape;
   std::array<Strides, N> strides;
 
-  // Drops unit axes and merges neighbours that all tensors step through as one.
-  void collapse() {
-    std::size_t kept = 0;
-    for (std::size_t i = 0; i < shape.size(); ++i) {
-      if (shape[i] == 1) continue;
-      bool merges = kept > 0;
-      for (auto& s : strides) merges = merges && s[kept - 1] == s[i] * shape[i];
-      if (!merges) ++kept;
-      shape[kept - 1] = merges ? shape[kept - 1] * shape[i] : shape[i];
-      for (auto& s : strides) s[kept - 1] = s[i];
-    }
-    shape.resize(kept);
-    for (auto& s : strides) s.resize(kept);
-  }
+  void collapse() { merge_axes(shape, strides); }
   void swap_axes(std::size_t i, std::size_t j) {
     std::swap(shape[i], shape[j]);
     for (auto& s : strides) std::swap(s[i], s[j]);

@@ -13,7 +13,6 @@
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
-#include <functional>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -26,6 +25,7 @@
 
 #include "cermet/eval.h"
 #include "cpu/floating_mode.h"
+#include "eval/interrupt.h"
 
 namespace cermet::cpu {
 namespace {
@@ -34,17 +34,14 @@ using Clock = std::chrono::steady_clock;
 
 struct ThreadState {
   bool in_loop = false;
-  bool worker = false;
-  bool polls = true;
   int index = 0;
-  Clock::time_point asked{};  // when this thread last asked the interrupt check
 };
 thread_local ThreadState t_state;
 
 class Job {
  public:
   Job(std::int64_t n, std::int64_t grain, LoopBody body, int threads)
-      : threads(threads), polls_(t_state.polls), n_(n), grain_(grain), body_(body) {}
+      : threads(threads), polls_(is_interruptible()), n_(n), grain_(grain), body_(body) {}
 
   // Takes pieces until none is left, as thread `index` of the loop.
   void work(int index) noexcept {
@@ -138,7 +135,7 @@ class Pool {
 
  private:
   void serve() {
-    t_state.worker = true;
+    const Uninterrupted guard;
     std::unique_lock lock(mutex_);
     for (;;) {
       if (Job* job = find_job()) {
@@ -221,9 +218,6 @@ std::atomic<int>& thread_count() {
   return count;
 }
 
-std::shared_ptr<const std::function<bool()>> g_interrupt_check;  // accessed atomically
-std::atomic<bool> g_has_interrupt_check{false};
-
 }  // namespace
 
 void parallel_for(std::int64_t n, std::int64_t grain, LoopBody body) {
@@ -247,30 +241,9 @@ void parallel_for(std::int64_t n, std::int64_t grain, LoopBody body) {
 
 int thread_index() { return t_state.index; }
 
-void poll_interrupt() {
-  if (!g_has_interrupt_check.load(std::memory_order_acquire) || t_state.worker || !t_state.polls)
-    return;
-  const auto now = Clock::now();
-  if (now - t_state.asked < std::chrono::milliseconds(20)) return;
-  t_state.asked = now;
-  const auto check = std::atomic_load(&g_interrupt_check);
-  if (check && (*check)()) throw Interrupted();
-}
-
-Uninterrupted::Uninterrupted() : before_(std::exchange(t_state.polls, false)) {}
-Uninterrupted::~Uninterrupted() { t_state.polls = before_; }
-
 }  // namespace cermet::cpu
 
 namespace cermet {
-
-void set_interrupt_check(std::function<bool()> check) {
-  const bool present = static_cast<bool>(check);
-  std::atomic_store(
-      &cpu::g_interrupt_check,
-      present ? std::make_shared<const std::function<bool()>>(std::move(check)) : nullptr);
-  cpu::g_has_interrupt_check.store(present, std::memory_order_release);
-}
 
 int get_num_threads() { return cpu::thread_count().load(std::memory_order_relaxed); }
 

@@ -33,20 +33,4 @@ void parallel_for(std::int64_t n, std::int64_t grain, LoopBody body);
 // A number in [0, get_num_threads()) that no other thread of the same loop has.
 int thread_index();
 
-// Throws Interrupted when the interrupt check says so (asked at most every 20 ms).
-void poll_interrupt();
-
-// While it lives, this thread and its loops do not poll: for work that overwrites what it reads, so
-// that it could not be done again.
-class Uninterrupted {
- public:
-  Uninterrupted();
-  ~Uninterrupted();
-  Uninterrupted(const Uninterrupted&) = delete;
-  Uninterrupted& operator=(const Uninterrupted&) = delete;
-
- private:
-  const bool before_;
-};
-
 }  // namespace cermet::cpu

@@ -10,6 +10,7 @@
 #include "cpu/layout.h"
 #include "cpu/primitives.h"
 #include "cpu/scalar.h"
+#include "cpu/sort_keys.h"
 #include "ops/cpp.h"
 
 namespace cermet::cpu {
@@ -64,109 +65,6 @@ T from_key(Key<T> key) {
   }
 }
 
-// A key and the place of its element, ordered by key, then place.
-template <class K>
-struct Placed {
-  K key;
-  std::uint32_t place;
-  friend bool operator<(const Placed& a, const Placed& b) {
-    return a.key < b.key || (a.key == b.key && a.place < b.place);
-  }
-};
-template <class K>
-K key_of(K key) {
-  return key;
-}
-template <class K>
-K key_of(const Placed<K>& item) {
-  return item.key;
-}
-
-// By the bytes of the key, lowest first; bytes that all keys share cost nothing. `spare` holds n.
-template <class Item>
-void radix_sort(Item* items, Item* spare, std::int64_t n) {
-  constexpr int kBytes = sizeof(key_of(*items));
-  std::uint32_t counts[kBytes][256] = {};
-  for (std::int64_t i = 0; i < n; ++i)
-    for (int b = 0; b < kBytes; ++b) ++counts[b][key_of(items[i]) >> (8 * b) & 255];
-  Item *from = items, *to = spare;
-  for (int b = 0; b < kBytes; ++b) {
-    auto& count = counts[b];
-    if (count[key_of(items[0]) >> (8 * b) & 255] == n) continue;
-    std::uint32_t start = 0;
-    for (auto& c : count) start += std::exchange(c, start);
-    for (std::int64_t i = 0; i < n; ++i) to[count[key_of(from[i]) >> (8 * b) & 255]++] = from[i];
-    std::swap(from, to);
-  }
-  if (from != items) std::copy_n(from, n, items);
-}
-
-template <class Item>
-void sort_items(Item* items, Item* spare, std::int64_t n) {
-  constexpr std::int64_t kSmall = 192;  // below, the counters cost more than they save
-  if (n <= kSmall)
-    std::sort(items, items + n);
-  else
-    radix_sort(items, spare, n);
-}
-
-// How many of the first `rank` elements of merge(a, b) come from a.
-template <class Item>
-std::int64_t split_merge(const Item* a, std::int64_t na, const Item* b, std::int64_t nb,
-                         std::int64_t rank) {
-  std::int64_t low = std::max<std::int64_t>(0, rank - nb), high = std::min(rank, na);
-  while (low < high) {
-    const std::int64_t i = (low + high) / 2;
-    if (b[rank - i - 1] < a[i])
-      high = i;
-    else
-      low = i + 1;
-  }
-  return low;
-}
-
-template <class Item>
-void merge(const Item* a, const Item* a_end, const Item* b, const Item* b_end, Item* to) {
-  while (a != a_end && b != b_end) {
-    const bool second = *b < *a;
-    *to++ = second ? *b : *a;
-    a += !second;
-    b += second;
-  }
-  std::copy(b, b_end, std::copy(a, a_end, to));
-}
-
-// Sorts one row on all threads. What it gives does not depend on their number: equal items are the
-// same.
-template <class Item>
-void sort_huge(Item* items, Item* spare, std::int64_t n) {
-  const auto parts =
-      static_cast<std::int64_t>(std::bit_ceil(static_cast<unsigned>(get_num_threads())));
-  const std::int64_t size = (n - 1) / parts + 1;
-  parallel_for(n, size, [&](std::int64_t begin, std::int64_t end) {
-    sort_items(items + begin, spare + begin, end - begin);
-  });
-  Item *from = items, *to = spare;
-  for (std::int64_t run = size; run < n; run *= 2) {
-    parallel_for(n, kGrain, [&](std::int64_t begin, std::int64_t end) {
-      while (begin < end) {
-        const std::int64_t pair = begin / (2 * run) * (2 * run);
-        const std::int64_t middle = std::min(pair + run, n), last = std::min(pair + 2 * run, n);
-        const std::int64_t stop = std::min(end, last);
-        const Item *a = from + pair, *b = from + middle;
-        auto rank = [&](std::int64_t at) {
-          return split_merge(a, middle - pair, b, last - middle, at - pair);
-        };
-        const std::int64_t a0 = rank(begin), a1 = rank(stop);
-        merge(a + a0, a + a1, b + (begin - pair - a0), b + (stop - pair - a1), to + begin);
-        begin = stop;
-      }
-    });
-    std::swap(from, to);
-  }
-  if (from != items) std::copy_n(from, n, items);
-}
-
 // Sorts or partitions rows of n elements: make(x, place) gives an item, store(item) its result.
 template <class T, class Out, class Make, class Store>
 void sort_rows(const T* a, Out* out, std::int64_t rows, std::int64_t n, std::int64_t kth, Make make,
@@ -180,11 +78,11 @@ void sort_rows(const T* a, Out* out, std::int64_t rows, std::int64_t n, std::int
   auto empty = [&](std::int64_t row, const Item* items, std::int64_t begin, std::int64_t end) {
     for (std::int64_t i = begin; i < end; ++i) out[row * n + i] = store(items[i]);
   };
-  if (kth < 0 && n >= kHuge && rows < get_num_threads()) {
+  if (kth < 0 && n >= kHuge && (rows < get_num_threads() || n > kLongestRun)) {
     const Workspace<Item> items(n), spare(n);
     for (std::int64_t row = 0; row < rows; ++row) {
       parallel_for(n, kGrain, [&](auto b, auto e) { fill(row, items.get(), b, e); });
-      sort_huge(items.get(), spare.get(), n);
+      sort_in_parts(items.get(), spare.get(), n, parts_of(n, get_num_threads()));
       parallel_for(n, kGrain, [&](auto b, auto e) { empty(row, items.get(), b, e); });
     }
     return;

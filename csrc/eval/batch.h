@@ -1,80 +1,107 @@
-// Batches: scheduled steps on their way to values, and who waits for them.
+// Batches: a plan with the nodes of one graph, on its way to values, and who waits for it.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <exception>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "eval/schedule.h"
+#include "eval/backend.h"
 
 namespace cermet {
 
-namespace metal {
-class Work;
-}
-
-// Guards scheduling: node states change from lazy to scheduled under it alone.
+// Guards planning: node states change from lazy to scheduled under it alone.
 std::mutex& graph_mutex();
+// What planning knows of a stream's device.
+const Limits& limits_of(Stream stream);
 
 class Batch : public std::enable_shared_from_this<Batch> {
  public:
-  // Marks the nodes that will get values as scheduled. The caller holds graph_mutex().
-  static std::shared_ptr<Batch> make(Schedule schedule);
-  Batch();
-  ~Batch();
+  // Plans what the arrays need and marks the nodes that will get values as scheduled; null when
+  // there is nothing to do. The caller holds graph_mutex().
+  static std::shared_ptr<Batch> make(const Arrays& arrays);
 
   // Runs all steps on the calling thread. When nobody waits (`detached`), every error is carried by
   // the arrays; otherwise the first is also returned, and what can be tried again (out of memory,
   // interrupted) goes back to being lazy.
   std::exception_ptr run(bool detached);
+  // In place of run(): gives the arrays back as they were, to be asked for again.
+  void abandon(const std::exception_ptr& why);
   // Waits until all steps have run. Throws Interrupted when the interrupt check says so.
   void wait();
   // The error that a failed node carries.
   std::exception_ptr error_of(const Node* node);
 
  private:
-  void run_step(Step& step);
-  void complete(Step& step);
-  void drop_graph(Step& step);
-  void fail(Step& step, std::exception_ptr error, bool retry);
-  std::exception_ptr inherited_error(const Step& step);
-
-  // ---- The GPU: steps are encoded, and finished together ----
-  metal::Work& work(Stream stream);
-  void encode(std::size_t index);
-  // Encodes a product and the step after it in one where that only scales it and adds to it.
-  bool encode_addmm(std::size_t index);
-  // The inputs of a step that have been encoded; and what becomes of its outputs and of those.
-  std::vector<const Node*> note_inputs(std::size_t index);
-  void note_outputs(std::size_t index, const std::vector<const Node*>& read);
-  // Waits for what has been encoded. Gives its first error.
-  std::exception_ptr finish_encoded();
-  bool reads_encoded(const Step& step) const;
-
-  struct Encoded {
-    Ref<Node> node;
-    std::size_t step;
+  // A step whose results are under way.
+  struct UnderWay {
+    std::shared_ptr<Ticket> ticket;
+    std::vector<std::size_t> reads;  // places of the steps it reads
+    std::exception_ptr error = nullptr;
   };
-  std::map<std::int32_t, std::unique_ptr<metal::Work>> work_;  // by stream
-  std::unordered_map<const Node*, Encoded> encoded_;           // results that may still be read
-  std::map<std::size_t, std::vector<std::size_t>> uses_;       // the steps each encoded step reads
+  struct Result {
+    Ref<Node> node;
+    std::size_t step;  // its place in under_way_
+    Queue* queue;
+  };
 
-  std::vector<Step> steps_;
+  Node& node(Slot s) const { return *nodes_[s]; }
+  bool is(Slot s, Tape::Flag flag) const { return flags_[s] & flag; }
+  // Calls visit(node) for everything a step reads but constants.
+  template <class F>
+  void for_each_input(const Step& step, F visit) const {
+    if (step.program)
+      for (const ProgramInput& in : step.program->inputs) visit(node(in.slot));
+    for (const Operand in : step.reads)
+      if (!in.is_constant()) visit(node(in.index()));
+  }
+  // The queue for a step on a backend. It waits for inputs that are under way elsewhere.
+  Queue& prepare(const Step& step, Backend& backend);
+
+  void run_step(const Step& step);
+  std::shared_ptr<Ticket> run_program(const Step& step, ProgramRun& run, Backend& on, Queue& queue);
+  std::shared_ptr<Ticket> run_primitive(Node& out, bool retain, Queue& queue);
+  // What a view is of.
+  const Node& source_of(const Step& step) const;
+  bool can_donate(const Node& n, std::uint32_t references, const Queue& queue) const;
+  // Whether a trace keeps a part of the step's graph, so that its inputs stay.
+  bool retains(const Step& step) const;
+  void keep_traced();
+
+  std::exception_ptr inherited_error(const Step& step) const;
+  void finish_step(const Step& step, Queue& queue, std::shared_ptr<Ticket> ticket);
+  void drop_graph(const Step& step);
+  void fail(const Step& step, const std::exception_ptr& error, bool retry);
+  void note_error(Node& node, const std::exception_ptr& error) noexcept;
+  // Waits for what is under way.
+  void settle();
+  void close();
+
+  std::shared_ptr<const Plan> plan_;
+  std::vector<Node*> nodes_;         // by slot
+  std::vector<std::uint8_t> flags_;  // the tape's
+  std::vector<std::uint64_t> constants_;
+  std::vector<Ref<Node>> held_;  // what others may let go of before it has its value
   std::vector<std::shared_ptr<Batch>> dependencies_;
+  bool traced_ = false;
+  std::exception_ptr first_;  // the first error
+
+  std::vector<std::pair<std::pair<Backend*, Stream>, std::unique_ptr<Queue>>> queues_;
+  std::vector<UnderWay> under_way_;
+  std::unordered_map<const Node*, Result> results_;  // of them, what may still be read
+
   std::mutex mutex_;
   std::condition_variable done_;
   std::atomic<bool> finished_{false};
-  std::vector<std::pair<const Node*, std::exception_ptr>> errors_;
+  std::unordered_map<const Node*, std::exception_ptr> errors_;
 };
 
-// Waits for the work given to a stream by async_eval.
-void wait_for_stream(Stream s);
+// Waits for the work given to streams by async_eval.
+void wait_for_streams();
 
 }  // namespace cermet

@@ -1,158 +1,149 @@
-// Devices and streams. The process-wide state is the default device and each device's default
-// stream; StreamContext overrides both for a thread.
+// Devices and streams: the backends by device, the default device and each device's default stream.
 #include "cermet/device.h"
 
-#include <sys/utsname.h>
-#include <unistd.h>
-#ifdef __APPLE__
-#include <sys/sysctl.h>
-#endif
-
+#include <array>
 #include <atomic>
-#include <fstream>
 #include <mutex>
-#include <optional>
 #include <stdexcept>
-#include <thread>
 
+#include "eval/backend.h"
 #include "eval/batch.h"
-#include "metal/device.h"
+#include "graph/context.h"
 
 namespace cermet {
 namespace {
 
-struct Global {
+// The one global state of devices. A device that was registered stays.
+struct Devices {
+  struct Entry {
+    Device device;
+    std::unique_ptr<Backend> backend;
+    std::atomic<int> stream{0};  // the default one's index
+  };
   std::mutex mutex;
-  std::vector<Stream> streams{{Device{DeviceType::cpu, 0}, 0}};
-  std::atomic<DeviceType> device{DeviceType::cpu};
-  std::atomic<int> stream[2] = {0, 1};  // the default stream's index, by device type
+  std::array<Entry, 16> entries;
+  std::atomic<std::size_t> count{0};  // entries before it are there for good
+  std::vector<Stream> streams;
+  std::atomic<Device> device{Device{}};
 
-  Global() {
-    if (!metal::device()) return;
-    device = DeviceType::gpu;
-    streams.push_back({Device{DeviceType::gpu, 0}, 1});
+  Entry* find(Device d) {
+    const std::size_t n = count.load(std::memory_order_acquire);
+    for (std::size_t i = 0; i < n; ++i)
+      if (entries[i].device == d) return &entries[i];
+    return nullptr;
   }
 };
-Global& global() {
-  static Global g;
-  return g;
+
+Devices& bare_devices() {
+  static Devices* const d = new Devices;  // streams are asked for at any time
+  return *d;
+}
+Devices& devices() {
+  static Devices& all = [&]() -> Devices& {
+    register_backends();
+    Devices& d = bare_devices();
+    constexpr Device gpu{DeviceType::gpu, 0};
+    d.device = d.find(gpu) ? gpu : Device{};
+    return d;
+  }();
+  return all;
 }
 
-thread_local std::optional<Stream> scoped;
-
-void require(const char* what, Device d) {
-  if (!is_available(d))
-    throw std::invalid_argument(std::string(what) + ": " + to_string(d) + " is not available");
-}
-
-std::string cpu_name() {
-#ifdef __APPLE__
-  char name[256];
-  std::size_t size = sizeof name;
-  if (sysctlbyname("machdep.cpu.brand_string", name, &size, nullptr, 0) == 0) return name;
-#endif
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  return "CPU";
+Devices::Entry& require(const char* what, Device d) {
+  if (Devices::Entry* entry = devices().find(d)) return *entry;
+  throw std::invalid_argument(std::string(what) + ": " + to_string(d) + " is not available");
 }
 
 }  // namespace
 
-bool is_available(Device d) {
-  return d.index == 0 && (d.type == DeviceType::cpu || metal::device());
-}
-int device_count(DeviceType t) { return is_available({t, 0}) ? 1 : 0; }
+// ---- Backends ----
 
+void register_backend(Device device, std::unique_ptr<Backend> backend) {
+  Devices& all = bare_devices();
+  const std::scoped_lock lock(all.mutex);
+  const std::size_t n = all.count;
+  if (all.find(device) || n == all.entries.size())
+    throw std::invalid_argument("register_backend: " + to_string(device) +
+                                (n == all.entries.size() ? " is one too many" : " is taken"));
+  all.streams.push_back({device, static_cast<std::int32_t>(all.streams.size())});
+  all.entries[n].device = device;
+  all.entries[n].backend = std::move(backend);
+  all.entries[n].stream = all.streams.back().index;
+  all.count.store(n + 1, std::memory_order_release);
+}
+
+Backend* find_backend(Device device) {
+  Devices::Entry* entry = devices().find(device);
+  return entry ? entry->backend.get() : nullptr;
+}
+Backend& backend_of(Device device) { return *require("stream", device).backend; }
+Backend& host_backend() { return *devices().entries[0].backend; }
+
+void Backend::start_capture(const std::string&) {
+  throw std::runtime_error("start_capture: " + std::string(name()) + " cannot record its work");
+}
+void Backend::stop_capture() {
+  throw std::runtime_error("stop_capture: " + std::string(name()) + " cannot record its work");
+}
+
+// ---- Devices ----
+
+bool is_available(Device d) { return devices().find(d) != nullptr; }
+int device_count(DeviceType t) {
+  int n = 0;
+  Devices& all = devices();
+  for (std::size_t i = 0; i < all.count; ++i) n += all.entries[i].device.type == t;
+  return n;
+}
 std::map<std::string, std::variant<std::string, std::int64_t>> device_info(Device d) {
-  require("device_info", d);
-  if (d.type == DeviceType::gpu) {
-    const metal::Device& gpu = *metal::device();
-    return {{"device_name", gpu.name()},
-            {"architecture", gpu.architecture()},
-            {"memory_size", static_cast<std::int64_t>(gpu.memory_size())},
-            {"max_recommended_working_set_size", static_cast<std::int64_t>(gpu.memory_size())},
-            {"max_buffer_length", static_cast<std::int64_t>(gpu.max_buffer_size())},
-            {"simulated", std::int64_t{gpu.simulated()}}};
-  }
-  utsname name{};
-  uname(&name);
-  return {{"device_name", cpu_name()},
-          {"architecture", std::string(name.machine)},
-          {"memory_size", std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE)},
-          {"cores", std::int64_t{std::thread::hardware_concurrency()}}};
-}
-
-Device default_device() {
-  if (scoped) return scoped->device;
-  return {global().device.load(std::memory_order_relaxed), 0};
+  return require("device_info", d).backend->info();
 }
 void set_default_device(Device d) {
   require("set_default_device", d);
-  global().device = d.type;
+  devices().device = d;
 }
-Stream default_stream(Device d) {
-  require("default_stream", d);
-  if (scoped && scoped->device == d) return *scoped;
-  return {d, global().stream[static_cast<int>(d.type)].load(std::memory_order_relaxed)};
-}
-void set_default_stream(Stream s) {
-  require("set_default_stream", s.device);
-  global().stream[static_cast<int>(s.device.type)] = s.index;
-}
+
+// ---- Streams ----
+
+void set_default_stream(Stream s) { require("set_default_stream", s.device).stream = s.index; }
 Stream new_stream(Device d) {
   require("new_stream", d);
-  Global& g = global();
-  std::scoped_lock lock(g.mutex);
-  g.streams.push_back({d, static_cast<std::int32_t>(g.streams.size())});
-  return g.streams.back();
+  Devices& all = devices();
+  const std::scoped_lock lock(all.mutex);
+  all.streams.push_back({d, static_cast<std::int32_t>(all.streams.size())});
+  return all.streams.back();
 }
 std::vector<Stream> all_streams() {
-  Global& g = global();
-  std::scoped_lock lock(g.mutex);
-  return g.streams;
+  Devices& all = devices();
+  const std::scoped_lock lock(all.mutex);
+  return all.streams;
 }
 
-Stream StreamOrDevice::resolve() const {
-  if (kind_ == Kind::stream) return stream_;
-  if (kind_ == Kind::device) return default_stream(stream_.device);
-  return scoped ? *scoped : default_stream(default_device());
-}
-
-StreamContext::StreamContext(StreamOrDevice s)
-    : had_(scoped.has_value()), before_(scoped.value_or(Stream{})) {
-  scoped = s.resolve();
-}
-StreamContext::~StreamContext() {
-  if (had_)
-    scoped = before_;
-  else
-    scoped.reset();
-}
-
-void synchronize() {
-  for (Stream s : all_streams()) synchronize(s);
-}
-void synchronize(Stream s) { wait_for_stream(s); }
+void synchronize() { wait_for_streams(); }
+void synchronize(Stream) { wait_for_streams(); }
 
 namespace {
 
-metal::Device& require_metal(const char* what) {
-  if (metal::Device* d = metal::device()) return *d;
-  throw std::runtime_error(std::string(what) + ": there is no Metal device");
+Backend& gpu_backend(const char* what) {
+  if (Backend* gpu = find_backend({DeviceType::gpu, 0})) return *gpu;
+  throw std::runtime_error(std::string(what) + ": there is no GPU");
 }
 
 }  // namespace
 
-void start_capture(const std::string& path) { require_metal("start_capture").start_capture(path); }
-void stop_capture() { require_metal("stop_capture").stop_capture(); }
-
-std::string to_string(Device d) {
-  return std::string("Device(") + (d.type == DeviceType::cpu ? "cpu" : "gpu") + ", " +
-         std::to_string(d.index) + ")";
+std::size_t set_wired_limit(std::size_t limit) {
+  Backend* gpu = find_backend({DeviceType::gpu, 0});
+  return gpu ? gpu->set_wired_limit(limit) : 0;
 }
-std::string to_string(Stream s) {
-  return "Stream(" + to_string(s.device) + ", " + std::to_string(s.index) + ")";
+
+void start_capture(const std::string& path) { gpu_backend("start_capture").start_capture(path); }
+void stop_capture() { gpu_backend("stop_capture").stop_capture(); }
+
+// ---- What the graph asks ----
+
+Device context::device() { return devices().device.load(std::memory_order_relaxed); }
+Stream context::stream_of(Device d) {
+  return {d, require("default_stream", d).stream.load(std::memory_order_relaxed)};
 }
 
 }  // namespace cermet

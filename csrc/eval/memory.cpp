@@ -4,13 +4,14 @@
 #include "eval/memory.h"
 
 #include "cermet/memory.h"
+#include "graph/context.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <cstdint>
 #include <cstdlib>
 #include <limits>
 #include <map>
@@ -25,6 +26,11 @@ namespace {
 constexpr std::size_t kHuge = std::size_t{2} << 20;   // from here on blocks are whole huge pages
 constexpr std::size_t kPage = std::size_t{16} << 10;  // Apple's, the largest
 constexpr std::size_t kSlab = std::size_t{1} << 20;   // blocks below a page are cut from these
+constexpr std::size_t kKept = std::size_t{64} << 20;  // free memory that is never too much
+
+// How much larger than asked for a free block may be, and all memory than what arrays held at most.
+constexpr std::size_t with_a_quarter(std::size_t bytes) { return bytes + bytes / 4; }
+constexpr std::size_t with_a_half(std::size_t bytes) { return bytes + bytes / 2; }
 
 // Stands at the start of a slab, which is aligned to its size.
 struct alignas(64) Slab {
@@ -51,11 +57,6 @@ std::size_t round_up(std::size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-std::size_t physical_memory() {
-  return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
-         static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-}
-
 // Told of regions that go back to the system, and of blocks whose bytes mean nothing any more.
 std::atomic<void (*)(void*)> release_hook{nullptr};
 std::atomic<void (*)(void*, std::size_t)> reused_hook{nullptr};
@@ -66,20 +67,22 @@ class Allocator {
  public:
   Ref<Buffer> allocate(std::size_t bytes) {
     const std::size_t gap = allocation_gap.load(std::memory_order_relaxed);
-    const std::size_t capacity = round_up(std::max(bytes, bytes + gap));  // the sum may wrap
+    std::size_t capacity = round_up(std::max(bytes, bytes + gap));  // the sum may wrap
     void* data = nullptr;
     {
       std::scoped_lock lock(mutex_);
       if (capacity > limit_ || active_ > limit_ - capacity) fail(bytes);
       data = take(capacity);
-      if (!data && active_ + cached_ + capacity > limit_) trim(limit_ - active_ - capacity);
       active_ += capacity;
       peak_ = std::max(peak_, active_);
+      high_ = std::max(high_, active_);
+      // What is free and fits nothing, as an array that grows leaves behind, must not add up.
+      if (!data) trim(std::min(limit_, std::max(with_a_half(high_), active_ + kKept)) - active_);
     }
     if (!data) data = fresh(capacity);
     if (!data) {  // the system refuses: give back what waits, then try once more
-      clear();
       std::scoped_lock lock(mutex_);
+      trim(0);
       data = is_small(capacity) ? take(capacity) : fresh(capacity);
     }
     if (!data) {
@@ -96,7 +99,9 @@ class Allocator {
       std::scoped_lock lock(mutex_);
       active_ -= capacity;
       cached_ += capacity;
-      blocks_[capacity].push_back(data);
+      Waiting& waiting = waiting_[capacity];
+      waiting.blocks.push_back(data);
+      waiting.used = ++clock_;
       if (cached_ > cache_limit_) trim(cache_limit_);
     }
   }
@@ -104,6 +109,7 @@ class Allocator {
   void clear() {
     std::scoped_lock lock(mutex_);
     trim(0);
+    high_ = active_;
   }
 
   std::size_t get(std::size_t Allocator::* field) {
@@ -122,7 +128,7 @@ class Allocator {
   }
 
   std::size_t active_ = 0, cached_ = 0, peak_ = 0;
-  std::size_t limit_ = physical_memory(), cache_limit_ = physical_memory() / 2, wired_limit_ = 0;
+  std::size_t limit_ = system_memory(), cache_limit_ = limit_ / 2;
 
  private:
   [[noreturn]] void fail(std::size_t bytes) const {
@@ -130,25 +136,33 @@ class Allocator {
                       std::to_string(active_) + " in use, the limit is " + std::to_string(limit_));
   }
 
-  void* take(std::size_t capacity) {
-    void* data = pop(blocks_, capacity);
-    if (data) cached_ -= capacity;
-    if (data || !is_small(capacity)) return data;
-    data = pop(spare_, capacity);
-    if (!data) data = cut(capacity);
+  // A free block. A large one may have more bytes than were asked for: `capacity` becomes its own.
+  void* take(std::size_t& capacity) {
+    const std::size_t most =
+        is_small(capacity) ? capacity : std::min(with_a_quarter(capacity), limit_ - active_);
+    for (auto it = waiting_.lower_bound(capacity); it != waiting_.end() && it->first <= most;
+         ++it) {
+      auto& [blocks, used] = it->second;
+      if (blocks.empty()) continue;
+      void* data = blocks.back();
+      blocks.pop_back();
+      used = ++clock_;
+      cached_ -= capacity = it->first;
+      return data;
+    }
+    if (!is_small(capacity)) return nullptr;
+    std::vector<void*>& spare = spare_[capacity];
+    void* data = spare.empty() ? cut(capacity) : spare.back();
+    if (!spare.empty()) spare.pop_back();
     if (data) ++slab_of(data).held;
     return data;
   }
 
-  using Blocks = std::map<std::size_t, std::vector<void*>>;  // by capacity
-
-  static void* pop(Blocks& blocks, std::size_t capacity) {
-    const auto it = blocks.find(capacity);
-    if (it == blocks.end() || it->second.empty()) return nullptr;
-    void* data = it->second.back();
-    it->second.pop_back();
-    return data;
-  }
+  struct Waiting {
+    std::vector<void*> blocks;
+    std::uint64_t used = 0;  // when one came or went
+  };
+  using Classes = std::map<std::size_t, Waiting>;  // by capacity
 
   // A block never used before.
   void* cut(std::size_t capacity) {
@@ -161,21 +175,32 @@ class Allocator {
     return slab->block(slab->next++);
   }
 
-  // Gives back the largest waiting blocks until at most `target` bytes wait. A small one becomes
-  // spare: its slab goes when none of its blocks is in use.
+  // The class of large blocks that was not used for longest; without any, one of small blocks.
+  Classes::iterator least_used() {
+    auto found = waiting_.end();
+    for (auto it = waiting_.begin(); it != waiting_.end(); ++it)
+      if (!it->second.blocks.empty() && (found == waiting_.end() || is_small(found->first) ||
+                                         it->second.used < found->second.used))
+        found = it;
+    return found;
+  }
+
+  // Gives back waiting blocks until at most `target` bytes wait. A small one becomes spare: its
+  // slab goes when none of its blocks is in use.
   void trim(std::size_t target) {
     std::set<Slab*> unused;
-    for (auto it = blocks_.end(); cached_ > target && it != blocks_.begin();) {
-      --it;
-      while (cached_ > target && !it->second.empty()) {
-        void* data = it->second.back();
-        it->second.pop_back();
-        cached_ -= it->first;
-        if (!is_small(it->first)) {
+    while (cached_ > target) {
+      const auto it = least_used();
+      const std::size_t capacity = it->first;
+      std::vector<void*>& blocks = it->second.blocks;
+      for (; cached_ > target && !blocks.empty(); cached_ -= capacity) {
+        void* data = blocks.back();
+        blocks.pop_back();
+        if (!is_small(capacity)) {
           release(data);
           continue;
         }
-        spare_[it->first].push_back(data);
+        spare_[capacity].push_back(data);
         if (--slab_of(data).held == 0) unused.insert(&slab_of(data));
       }
     }
@@ -205,8 +230,11 @@ class Allocator {
   }
 
   std::mutex mutex_;
-  Blocks blocks_, spare_;                 // waiting, and uncounted in slabs
-  std::map<std::size_t, Slab*> cutting_;  // where the next block of a capacity is cut
+  std::size_t high_ = 0;  // the most that arrays held
+  std::uint64_t clock_ = 0;
+  Classes waiting_;
+  std::map<std::size_t, std::vector<void*>> spare_;  // of slabs, uncounted
+  std::map<std::size_t, Slab*> cutting_;             // where the next block of a capacity is cut
 };
 
 // Never destroyed: arrays may outlive every static object.
@@ -216,13 +244,6 @@ Allocator& allocator() {
 }
 
 }  // namespace
-
-Buffer::~Buffer() {
-  if (give_back_)
-    give_back_();
-  else
-    allocator().free(data_, capacity_);
-}
 
 Region region_of(const Buffer& buffer) {
   if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
@@ -236,10 +257,8 @@ void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t
 }
 
 Ref<Buffer> allocate(std::size_t bytes) { return allocator().allocate(bytes); }
-Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> give_back) {
-  if (!give_back) give_back = [] {};
-  return Ref<Buffer>(new Buffer(const_cast<void*>(data), bytes, 0, std::move(give_back)));
-}
+Ref<Buffer> context::allocate(std::size_t bytes) { return cermet::allocate(bytes); }
+void context::release(void* data, std::size_t capacity) { allocator().free(data, capacity); }
 
 std::size_t get_active_memory() { return allocator().get(&Allocator::active_); }
 std::size_t get_peak_memory() { return allocator().get(&Allocator::peak_); }
@@ -251,9 +270,6 @@ std::size_t set_memory_limit(std::size_t limit) {
 std::size_t get_memory_limit() { return allocator().get(&Allocator::limit_); }
 std::size_t set_cache_limit(std::size_t limit) {
   return allocator().set(&Allocator::cache_limit_, limit);
-}
-std::size_t set_wired_limit(std::size_t limit) {
-  return allocator().set(&Allocator::wired_limit_, limit);
 }
 void clear_cache() { allocator().clear(); }
 

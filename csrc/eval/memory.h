@@ -1,11 +1,19 @@
-// What a device that maps memory has to know of the allocator.
+// Memory for those below the public header: what the system has, and what a device that maps memory
+// has to know of the allocator.
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 
 #include "cermet/memory.h"
 
 namespace cermet {
+
+// The bytes that the control groups of this process allow, by the files below `root` ("/"); the
+// largest number where nothing does.
+std::size_t group_memory_limit(const std::filesystem::path& root);
+// What the machine has and the control groups allow.
+std::size_t system_memory();
 
 // The memory a buffer lies in: a block, or a slab that many small buffers share.
 struct Region {

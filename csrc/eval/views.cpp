@@ -4,7 +4,7 @@
 #include <cstring>
 #include <optional>
 
-#include "cpu/backend.h"
+#include "graph/layout.h"
 #include "graph/primitive.h"
 
 namespace cermet {
@@ -13,18 +13,9 @@ namespace {
 // Strides of `shape` over elements that lie at `strides` for `from`; nothing when no strides fit.
 std::optional<Strides> reshaped(const Shape& from, const Strides& strides, const Shape& shape) {
   // Merge the input's axes into runs of evenly spaced elements, then cut the runs.
-  Shape extents;
-  Strides steps;
-  for (std::size_t i = 0; i < from.size(); ++i) {
-    if (from[i] == 1) continue;
-    if (!extents.empty() && steps.back() == strides[i] * from[i]) {
-      extents.back() *= from[i];
-      steps.back() = strides[i];
-    } else {
-      extents.push_back(from[i]);
-      steps.push_back(strides[i]);
-    }
-  }
+  Shape extents = from;
+  Strides steps = strides;
+  merge_axes(extents, {&steps, 1});
   Strides out(shape.size());
   int run = static_cast<int>(extents.size()) - 1;
   std::int64_t left = run >= 0 ? extents[run] : 1, step = run >= 0 ? steps[run] : 1;
@@ -44,11 +35,6 @@ std::optional<Strides> reshaped(const Shape& from, const Strides& strides, const
     left /= shape[i];
   }
   return out;
-}
-
-cpu::Tensor tensor(const Node& n) {
-  return {static_cast<std::byte*>(n.buffer->data()) + n.offset * size_of(n.dtype), n.dtype, n.shape,
-          n.strides};
 }
 
 void reshape_value(const Node& in, Node& node, const CopyValue& copy) {
@@ -84,38 +70,25 @@ void bitcast_value(const Node& in, Node& node, const CopyValue& copy) {
 
 }  // namespace
 
-void copy_value(const Node& from, Node& to) {
-  to.buffer = allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
-  to.offset = 0;
-  cpu::copy(tensor(from), {static_cast<std::byte*>(to.buffer->data()), from.dtype, from.shape,
-                           row_major(from.shape)});
-}
-
-void allocate_value(Node& node) {
-  node.buffer = allocate(static_cast<std::size_t>(node.size) * size_of(node.dtype));
-  node.strides = row_major(node.shape);
-  node.offset = 0;
-}
-
-void materialize(Node& constant, Node& into) {
+void materialize(const Node& constant, Node& into) {
   into.buffer = allocate(size_of(constant.dtype));
   std::memcpy(into.buffer->data(), &constant.scalar, size_of(constant.dtype));
   into.strides = {};
   into.offset = 0;
 }
 
-void make_view(Node& node, const CopyValue& copy) {
+void make_view(Node& node, const Node& source, const CopyValue& copy) {
   const Primitive& p = *node.primitive;
-  Node constant;  // stands for an input that is a constant
-  const Node* source = node.inputs[0].node();
-  if (p.kind() == Kind::pick) source = source->outputs[static_cast<const Pick&>(p).index].node();
-  if (source->constant) {
-    constant.dtype = source->dtype;
+  Node constant;  // stands for a source that is a constant
+  if (source.constant) {
+    constant.dtype = source.dtype;
     constant.size = 1;
-    materialize(const_cast<Node&>(*source), constant);
-    source = &constant;
+    materialize(source, constant);
   }
-  const Node& in = *source;
+  const bool picks = p.kind() == Kind::pick && !source.outputs.empty();
+  const Node& in = source.constant ? constant
+                   : picks ? *source.outputs[static_cast<const Pick&>(p).index].node()
+                           : source;
   node.buffer = in.buffer;
   node.offset = in.offset;
   switch (p.kind()) {
@@ -145,13 +118,13 @@ void make_view(Node& node, const CopyValue& copy) {
     case Kind::as_strided: {
       // The strides are over the row-major elements.
       const auto& s = static_cast<const AsStrided&>(p);
-      if (in.strides != row_major(in.shape)) copy(in, node);
+      if (!is_row_major(in.shape, in.strides)) copy(in, node);
       node.strides = s.strides;
       if (node.size) node.offset += s.offset;
       break;
     }
     case Kind::bitcast: bitcast_value(in, node, copy); break;
-    default: node.strides = in.strides;  // identity and pick
+    default: node.strides = in.strides;  // identity, pick and what its expansion stands for
   }
 }
 

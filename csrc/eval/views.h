@@ -7,16 +7,11 @@
 
 namespace cermet {
 
-// Gives `node`, whose primitive is a view, its value from its evaluated inputs. A reshape that the
-// input's strides do not allow copies: `copy` gives `to` a row-major copy of `from`'s elements.
+// Gives `node`, whose primitive is a view of `source`, its value. A reshape that the source's strides
+// do not allow copies: `copy` gives `to` a row-major copy of `from`'s elements.
 using CopyValue = std::function<void(const Node& from, Node& to)>;
-void make_view(Node& node, const CopyValue& copy);
-// The copy on the CPU.
-void copy_value(const Node& from, Node& to);
-
-// Allocates a row-major value for a node.
-void allocate_value(Node& node);
+void make_view(Node& node, const Node& source, const CopyValue& copy);
 // The buffer of a constant that something other than a row program reads.
-void materialize(Node& constant, Node& into);
+void materialize(const Node& constant, Node& into);
 
 }  // namespace cermet

@@ -5,8 +5,8 @@
 #include <cstring>
 #include <stdexcept>
 
-#include "cermet/eval.h"
 #include "cermet/ops.h"
+#include "graph/context.h"
 #include "graph/primitive.h"
 #include "ops/cpp.h"
 
@@ -67,6 +67,17 @@ Ref<Node> make_value(Ref<Buffer> buffer, Shape shape, Dtype dtype, Strides strid
   return node;
 }
 
+// A node depends on the traces that its inputs depend on.
+void note_traces(Node& node, const Node& in) {
+  constexpr auto relaxed = std::memory_order_relaxed;
+  const std::uint64_t newest = in.trace.load(relaxed);
+  if (newest == 0) return;
+  const std::uint64_t oldest = in.oldest_trace.load(relaxed), known = node.trace.load(relaxed);
+  node.oldest_trace.store(known ? std::min(node.oldest_trace.load(relaxed), oldest) : oldest,
+                          relaxed);
+  node.trace.store(std::max(known, newest), relaxed);
+}
+
 bool fits_int32(std::int64_t v) { return v >= INT32_MIN && v <= INT32_MAX; }
 
 template <class T>
@@ -75,6 +86,17 @@ array vector_of(std::initializer_list<T> values) {
 }
 
 }  // namespace
+
+Buffer::~Buffer() {
+  if (give_back_)
+    give_back_();
+  else
+    context::release(data_, capacity_);
+}
+Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> give_back) {
+  if (!give_back) give_back = [] {};
+  return Ref<Buffer>(new Buffer(const_cast<void*>(data), bytes, 0, std::move(give_back)));
+}
 
 // Destruction is iterative: a node whose last reference goes while another is being destroyed on
 // this thread waits in that one's list, so a long chain does not overflow the stack.
@@ -125,14 +147,14 @@ array::array(Ref<const Primitive> primitive, Shape shape, Dtype dtype, SmallVect
   }
   node_->shape = std::move(shape);
   node_->stream = stream;
-  for (const array& in : inputs) node_->trace = std::max(node_->trace, in.node()->trace);
+  for (const array& in : inputs) note_traces(*node_, *in.node());
   node_->primitive = std::move(primitive);
   node_->inputs = std::move(inputs);
 }
 
 array array::copy_of(const void* data, const Shape& shape, Dtype dtype) {
   const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_of(dtype);
-  Ref<Buffer> buffer = allocate(bytes);
+  Ref<Buffer> buffer = context::allocate(bytes);
   if (bytes) std::memcpy(buffer->data(), data, bytes);
   return array(std::move(buffer), shape, dtype);
 }
@@ -150,7 +172,7 @@ bool array::is_available() const {
 }
 
 void array::eval() const {
-  if (!is_available()) cermet::eval({*this});
+  if (!is_available()) context::evaluate({*this});
 }
 
 const void* array::raw_data() const {

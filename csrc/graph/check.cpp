@@ -35,6 +35,13 @@ bool broadcasts_to(const Shape& from, const Shape& to) {
   return true;
 }
 
+void require_places(std::string_view op, const Shape& shape, int axis) {
+  constexpr std::int64_t kMost = std::int64_t{1} << 32;
+  if (shape[axis] > kMost)
+    fail(op, "axis ", axis, " of ", shape, " has more than ", kMost,
+         " elements, the most that uint32 indices tell apart");
+}
+
 void require_floating(std::string_view op, Dtype dtype) {
   if (!is_floating(dtype)) fail(op, dtype, " is not supported, expected a floating type");
 }

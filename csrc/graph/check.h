@@ -36,12 +36,21 @@ inline IndexError index_error(std::string_view op, std::int64_t index, int axis,
 // All axes when absent.
 Axes normalize_axes(std::string_view op, const OptionalAxes& axes, int ndim);
 
+// Throws where places along an axis are more than uint32, the type of indices, can tell apart.
+void require_places(std::string_view op, const Shape& shape, int axis);
+
 // True when an array of the one shape broadcasts to exactly the other.
 bool broadcasts_to(const Shape& from, const Shape& to);
 
 // Throws unless the type is real floating, respectively floating or complex.
 void require_floating(std::string_view op, Dtype dtype);
 void require_inexact(std::string_view op, Dtype dtype);
+
+// The elements start, start + step, ... before stop of one axis.
+array section(const array& a, int axis, std::int64_t start, std::int64_t stop, std::int64_t step,
+              StreamOrDevice s);
+// The first rows and columns of matrices.
+array corner(const array& a, std::int64_t rows, std::int64_t columns, StreamOrDevice s);
 
 // The matrices of `a` (..., m, n), counted along the flattened leading axes, that the indices name;
 // `a` itself without indices.

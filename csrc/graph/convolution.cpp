@@ -65,15 +65,6 @@ std::vector<Along> spatial_axes(std::string_view op, const array& input, const a
   return axes;
 }
 
-array section(const array& a, int axis, std::int64_t start, std::int64_t stop, std::int64_t step,
-              StreamOrDevice s) {
-  Shape from(a.ndim(), 0), to = a.shape(), steps(a.ndim(), 1);
-  from[axis] = start;
-  to[axis] = stop;
-  steps[axis] = step;
-  return slice(a, from, to, steps, s);
-}
-
 // Zeros between the elements of an axis.
 array dilate(const array& x, int axis, std::int64_t by, StreamOrDevice s) {
   if (by == 1) return x;

@@ -142,6 +142,17 @@ array slice(const array& a, const Shape& start, const Shape& stop, const Shape& 
 array slice(const array& a, const Shape& start, const Shape& stop, StreamOrDevice s) {
   return slice(a, start, stop, Shape(start.size(), 1), s);
 }
+array section(const array& a, int axis, std::int64_t start, std::int64_t stop, std::int64_t step,
+              StreamOrDevice s) {
+  Shape from(a.ndim(), 0), to = a.shape(), steps(a.ndim(), 1);
+  from[axis] = start;
+  to[axis] = stop;
+  steps[axis] = step;
+  return slice(a, from, to, steps, s);
+}
+array corner(const array& a, std::int64_t rows, std::int64_t columns, StreamOrDevice s) {
+  return section(section(a, a.ndim() - 2, 0, rows, 1, s), a.ndim() - 1, 0, columns, 1, s);
+}
 array slice(const array& a, const array& start, const Axes& axes, const Shape& size,
             StreamOrDevice s) {
   return gather(a, block("slice", a, start, axes, size, s), all_axes(a), s);

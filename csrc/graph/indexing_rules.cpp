@@ -31,13 +31,18 @@ array where_true(const array& condition, const array& t) {
   return select(condition, t, scalar_like(0, t));
 }
 
+// A copy, as a view would keep all of the cotangent from being overwritten.
+array copy(const array& a) {
+  return array(Elementwise::instance(Op::cast), a.shape(), a.dtype(), {a}, a.stream());
+}
+
 template <class P>
 array update_vjp(int i, Update mode, const array& a, const array& update, const array& result,
                  const array& cotangent, const P& place) {
   switch (mode) {
     case Update::set:
       if (i == 0) return place.write(cotangent, zeros_like(update), Update::set);
-      return place.read(cotangent);
+      return copy(place.read(cotangent));
     case Update::add: return i == 0 ? cotangent : place.read(cotangent);
     case Update::multiply:
       if (i == 0) return place.write(cotangent, conjugate(update), Update::multiply);
@@ -48,14 +53,15 @@ array update_vjp(int i, Update mode, const array& a, const array& update, const 
   }
 }
 
+// The tangent of an update is added to `sum`, which is zero where the update replaces elements.
 template <class P>
 array update_jvp(int i, Update mode, const array& a, const array& update, const array& result,
-                 const array& tangent, const P& place) {
-  const auto added = [&](const array& t) { return place.write(zeros_like(a), t, Update::add); };
+                 const array& tangent, const array& sum, const P& place) {
+  const auto added = [&](const array& t) { return place.write(sum, t, Update::add); };
   switch (mode) {
     case Update::set:
       if (i == 0) return place.write(tangent, zeros_like(update), Update::set);
-      return place.write(zeros_like(a), tangent, Update::set);
+      return place.write(sum, tangent, Update::set);
     case Update::add: return i == 0 ? tangent : added(tangent);
     case Update::multiply:
       if (i == 0) return place.write(tangent, update, Update::multiply);
@@ -100,6 +106,10 @@ Shape Gather::output_shape(const Node&, std::span<const array> inputs) const {
 array Gather::vjp(int, std::span<const array> inputs, const array&, const array& cotangent) const {
   return scatter(zeros_like(inputs[0]), indices_of(inputs, 1), cotangent, axes, Update::add);
 }
+array Gather::add_vjp(int, std::span<const array> inputs, const array&, const array& cotangent,
+                      const array& sum) const {
+  return scatter(sum, indices_of(inputs, 1), cotangent, axes, Update::add);
+}
 array Gather::jvp(int, std::span<const array> inputs, const array&, const array& tangent) const {
   return gather(tangent, indices_of(inputs, 1), axes);
 }
@@ -135,7 +145,14 @@ array Scatter::vjp(int i, std::span<const array> inputs, const array& output,
 }
 array Scatter::jvp(int i, std::span<const array> inputs, const array& output,
                    const array& tangent) const {
-  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, scatter_place(inputs, axes));
+  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, zeros_like(output),
+                    scatter_place(inputs, axes));
+}
+array Scatter::add_jvp(int i, std::span<const array> inputs, const array& output,
+                       const array& tangent, const array& sum) const {
+  if (i == 0) return Primitive::add_jvp(i, inputs, output, tangent, sum);
+  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, sum,
+                    scatter_place(inputs, axes));
 }
 array Scatter::vmap(std::span<const array> inputs, std::span<const bool> batched,
                     std::int64_t batch, const array&) const {
@@ -169,7 +186,14 @@ array SliceUpdate::vjp(int i, std::span<const array> inputs, const array& output
 }
 array SliceUpdate::jvp(int i, std::span<const array> inputs, const array& output,
                        const array& tangent) const {
-  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, slice_place(*this, inputs[1]));
+  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, zeros_like(output),
+                    slice_place(*this, inputs[1]));
+}
+array SliceUpdate::add_jvp(int i, std::span<const array> inputs, const array& output,
+                           const array& tangent, const array& sum) const {
+  if (i == 0) return Primitive::add_jvp(i, inputs, output, tangent, sum);
+  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, sum,
+                    slice_place(*this, inputs[1]));
 }
 array SliceUpdate::vmap(std::span<const array> inputs, std::span<const bool> batched,
                         std::int64_t batch, const array&) const {

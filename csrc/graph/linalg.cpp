@@ -226,14 +226,6 @@ Arrays lu_parts(std::string_view op, const array& a, bool square, StreamOrDevice
                    {{{m, n}, a.dtype()}, {{std::min(m, n)}, uint32}, {{m}, uint32}}, s);
 }
 
-// The first rows and columns of matrices.
-array corner(const array& a, std::int64_t rows, std::int64_t columns, StreamOrDevice s) {
-  Shape stop = a.shape();
-  stop[stop.size() - 2] = rows;
-  stop.back() = columns;
-  return slice(a, Shape(a.ndim(), 0), stop, s);
-}
-
 // The diagonal of u, and the sign of the row exchanges.
 std::pair<array, array> diagonal_and_parity(std::string_view op, const array& a, StreamOrDevice s) {
   const Arrays parts = lu_parts(op, a, true, s);

@@ -132,6 +132,11 @@ array Slice::vjp(int, std::span<const array> inputs, const array& output,
   return slice_update(zeros_like(inputs[0]), cotangent, start,
                       slice_stop(start, step, output.shape()), step);
 }
+array Slice::add_vjp(int, std::span<const array>, const array& output, const array& cotangent,
+                     const array& sum) const {
+  return slice_update(sum, cotangent, start, slice_stop(start, step, output.shape()), step,
+                      Update::add);
+}
 array Slice::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
   return slice(tangent, start, slice_stop(start, step, output.shape()), step);
 }
@@ -147,12 +152,14 @@ std::string Slice::parameters() const { return "start=" + tuple(start) + ", step
 Shape AsStrided::output_shape(const Node& node, std::span<const array> inputs) const {
   return Primitive::output_shape(node, inputs);
 }
-array AsStrided::vjp(int, std::span<const array> inputs, const array& output,
+array AsStrided::vjp(int i, std::span<const array> inputs, const array& output,
                      const array& cotangent) const {
-  const array& in = inputs[0];
-  const array element = as_strided(arange(in.size()), output.shape(), strides, offset);
-  return reshape(scatter(zeros({in.size()}, in.dtype()), {element}, cotangent, {0}, Update::add),
-                 in.shape());
+  return add_vjp(i, inputs, output, cotangent, zeros_like(inputs[0]));
+}
+array AsStrided::add_vjp(int, std::span<const array>, const array& output, const array& cotangent,
+                         const array& sum) const {
+  const array element = as_strided(arange(sum.size()), output.shape(), strides, offset);
+  return reshape(scatter(reshape(sum, {-1}), {element}, cotangent, {0}, Update::add), sum.shape());
 }
 array AsStrided::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
   return as_strided(tangent, output.shape(), strides, offset);
@@ -250,11 +257,14 @@ array Concatenate::vjp(int i, std::span<const array> inputs, const array& output
 }
 array Concatenate::jvp(int i, std::span<const array> inputs, const array& output,
                        const array& tangent) const {
-  std::int64_t before = 0;
-  for (const array& in : inputs.first(at(i))) before += in.shape(axis);
-  std::vector<std::pair<std::int64_t, std::int64_t>> widths(at(output.ndim()));
-  widths[at(axis)] = {before, output.shape(axis) - before - tangent.shape(axis)};
-  return pad(tangent, widths, scalar_like(0, tangent));
+  return add_jvp(i, inputs, output, tangent, zeros_like(output));
+}
+array Concatenate::add_jvp(int i, std::span<const array> inputs, const array&, const array& tangent,
+                           const array& sum) const {
+  Shape start(at(sum.ndim()), 0), stop = sum.shape();
+  for (const array& before : inputs.first(at(i))) start[at(axis)] += before.shape(axis);
+  stop[at(axis)] = start[at(axis)] + tangent.shape(axis);
+  return slice_update(sum, tangent, start, stop, Shape(start.size(), 1), Update::add);
 }
 array Concatenate::vmap(std::span<const array> inputs, std::span<const bool> batched,
                         std::int64_t batch, const array&) const {

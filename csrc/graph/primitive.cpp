@@ -1,6 +1,7 @@
 // What all primitives have in common: default rules, several results, and helpers of the rules.
 #include "graph/primitive.h"
 
+#include <mutex>
 #include <stdexcept>
 
 #include "graph/rules.h"
@@ -37,6 +38,14 @@ array Primitive::vjp(int, std::span<const array>, const array&, const array&) co
 array Primitive::jvp(int, std::span<const array>, const array&, const array&) const {
   no_rule("jvp", *this);
 }
+array Primitive::add_vjp(int i, std::span<const array> inputs, const array& output,
+                         const array& cotangent, const array& sum) const {
+  return sum + vjp(i, inputs, output, cotangent);
+}
+array Primitive::add_jvp(int i, std::span<const array> inputs, const array& output,
+                         const array& tangent, const array& sum) const {
+  return sum + jvp(i, inputs, output, tangent);
+}
 array Primitive::vmap(std::span<const array>, std::span<const bool>, std::int64_t,
                       const array&) const {
   no_rule("vmap", *this);
@@ -48,6 +57,20 @@ Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
   for (std::size_t i = 0; i < out.size(); ++i)
     if (!batched[i]) out[i] = broadcast_to(out[i], batch_shape(batch, out[i].shape()));
   return out;
+}
+
+// ---- Composites ----
+
+const Arrays& expanded(const Node& composite) {
+  static std::mutex* const mutex = new std::mutex;  // a transform and an evaluation may both ask
+  const std::scoped_lock lock(*mutex);
+  auto& results = const_cast<Node&>(composite).outputs;
+  if (results.empty()) {
+    const StreamContext context(composite.stream);
+    results = static_cast<const Composite&>(*composite.primitive)
+                  .expand(composite, {composite.inputs.data(), composite.inputs.size()});
+  }
+  return results;
 }
 
 // ---- Several results ----

@@ -44,7 +44,8 @@ enum class Kind : std::uint8_t {
   matmul,
   quantized_matmul,
   random_bits,
-  custom,  // several results, computed by a function of the CPU
+  custom,     // several results, computed by a function of the CPU
+  composite,  // a graph of others, which a device may compute whole
 };
 constexpr bool is_view(Kind k) { return k >= Kind::broadcast && k <= Kind::pick; }
 
@@ -67,6 +68,12 @@ class Primitive : public RefCounted {
   // What the tangent of input i adds to the output's tangent.
   virtual array jvp(int i, std::span<const array> inputs, const array& output,
                     const array& tangent) const;
+  // The same, added to what others contributed. Default: a sum; overridden where a contribution
+  // falls on a part of the whole, which is then updated in place.
+  virtual array add_vjp(int i, std::span<const array> inputs, const array& output,
+                        const array& cotangent, const array& sum) const;
+  virtual array add_jvp(int i, std::span<const array> inputs, const array& output,
+                        const array& tangent, const array& sum) const;
   // The batched output, batch first. `inputs` have the batch (of `batch` entries) as axis 0 where
   // `batched` says so; `output` is the unbatched node.
   virtual array vmap(std::span<const array> inputs, std::span<const bool> batched,
@@ -122,6 +129,13 @@ class Elementwise final : public Primitive {
       const override;                                                                          \
   array jvp(int i, std::span<const array> inputs, const array& output, const array& tangent)   \
       const override;
+
+#define CERMET_ADD_VJP                                                                             \
+  array add_vjp(int i, std::span<const array> inputs, const array& output, const array& cotangent, \
+                const array& sum) const override;
+#define CERMET_ADD_JVP                                                                           \
+  array add_jvp(int i, std::span<const array> inputs, const array& output, const array& tangent, \
+                const array& sum) const override;
 
 class Reduce final : public Primitive {
  public:
@@ -190,6 +204,7 @@ class Slice final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("slice")
+  CERMET_ADD_VJP
 };
 
 class AsStrided final : public Primitive {
@@ -203,6 +218,7 @@ class AsStrided final : public Primitive {
     return strides == s.strides && offset == s.offset;
   }
   CERMET_RULES("as_strided")
+  CERMET_ADD_VJP
 };
 
 // The same bytes as the node's dtype.
@@ -282,6 +298,7 @@ class Concatenate final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("concatenate")
+  CERMET_ADD_JVP
 };
 
 // Inputs: a, then one index array (int32, uint32 or int64, all of one shape) for each of `axes`.
@@ -294,6 +311,7 @@ class Gather final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("gather")
+  CERMET_ADD_VJP
 };
 
 // Inputs: a, updates (shape of the indices + the other axes), then the indices.
@@ -308,6 +326,7 @@ class Scatter final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("scatter")
+  CERMET_ADD_JVP
 };
 
 // Inputs: a and the update, which has the shape of the slice.
@@ -323,6 +342,7 @@ class SliceUpdate final : public Primitive {
   }
   std::string parameters() const override;
   CERMET_RULES("slice_update")
+  CERMET_ADD_JVP
 };
 
 // The uint32 index of the extreme along an axis, which the output keeps with extent 1.
@@ -429,6 +449,30 @@ class Custom : public Primitive {
                           std::int64_t batch, const Arrays& outputs) const;
 };
 
+// An operation that stands for a graph of others, its expansion. A device that has something better
+// computes it whole. One or several results; of several, each is read through Pick.
+class Composite : public Primitive {
+ public:
+  Composite() : Primitive(Kind::composite) {}
+  virtual Arrays expand(const Node& node, std::span<const array> inputs) const = 0;
+};
+// The expansion of a composite node, made at its first use and kept as long as its graph.
+const Arrays& expanded(const Node& composite);
+
+// beta c + alpha (a @ b): c broadcasts to the product, of matrices or of batches that broadcast.
+class Addmm final : public Composite {
+ public:
+  Addmm(double alpha, double beta) : alpha(alpha), beta(beta) {}
+  const double alpha, beta;
+  bool equals(const Primitive& o) const override {
+    const auto* m = dynamic_cast<const Addmm*>(&o);
+    return m && alpha == m->alpha && beta == m->beta;
+  }
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  std::string parameters() const override;
+  CERMET_RULES("addmm")
+};
+
 // A user's kernel for the GPU: its source and how it is launched.
 class GpuKernel final : public Custom {
  public:
@@ -451,6 +495,8 @@ class GpuKernel final : public Custom {
     throw std::invalid_argument("metal_kernel: " + launch.kernel + " runs on the GPU only");
   }
 };
+#undef CERMET_ADD_VJP
+#undef CERMET_ADD_JVP
 #undef CERMET_RULES
 #undef CERMET_SHAPE_RULES
 
@@ -458,8 +504,8 @@ class GpuKernel final : public Custom {
 Arrays make_outputs(Ref<const Custom> primitive, const std::vector<Shape>& shapes,
                     const std::vector<Dtype>& dtypes, SmallVector<array, 2> inputs, Stream stream);
 
-// Marks the run of a traced function by this thread. Evaluation then keeps the graph of nodes whose
-// `trace` is not 0.
+// Marks the run of a traced function by this thread. Until it ends, evaluation by any thread keeps
+// the graph of what depends on the function's inputs.
 class Tracing {
  public:
   Tracing();
@@ -473,7 +519,8 @@ class Tracing {
  private:
   std::uint64_t id_, outer_;
 };
-bool is_tracing();
+// Whether a trace that has not ended, of whatever thread, may need a node's graph.
+bool is_traced(const Node& node);
 // A node of the innermost trace that has the value of `a`.
 array make_tracer(const array& a);
 // A node of the innermost trace that has no value: to evaluate it is an error. `what` names the

@@ -43,6 +43,52 @@ array Matmul::vmap(std::span<const array> inputs, std::span<const bool>, std::in
   return matmul(inputs[0], inputs[1]);
 }
 
+// ---- addmm ----
+
+std::string Addmm::parameters() const {
+  return "alpha=" + std::to_string(alpha) + ", beta=" + std::to_string(beta);
+}
+Shape Addmm::output_shape(const Node& node, std::span<const array> inputs) const {
+  return expand(node, inputs)[0].shape();
+}
+array Addmm::vjp(int i, std::span<const array> inputs, const array& output,
+                 const array& cotangent) const {
+  const double scale = i == 0 ? beta : alpha;
+  const array scaled = scale == 1 ? cotangent : multiply(cotangent, scalar_like(scale, cotangent));
+  if (i == 0) return sum_to_shape(scaled, inputs[0].shape());
+  // With one matrix for a whole batch, the batch counts as rows.
+  const bool folds = inputs[2].ndim() == 2 && inputs[1].ndim() > 2;
+  const array factors[2] = {folds ? rows_of(inputs[1]) : inputs[1], inputs[2]};
+  const array found =
+      Matmul::instance()->vjp(i - 1, factors, output, folds ? rows_of(scaled) : scaled);
+  return folds && i == 1 ? reshape(found, inputs[1].shape())
+                         : sum_to_shape(found, inputs[i].shape());
+}
+array Addmm::jvp(int i, std::span<const array> inputs, const array& output,
+                 const array& tangent) const {
+  const double scale = i == 0 ? beta : alpha;
+  const array change = i == 0   ? broadcast_to(tangent, output.shape())
+                       : i == 1 ? matmul(tangent, inputs[2])
+                                : matmul(inputs[1], tangent);
+  return scale == 1 ? change : multiply(change, scalar_like(scale, change));
+}
+array Addmm::vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
+                  const array& output) const {
+  // A batch axis in front of what has fewer axes than the product would align with another.
+  Arrays wide;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    if (!batched[i]) {
+      wide.push_back(inputs[i]);
+      continue;
+    }
+    Shape shape = inputs[i].shape();
+    while (static_cast<int>(shape.size()) <= output.ndim()) shape.insert(shape.begin() + 1, 1);
+    wide.push_back(reshape(inputs[i], shape));
+  }
+  (void)batch;
+  return addmm(wide[0], wide[1], wide[2], alpha, beta);
+}
+
 // ---- quantized_matmul ----
 
 Shape QuantizedMatmul::output_shape(const Node& node, std::span<const array> inputs) const {

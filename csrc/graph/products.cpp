@@ -65,6 +65,16 @@ array multiply_any(std::string_view op, const array& a, const array& b, Dtype t,
   return gone.empty() ? out : squeeze(out, gone, s);
 }
 
+// alpha product + beta c.
+array scaled_sum(array product, array c, double alpha, double beta, StreamOrDevice s) {
+  if (!broadcasts_to(c.shape(), product.shape()))
+    fail("addmm", "c of shape ", c.shape(), " does not broadcast to the product's ",
+         product.shape());
+  if (alpha != 1) product = multiply(product, scalar_like(alpha, product), s);
+  if (beta != 1) c = multiply(c, scalar_like(beta, c), s);
+  return add(product, c, s);
+}
+
 // ---- einsum ----
 
 // A label is a letter, or for an axis of an ellipsis kEllipsis + its distance from the last.
@@ -330,12 +340,15 @@ array matmul(const array& a, const array& b, StreamOrDevice s) {
 array addmm(const array& c, const array& a, const array& b, double alpha, double beta,
             StreamOrDevice s) {
   const Dtype t = promote(promote(a.dtype(), b.dtype()), c.dtype());
-  array out = multiply_any("addmm", a, b, t, s);
-  const array addend = astype(c, t, s);
-  if (!broadcasts_to(c.shape(), out.shape()))
-    fail("addmm", "c of shape ", c.shape(), " does not broadcast to the product's ", out.shape());
-  if (alpha != 1) out = multiply(out, scalar_like(alpha, out), s);
-  return add(out, beta == 1 ? addend : multiply(addend, scalar_like(beta, addend), s), s);
+  const array sum = scaled_sum(multiply_any("addmm", a, b, t, s), astype(c, t, s), alpha, beta, s);
+  if (a.ndim() < 2 || b.ndim() < 2 || !is_floating(t)) return sum;
+  return array(make_ref<const Addmm>(alpha, beta), sum.shape(), t,
+               {astype(c, t, s), astype(a, t, s), astype(b, t, s)}, s.resolve());
+}
+
+Arrays Addmm::expand(const Node& node, std::span<const array> inputs) const {
+  const array product = multiply_any("addmm", inputs[1], inputs[2], node.dtype, node.stream);
+  return {scaled_sum(product, inputs[0], alpha, beta, node.stream)};
 }
 
 array inner(const array& a, const array& b, StreamOrDevice s) {
@@ -468,10 +481,7 @@ array mask_blocks(std::string_view what, const array& a, const std::optional<arr
          ", ", blocks(n), ") for blocks of ", block_size, " in ", a.shape());
   const array rows = repeat(*mask, block_size, mask->ndim() - 2, s);
   const array whole = repeat(rows, block_size, mask->ndim() - 1, s);
-  Shape stop = whole.shape();
-  stop[stop.size() - 2] = m;
-  stop.back() = n;
-  const array fitted = slice(whole, Shape(whole.ndim(), 0), stop, s);
+  const array fitted = corner(whole, m, n, s);
   return mask->dtype() == bool_ ? where(fitted, a, zeros({}, a.dtype(), s), s)
                                 : multiply(a, astype(fitted, a.dtype(), s), s);
 }

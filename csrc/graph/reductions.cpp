@@ -51,6 +51,7 @@ array arg_reduce(bool max, const array& a, std::optional<int> axis, bool keepdim
   const int at = axis ? normalize_axis(op, *axis, a.ndim()) : 0;
   const array in = axis ? a : reshape(a, {a.size()}, s);
   if (in.shape()[at] == 0) fail(op, "axis ", at, " of ", in.shape(), " is empty");
+  require_places(op, in.shape(), at);
   Shape shape = in.shape();
   shape[at] = 1;
   const array out(make_ref<const ArgReduce>(max, at), shape, uint32, {in}, s.resolve());
@@ -118,10 +119,7 @@ array median(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDe
   for (const int axis : over) order.push_back(axis);
   const array sorted = sort(reshape(transpose(a, order, s), shape, s), -1, s);
   const auto part = [&](std::int64_t begin, std::int64_t end) {
-    Shape start(shape.size(), 0), stop = shape;
-    start.back() = begin;
-    stop.back() = end;
-    return slice(sorted, start, stop, s);
+    return section(sorted, sorted.ndim() - 1, begin, end, 1, s);
   };
   array out = mean(part((n - 1) / 2, n / 2 + 1), Axes{-1}, false, s);
   if (is_inexact(a.dtype())) {  // nan sorts last
@@ -214,10 +212,9 @@ array diff(const array& a, int n, int axis, StreamOrDevice s) {
   const Op difference = a.dtype() == Dtype::bool_ ? Op::not_equal : Op::subtract;
   array out = a;
   for (int i = 0; i < n && out.shape()[axis] > 0; ++i) {
-    Shape zero(a.ndim(), 0), one = zero, stop = out.shape(), before = stop;
-    one[axis] = 1;
-    --before[axis];
-    out = elementwise(difference, slice(out, one, stop, s), slice(out, zero, before, s), s);
+    const std::int64_t extent = out.shape(axis);
+    out = elementwise(difference, section(out, axis, 1, extent, 1, s),
+                      section(out, axis, 0, extent - 1, 1, s), s);
   }
   return out;
 }

@@ -47,14 +47,6 @@ Axes iota(int n) {
   return axes;
 }
 
-// The part [begin, end) of an axis.
-array section(const array& a, int axis, std::int64_t begin, std::int64_t end, StreamOrDevice s) {
-  Shape start(a.ndim(), 0), stop = a.shape();
-  start[axis] = begin;
-  stop[axis] = end;
-  return slice(a, start, stop, s);
-}
-
 // Which element of an axis of extent n stands at place i (possibly outside) when it is padded.
 using Padding = std::int64_t (*)(std::int64_t i, std::int64_t n);
 std::int64_t modulo(std::int64_t i, std::int64_t n) { return (i % n + n) % n; }
@@ -236,7 +228,7 @@ Arrays unstack(const array& a, int axis, StreamOrDevice s) {
   axis = normalize_axis("unstack", axis, a.ndim());
   Arrays out;
   for (std::int64_t i = 0; i < a.shape()[axis]; ++i)
-    out.push_back(squeeze(section(a, axis, i, i + 1, s), {axis}, s));
+    out.push_back(squeeze(section(a, axis, i, i + 1, 1, s), {axis}, s));
   return out;
 }
 
@@ -258,7 +250,7 @@ Arrays split(const array& a, const Shape& indices, int axis, StreamOrDevice s) {
   for (std::size_t i = 0; i <= indices.size(); ++i) {
     std::int64_t end = i < indices.size() ? indices[i] : n;
     end = std::clamp<std::int64_t>(end < 0 ? end + n : end, 0, n);
-    out.push_back(section(a, axis, begin, std::max(begin, end), s));
+    out.push_back(section(a, axis, begin, std::max(begin, end), 1, s));
     begin = end;
   }
   return out;
@@ -365,7 +357,8 @@ array roll(const array& a, const Shape& shift, const Axes& axes, StreamOrDevice 
     if (n == 0) continue;
     const std::int64_t cut = modulo(-shift[shift.size() == 1 ? 0 : i], n);
     if (cut != 0)
-      out = concatenate({section(out, axis, cut, n, s), section(out, axis, 0, cut, s)}, axis, s);
+      out = concatenate({section(out, axis, cut, n, 1, s), section(out, axis, 0, cut, 1, s)}, axis,
+                        s);
   }
   return out;
 }

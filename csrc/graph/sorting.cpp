@@ -11,6 +11,7 @@ namespace {
 array make_sort(std::string_view op, const array& a, int axis, bool indices,
                 std::optional<std::int64_t> kth, StreamOrDevice s) {
   axis = normalize_axis(op, axis, a.ndim());
+  if (indices) require_places(op, a.shape(), axis);
   const std::int64_t n = a.shape()[axis];
   if (kth) {
     if (*kth < -n || *kth >= n)
@@ -43,9 +44,7 @@ array topk(const array& a, std::int64_t k, int axis, StreamOrDevice s) {
     fail("topk", "k is ", k, ", expected 0 to ", n, ", the extent of axis ", axis, " of ",
          a.shape());
   if (k == n) return a;
-  Shape start(a.ndim(), 0);
-  start[axis] = n - k;
-  return slice(k == 0 ? a : partition(a, n - k, axis, s), start, a.shape(), s);
+  return section(k == 0 ? a : partition(a, n - k, axis, s), axis, n - k, n, 1, s);
 }
 
 array searchsorted(const array& sorted, const array& values, bool right, StreamOrDevice s) {

@@ -1,9 +1,13 @@
-// Which primitives run on the GPU, and what their families share.
+// The GPU's backend: which primitives run there, and what their families share.
 #include "metal/backend.h"
 
 #include <cstdlib>
 
 #include "../../metal/arguments.h"
+#include "graph/layout.h"
+#include "metal/program.h"
+#include "metal/regions.h"
+#include "metal/work.h"
 
 namespace cermet::metal {
 
@@ -24,38 +28,12 @@ std::string index_type(std::initializer_list<const Tensor*> tensors) {
   return "int";
 }
 
-bool is_row_major(const Tensor& t) {
-  std::int64_t expected = 1;
-  for (std::size_t i = t.shape.size(); i-- > 0; expected *= t.shape[i])
-    if (t.shape[i] != 1 && t.strides[i] != expected) return false;
-  return true;
-}
+bool is_row_major(const Tensor& t) { return cermet::is_row_major(t.shape, t.strides); }
 
 Layout collapse(std::initializer_list<const Tensor*> tensors) {
-  Layout out;
-  out.strides.resize(tensors.size());
-  const Shape& shape = (*tensors.begin())->shape;
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (shape[i] == 1) continue;
-    bool merges = !out.shape.empty();
-    std::size_t k = 0;
-    for (const Tensor* t : tensors) {
-      merges = merges && out.strides[k].back() == t->strides[i] * shape[i];
-      ++k;
-    }
-    if (merges)
-      out.shape.back() *= shape[i];
-    else
-      out.shape.push_back(shape[i]);
-    k = 0;
-    for (const Tensor* t : tensors) {
-      if (merges)
-        out.strides[k].back() = t->strides[i];
-      else
-        out.strides[k].push_back(t->strides[i]);
-      ++k;
-    }
-  }
+  Layout out{(*tensors.begin())->shape, {}};
+  for (const Tensor* t : tensors) out.strides.push_back(t->strides);
+  merge_axes(out.shape, out.strides);
   if (out.shape.empty()) {
     out.shape.push_back(1);
     for (Strides& s : out.strides) s.push_back(0);
@@ -84,6 +62,7 @@ bool supports(const Node& node) {
     case Kind::random_bits: return true;
     case Kind::scatter:
       return scatter_supported(node.dtype, static_cast<const Scatter&>(*node.primitive).mode);
+    case Kind::composite: return dynamic_cast<const Addmm*>(node.primitive.get()) != nullptr;
     case Kind::custom: return dynamic_cast<const GpuKernel*>(node.primitive.get()) != nullptr;
     default: return false;
   }
@@ -106,10 +85,64 @@ void run(Commands& commands, const Primitive& primitive, std::span<const Tensor>
     case Kind::scan: return scan(commands, static_cast<const Scan&>(primitive), inputs[0], out);
     case Kind::sort: return sort(commands, static_cast<const Sort&>(primitive), inputs[0], out);
     case Kind::matmul: return matmul(commands, inputs, out);
+    case Kind::composite: return addmm(commands, dynamic_cast<const Addmm&>(primitive), inputs, out);
     case Kind::random_bits: return random_bits(commands, inputs, out);
     default:
       throw std::invalid_argument(std::string(primitive.name()) + ": not supported on the GPU");
   }
+}
+
+namespace {
+
+class MetalBackend final : public Backend {
+ public:
+  explicit MetalBackend(Device& device) : device_(device) {}
+  std::string_view name() const override { return "metal"; }
+  const Limits& limits() const override {
+    // Metal binds 31 buffers; a compiler takes its time for long texts.
+    static constexpr Limits limits{24, 24, 1024, reduction_chunks,
+                                   [](const Node& composite) { return supports(composite); }};
+    return limits;
+  }
+  std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {
+    return {{"device_name", device_.name()},
+            {"architecture", device_.architecture()},
+            {"memory_size", static_cast<std::int64_t>(device_.memory_size())},
+            {"max_recommended_working_set_size", static_cast<std::int64_t>(device_.memory_size())},
+            {"max_buffer_length", static_cast<std::int64_t>(device_.max_buffer_size())},
+            {"simulated", std::int64_t{device_.simulated()}}};
+  }
+  std::unique_ptr<cermet::Queue> queue(Stream stream) override {
+    return std::make_unique<Work>(stream);
+  }
+
+  bool takes(const Node& primitive) const override { return supports(primitive); }
+  bool takes(const ProgramRun& run) const override { return supports(run); }
+  bool takes(Dtype copied) const override { return copied != float64; }
+  LayoutClass classify(const ProgramRun& run) const override { return metal::classify(run); }
+  std::shared_ptr<const cermet::Kernel> prepare(const ProgramRun& run) override {
+    return metal::prepare(run);
+  }
+
+  std::size_t set_wired_limit(std::size_t limit) override {
+    if (limit > device_.memory_size())
+      throw std::invalid_argument("set_wired_limit: " + std::to_string(limit) +
+                                  " bytes, the device has at most " +
+                                  std::to_string(device_.memory_size()));
+    return regions().set_wired_limit(limit);
+  }
+  void start_capture(const std::string& path) override { device_.start_capture(path); }
+  void stop_capture() override { device_.stop_capture(); }
+
+ private:
+  Device& device_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backend> make_backend() {
+  Device* const d = device();
+  return d ? std::make_unique<MetalBackend>(*d) : nullptr;
 }
 
 }  // namespace cermet::metal

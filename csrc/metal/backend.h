@@ -1,14 +1,15 @@
-// How the evaluator runs a primitive on the GPU, and what a family of kernels is written against.
+// The GPU's backend, how it runs a primitive, and what a family of kernels is written against.
 #pragma once
 
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "cermet/array.h"
+#include "eval/backend.h"
 #include "graph/primitive.h"
 #include "metal/device.h"
 
@@ -52,11 +53,11 @@ Argument values(const std::vector<T>& v) {
 }
 
 // A kernel by its source. It is compiled when it is first run, together with others needed then.
-class Kernel {
- public:
-  virtual ~Kernel() = default;
+struct KernelSource;
+struct Kernel {
+  std::shared_ptr<KernelSource> source;
   // The most threads a threadgroup of it may have. Compiles it.
-  virtual int max_threads() const = 0;
+  int max_threads() const;
 };
 
 // The work of one stream on its way to the GPU. It orders what overlaps in memory, keeps what it
@@ -92,9 +93,9 @@ class Commands {
 
 // The kernel template `function` of metal/<family>.metal with these arguments (types and numbers as
 // Metal source), compiled at its first use.
-const Kernel& kernel(std::string_view family, std::string_view function,
-                     std::initializer_list<std::string> arguments = {},
-                     std::span<const Constant> constants = {});
+Kernel kernel(std::string_view family, std::string_view function,
+              std::initializer_list<std::string> arguments = {},
+              std::span<const Constant> constants = {});
 // The type's name in Metal source: "float", "half", "bfloat", "complex64" (metal/types.h),
 // "long"... There is none for float64.
 std::string type_name(Dtype dtype);
@@ -109,6 +110,9 @@ struct Layout {
   std::vector<Strides> strides;  // of each tensor
 };
 Layout collapse(std::initializer_list<const Tensor*> tensors);
+
+// Null where there is no GPU.
+std::unique_ptr<Backend> make_backend();
 
 // Whether the GPU runs this primitive for inputs and a result of these types; what it does not runs
 // on the CPU, on the same memory.
@@ -130,6 +134,8 @@ Arrays run(Commands& commands, const GpuKernel& kernel, std::span<const Tensor> 
 void copy(Commands& commands, const Tensor& from, const Tensor& to);
 
 // One function a family, each in a file of its own; `run` chooses.
+void addmm(Commands& commands, const Addmm& primitive, std::span<const Tensor> inputs,
+           const Tensor& out);
 void matmul(Commands& commands, std::span<const Tensor> inputs, const Tensor& out);
 void arange(Commands& commands, const Arange& primitive, const Tensor& out);
 void concatenate(Commands& commands, const Concatenate& primitive, std::span<const Tensor> inputs,
@@ -145,10 +151,5 @@ void arg_reduce(Commands& commands, const ArgReduce& primitive, const Tensor& in
                 const Tensor& out);
 void scan(Commands& commands, const Scan& primitive, const Tensor& in, const Tensor& out);
 void sort(Commands& commands, const Sort& primitive, const Tensor& in, const Tensor& out);
-
-// out = alpha (a b) + beta c for floats, with c of out's shape and any strides; rounded as the
-// product, the two scalings and the addition would one by one. (matmul.cpp)
-void addmm(Commands& commands, const Tensor& c, const Tensor& a, const Tensor& b, float alpha,
-           float beta, const Tensor& out);
 
 }  // namespace cermet::metal

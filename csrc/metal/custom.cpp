@@ -197,7 +197,7 @@ namespace metal {
 
 Arrays run(Commands& commands, const GpuKernel& primitive, std::span<const Tensor> inputs) {
   const GpuKernel::Launch& launch = primitive.launch;
-  const Kernel& kernel = custom_kernel(launch.kernel, launch.source);
+  const Kernel kernel = custom_kernel(launch.kernel, launch.source);
   const Size grid{launch.grid[0], launch.grid[1], launch.grid[2]};
   const Size group{launch.group[0], launch.group[1], launch.group[2]};
   if (group.product() > static_cast<std::uint64_t>(kernel.max_threads()))

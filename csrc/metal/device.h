@@ -136,6 +136,8 @@ class Device {
   virtual std::size_t max_buffer_size() const = 0;
   // Makes [data, data + bytes) addressable without copying. Pages that hold its ends are shared.
   virtual std::shared_ptr<Memory> wrap(void* data, std::size_t bytes) = 0;
+  // Asks the system to keep this memory where the GPU finds it at once, until it is told otherwise.
+  virtual void set_resident(Memory&, bool /*resident*/) {}
   // The CPU has freed or written these bytes: they are no longer undefined (a sanitizer's hint).
   virtual void declare_defined(const void* /*data*/, std::size_t /*bytes*/) {}
   // Compiles Metal source with safe math. `label` names it in errors where the source has no #line.

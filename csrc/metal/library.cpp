@@ -1,9 +1,7 @@
-// The registry of kernels and their compilation.
+// The cache of kernels and their compilation.
 #include "metal/library.h"
 
 #include <algorithm>
-#include <map>
-#include <mutex>
 #include <sstream>
 
 #include "metal/program.h"
@@ -11,24 +9,7 @@
 namespace cermet::metal {
 namespace {
 
-// The one global state of kernels: every kernel asked for so far, by name and constants.
-struct Registry {
-  std::recursive_mutex mutex;
-  std::map<std::string, std::unique_ptr<KernelSource>, std::less<>> kernels;
-};
-Registry& registry() {
-  static Registry* const r = new Registry;  // kernels outlive every static object
-  return *r;
-}
-
-template <class Make>
-const KernelSource& find_or_make(const std::string& key, Make&& make) {
-  Registry& r = registry();
-  std::scoped_lock lock(r.mutex);
-  std::unique_ptr<KernelSource>& entry = r.kernels[key];
-  if (!entry) entry = make();
-  return *entry;
-}
+constexpr std::size_t kMaxKernels = 2048;
 
 std::string_view embedded(std::string_view file) {
   for (const auto& [name, text] : embedded_files())
@@ -51,13 +32,13 @@ std::string identifier(std::string_view text) {
 constexpr std::string_view kPrologue = "#include <metal_stdlib>\nusing namespace metal;\n";
 
 // One source with all kernels in it.
-std::string combine(std::span<const KernelSource* const> kernels) {
+std::string combine(std::span<KernelSource* const> kernels) {
   std::string text(kPrologue);
   std::vector<std::string> seen;
   for (const KernelSource* k : kernels)
     for (const std::string& file : k->files) text += flatten(file, seen);
   for (std::size_t i = 0; i < kernels.size(); ++i) {
-    // The same text with other constants, or another kernel of it, stands there already.
+    // The same text with other constants stands there already.
     const bool repeated = std::any_of(kernels.begin(), kernels.begin() + i,
                                       [&](const auto* k) { return k->text == kernels[i]->text; });
     if (!repeated) text += "#line 1 \"" + kernels[i]->name + ".metal\"\n" + kernels[i]->text + "\n";
@@ -65,10 +46,11 @@ std::string combine(std::span<const KernelSource* const> kernels) {
   return text;
 }
 
-void build(std::span<const KernelSource* const> kernels) {
-  const auto library = device()->library(combine(kernels), kernels[0]->name);
-  for (const KernelSource* k : kernels)
-    k->pipeline = library->pipeline(k->name, {k->constants.data(), k->constants.size()});
+// A library has one text of a name.
+bool may_join(const KernelSource& kernel, std::span<KernelSource* const> others) {
+  return !kernel.alone && std::none_of(others.begin(), others.end(), [&](const KernelSource* k) {
+    return k->name == kernel.name && k->text != kernel.text;
+  });
 }
 
 }  // namespace
@@ -95,61 +77,99 @@ std::string flatten(const std::string& file, std::vector<std::string>& seen) {
   return out.str();
 }
 
-void compile(std::span<const KernelSource* const> kernels) {
-  std::scoped_lock lock(registry().mutex);
-  std::vector<const KernelSource*> missing;
-  for (const KernelSource* k : kernels) {
-    if (k->pipeline || std::find(missing.begin(), missing.end(), k) != missing.end()) continue;
-    if (k->alone) {
-      const KernelSource* const one[] = {k};
-      build(one);
-    } else {
-      missing.push_back(k);
-    }
+std::vector<KernelCache::Outcome> KernelCache::build(std::span<KernelSource* const> kernels) {
+  std::vector<Outcome> out(kernels.size());
+  try {
+    const auto library = device_.library(combine(kernels), kernels[0]->name);
+    for (std::size_t i = 0; i < kernels.size(); ++i)
+      out[i].pipeline = library->pipeline(kernels[i]->name, kernels[i]->constants);
+  } catch (...) {
+    // One bad kernel spoils the library of all: each has its own then.
+    if (kernels.size() == 1) out[0].error = std::current_exception();
+    for (std::size_t i = 0; kernels.size() > 1 && i < kernels.size(); ++i)
+      out[i] = std::move(build(kernels.subspan(i, 1))[0]);
   }
-  if (!missing.empty()) build(missing);
+  return out;
 }
 
-int KernelSource::max_threads() const {
-  const KernelSource* const one[] = {this};
-  compile(one);
-  return pipeline->max_threads();
+std::vector<std::exception_ptr> KernelCache::compile(std::span<const Kernel> kernels) {
+  std::vector<std::exception_ptr> errors(kernels.size());
+  std::vector<std::vector<KernelSource*>> libraries(1);  // the first has what can be together
+  std::unique_lock lock(mutex_);
+  for (const Kernel& k : kernels) {
+    KernelSource& source = *k.source;
+    if (source.pipeline || source.building) continue;
+    if (may_join(source, libraries[0]))
+      libraries[0].push_back(&source);
+    else
+      libraries.push_back({&source});
+    source.building = true;
+  }
+  for (const auto& library : libraries) {
+    if (library.empty()) continue;
+    lock.unlock();
+    std::vector<Outcome> outcomes = build(library);
+    lock.lock();
+    for (std::size_t i = 0; i < library.size(); ++i) {
+      compiled_ += !outcomes[i].error;
+      library[i]->pipeline = std::move(outcomes[i].pipeline);
+      library[i]->error = outcomes[i].error;
+      library[i]->building = false;
+    }
+    built_.notify_all();
+  }
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const KernelSource& source = *kernels[i].source;
+    built_.wait(lock, [&] { return !source.building; });  // by another thread
+    if (!source.pipeline) errors[i] = source.error;
+  }
+  return errors;
 }
 
-const Kernel& kernel(std::string_view family, std::string_view function,
-                     std::initializer_list<std::string> arguments,
-                     std::span<const Constant> constants) {
+KernelCache::Counts KernelCache::counts() {
+  const std::scoped_lock lock(mutex_);
+  return {kernels_.size(), kernels_.dropped(), compiled_};
+}
+
+KernelCache& kernel_cache() {
+  // Streams use it until the process ends.
+  static KernelCache* const cache = new KernelCache(*device(), kMaxKernels);
+  return *cache;
+}
+
+int Kernel::max_threads() const {
+  if (const auto error = kernel_cache().compile({this, 1})[0]) std::rethrow_exception(error);
+  return source->pipeline->max_threads();
+}
+
+Kernel kernel(std::string_view family, std::string_view function,
+              std::initializer_list<std::string> arguments, std::span<const Constant> constants) {
   std::string list;
   for (const std::string& a : arguments) list += (list.empty() ? "" : ", ") + a;
   const std::string instance = std::string(function) + (list.empty() ? "" : "<" + list + ">");
   std::string key = std::string(family) + ":" + instance;
   for (const Constant& c : constants)
     key += ":" + std::to_string(c.index) + "=" + std::to_string(c.bits);
-  return find_or_make(key, [&] {
+  return kernel_cache().find(std::move(key), [&] {
     const std::string name = identifier(std::string(function) + "_" + list);
-    return std::make_unique<KernelSource>(
-        name, std::vector<std::string>{std::string(family) + ".metal"},
-        "template [[host_name(\"" + name + "\")]] [[kernel]] decltype(" + instance + ") " +
-            instance + ";\n",
-        std::vector<Constant>(constants.begin(), constants.end()), /*alone=*/false);
+    return KernelSource{name,
+                        {std::string(family) + ".metal"},
+                        "template [[host_name(\"" + name + "\")]] [[kernel]] decltype(" + instance +
+                            ") " + instance + ";\n",
+                        {constants.begin(), constants.end()}};
   });
 }
 
-const Kernel& kernel(const ProgramKernel& program) {
-  return find_or_make("program:" + program.name, [&] {
-    return std::make_unique<KernelSource>(program.name,
-                                          std::vector<std::string>{"types.h", "reduce.h"},
-                                          program.text, std::vector<Constant>{}, /*alone=*/false);
+Kernel kernel(const ProgramKernel& program) {
+  return kernel_cache().find("program:" + program.text, [&] {
+    return KernelSource{program.name, {"types.h", "reduce.h"}, program.text, {}};
   });
 }
 
-const Kernel& custom_kernel(const std::string& name, const std::string& text) {
-  const KernelSource& k = find_or_make("custom:" + text, [&] {
-    return std::make_unique<KernelSource>(name, std::vector<std::string>{"kernel.h"}, text,
-                                          std::vector<Constant>{}, /*alone=*/true);
-  });
-  const KernelSource* const one[] = {&k};
-  compile(one);
+Kernel custom_kernel(const std::string& name, const std::string& text) {
+  Kernel k = kernel_cache().find(
+      "custom:" + text, [&] { return KernelSource{name, {"kernel.h"}, text, {}, /*alone=*/true}; });
+  k.max_threads();
   return k;
 }
 

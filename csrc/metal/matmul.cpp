@@ -319,17 +319,37 @@ void multiply(Commands& commands, const Tensor& a, const Tensor& b, const Addend
   Product(commands, a, b, addend, out).encode();
 }
 
+// A tensor repeated over the axes of a larger shape.
+Tensor broadcast(Tensor t, const Shape& shape) {
+  Strides strides(shape.size());
+  const std::size_t skip = shape.size() - t.shape.size();
+  for (std::size_t i = 0; i < t.shape.size(); ++i)
+    if (t.shape[i] != 1) strides[skip + i] = t.strides[i];
+  t.shape = shape;
+  t.strides = std::move(strides);
+  return t;
+}
+
+// The shape of a batch with other matrices.
+Shape matrices(Shape batch, std::int64_t rows, std::int64_t columns) {
+  batch.end()[-2] = rows;
+  batch.back() = columns;
+  return batch;
+}
+
 }  // namespace
 
 void matmul(Commands& commands, std::span<const Tensor> inputs, const Tensor& out) {
   multiply(commands, inputs[0], inputs[1], nullptr, out);
 }
 
-void addmm(Commands& commands, const Tensor& c, const Tensor& a, const Tensor& b, float alpha,
-           float beta, const Tensor& out) {
-  if (!is_floating(out.dtype))
-    throw std::invalid_argument("addmm: expected a floating type, got " +
-                                std::string(name_of(out.dtype)));
+void addmm(Commands& commands, const Addmm& primitive, std::span<const Tensor> inputs,
+           const Tensor& out) {
+  const Shape &shape_a = inputs[1].shape, &shape_b = inputs[2].shape;
+  const Tensor c = broadcast(inputs[0], out.shape);
+  const Tensor a = broadcast(inputs[1], matrices(out.shape, shape_a.end()[-2], shape_a.back()));
+  const Tensor b = broadcast(inputs[2], matrices(out.shape, shape_b.end()[-2], shape_b.back()));
+  const auto alpha = static_cast<float>(primitive.alpha), beta = static_cast<float>(primitive.beta);
   // The order of a sum may not follow from the addend's strides, which decide what batches fold.
   Tensor rows = c;
   rows.shape.pop_back();

@@ -5,6 +5,8 @@
 #include <optional>
 #include <stdexcept>
 
+#include "graph/layout.h"
+
 namespace cermet::metal {
 namespace {
 
@@ -15,16 +17,11 @@ struct Run {
 
 // The axes [begin, end) as one, if their strides allow it.
 std::optional<Run> merge(const Tensor& t, int begin, int end) {
-  Run run;
-  for (int i = end; i-- > begin;) {
-    if (t.shape[i] == 1) continue;
-    if (run.extent == 1)
-      run.stride = t.strides[i];
-    else if (t.strides[i] != run.extent * run.stride)
-      return std::nullopt;
-    run.extent *= t.shape[i];
-  }
-  return run;
+  Shape extents(t.shape.begin() + begin, t.shape.begin() + end);
+  Strides strides(t.strides.begin() + begin, t.strides.begin() + end);
+  merge_axes(extents, {&strides, 1});
+  if (extents.size() > 1) return std::nullopt;
+  return extents.empty() ? Run{} : Run{extents[0], strides[0]};
 }
 
 int ndim(const Tensor& t) { return static_cast<int>(t.shape.size()); }

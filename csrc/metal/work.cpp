@@ -9,8 +9,9 @@
 #include <mutex>
 #include <set>
 
-#include "cpu/parallel.h"
 #include "eval/memory.h"
+#include "metal/program.h"
+#include "metal/regions.h"
 
 namespace cermet::metal {
 namespace {
@@ -29,52 +30,22 @@ struct Lane {
   std::uint64_t committed = 0;
 };
 
-// The one global state of the host side: the streams' queues and the mapped regions of memory.
-struct Global {
+// The streams' queues, for as long as the process lives.
+struct Lanes {
   std::mutex mutex;
-  std::map<std::int32_t, std::unique_ptr<Lane>> lanes;
-  std::map<void*, std::shared_ptr<Memory>> regions;
+  std::map<std::int32_t, std::unique_ptr<Lane>> by_stream;
 };
-Global& global() {
-  static Global* const g = [] {
-    set_memory_hooks(
-        [](void* region) {
-          Global& all = global();
-          std::shared_ptr<Memory> gone;
-          std::scoped_lock held(all.mutex);
-          if (const auto it = all.regions.find(region); it != all.regions.end()) {
-            gone = std::move(it->second);
-            all.regions.erase(it);
-          }
-        },
-        [](void* block, std::size_t bytes) { device()->declare_defined(block, bytes); });
-    return new Global;  // the allocator's hooks use it at any time
-  }();
-  return *g;
-}
 
 Lane& lane(Stream stream) {
-  Global& g = global();
-  std::scoped_lock lock(g.mutex);
-  auto& entry = g.lanes[stream.index];
+  static Lanes* const all = new Lanes;
+  std::scoped_lock lock(all->mutex);
+  auto& entry = all->by_stream[stream.index];
   if (!entry) {
     entry = std::make_unique<Lane>();
     entry->queue = device()->queue();
     entry->event = device()->event();
   }
   return *entry;
-}
-
-// The region of the GPU's memory that a buffer lies in.
-std::pair<std::shared_ptr<Memory>, std::byte*> memory_of(const Buffer& buffer) {
-  const Region region = region_of(buffer);
-  if (!region.owned)
-    return {device()->wrap(region.data, region.bytes), static_cast<std::byte*>(region.data)};
-  Global& g = global();
-  std::scoped_lock lock(g.mutex);
-  auto& memory = g.regions[region.data];
-  if (!memory) memory = device()->wrap(region.data, region.bytes);
-  return {memory, static_cast<std::byte*>(region.data)};
 }
 
 // The bytes before and from the element at index zero that a tensor covers.
@@ -106,15 +77,56 @@ struct Work::Flight {
   }
 };
 
+struct Work::Step final : Ticket {
+  explicit Step(Work* work) : work(work) {}
+  std::exception_ptr wait() override {
+    if (work) work->finish();
+    return error;
+  }
+  void fail(const std::exception_ptr& e) {
+    if (!error) error = e;
+  }
+  Work* work;  // null when it has run
+  std::exception_ptr error;
+};
+
 Work::Work(Stream stream) : stream_(stream) {}
 
 Work::~Work() {
   for (const auto& flight : flights_) flight->wait();
+  for (const auto& step : steps_) step->work = nullptr;
 }
 
-void Work::begin(std::size_t step) {
+std::shared_ptr<Ticket> Work::begin() {
   if (records_.size() >= kMaxRecords || cost_ >= kMaxCost) flush();
-  step_ = step;
+  steps_.push_back(std::make_shared<Step>(this));
+  return steps_.back();
+}
+
+std::shared_ptr<Ticket> Work::run(const cermet::Kernel& kernel, const ProgramRun& run) {
+  auto ticket = begin();
+  metal::run(*this, kernel, run);
+  return ticket;
+}
+
+std::shared_ptr<Ticket> Work::run(Node& node, std::span<Node* const> inputs) {
+  auto ticket = begin();
+  std::vector<Tensor> tensors;
+  for (const Node* n : inputs) tensors.push_back(tensor(*n));
+  if (node.primitive->kind() == Kind::custom) {
+    node.outputs = metal::run(*this, static_cast<const GpuKernel&>(*node.primitive), tensors);
+    node.buffer = node.outputs[0].node()->buffer;
+  } else {
+    metal::run(*this, *node.primitive, tensors, tensor(node));
+  }
+  return ticket;
+}
+
+std::shared_ptr<Ticket> Work::copy(const Node& from, const Node& to) {
+  auto ticket = begin();
+  const Tensor out{to.buffer, 0, from.dtype, from.shape, row_major(from.shape)};
+  metal::copy(*this, tensor(from), out);
+  return ticket;
 }
 
 void Work::hold(const Ref<Buffer>& buffer) {
@@ -147,7 +159,7 @@ Tensor Work::temporary(Shape shape, Dtype dtype) {
 Tensor Work::check(std::function<std::exception_ptr(const std::int64_t*)> error) {
   Tensor t{cermet::allocate(4 * sizeof(std::int64_t)), 0, int64, {4}, {1}};
   std::memset(t.buffer->data(), 0, 4 * sizeof(std::int64_t));
-  checks_.push_back({step_, t.buffer, std::move(error)});
+  checks_.push_back({steps_.back(), t.buffer, std::move(error)});
   return t;
 }
 
@@ -170,12 +182,12 @@ Work::Bound Work::bind(const Argument& argument) {
   }
   const Tensor& t = *argument.tensor;
   hold(t.buffer);
-  auto [memory, base] = memory_of(*t.buffer);
+  const Region region = region_of(*t.buffer);
   std::tie(b.before, b.bytes) = reach(t);
   b.access = argument.access;
-  b.memory = std::move(memory);
+  b.memory = regions().map(region);
   b.data = static_cast<std::byte*>(t.buffer->data()) + t.offset;
-  b.offset = static_cast<std::size_t>(b.data - base);
+  b.offset = static_cast<std::size_t>(b.data - static_cast<std::byte*>(region.data));
   b.fresh = b.access != Access::read && fresh_.erase(t.buffer.get());
   return b;
 }
@@ -183,7 +195,7 @@ Work::Bound Work::bind(const Argument& argument) {
 void Work::record(const Kernel& kernel, std::span<const Argument> arguments, Size grid, Size group,
                   bool groups) {
   if (grid.product() == 0) return;
-  Record r{static_cast<const KernelSource*>(&kernel), {}, grid, group, groups, step_};
+  Record r{kernel, {}, grid, group, groups, steps_.back()};
   for (const Argument& a : arguments) {
     r.arguments.push_back(bind(a));
     cost_ += r.arguments.back().bytes;
@@ -193,9 +205,8 @@ void Work::record(const Kernel& kernel, std::span<const Argument> arguments, Siz
 
 bool Work::conflicts(const Record& record) const {
   const auto overlap = [](const std::vector<Range>& ranges, const Bound& b) {
-    return std::any_of(ranges.begin(), ranges.end(), [&](const Range& r) {
-      return r.begin < b.data + b.bytes && b.data - b.before < r.end;
-    });
+    return std::any_of(ranges.begin(), ranges.end(),
+                       [&](const Range& r) { return r.overlaps(b.range()); });
   };
   for (const Bound& b : record.arguments)
     if (b.kind == Argument::Kind::buffer &&
@@ -213,7 +224,7 @@ void Work::encode(CommandBuffer& commands) {
       read_.clear();
       written_.clear();
     }
-    commands.set_pipeline(*r.kernel->pipeline);
+    commands.set_pipeline(*r.kernel.source->pipeline);
     int slot = 0;
     for (const Bound& b : r.arguments) {
       switch (b.kind) {
@@ -225,8 +236,7 @@ void Work::encode(CommandBuffer& commands) {
           commands.set_buffer(slot, *b.memory, b.offset, b.bytes, b.access);
           if (b.before) commands.allow_before(slot, b.before);
           ++slot;
-          (b.access == Access::read ? read_ : written_)
-              .push_back({b.data - b.before, b.data + b.bytes});
+          (b.access == Access::read ? read_ : written_).push_back(b.range());
       }
     }
     if (r.groups)
@@ -236,15 +246,47 @@ void Work::encode(CommandBuffer& commands) {
   }
 }
 
+// A kernel that does not compile fails its step, and what would read its results.
+void Work::compile_recorded() {
+  std::vector<Kernel> kernels;
+  for (const Record& r : records_) kernels.push_back(r.kernel);
+  const std::vector<std::exception_ptr> errors = kernel_cache().compile(kernels);
+  std::vector<Record> runnable;
+  for (std::size_t i = 0; i < records_.size(); ++i) {
+    Record& r = records_[i];
+    std::exception_ptr error = errors[i];
+    for (const Bound& b : r.arguments)
+      for (const Unwritten& u : unwritten_)
+        if (!error && b.access != Access::write && u.range.overlaps(b.range())) error = u.error;
+    for (const Bound& b : r.arguments)
+      if (b.kind == Argument::Kind::buffer && b.access != Access::read) {
+        declare_written(b.range());
+        if (error) unwritten_.push_back({b.range(), error});
+      }
+    if (error)
+      r.step->fail(error);
+    else
+      runnable.push_back(std::move(r));
+  }
+  records_ = std::move(runnable);
+}
+
+void Work::declare_written(const Range& range) {
+  for (const Unwritten& u : std::exchange(unwritten_, {})) {
+    const Range before{u.range.begin, std::min(u.range.end, range.begin)};
+    const Range after{std::max(u.range.begin, range.end), u.range.end};
+    if (before.begin < before.end) unwritten_.push_back({before, u.error});
+    if (after.begin < after.end) unwritten_.push_back({after, u.error});
+  }
+}
+
 void Work::flush() {
   if (records_.empty()) return;
-  std::vector<const KernelSource*> kernels;
-  for (const Record& r : records_) kernels.push_back(r.kernel);
-  std::set<std::size_t> steps;
+  std::set<std::shared_ptr<Step>> steps;
   for (const Record& r : records_) steps.insert(r.step);
   cost_ = 0;
   try {
-    compile(kernels);
+    compile_recorded();
     Lane& l = lane(stream_);
     auto flight = std::make_shared<Flight>();
     std::scoped_lock lock(l.mutex);
@@ -268,30 +310,29 @@ void Work::flush() {
     l.committed = value;
     flights_.push_back(flight);
   } catch (...) {
-    for (const std::size_t step : steps) errors_.emplace_back(step, std::current_exception());
+    for (const auto& step : steps) step->fail(std::current_exception());
     records_.clear();
   }
 }
 
-std::vector<std::pair<std::size_t, std::exception_ptr>> Work::finish() {
+void Work::finish() {
   flush();
   for (const auto& flight : flights_) {
     flight->wait();
     if (flight->error)
-      for (const Record& r : flight->records) errors_.emplace_back(r.step, flight->error);
+      for (const Record& r : flight->records) r.step->fail(flight->error);
   }
   flights_.clear();
   for (const Check& c : checks_) {
     const auto* words = static_cast<const std::int64_t*>(c.words->data());
-    if (words[0]) errors_.emplace_back(c.step, c.error(words));
+    if (words[0]) c.step->fail(c.error(words));
   }
   checks_.clear();
   held_.clear();
   by_capacity_.clear();
   fresh_.clear();
-  std::stable_sort(errors_.begin(), errors_.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  return std::exchange(errors_, {});
+  unwritten_.clear();
+  for (const auto& step : std::exchange(steps_, {})) step->work = nullptr;
 }
 
 Work::Point Work::point() {
@@ -301,9 +342,15 @@ Work::Point Work::point() {
   return {l.event, l.committed};
 }
 
-void Work::wait_for(const Point& point) {
-  flush();
-  waits_.push_back(point);
+void Work::wait_for(Ticket& ticket) {
+  auto* step = dynamic_cast<Step*>(&ticket);
+  if (!step) {
+    ticket.wait();
+  } else if (step->work) {
+    const Point point = step->work->point();
+    flush();
+    waits_.push_back(point);
+  }
 }
 
 }  // namespace cermet::metal

@@ -1,4 +1,4 @@
-// The work of one batch on one stream of the GPU, as the evaluator sees it.
+// The work of one batch on one stream of the GPU: the queue that evaluation sees.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ namespace cermet::metal {
 // Dispatches are recorded, so that the kernels they need compile together, and then encoded in one
 // command buffer. Between two that overlap in memory, one of them writing, stands a barrier; what
 // does not overlap may run at once.
-class Work final : public Commands {
+class Work final : public Commands, public cermet::Queue {
  public:
   explicit Work(Stream stream);
   ~Work() override;  // waits
@@ -37,24 +37,33 @@ class Work final : public Commands {
   Ref<Buffer> allocate(std::size_t bytes) override;
   Tensor temporary(Shape shape, Dtype dtype) override;
 
-  // What is recorded from here on belongs to this step.
-  void begin(std::size_t step);
-  // Whether it holds the buffer for work in flight, and so counts as a reference to it.
-  bool holds(const Buffer& buffer) const { return held_.contains(&buffer); }
+  bool holds(const Buffer& buffer) const override { return held_.contains(&buffer); }
+  void wait_for(Ticket& ticket) override;
+  std::shared_ptr<Ticket> run(const cermet::Kernel& kernel, const ProgramRun& run) override;
+  std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override;
+  std::shared_ptr<Ticket> copy(const Node& from, const Node& to) override;
+
+  // What is recorded from here on is a step of its own.
+  std::shared_ptr<Ticket> begin();
   // Starts what has been recorded.
   void flush();
-  // Starts and awaits everything. Gives the errors of the steps that failed, in their order.
-  std::vector<std::pair<std::size_t, std::exception_ptr>> finish();
-
-  // The point in time when all recorded so far has run, for the work of another stream.
-  using Point = std::pair<std::shared_ptr<Event>, std::uint64_t>;
-  Point point();
-  void wait_for(const Point& point);
+  // Starts and awaits everything.
+  void finish();
 
  private:
+  // A point in time, when all that a stream was given has run.
+  using Point = std::pair<std::shared_ptr<Event>, std::uint64_t>;
+  Point point();
+
   // Memory is what costs time: an operation of a product counts as so many bytes less.
   static constexpr std::uint64_t kOperationsPerByte = 16;
 
+  // A step, with its first error once it has run.
+  struct Step;
+  struct Range {
+    const std::byte *begin, *end;
+    bool overlaps(const Range& o) const { return begin < o.end && o.begin < end; }
+  };
   struct Bound {
     Argument::Kind kind = Argument::Kind::buffer;
     Access access = Access::read;
@@ -64,16 +73,18 @@ class Work final : public Commands {
     std::size_t before = 0, bytes = 0;  // that the kernel may reach around it
     std::vector<std::byte> value;
     bool fresh = false;  // its bytes are undefined before
+    Range range() const { return {data - before, data + bytes}; }
   };
   struct Record {
-    const KernelSource* kernel;
+    Kernel kernel;
     std::vector<Bound> arguments;
     Size grid, group;
     bool groups;
-    std::size_t step;
+    std::shared_ptr<Step> step;
   };
-  struct Range {
-    const std::byte *begin, *end;
+  struct Unwritten {  // by a kernel that does not compile
+    Range range;
+    std::exception_ptr error;
   };
   struct Flight;  // a committed command buffer
 
@@ -82,10 +93,12 @@ class Work final : public Commands {
   Bound bind(const Argument& argument);
   bool conflicts(const Record& record) const;
   void hold(const Ref<Buffer>& buffer);
+  void compile_recorded();
+  void declare_written(const Range& range);
   void encode(CommandBuffer& commands);
 
   const Stream stream_;
-  std::size_t step_ = 0;
+  std::vector<std::shared_ptr<Step>> steps_;  // not finished; the last is being recorded
   std::uint64_t cost_ = 0;
   std::vector<Record> records_;
   std::vector<Range> read_, written_;  // since the last barrier
@@ -95,12 +108,12 @@ class Work final : public Commands {
   std::vector<std::shared_ptr<Flight>> flights_;
   std::vector<Point> waits_;
   struct Check {
-    std::size_t step;
+    std::shared_ptr<Step> step;
     Ref<Buffer> words;
     std::function<std::exception_ptr(const std::int64_t*)> error;
   };
   std::vector<Check> checks_;
-  std::vector<std::pair<std::size_t, std::exception_ptr>> errors_;
+  std::vector<Unwritten> unwritten_;
 };
 
 // Barriers between dispatches that overlap in memory: on unless a test switches them off.

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdlib>
 #include <stdexcept>
+#include <unordered_map>
 
 #include "transforms/walk.h"
 
@@ -164,7 +165,9 @@ void append(std::string& key, const T& value) {
 }
 
 std::string key_of(const Arrays& inputs, std::string_view key, bool with_shapes) {
-  std::string all(key);
+  std::string all;
+  append(all, key.size());
+  all += key;
   const Stream stream = default_stream(default_device());
   append(all, stream.device.type);
   append(all, stream.device.index);
@@ -185,11 +188,12 @@ std::shared_ptr<const Tape> CompiledFunction::tape(const TraceFunction& fun, con
                                                    const std::string& key) {
   {
     const std::lock_guard lock(mutex_);
-    if (const auto found = tapes_.find(key); found != tapes_.end()) return found->second;
+    if (const auto* found = tapes_.find(key)) return *found;
   }
   auto traced = std::make_shared<const Tape>(fun, inputs);  // unlocked: it may call itself
   const std::lock_guard lock(mutex_);
-  return tapes_.emplace(key, std::move(traced)).first->second;
+  if (const auto* found = tapes_.find(key)) return *found;  // of another thread
+  return tapes_.insert(key, std::move(traced));
 }
 
 Traced CompiledFunction::operator()(const TraceFunction& fun, const Arrays& inputs,

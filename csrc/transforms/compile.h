@@ -5,9 +5,9 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 
 #include "cermet/transforms.h"
+#include "graph/lru_map.h"
 
 namespace cermet {
 
@@ -20,6 +20,9 @@ struct Traced {
 using TraceFunction = std::function<Traced(const Arrays&)>;
 
 class Tape;
+
+// How many traces of a function are kept: those used last.
+inline constexpr std::size_t kMaxTraces = 256;
 
 // A cache of traces. Arrays that a function captures stay in the trace as they were; state that
 // changes is passed as further inputs and outputs.
@@ -35,7 +38,7 @@ class CompiledFunction {
                                    const std::string& key);
   const bool shapeless_;
   std::mutex mutex_;
-  std::unordered_map<std::string, std::shared_ptr<const Tape>> tapes_;
+  LruMap<std::string, std::shared_ptr<const Tape>> tapes_{kMaxTraces};
 };
 
 }  // namespace cermet

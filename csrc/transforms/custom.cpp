@@ -140,8 +140,8 @@ Arrays wrap(const Function& fun, const CustomRules& rules, const Arrays& primals
 
 Function custom_function(Function fun, CustomRules rules) {
   return [fun = std::move(fun), rules = std::move(rules)](const Arrays& inputs) {
-    const auto is_traced = [](const array& in) { return in.node()->trace != 0; };
-    if (!is_tracing() || std::none_of(inputs.begin(), inputs.end(), is_traced)) return fun(inputs);
+    const auto traced = [](const array& in) { return is_traced(*in.node()); };
+    if (std::none_of(inputs.begin(), inputs.end(), traced)) return fun(inputs);
     Arrays detached;
     for (const array& in : inputs) detached.push_back(stop_gradient(in));
     return wrap(fun, rules, inputs, fun(detached));

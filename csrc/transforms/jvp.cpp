@@ -13,10 +13,11 @@ using Tangents = std::vector<std::optional<array>>;  // absent: zero
 std::optional<array> push_through(const Primitive& primitive, std::span<const array> inputs,
                                   const array& output, const Tangents& tangents) {
   std::optional<array> sum;
-  for (std::size_t k = 0; k < inputs.size(); ++k) {
-    if (!tangents[k]) continue;
-    const array term = primitive.jvp(static_cast<int>(k), inputs, output, *tangents[k]);
-    sum = sum ? *sum + term : term;
+  for (int k = 0; k < static_cast<int>(inputs.size()); ++k) {
+    const auto& tangent = tangents[static_cast<std::size_t>(k)];
+    if (!tangent) continue;
+    sum = sum ? primitive.add_jvp(k, inputs, output, *tangent, *sum)
+              : primitive.jvp(k, inputs, output, *tangent);
   }
   return sum;
 }

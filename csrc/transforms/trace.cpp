@@ -1,5 +1,7 @@
 // Running a function on stand-ins for its inputs.
+#include <algorithm>
 #include <atomic>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -10,9 +12,31 @@ namespace {
 
 thread_local std::uint64_t innermost = 0;
 
-std::uint64_t next_id() {
-  static std::atomic<std::uint64_t> last{0};
-  return ++last;
+// The traces that have not ended, of all threads: as many as transforms are nested, a thread.
+struct Running {
+  std::mutex mutex;
+  std::uint64_t last = 0;
+  std::vector<std::uint64_t> ids;
+  std::atomic<std::size_t> count{0};  // of ids, for those who need not know more
+};
+Running& running() {
+  static Running* const it = new Running;  // threads may outlive static objects
+  return *it;
+}
+
+std::uint64_t begin_trace() {
+  Running& r = running();
+  const std::scoped_lock lock(r.mutex);
+  r.ids.push_back(++r.last);
+  r.count.store(r.ids.size(), std::memory_order_release);
+  return r.last;
+}
+
+void end_trace(std::uint64_t id) {
+  Running& r = running();
+  const std::scoped_lock lock(r.mutex);
+  std::erase(r.ids, id);
+  r.count.store(r.ids.size(), std::memory_order_release);
 }
 
 // Stands for an input that has no value while the function is traced.
@@ -32,15 +56,29 @@ class Placeholder final : public Custom {
 };
 
 array traced(array a) {
-  a.node()->trace = innermost;
+  Node& node = *a.node();
+  if (node.trace == 0) node.oldest_trace = innermost;
+  node.trace = innermost;
   return a;
 }
 
 }  // namespace
 
-Tracing::Tracing() : id_(next_id()), outer_(innermost) { innermost = id_; }
-Tracing::~Tracing() { innermost = outer_; }
-bool is_tracing() { return innermost != 0; }
+Tracing::Tracing() : id_(begin_trace()), outer_(innermost) { innermost = id_; }
+Tracing::~Tracing() {
+  innermost = outer_;
+  end_trace(id_);
+}
+
+bool is_traced(const Node& node) {
+  const std::uint64_t newest = node.trace;
+  Running& r = running();
+  if (newest == 0 || r.count.load(std::memory_order_acquire) == 0) return false;
+  const std::uint64_t oldest = node.oldest_trace;
+  const std::scoped_lock lock(r.mutex);
+  return std::any_of(r.ids.begin(), r.ids.end(),
+                     [&](std::uint64_t id) { return oldest <= id && id <= newest; });
+}
 
 array make_tracer(const array& a) {
   return traced(

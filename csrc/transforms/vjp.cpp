@@ -14,6 +14,13 @@ using Cotangents = std::vector<Cotangent>;
 
 void accumulate(Cotangent& sum, const array& term) { sum = sum ? *sum + term : term; }
 
+// Whether the cotangent of the first input is the result's with some elements overwritten.
+bool overwrites(const Primitive& p) {
+  const auto by = [](Update mode) { return mode == Update::set || mode == Update::multiply; };
+  if (p.kind() == Kind::scatter) return by(static_cast<const Scatter&>(p).mode);
+  return p.kind() == Kind::slice_update && by(static_cast<const SliceUpdate&>(p).mode);
+}
+
 // What has reached the results of a Custom node, whose rule takes them together.
 struct Reached {
   Arrays results;
@@ -64,9 +71,21 @@ Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& 
         if (const auto slot = walk.slot(from[k]); slot && to[k])
           accumulate(cotangents[*slot], *to[k]);
     } else if (cotangent) {
-      for (std::size_t k = 0; k < from.size(); ++k)
-        if (const auto slot = walk.slot(from[k]))
-          accumulate(cotangents[*slot], primitive.vjp(static_cast<int>(k), from, node, *cotangent));
+      const auto pull = [&](std::size_t k, const array& t) {
+        const auto slot = walk.slot(from[k]);
+        if (!slot) return;
+        Cotangent& sum = cotangents[*slot];
+        const int i = static_cast<int>(k);
+        sum = sum ? primitive.add_vjp(i, from, node, t, *sum) : primitive.vjp(i, from, node, t);
+      };
+      if (overwrites(primitive)) {
+        // The elements that were updated are read before the rest is overwritten in place.
+        pull(1, *cotangent);
+        const auto update = walk.slot(from[1]);
+        pull(0, update ? depends({*cotangent}, {*cotangents[*update]})[0] : *cotangent);
+      } else {
+        for (std::size_t k = 0; k < from.size(); ++k) pull(k, *cotangent);
+      }
     }
   }
   Arrays gradients;

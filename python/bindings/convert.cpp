@@ -144,6 +144,9 @@ class Nested {
     for (nb::handle h = root; is_sequence(h); h = PySequence_Fast_GET_ITEM(h.ptr(), 0)) {
       shape_.push_back(Py_SIZE(h.ptr()));
       if (Py_SIZE(h.ptr()) == 0) break;
+      if (shape_.size() > kMostLevels)
+        throw std::invalid_argument("array: expected at most " + std::to_string(kMostLevels) +
+                                    " levels of sequences, got more");
     }
     collect(root, 0);
   }
@@ -162,6 +165,8 @@ class Nested {
   }
 
  private:
+  static constexpr std::size_t kMostLevels = 1000;  // collect calls itself so often
+
   Dtype inferred() const {
     switch (kind_) {
       case Scalar::boolean: return bool_;

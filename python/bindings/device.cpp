@@ -50,7 +50,9 @@ constexpr Limit kLimits[] = {
     {"set_cache_limit", &set_cache_limit,
      "Sets the bytes of free memory kept for reuse. Returns the limit before."},
     {"set_wired_limit", &set_wired_limit,
-     "Sets the bytes the system is asked to keep resident for the GPU. Returns the limit before."},
+     "Sets the bytes of arrays that the system keeps where the GPU finds them at once (0 at first; "
+     "from macOS 15 on). Returns the limit before. ValueError above the device's "
+     "`max_recommended_working_set_size`; without a GPU it does nothing and returns 0."},
 };
 
 void bind_memory(nb::module_& m) {
@@ -78,17 +80,23 @@ void bind_device(nb::module_& m) {
       .def_ro("type", &Device::type)
       .def_ro("index", &Device::index)
       .def("__repr__", [](const Device& d) { return to_string(d); })
-      .def("__hash__", [](const Device& d) { return static_cast<int>(d.type) << 16 | d.index; })
-      .def("__eq__", [](const Device& d, nb::object other) { return as_device(other) == d; });
+      // A device equals its type where its number is 0, so they share their hash.
+      .def("__hash__", [](const Device& d) { return nb::hash(nb::cast(d.type)) ^ d.index; })
+      .def(
+          "__eq__", [](const Device& d, nb::object other) { return as_device(other) == d; },
+          "other"_a.none());
 
   nb::class_<Stream>(m, "Stream", "A queue of work on a device; made by `new_stream`.")
       .def_ro("device", &Stream::device)
       .def_ro("index", &Stream::index)
       .def("__repr__", [](const Stream& s) { return to_string(s); })
       .def("__hash__", [](const Stream& s) { return s.index; })
-      .def("__eq__", [](const Stream& s, nb::object other) {
-        return nb::isinstance<Stream>(other) && *nb::inst_ptr<Stream>(other) == s;
-      });
+      .def(
+          "__eq__",
+          [](const Stream& s, nb::object other) {
+            return nb::isinstance<Stream>(other) && *nb::inst_ptr<Stream>(other) == s;
+          },
+          "other"_a.none());
 
   nb::class_<ThreadLocalStream>(m, "ThreadLocalStream",
                                 "Stands for a stream of each thread's own on a device.")
@@ -99,10 +107,13 @@ void bind_device(nb::module_& m) {
                     ")";
            })
       .def("__hash__", [](const ThreadLocalStream& s) { return s.index; })
-      .def("__eq__", [](const ThreadLocalStream& s, nb::object other) {
-        return nb::isinstance<ThreadLocalStream>(other) &&
-               nb::inst_ptr<ThreadLocalStream>(other)->index == s.index;
-      });
+      .def(
+          "__eq__",
+          [](const ThreadLocalStream& s, nb::object other) {
+            return nb::isinstance<ThreadLocalStream>(other) &&
+                   nb::inst_ptr<ThreadLocalStream>(other)->index == s.index;
+          },
+          "other"_a.none());
 
   nb::class_<StreamScope>(m, "StreamContext",
                           "Makes a stream, or a device, this thread's default within a `with`.")
@@ -227,6 +238,15 @@ void bind_device(nb::module_& m) {
   metal.def("stop_capture", &stop_capture, "Ends the recording and writes its file.");
   metal.def("_set_hazard_tracking", &cermet::metal::set_hazard_tracking, "on"_a,
             "For tests: when off, nothing orders kernels that overlap in memory.");
+  metal.def(
+      "_kernel_counts",
+      [] {
+        if (!cermet::metal::device()) throw std::runtime_error("there is no Metal device");
+        const auto counts = cermet::metal::kernel_cache().counts();
+        return std::map<std::string, std::uint64_t>{
+            {"kept", counts.kept}, {"dropped", counts.dropped}, {"compiled", counts.compiled}};
+      },
+      "For tests: how many kernels are kept, and how many were dropped and compiled so far.");
   metal.def(
       "_file",
       [](const std::string& name) {

@@ -134,11 +134,9 @@ void bind_dtype(nb::module_& m) {
           "size", [](const PyDtype& d) { return size_of(d.value); }, "Bytes an element.")
       .def("__repr__",
            [](const PyDtype& d) { return "cermet.core." + std::string(name_of(d.value)); })
-      .def("__eq__",
-           [](const PyDtype& d, nb::object other) {
-             const auto t = as_dtype(other);
-             return t && *t == d.value;
-           })
+      .def(
+          "__eq__", [](const PyDtype& d, nb::object other) { return as_dtype(other) == d.value; },
+          "other"_a.none())
       .def("__hash__", [](const PyDtype& d) { return static_cast<int>(d.value); })
       .def("__reduce__", [](const PyDtype& d) {
         return d.value == bool_ ? std::string("bool_") : std::string(name_of(d.value));

@@ -8,9 +8,21 @@ namespace cermet::python {
 // Python's view of the global random state: a container of one array.
 struct RandomState {};
 
+// A level of a tree: RecursionError where there are too many, or a container holds itself.
+class Level {
+ public:
+  Level() {
+    if (Py_EnterRecursiveCall(" in a tree of arrays")) throw nb::python_error();
+  }
+  Level(const Level&) = delete;
+  Level& operator=(const Level&) = delete;
+  ~Level() { Py_LeaveRecursiveCall(); }
+};
+
 // Calls f(leaf) for each leaf, in order.
 template <class F>
 void tree_visit(nb::handle tree, F&& f) {
+  const Level level;
   if (PyDict_Check(tree.ptr())) {
     for (auto item : nb::borrow<nb::dict>(tree)) tree_visit(item.second, f);
   } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
@@ -24,9 +36,16 @@ void tree_visit(nb::handle tree, F&& f) {
   }
 }
 
+// The children as a tuple of the kind of another.
+inline nb::object tuple_like(nb::handle tuple, const nb::list& children) {
+  const nb::object type = nb::borrow(tuple.type());
+  return nb::hasattr(type, "_fields") ? type(*children) : nb::object(nb::tuple(children));
+}
+
 // The tree with f(leaf) in place of each leaf; new containers throughout.
 template <class F>
 nb::object tree_map(nb::handle tree, F&& f) {
+  const Level level;
   if (PyDict_Check(tree.ptr())) {
     nb::dict out;
     for (auto item : nb::borrow<nb::dict>(tree)) out[item.first] = tree_map(item.second, f);
@@ -37,9 +56,7 @@ nb::object tree_map(nb::handle tree, F&& f) {
     for (Py_ssize_t i = 0; i < Py_SIZE(tree.ptr()); ++i)
       out.append(tree_map(PySequence_Fast_GET_ITEM(tree.ptr(), i), f));
     if (PyList_Check(tree.ptr())) return out;
-    nb::object type = nb::borrow(tree.type());
-    if (nb::hasattr(type, "_fields")) return type(*out);  // a named tuple
-    return nb::tuple(out);
+    return tuple_like(tree, out);
   }
   return f(tree);
 }
@@ -63,10 +80,12 @@ inline void flatten_only_arrays(nb::handle tree, Arrays& out, const char* op) {
   });
 }
 
-// The tree with its arrays replaced by those from `next` on.
+// The tree with its arrays replaced by those from `next` on. The random state keeps its own.
 inline nb::object unflatten_arrays(nb::handle tree, const Arrays& arrays, std::size_t& next) {
   return tree_map(tree, [&](nb::handle leaf) -> nb::object {
-    return as_array(leaf) ? nb::cast(arrays.at(next++)) : nb::borrow(leaf);
+    if (as_array(leaf)) return nb::cast(arrays.at(next++));
+    if (nb::isinstance<RandomState>(leaf)) ++next;
+    return nb::borrow(leaf);
   });
 }
 
@@ -104,5 +123,96 @@ inline void assign_arrays(nb::handle tree, nb::handle structure, const Arrays& a
     *a = arrays.at(next++);
   }
 }
+
+// Lends a function the lists and dicts of a tree with other arrays in them. At the end they hold
+// their own again, but for what the function changed: its updates are as visible as without us.
+class Lent {
+ public:
+  // `depth`: how deep in the tree the arguments stand. One that is an array itself never changes.
+  Lent(nb::handle tree, const Arrays& arrays, int depth) : arrays_(arrays), depth_(depth) {
+    tree_ = lend(tree, 0);
+  }
+  Lent(const Lent&) = delete;
+  Lent& operator=(const Lent&) = delete;
+  ~Lent() {
+    // From the last to the first: a container may stand in the tree twice.
+    for (std::size_t i = places_.size(); i-- > 0;) give_back(places_[i]);
+    for (std::size_t i = loans_.size(); i-- > 0;) {
+      const Loan& l = loans_[i];
+      array& own = *as_array(l.own);
+      array& other = *as_array(l.other);
+      if (other.node() == l.lent.node())
+        other = own;  // wherever the function kept it
+      else if (l.shown)
+        own = other;  // changed in place
+    }
+  }
+
+  // What to call the function with: the tree, but for new tuples.
+  const nb::object& tree() const { return tree_; }
+
+ private:
+  struct Place {
+    nb::object container, key, own, other;
+  };
+  struct Loan {
+    nb::object own, other;
+    array lent;
+    bool shown;
+  };
+
+  nb::object lend(nb::handle tree, int depth) {
+    if (as_array(tree)) {
+      const array& lent = arrays_.at(next_++);
+      loans_.push_back({nb::borrow(tree), nb::cast(lent), lent, depth > depth_});
+      return loans_.back().other;
+    }
+    if (PyDict_Check(tree.ptr())) {
+      for (auto item : nb::borrow<nb::dict>(tree)) lend_child(tree, item.first, item.second, depth);
+    } else if (PyList_Check(tree.ptr())) {
+      for (Py_ssize_t i = 0; i < PyList_GET_SIZE(tree.ptr()); ++i)
+        lend_child(tree, nb::int_(i), PyList_GET_ITEM(tree.ptr(), i), depth);
+    } else if (PyTuple_Check(tree.ptr())) {
+      nb::list children;
+      for (nb::handle child : nb::borrow<nb::tuple>(tree)) children.append(lend(child, depth + 1));
+      return tuple_like(tree, children);
+    } else if (nb::isinstance<RandomState>(tree)) {
+      ++next_;
+    }
+    return nb::borrow(tree);
+  }
+
+  void lend_child(nb::handle container, nb::handle key, nb::handle child, int depth) {
+    Place place{nb::borrow(container), nb::borrow(key), nb::borrow(child), lend(child, depth + 1)};
+    if (place.other.is(child)) return;
+    put(place, place.other);
+    places_.push_back(std::move(place));
+  }
+
+  static void give_back(const Place& place) {
+    PyObject* now = nullptr;
+    if (PyDict_Check(place.container.ptr()))
+      now = PyDict_GetItem(place.container.ptr(), place.key.ptr());
+    else if (const auto i = nb::cast<Py_ssize_t>(place.key);
+             i < PyList_GET_SIZE(place.container.ptr()))
+      now = PyList_GET_ITEM(place.container.ptr(), i);
+    if (now == place.other.ptr()) put(place, place.own);
+  }
+
+  static void put(const Place& place, const nb::object& value) {
+    if (PyDict_Check(place.container.ptr()))
+      PyDict_SetItem(place.container.ptr(), place.key.ptr(), value.ptr());
+    else
+      PyList_SetItem(place.container.ptr(), nb::cast<Py_ssize_t>(place.key),
+                     nb::borrow(value).release().ptr());
+  }
+
+  const Arrays& arrays_;
+  const int depth_;
+  std::size_t next_ = 0;
+  nb::object tree_;
+  std::vector<Place> places_;
+  std::vector<Loan> loans_;
+};
 
 }  // namespace cermet::python

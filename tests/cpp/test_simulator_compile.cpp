@@ -306,6 +306,26 @@ TEST_CASE("a damaged cache is made again") {
   CHECK(value == 42);
 }
 
+TEST_CASE("a library of another source under the same name is not taken") {
+  if (!compiler_available()) return;
+  const TemporaryCache cache;
+  const auto result = [](const std::string& number) {
+    int value = 0;
+    run(*compile(kHead + "kernel void f(device int* a) { a[0] = " + number + "; }\n", "test.metal",
+                 false),
+        "f", {&value});
+    return value;
+  };
+  CHECK(result("1") == 1);
+  const fs::path first = cache.libraries()[0], copy = first.parent_path() / "copy";
+  fs::rename(first, copy);
+  CHECK(result("2") == 2);
+  const fs::path second = cache.libraries()[0];
+  fs::remove(second);
+  fs::rename(copy, second);
+  CHECK(result("2") == 2);
+}
+
 TEST_CASE("without a folder to write, the cache is the process's own") {
   if (!compiler_available()) return;
   const TemporaryCache cache;

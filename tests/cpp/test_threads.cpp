@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -72,4 +73,56 @@ TEST_CASE("a shared chain is destroyed by whoever is last") {
     chain = array(0.0);
     for (auto& thread : threads) thread.join();
   }
+}
+
+TEST_CASE("what a trace needs is kept by whichever thread evaluates it") {
+  const auto by_another = [](const array& a) { std::thread([&] { a.eval(); }).join(); };
+  const array x{0.5F, 2.0F};
+  const auto gradient = grad([&](const Arrays& in) {
+    const array y = exp(in[0]);
+    by_another(y);
+    return sum(y * y);
+  });
+  CHECK(allclose(gradient({x})[0], 2.0 * exp(2.0 * x)).item<bool>());
+  const Function square_of = [&](const Arrays& in) {
+    const array y = in[0] * in[0];
+    by_another(y);
+    return Arrays{y * 3.0};
+  };
+  CHECK(allclose(jvp(square_of, {x}, {ones_like(x)}).second[0], 6.0 * x).item<bool>());
+
+  // A nested trace that has ended leaves what the outer one needs.
+  const auto outer = grad([&](const Arrays& in) {
+    const array slope = grad([](const Arrays& a) { return sum(a[0] * a[0] * a[0]); })(in)[0];
+    by_another(slope);
+    return sum(slope);
+  });
+  CHECK(allclose(outer({x})[0], 6.0 * x).item<bool>());
+
+  // The rule of a custom function holds on a thread that the traced function starts.
+  CustomRules rules;
+  rules.vjp = [](const Arrays&, const Arrays& t, const Arrays&) { return Arrays{t[0] * 10.0}; };
+  const Function f = custom_function([](const Arrays& in) { return Arrays{sin(in[0])}; }, rules);
+  const auto on_a_thread = grad([&](const Arrays& in) {
+    std::optional<array> y;
+    std::thread([&] { y = f({in[0]})[0]; }).join();
+    return sum(*y);
+  });
+  CHECK(on_a_thread({x})[0].to_vector<float>() == std::vector<float>{10, 10});
+}
+
+TEST_CASE("a trace keeps nothing of what another thread computes meanwhile") {
+  const array x{0.5F, 2.0F};
+  const auto gradient = grad([&](const Arrays& in) {
+    std::thread([&] {
+      array weight{1.0F, 2.0F};
+      for (int step = 0; step < 3; ++step) {
+        weight = weight - grad([](const Arrays& a) { return sum(square(a[0])); })({weight})[0];
+        weight.eval();
+        CHECK(weight.inputs().empty());
+      }
+    }).join();
+    return sum(in[0]);
+  });
+  CHECK(gradient({x})[0].to_vector<float>() == std::vector<float>{1, 1});
 }

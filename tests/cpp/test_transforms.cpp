@@ -11,6 +11,7 @@
 #include "cermet/random.h"
 #include "cermet/transforms.h"
 #include "graph/primitive.h"
+#include "transforms/compile.h"
 
 using namespace cermet;
 
@@ -306,6 +307,16 @@ TEST_CASE("an array evaluated inside a differentiated function keeps its derivat
   CHECK(gradient({array(0.5F)})[0].item<float>() == doctest::Approx(1));
 }
 
+TEST_CASE("what an evaluated array of a trace was computed from without a value is kept") {
+  const array c{1.0F, 2.0F};
+  const auto gradient = grad([&](const Arrays& in) {
+    const array y = in[0] * (square(c) * 2.0);  // the second factor is not of the trace
+    y.eval();
+    return sum(y);
+  });
+  CHECK(gradient({c})[0].to_vector<float>() == std::vector<float>{2, 8});
+}
+
 TEST_CASE("transforms of transforms") {
   const ScalarFunction cube = [](const Arrays& in) { return in[0] * in[0] * in[0]; };
   const auto d = [](const ScalarFunction& f) -> ScalarFunction {
@@ -562,6 +573,23 @@ TEST_CASE("a shapeless trace fits other extents, or is made anew where it cannot
   const Function h = traced(matrix);
   for (const array& x : {small, tall, wide}) check_close(h({x})[0], matrix(x));
   CHECK(traces == 1);
+}
+
+TEST_CASE("a compiled function keeps the traces that were used last") {
+  int traces = 0;
+  const Function f = compile([&](const Arrays& in) { return ++traces, Arrays{in[0] + 1}; });
+  const auto call = [&](std::int64_t n) { f({zeros({n}, float32)}); };
+  const auto most = static_cast<std::int64_t>(kMaxTraces);
+  for (std::int64_t n = 1; n <= most; ++n) call(n);
+  call(1);  // used again: number 2 is now the first to go
+  CHECK(traces == most);
+  call(most + 1);
+  CHECK(traces == most + 1);
+  call(1);
+  call(3);
+  CHECK(traces == most + 1);
+  call(2);
+  CHECK(traces == most + 2);
 }
 
 TEST_CASE("a compiled function does not evaluate its stand-ins") {

@@ -203,6 +203,37 @@ def test_dtypes():
         assert d != "float32" and (d == mx.float32) == (dtype == "float32")
 
 
+HANDLES = {
+    "Dtype": mx.float32,
+    "Device": mx.Device(mx.cpu, 0),
+    "Stream": mx.default_stream(mx.cpu),
+    "ThreadLocalStream": mx.new_thread_local_stream(mx.cpu),
+    "DtypeCategory": mx.floating,
+    "finfo": mx.finfo(mx.float32),
+}
+
+
+@pytest.mark.parametrize("name", HANDLES)
+def test_handles_differ_from_anything_else(name):
+    one = HANDLES[name]
+    others = [value for key, value in HANDLES.items() if key != name]
+    for other in [None, "x", 0, 1.5, object(), [], float, np.float32, np.dtype("float32"), *others]:
+        assert (one == other) is False and (other == one) is False
+        assert (one != other) is True and (other != one) is True
+    assert one == one and (one != one) is False
+    assert other not in {one: "found"} and {one: "found"}[one] == "found"
+
+
+def test_what_is_equal_has_one_hash():
+    for kind in (mx.cpu, mx.gpu):
+        assert mx.Device(kind, 0) == kind and hash(mx.Device(kind, 0)) == hash(kind)
+        assert mx.Device(kind, 1) != kind
+        assert mx.Device(kind, 1) == mx.Device(kind, 1)
+        assert hash(mx.Device(kind, 1)) == hash(mx.Device(kind, 1))
+    stream = mx.default_stream(mx.cpu)
+    assert hash(stream) == hash(mx.default_stream(mx.cpu))
+
+
 GROUPS = {
     "generic": ALL_DTYPES,
     "number": [d for d in ALL_DTYPES if d != "bool"],
@@ -553,3 +584,13 @@ def test_a_wider_view_of_borrowed_memory_that_begins_anywhere():
         a = mx.asarray(x, copy=False)
         assert a.view(mx.uint32).tolist() == x.copy().view(np.uint32).tolist()
         assert mx.add(a.view(mx.uint32), 1).tolist() == (x.copy().view(np.uint32) + 1).tolist()
+
+
+def test_an_array_of_a_sequence_without_an_end():
+    deep, cyclic = 1.0, []
+    for _ in range(100_000):
+        deep = [deep]
+    cyclic.append(cyclic)
+    for sequence in (deep, cyclic, [mx.array(1.0), deep]):
+        with pytest.raises(ValueError, match="1000 levels"):
+            mx.array(sequence)

@@ -2,13 +2,15 @@
 
 import json
 import math
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cermet.core as mx
-from cermet.bench import cases, measure, peers, report
+from cermet.bench import ab, cases, measure, peers, report
 from cermet.bench.__main__ import main
 
 TINY = ["--size", "4", "--threads", "1", "--repeat", "2", "--min-time", "0.0005"]
@@ -53,7 +55,7 @@ def test_list_names_every_case(capsys):
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
-        ("sum_*", ["sum_all", "sum_rows", "sum_columns"]),
+        ("var*", ["var_rows"]),
         ("matv", ["matvec", "quantized_matvec"]),
         ("matmul", ["matmul"]),
     ],
@@ -221,7 +223,7 @@ def values_of(case, name):
     peer = peers.load(name, "cpu", 1)
     results = []
     peer.wait = results.append
-    work = case.build(peer, 64, "f32")
+    work = case.build(peer, 64, case.dtypes[0])
     results.clear()
     work.run()
     return np.asarray(results[-1])
@@ -229,6 +231,11 @@ def values_of(case, name):
 
 PURE = "add rsqrt gelu rms_norm silu exp softmax layer_norm sum_all sum_rows sum_columns cumsum"
 PURE += " sort argmax transpose gather matmul matvec matmul_batch chain graph"
+PURE += (
+    " unary_expm1 unary_log1p unary_arccosh unary_arctanh power remainder complex_arithmetic cast"
+)
+PURE += " sum_middle sum_short_rows max_rows prod_columns var_rows cumsum_columns cumprod argsort"
+PURE += " sort_columns searchsorted matmul_transposed linear"
 
 
 @pytest.mark.parametrize("name", PURE.split())
@@ -237,3 +244,150 @@ def test_peers_compute_the_same(name):
     mine, theirs = values_of(case, "cermet"), values_of(case, "numpy")
     assert mine.shape == theirs.shape
     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+def test_every_case_runs_in_every_dtype(case):
+    peer = peers.load("cermet", "cpu", 1)
+    for dtype in dict.fromkeys((*case.dtypes, *case.ab_dtypes)):
+        work = case.build(peer, 64, dtype)
+        work.run(*([work.make()] if work.make else []))
+
+
+# Two builds in turns
+
+
+# A build whose clock goes on by `seconds` in each evaluation, and never otherwise.
+FAKE = """
+import os, time
+clock, calls = 0.0, 0
+time.perf_counter = lambda: clock
+__version__, float32, cpu = "fake", "float32", "cpu"
+class array:
+    def __init__(self, values): pass
+    def astype(self, dtype): return self
+is_available = set_default_device = lambda device: True
+def eval(x):
+    global clock, calls
+    clock, calls = clock + {seconds}, calls + 1
+    {then}
+{function} = lambda x: x
+print("what a build prints is in nobody's way")
+"""
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Writes a fake build; gives its folder."""
+
+    def write(name, seconds=1e-3, function="exp", then="pass"):
+        package = tmp_path / name / "cermet"
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        core = FAKE.format(seconds=seconds, function=function, then=then)
+        (package / "core.py").write_text(core)
+        return str(package.parent)
+
+    return write
+
+
+def run_ab(old, new, *options):
+    return main(["ab", old, new, "exp", "--threads", "1", "--size", "4", *options])
+
+
+@pytest.mark.parametrize(
+    ("count", "first", "last"), [(5, None, None), (6, 1, 6), (31, 10, 22), (100, 40, 61)]
+)
+def test_interval_of_a_median(count, first, last):
+    # Ranks as tables of the sign test have them (Conover 1999).
+    values = [float(i) for i in range(count, 0, -1)]
+    assert ab.interval(values) == ((first, last) if first else (0, math.inf))
+
+
+def test_interval_covers_the_median_as_often_as_it_says():
+    draws = np.random.default_rng(0).lognormal(size=(4000, ab.PAIRS))
+    inside = [lower <= 1 <= upper for lower, upper in map(ab.interval, draws)]
+    assert 0.96 < np.mean(inside) < 0.98  # 0.9706 for 31 pairs
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "verdict"),
+    [(1.001, 1.2, "slower"), (0.9, 0.999, "faster"), (0.9, 1.1, ""), (1.0, 1.2, "")],
+)
+def test_verdict(lower, upper, verdict):
+    assert ab.Comparison("exp", 4, "f32", 1, 1, 1, lower, upper, []).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict", "code"),
+    [(3e-3, "slower", 1), (1.02e-3, "slower", 0), (1e-3, "do", 0), (5e-4, "faster", 0)],
+)
+def test_ab_says_what_differs(build, seconds, verdict, code, tmp_path, capsys):
+    path = tmp_path / "ab.json"
+    assert run_ab(build("old"), build("new", seconds), "--json", str(path)) == code
+    (result,) = json.loads(path.read_text())["results"]
+    assert len(result["ratios"]) == 31 and result["ratio"] == pytest.approx(seconds / 1e-3)
+    assert result["verdict"] == ("" if verdict == "do" else verdict)
+    out = capsys.readouterr().out
+    assert verdict in out and ("above 1.05: exp 4 f32" in out) == bool(code)
+
+
+def test_tolerance(build):
+    assert run_ab(build("old"), build("new", 3e-3), "--tolerance", "3.5") == 0
+
+
+def test_each_pair_alternates_its_order(monkeypatch):
+    order = []
+
+    class Side:
+        cpu = 0.0
+
+        def __init__(self, name):
+            self.name = name
+
+        def ask(self, request, *arguments):
+            order.append(self.name) if request == "sample" else None
+            return {"seconds": 1e-3, "loops": 10}
+
+    class Options:
+        pairs, min_time = 3, 0.01
+
+    ab.in_pairs(Side("old"), Side("new"), ("exp", 4, "f32"), Options)
+    assert order == ["old", "new", "new", "old", "old", "new"]
+
+
+@pytest.mark.parametrize(("lacking", "lost"), [("old", False), ("new", True)])
+def test_ab_names_what_a_build_lacks(build, lacking, lost, capsys):
+    builds = [build(name, function="log" if name == lacking else "exp") for name in ("old", "new")]
+    assert run_ab(*builds) == 1
+    captured = capsys.readouterr()
+    assert f"exp 4 f32 absent in {lacking}: Unsupported" in captured.err
+    assert ("absent in new alone: exp 4 f32" in captured.out) == lost
+
+
+def test_ab_outlives_a_build_that_ends(build, capsys):
+    dying = build("new", then="if calls > 500: os._exit(3)")
+    assert run_ab(build("old"), dying) == 1
+    assert "failed in new: the process ended with code 3" in capsys.readouterr().err
+
+
+def test_ab_of_the_python_of_an_environment(build, tmp_path):
+    python = tmp_path / "environment" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={build("new")} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    old = build("old")
+    assert run_ab(old, str(python)) == run_ab(old, str(python.parents[1])) == 0
+
+
+@pytest.mark.parametrize("path", ["nowhere", "."])
+def test_ab_without_a_build(build, path, tmp_path, capsys):
+    assert run_ab(build("old"), str(tmp_path / path)) == 2
+    assert "expected a folder with cermet" in capsys.readouterr().err
+
+
+def test_ab_of_an_installed_build(capsys):
+    site = str(Path(mx.__file__).parents[1])
+    options = ["--pairs", "6", "--min-time", "0.0005", "--tolerance", "1000"]
+    assert run_ab(site, site, *options) == 0
+    assert "exp" in capsys.readouterr().out

@@ -194,6 +194,55 @@ def test_memory_is_reused_in_a_long_computation():
     assert mx.get_peak_memory() - before < 16 << 20
 
 
+def test_a_sum_of_many_arrays_holds_few_of_them_at_once():
+    x = mx.ones((1 << 16,))
+
+    def peak(count):
+        total = sum((mx.cumsum(x + i) for i in range(count)), mx.zeros(1))
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(total)
+        return mx.get_peak_memory() - before
+
+    mx.eval(x)
+    assert peak(400) <= peak(200) + x.nbytes
+    # Views of one array are one.
+    views = sum((x[i : i + 1000] for i in range(200)), mx.zeros(1))
+    assert mx.explain(views).count("program") == mx.explain(x[:1000] + x[5:1005]).count("program")
+
+
+def test_a_growing_array_leaves_a_bounded_cache():
+    """As a cache of keys and values that gets a row with each token."""
+    mx.clear_cache()
+    row = mx.ones((1, 1 << 13))  # 32 KiB
+    cache, most = row, 0
+    for _ in range(500):
+        cache = mx.concatenate([cache, row])
+        mx.eval(cache)
+        most = max(most, mx.get_cache_memory())
+    assert cache.nbytes < 16 << 20
+    assert most <= 96 << 20
+
+
+@pytest.mark.skipif(not mx.metal.is_available(), reason="without a GPU nothing is wired")
+def test_the_wired_limit_of_a_device():
+    largest = mx.metal.device_info()["max_recommended_working_set_size"]
+    before = mx.set_wired_limit(largest)
+    try:
+        assert (mx.ones(1000) + 1).sum().item() == 2000
+        assert mx.set_wired_limit(1 << 20) == largest
+        with pytest.raises(ValueError, match=f"set_wired_limit: {largest + 1} bytes.*{largest}"):
+            mx.set_wired_limit(largest + 1)
+    finally:
+        assert mx.set_wired_limit(before) == 1 << 20
+
+
+@pytest.mark.skipif(mx.metal.is_available(), reason="there is a GPU")
+def test_without_a_gpu_nothing_is_wired():
+    assert mx.set_wired_limit(1 << 20) == 0
+    assert mx.set_wired_limit(0) == 0
+
+
 def test_out_of_memory_is_an_error_and_then_all_is_well():
     previous = mx.set_memory_limit(64 << 20)
     try:
@@ -231,6 +280,41 @@ def test_errors_reach_who_asks():
         (dependent * 2).tolist()
     with pytest.raises(IndexError):
         repr(bad)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of the process")
+def test_without_a_thread_arrays_stay_lazy():
+    code = """
+import resource
+import cermet.core as mx
+
+a = mx.sort(mx.ones(3) * 2)
+with open("/proc/self/statm") as f:
+    used = int(f.read().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), limits[1]))  # a stack takes more
+try:
+    mx.async_eval(a)
+except RuntimeError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_AS, limits)
+print(a.tolist())
+mx.async_eval(a + 1)
+mx.synchronize()
+"""
+    message, values = run_python(code).splitlines()
+    assert "async_eval" in message and values == "[2.0, 2.0, 2.0]"
+
+
+def test_all_that_follows_from_a_failed_array_carries_its_error():
+    bad = mx.arange(3)[mx.array([7])]
+    followers = [bad]
+    for _ in range(20_000):
+        followers.append(mx.sort(followers[-1]))  # a step each
+    mx.async_eval(followers[-1])
+    for a in followers[::1000]:
+        with pytest.raises(IndexError):
+            mx.eval(a)
 
 
 def test_errors_in_other_streams_reach_who_asks():

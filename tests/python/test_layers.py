@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import SIMULATED
 
 import cermet.core as mx
 import cermet.nn as nn
@@ -464,6 +465,25 @@ def test_rnn_nonlinearity():
     assert np.array(layer(mx.ones((5, 3)))).min() >= 0
     with pytest.raises(ValueError, match="RNN: nonlinearity is 3"):
         nn.RNN(3, 4, nonlinearity=3)
+
+
+@pytest.mark.skipif(SIMULATED, reason="counts the CPU's memory")
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_memory_of_a_recurrent_training_step_is_linear(kind):
+    layer = kind(64, 64)
+    step = nn.value_and_grad(layer, lambda model, x: mx.mean(model(x)[0][:, -1]))
+
+    def peak(length):
+        x = mx.ones((4, length, 64))
+        mx.eval(x, layer.parameters())
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(step(layer, x))
+        return mx.get_peak_memory() - before
+
+    short, middle, long = (peak(length) for length in (64, 128, 256))
+    assert long - middle <= 2.1 * (middle - short)
+    assert long <= 8 << 20
 
 
 # Convolution

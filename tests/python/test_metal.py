@@ -511,6 +511,17 @@ def test_programs_with_many_operands(rng):
     check({"constants": constants}, dispatches=0)
 
 
+def test_a_kernel_is_compiled_once(rng):
+    def evaluate(n):
+        a = mx.array(rng.normal(size=(n, 5)).astype("float32"))
+        mx.eval(mx.sort(mx.erf(a) * 3 - mx.cosh(a)))
+        return mx.metal._kernel_counts()
+
+    first = evaluate(300)
+    assert first["compiled"] <= first["kept"] + first["dropped"]
+    assert evaluate(400) == first
+
+
 # ---- Order: what overlaps in memory --------------------------------------------------------------
 SIDE = 24
 

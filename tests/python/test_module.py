@@ -1,5 +1,6 @@
 """nn.Module: attributes, trees, updates, freezing, files."""
 
+import contextlib
 import copy
 import pickle
 
@@ -470,6 +471,78 @@ def test_value_and_grad_passes_other_results_through_and_restores_the_parameters
 
     with pytest.raises(RuntimeError, match="stop"):
         nn.value_and_grad(model, failing)(mx.ones((1, 2)))
+    assert model.weight is before
+
+
+def test_value_and_grad_walks_the_parameters_three_times_at_most(monkeypatch):
+    walks = []
+
+    class Walked(nn.Linear):
+        def items(self):
+            walks.append(self)
+            return super().items()
+
+    def walked_map(fn, tree, *rest):
+        walks.append(tree)
+        return tree_map(fn, tree, *rest)
+
+    monkeypatch.setattr(nn.utils, "tree_map", walked_map)
+    given = []
+    transform = mx.value_and_grad
+    monkeypatch.setattr(
+        mx, "value_and_grad", lambda fn: lambda p, *a: given.append(p) or transform(fn)(p, *a)
+    )
+    model = nn.Sequential(Walked(2, 3), nn.Tanh(), nn.Linear(3, 2))
+    nn.value_and_grad(model, lambda x: (model(x) ** 2).sum())(mx.ones((1, 2)))
+    # One walk finds the parameters, one arranges the gradients; the transform gets a plain list.
+    assert len(walks) == 2
+    assert [type(p) for p in given[0]] == [mx.array] * 4
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_updates_of_parameters_inside_value_and_grad_stay(fails):
+    """As in MLX; what was not updated is what it was."""
+    model = Model()
+    model.layers[0].bias = mx.zeros(3)
+    kept, pair, table = model.layers[0].weight, model.pair[1], model.table["b"]
+
+    def fn():
+        model.scale = model.scale * 3
+        model.layers[0].bias += 1
+        model.layers.append(nn.Linear(1, 1))
+        if fails:
+            raise RuntimeError("stop")
+        return model.scale.sum() + model.pair[1].sum() + model.table["b"].sum()
+
+    with pytest.raises(RuntimeError) if fails else contextlib.nullcontext():
+        _, gradients = nn.value_and_grad(model, fn)()
+        assert gradients["scale"].tolist() == [[3, 3], [3, 3]] and len(gradients["layers"]) == 2
+        assert gradients["pair"][1].tolist() == [1] * 4
+        assert gradients["table"]["b"].tolist() == [1] * 5
+    assert model.scale.tolist() == [[3, 3], [3, 3]] and len(model.layers) == 3
+    assert model.layers[0].bias.tolist() == [1, 1, 1]
+    assert model.layers[0].weight is kept and model.pair[1] is pair and model.table["b"] is table
+
+
+def test_a_module_that_stands_twice_has_its_parameters_back():
+    layer = nn.Linear(2, 2)
+    model = nn.Sequential(layer, layer)
+    before = layer.weight
+    nn.value_and_grad(model, lambda x: model(x).sum())(mx.ones((1, 2)))
+    assert layer.weight is before
+
+
+def test_a_module_as_the_argument_of_a_gradient():
+    model = nn.Linear(2, 1)
+    before = model.weight
+    seen = []
+
+    def fn(given):
+        seen.append(given is model)
+        return given(mx.array([[2.0, 3.0]])).sum()
+
+    gradient = mx.grad(fn)(model)
+    assert seen == [True] and gradient["weight"].tolist() == [[2, 3]]
     assert model.weight is before
 
 

@@ -185,3 +185,18 @@ def test_axis_errors(call, axis):
 def test_other_errors(call):
     with pytest.raises(ValueError):
         mx.eval(call(mx.zeros(3)))
+
+
+@pytest.mark.parametrize("name", ["argsort", "argmax", "argmin", "argpartition"])
+def test_more_places_than_indices_tell_apart(name):
+    """The indices are uint32; only values may be longer. No such array is ever made."""
+    one = mx.array([1], mx.uint8)
+    more = {"kth": 3} if name == "argpartition" else {}
+    for shape, axis in (((2**32 + 1,), 0), ((2, 2**32 + 1, 3), -2), ((2**17, 2**17), None)):
+        a = mx.broadcast_to(one, shape)
+        with pytest.raises(ValueError, match=rf"{name}: axis.*4294967296.*uint32"):
+            getattr(mx, name)(a, axis=axis, **more)
+    a = mx.broadcast_to(one, (2**32,))
+    getattr(mx, name)(a, axis=0, **more)
+    mx.sort(mx.broadcast_to(one, (2**32 + 1,)))
+    mx.partition(mx.broadcast_to(one, (2**32 + 1,)), 3)

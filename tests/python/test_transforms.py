@@ -1,6 +1,8 @@
 """Function transforms: grad, vjp, jvp, vmap, compile, checkpoint, custom functions."""
 
+import collections
 import math
+import threading
 
 import numpy as np
 import pytest
@@ -88,6 +90,73 @@ def test_hessian():
     assert_close(mx.stack(rows), np.array(matrix))
 
 
+# Functions that use a part of an array in each of n rounds.
+def overwritten(x, n):
+    y = x * 2
+    for i in range(n):
+        y[i] = mx.tanh(x[i])
+    return y
+
+
+def carried(x, n):
+    states = [x[0]]
+    for i in range(n):
+        states.append(mx.tanh(states[-1] + x[i]))
+    return mx.stack(states)
+
+
+ROUNDS = {
+    "slices": lambda x, n: mx.concatenate([mx.tanh(x[i : i + 2]) for i in range(n)]),
+    "takes": lambda x, n: mx.stack([mx.tanh(x[mx.array([i, i + 1])]) for i in range(n)]),
+    "strided": lambda x, n: mx.stack(
+        [mx.tanh(mx.as_strided(x, (2, 999), (1000, 1), i * 1000)) for i in range(n)]
+    ),
+    "split": lambda x, n: mx.stack([mx.tanh(part[0]) for part in mx.split(x, n)]),
+    "overwritten": overwritten,
+    "carried": carried,
+}
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+@pytest.mark.parametrize("mode", ["vjp", "jvp"])
+def test_memory_of_derivatives_by_parts_is_linear(name, mode):
+    x = mx.random.normal((80, 1000), key=mx.random.key(0))
+
+    def peak(n):
+        f = lambda x: ROUNDS[name](x, n)  # noqa: E731
+        out = f(x)
+        tangent = mx.ones_like(x if mode == "jvp" else out)
+        mx.eval(tangent)
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(getattr(mx, mode)(f, [x], [tangent])[1])
+        return (mx.get_peak_memory() - before) / x.nbytes
+
+    mx.eval(x)
+    assert max(peak(40), peak(80 if name == "split" else 78)) <= 6
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_derivatives_by_parts_agree(name):
+    x = mx.random.normal((8, 1000), key=mx.random.key(1))
+    v = mx.random.normal(x.shape, key=mx.random.key(2))
+    f = lambda x: ROUNDS[name](x, 4)  # noqa: E731
+    w = mx.random.normal(f(x).shape, key=mx.random.key(3))
+    pushed = mx.jvp(f, [x], [v])[1][0]
+    pulled = mx.vjp(f, [x], [w])[1][0]
+    assert (pushed * w).sum().item() == pytest.approx((pulled * v).sum().item(), rel=1e-4)
+    step = 1e-2
+    assert_close(pushed, np.array((f(x + step * v) - f(x - step * v)) / (2 * step)), 1e-1, 1e-2)
+    # The second derivative, both ways, and a batch of first ones.
+    g = mx.grad(lambda x: (f(x) * f(x) * w).sum())
+    assert_close(
+        mx.grad(lambda x: (g(x) * v).sum())(x), np.array(mx.jvp(g, [x], [v])[1][0]), 1e-3, 1e-3
+    )
+    batch = mx.stack([x, v])
+    if name != "strided":  # as_strided reads the memory of the whole batch
+        assert_close(mx.vmap(g)(batch)[1], np.array(g(v)))
+
+
 def test_stop_gradient():
     f = lambda x: (mx.stop_gradient(x * x) * x).sum()  # noqa: E731
     assert mx.grad(f)(X).tolist() == (X * X).tolist()
@@ -104,6 +173,29 @@ def test_control_flow_inside_a_gradient():
     assert mx.grad(lambda x: (x * float(x.sum().item())).sum())(X).tolist() == [1.5] * 3
 
 
+@pytest.mark.parametrize("evaluate", [mx.eval, mx.async_eval, lambda a: a.tolist()])
+def test_another_thread_evaluates_what_is_differentiated(evaluate):
+    shared, built, evaluated = [], threading.Event(), threading.Event()
+
+    def work():
+        built.wait(30)
+        evaluate(shared[0])
+        mx.synchronize()
+        evaluated.set()
+
+    def f(x):
+        y = mx.exp(x)
+        shared.append(y * 2)
+        built.set()
+        assert evaluated.wait(30)
+        return (shared[0] * y).sum()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert_close(mx.grad(f)(X), 4 * np.exp(2 * np.array(X)))
+    thread.join()
+
+
 def test_updates_in_place_inside_a_gradient():
     def f(x):
         y = x + 0
@@ -113,6 +205,178 @@ def test_updates_in_place_inside_a_gradient():
 
     assert mx.grad(f)(X).tolist() == [1, 4, 1]
     assert X.tolist() == [0.5, -1, 2]
+
+
+def plain(value):
+    """Arrays in a tree as lists."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return (
+            type(value)(*map(plain, value))
+            if hasattr(value, "_fields")
+            else type(value)(map(plain, value))
+        )
+    return value.tolist() if isinstance(value, mx.array) else value
+
+
+def doubled(tree):
+    """An update of each kind of a function's argument; the value depends on x twice."""
+    tree["x"] = tree["x"] * 2
+    tree["new"] = tree["x"] + 1
+    tree["inner"]["list"][0] = tree["inner"]["list"][0] - 1
+    tree["inner"]["list"].append(tree["x"])
+    tree["pair"][1].append("text")
+    del tree["gone"]
+    return (tree["x"] * tree["inner"]["list"][1]).sum()
+
+
+def containers():
+    return {
+        "x": mx.array([1.0, 2.0]),
+        "inner": {"list": [mx.array([3.0, 4.0]), mx.array([5.0, 6.0])]},
+        "pair": (mx.array([7.0, 8.0]), []),
+        "gone": mx.array([9.0, 9.0]),
+    }
+
+
+@pytest.mark.parametrize("transform", [mx.grad, mx.value_and_grad, mx.custom_function])
+def test_updates_of_an_argument_are_visible(transform):
+    """As without a transform: in MLX, too."""
+    want, tree = containers(), containers()
+    value = doubled(want)
+    kept, inner, pair = tree["inner"]["list"][1], tree["inner"], tree["pair"]
+    result = transform(doubled)(tree)
+    assert plain(tree) == plain(want)
+    # What was not updated is what it was, the objects themselves.
+    assert tree["inner"] is inner and tree["pair"] is pair and inner["list"][1] is kept
+    if transform is mx.custom_function:
+        assert result.item() == value.item()
+        return
+    gradient = result if transform is mx.grad else result[1]
+    zero = [0, 0]
+    assert plain(gradient) == {
+        "x": [10, 12],
+        "inner": {"list": [zero, [2, 4]]},
+        "pair": (zero, []),
+        "gone": zero,
+    }
+    # No stand-in is left: a second gradient goes to what is there now.
+    again = mx.grad(lambda t: (t["x"] * t["new"]).sum())({"x": tree["x"], "new": tree["new"]})
+    assert plain(again) == {"x": [3, 5], "new": [2, 4]}
+
+
+def test_updates_before_an_error_are_visible_and_the_rest_is_restored():
+    tree = {"x": X, "y": [Y]}
+
+    def f(tree):
+        tree["x"] = tree["x"] + 1
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        mx.grad(f)(tree)
+    assert tree["x"].tolist() == (X + 1).tolist() and tree["y"][0] is Y
+
+
+def test_arguments_are_the_callers_containers_inside_a_gradient():
+    tree, seen = {"x": X}, []
+
+    def f(given, *, named):
+        seen.append((given is tree, named is tree))
+        return given["x"].sum()
+
+    mx.grad(f)(tree, named=tree)
+    assert seen == [(True, True)]
+
+
+def test_arrays_changed_in_place_inside_a_gradient():
+    x, y, z = mx.array([1.0, 2.0]), mx.array([3.0, 4.0]), mx.array([5.0, 6.0])
+    tree = {"y": y}
+
+    def f(x, tree, pair):
+        x += 1  # an argument itself keeps its value, as in MLX
+        tree["y"] *= 2
+        pair[0][0] = x[0]
+        return (x * tree["y"] * pair[0]).sum()
+
+    dx, dtree, (dz,) = mx.grad(f, argnums=(0, 1, 2))(x, tree, (z,))
+    assert x.tolist() == [1, 2] and tree["y"] is y and y.tolist() == [6, 8]
+    assert z.tolist() == [2, 6]
+    assert dx.tolist() == [2 * 2 * 6, 8 * 6] and dtree["y"].tolist() == [2 * 2 * 2, 3 * 2 * 6]
+    assert dz.tolist() == [0, 3 * 8]
+
+
+def test_arrays_kept_by_a_traced_function_have_their_values():
+    kept = []
+
+    def f(x, tree):
+        kept.extend([x, tree["y"], x * 2])
+        tree["moved"] = tree["y"]
+        return (x * tree["y"]).sum()
+
+    tree = {"y": Y}
+    mx.grad(f)(X, tree)
+    mx.grad(lambda x: f(x, tree))(X)
+    assert tree["moved"] is Y and [a.tolist() for a in kept[:2]] == [X.tolist(), Y.tolist()]
+    # They belong to no trace: what follows has their derivative, not one through a dead trace.
+    assert mx.grad(lambda x: (x * kept[0] * kept[2]).sum())(Y).tolist() == (X * X * 2).tolist()
+
+
+def test_nested_gradients_share_an_argument():
+    tree = {"x": X}
+
+    def inner(tree):
+        tree["x"] = tree["x"] * 2
+        return (tree["x"] * tree["x"]).sum()
+
+    def outer(tree):
+        first = mx.grad(inner)(tree)  # 8 x; then tree["x"] is 2 x
+        return (first["x"] * tree["x"]).sum()
+
+    assert mx.grad(outer)(tree)["x"].tolist() == (X * 32).tolist()
+    assert tree["x"].tolist() == (X * 2).tolist()
+
+
+def test_a_container_that_stands_twice_in_an_argument():
+    shared = [X]
+    tree = {"a": shared, "b": shared}
+    gradient = mx.grad(lambda t: (t["a"][0] * t["b"][0]).sum())(tree)
+    total = np.array(gradient["a"][0]) + np.array(gradient["b"][0])
+    assert total.tolist() == (X * 2).tolist()
+    assert tree["a"] is shared and shared[0] is X
+
+
+@pytest.mark.parametrize("transform", [mx.compile, mx.vmap, mx.checkpoint])
+def test_containers_of_a_replayed_function_are_its_own(transform):
+    """What runs later or not at all cannot show its updates; in MLX it does not, either."""
+    tree = {"x": mx.array([1.0, 2.0])}
+
+    def f(tree):
+        tree["x"] = tree["x"] * 2
+        return tree["x"]
+
+    function = transform(f)
+    for _ in range(2):
+        assert function(tree).tolist() == [2, 4]
+    assert tree["x"].tolist() == [1, 2]
+
+
+def test_updates_of_a_custom_function_are_made_once():
+    @mx.custom_function
+    def f(tree):
+        tree["x"] = tree["x"] * 2
+        return tree["x"] * tree["x"]
+
+    tree = {"x": X}
+    gradient = mx.grad(lambda t: f(t).sum())(tree)  # its rule runs the function again
+    assert gradient["x"].tolist() == (X * 8).tolist()
+    assert tree["x"].tolist() == (X * 2).tolist()
+
+
+@pytest.mark.parametrize("transform", [mx.compile, mx.checkpoint, mx.custom_function])
+def test_the_random_state_as_an_argument(transform):
+    f = lambda state, x: x * 2  # noqa: E731
+    assert transform(f)(mx.random.state, X).tolist() == (X * 2).tolist()
 
 
 @pytest.mark.parametrize(
@@ -327,6 +591,44 @@ def test_evaluation_inside_vmap_and_compile_is_refused():
             transform(lambda a: a + a.sum().item())(X)
 
 
+def deep():
+    tree = [X]
+    for _ in range(100_000):
+        tree = [tree]
+    return tree
+
+
+def cyclic():
+    tree = [X]
+    tree.append({"itself": tree})
+    return tree
+
+
+@pytest.mark.parametrize("tree", [deep, cyclic])
+@pytest.mark.parametrize(
+    "function",
+    [
+        mx.eval,
+        mx.async_eval,
+        mx.explain,
+        mx.grad(lambda t: X.sum()),
+        mx.vmap(lambda t: X),
+        mx.compile(lambda t: X),
+        mx.checkpoint(lambda t: X),
+        mx.custom_function(lambda t: X),
+    ],
+)
+def test_trees_without_an_end_are_an_error(function, tree):
+    with pytest.raises(RecursionError):
+        function(tree())
+
+
+def test_a_result_without_an_end_is_an_error():
+    for transform in (mx.value_and_grad, mx.compile, mx.checkpoint, mx.custom_function):
+        with pytest.raises(RecursionError):
+            transform(lambda x: (x.sum(), cyclic()))(X)
+
+
 # compile
 
 
@@ -362,6 +664,53 @@ def test_compile_traces_once_for_each_signature():
     assert f.calls == 5
     compiled(X, scale=3)
     assert f.calls == 6
+
+
+class Disguised(int):
+    """An integer that prints like any other of its kind."""
+
+    def __repr__(self):
+        return "1"
+
+
+Pair = collections.namedtuple("Pair", "a b")
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ({1: X}, {"1": X}),
+        ({"a": X, "b": Y}, {"b": X, "a": Y}),
+        ([{"a": X}, {}], [{}, {"a": X}]),
+        ((1, X), (True, X)),
+        ((1, X), (1.0, X)),
+        ((0.0, X), (-0.0, X)),
+        ((Disguised(2), X), (Disguised(3), X)),
+        (("a,1:b", X), ("a", X)),
+        (Pair(X, Y), (X, Y)),
+    ],
+)
+def test_compile_tells_calls_apart(one, other):
+    f = Counted(lambda tree: tree)
+    compiled = mx.compile(f)
+    for tree in (one, other, one, other):
+        result = compiled(tree)
+        assert repr(plain(result)) == repr(plain(tree)) and type(result) is type(tree)
+    assert f.calls == 2
+
+
+def test_compile_keeps_the_last_256_traces():
+    f = Counted(lambda x, scale: x * scale)
+    compiled = mx.compile(f)
+    for scale in range(300):
+        compiled(X, scale)
+        compiled(X, 0)
+    assert f.calls == 300
+    for scale in (0, *range(299, 299 - 255, -1)):  # what was used last
+        assert compiled(X, scale).tolist() == (X * scale).tolist()
+    assert f.calls == 300
+    compiled(X, 1)
+    assert f.calls == 301
 
 
 def test_compile_of_trees():

@@ -132,8 +132,9 @@ enum class Status : std::uint8_t {
 struct Node : RefCounted {
   Dtype dtype;
   std::atomic<Status> status{Status::lazy};
-  bool constant = false;    // a scalar, in `scalar`; it keeps its primitive
-  std::uint64_t trace = 0;  // the newest trace with an input this depends on; 0: none
+  bool constant = false;  // a scalar, in `scalar`; it keeps its primitive
+  // The oldest and the newest trace with an input this depends on; 0: none. Gone with the graph.
+  std::atomic<std::uint64_t> oldest_trace{0}, trace{0};
   Stream stream;
   Shape shape;
   std::int64_t size = 0;

@@ -53,7 +53,9 @@ std::size_t set_memory_limit(std::size_t limit);
 std::size_t get_memory_limit();
 // Bytes of free memory kept for reuse. Returns the limit before.
 std::size_t set_cache_limit(std::size_t limit);
-// Bytes the system is asked to keep resident; only a GPU has use for it. Returns the limit before.
+// Bytes of arrays that the system is to keep where the GPU finds them at once; none at first.
+// Returns the limit before. std::invalid_argument above what device_info recommends; without a GPU
+// it does nothing and returns 0.
 std::size_t set_wired_limit(std::size_t limit);
 void clear_cache();
 

@@ -23,6 +23,13 @@
 @protocol CermetTimedWait  // of MTLSharedEvent, macOS 12
 - (BOOL)waitUntilSignaledValue:(uint64_t)value timeoutMS:(uint64_t)milliseconds;
 @end
+@protocol CermetResidency  // of MTLDevice and MTLResidencySet, macOS 15
+- (id<CermetResidency>)newResidencySetWithDescriptor:(id)descriptor error:(NSError**)error;
+- (void)addAllocation:(id)allocation;
+- (void)removeAllocation:(id)allocation;
+- (void)commit;
+- (void)requestResidency;
+@end
 
 namespace cermet::metal::apple {
 namespace {
@@ -303,6 +310,27 @@ class AppleDevice final : public Device {
     }
   }
 
+  void set_resident(Memory& memory, bool resident) override {
+    @autoreleasepool {
+      Class descriptor = NSClassFromString(@"MTLResidencySetDescriptor");
+      if (!descriptor) return;  // before macOS 15
+      if (!wired_) {
+        NSError* error = nil;
+        wired_ = [static_cast<id<CermetResidency>>(static_cast<id>(device_))
+            newResidencySetWithDescriptor:[descriptor new]
+                                    error:&error];
+        if (!wired_) fail("Metal: no residency set", error);
+      }
+      id<MTLBuffer> buffer = static_cast<AppleMemory&>(memory).buffer;
+      if (resident)
+        [wired_ addAllocation:buffer];
+      else
+        [wired_ removeAllocation:buffer];
+      [wired_ commit];
+      if (resident) [wired_ requestResidency];
+    }
+  }
+
   std::shared_ptr<Library> library(const std::string& source, const std::string& label) override {
     @autoreleasepool {
       MTLCompileOptions* options = [MTLCompileOptions new];
@@ -363,6 +391,7 @@ class AppleDevice final : public Device {
 
  private:
   const id<MTLDevice> device_;
+  id<CermetResidency> wired_ = nil;  // under the mutex of Regions
 };
 
 }  // namespace

@@ -99,8 +99,8 @@ void write_file(const fs::path& path, std::string_view text) {
   if (!out.flush()) throw std::runtime_error("cannot write " + path.string());
 }
 
-void seal(const fs::path& path) {
-  const std::string text = read_file(path);
+void seal(const fs::path& path, std::string_view end) {
+  const std::string text = read_file(path).append(end);
   write_file(path, text + fingerprint({text}));
 }
 

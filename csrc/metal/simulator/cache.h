@@ -32,9 +32,10 @@ std::string read_file(const std::filesystem::path& path);
 // Throws std::runtime_error.
 void write_file(const std::filesystem::path& path, std::string_view text);
 
-// A file that ends with a fingerprint of what comes before. Sealing is for files whose loader does
-// not mind bytes at the end; read_sealed gives nothing where the file is missing or damaged.
-void seal(const std::filesystem::path& path);
+// A file that ends with a text (of what it was made from) and a fingerprint of all that comes
+// before. Sealing is for files whose loader does not mind bytes at the end; read_sealed gives
+// nothing where the file is missing or damaged.
+void seal(const std::filesystem::path& path, std::string_view end);
 std::string read_sealed(const std::filesystem::path& path);
 
 }  // namespace cermet::metal::simulator

@@ -88,13 +88,13 @@ class Library : public CompiledLibrary {
   mutable LineTable lines_;
 };
 
-// Null where the file is missing or damaged.
-std::shared_ptr<CompiledLibrary> load(const fs::path& file) {
+// Null where the file is missing, damaged or of something else.
+std::shared_ptr<CompiledLibrary> load(const fs::path& file, const std::string& identity) {
   // Kernels call the C library's mathematics, which a host need not have made visible.
   static void* const mathematics = dlopen("libm.so.6", RTLD_NOW | RTLD_GLOBAL);
   static_cast<void>(mathematics);
   std::string image = read_sealed(file);
-  if (image.empty()) return nullptr;
+  if (!image.ends_with(identity)) return nullptr;
   Handle handle(dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL));
   if (!handle) return nullptr;
   return std::make_shared<Library>(std::move(handle), std::move(image));
@@ -120,13 +120,23 @@ Translation translate_or_throw(const std::string& source, const std::string& lab
   throw CompileError(errors);
 }
 
-struct Loaded {
+// A library while somebody has it. Its mutex is held while it is compiled.
+struct Entry {
   std::mutex mutex;
-  std::map<std::string, std::weak_ptr<CompiledLibrary>> libraries;  // by key
+  std::weak_ptr<CompiledLibrary> library;
 };
-Loaded& loaded() {
-  static Loaded l;
-  return l;
+
+// The entry of all that a library depends on.
+std::shared_ptr<Entry> entry_of(const std::string& identity) {
+  static std::mutex mutex;
+  static std::map<std::string, std::shared_ptr<Entry>> entries;
+  const std::scoped_lock lock(mutex);
+  std::erase_if(entries, [](const auto& e) {
+    return e.second.use_count() == 1 && e.second->library.expired();
+  });
+  std::shared_ptr<Entry>& entry = entries[identity];
+  if (!entry) entry = std::make_shared<Entry>();
+  return entry;
 }
 
 }  // namespace
@@ -136,29 +146,29 @@ std::shared_ptr<CompiledLibrary> compile(const std::string& source, const std::s
   // Included files are part of the source.
   const bool includes = source.find("#include \"") != std::string::npos;
   const std::string whole = includes ? preprocess(source, label) : source;
-  const std::string key = fingerprint({whole, label, toolchain_fingerprint(instrumented)});
-
-  std::scoped_lock lock(loaded().mutex);
-  std::weak_ptr<CompiledLibrary>& entry = loaded().libraries[key];
-  if (auto library = entry.lock()) return library;
-  const fs::path folder = cache_folder(), file = folder / (key + ".so");
-  auto library = load(file);
+  const std::string identity = whole + "\n" + label + "\n" + toolchain_fingerprint(instrumented) +
+                               "\n" + std::to_string(whole.size());
+  const std::shared_ptr<Entry> entry = entry_of(identity);
+  const std::scoped_lock lock(entry->mutex);
+  if (auto library = entry->library.lock()) return library;
+  const fs::path folder = cache_folder(), file = folder / (fingerprint({identity}) + ".so");
+  auto library = load(file, identity);
   if (!library) {
     const Translation translation =
         translate_or_throw(includes ? whole : preprocess(source, label), label);
     const ScratchFolder scratch(folder);
     const fs::path made = scratch.path() / "kernels.so";
     build(translation, with_table(translation), label, instrumented, scratch.path(), made);
-    seal(made);
+    seal(made, identity);
     fs::rename(made, file);
-    library = load(file);
+    library = load(file, identity);
     if (!library) {
       const char* reason = dlerror();
       throw std::runtime_error("a compiled kernel library cannot be loaded: " +
                                std::string(reason ? reason : file.string()));
     }
   }
-  entry = library;
+  entry->library = library;
   return library;
 }
 

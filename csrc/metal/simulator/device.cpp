@@ -2,8 +2,6 @@
 // buffers in the order of their commits; the engine runs one dispatch at a time.
 #include "metal/device.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 #include <condition_variable>
@@ -377,10 +375,7 @@ class SimulatedDevice final : public Device {
   std::string name() const override { return "Cermet simulator"; }
   std::string architecture() const override { return "simulator"; }
   bool simulated() const override { return true; }
-  std::size_t memory_size() const override {
-    return static_cast<std::size_t>(sysconf(_SC_PHYS_PAGES)) *
-           static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  }
+  std::size_t memory_size() const override { return system_memory(); }
   std::size_t max_buffer_size() const override { return memory_size(); }
   std::shared_ptr<Memory> wrap(void* data, std::size_t bytes) override {
     return std::make_shared<SimulatedMemory>(data, bytes);

@@ -1,4 +1,4 @@
-"""The command line: `cermet-bench list | run | compare`."""
+"""The command line: `cermet-bench list | run | compare | ab`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from typing import TypeVar
 
+from . import ab
 from .cases import Case, select
 from .measure import Plan, Work, first_line, interleave
 from .peers import (
@@ -40,17 +41,20 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command line `arguments`.
 
     Returns:
-        0; 1 where Cermet failed a case or exceeded `--fail-above`; 2 where the options are wrong.
+        0; 1 where Cermet failed a case, or exceeded `--fail-above` or `--tolerance`; 2 where the
+        options are wrong.
     """
     options = parse(arguments)
-    cases = select(options.pattern)
+    cases = select(options.pattern, extra=options.command in ("list", "ab"))
     if not cases:
         return _error(f"no case matches {options.pattern!r}; see cermet-bench list")
     if options.command == "list":
         for case in cases:
             sizes = ",".join(map(str, case.sizes))
-            print(f"{case.name:<17} {sizes:>6} {','.join(case.dtypes):>4}  {case.summary}")
+            print(f"{case.name:<18} {sizes:>6} {','.join(case.dtypes):>16}  {case.summary}")
         return 0
+    if options.command == "ab":
+        return ab.run(cases, options, progress)
     try:
         baseline = Report.load(options.baseline) if options.baseline else None
     except (OSError, ValueError) as error:
@@ -136,7 +140,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     listing = commands.add_parser("list", help="list the cases")
     run = commands.add_parser("run", help="measure Cermet")
     compare = commands.add_parser("compare", help="measure Cermet and its peers in turns")
-    for command in (listing, run, compare):
+    two = commands.add_parser("ab", help="measure two installed builds in turns")
+    build = "a folder with cermet, a virtual environment or its Python"
+    two.add_argument("old", metavar="OLD", help=build)
+    two.add_argument("new", metavar="NEW", help=build)
+    for command in (listing, run, compare, two):
         command.add_argument(
             "pattern", nargs="?", help="a case's name or part of one, wildcards allowed"
         )
@@ -148,7 +156,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         default=["torch", "numpy", "mlx", "jax"],
         help=f"of {', '.join(others)} (default: torch,numpy,mlx,jax)",
     )
-    for command in (run, compare):
+    for command in (run, compare, two):
         add = command.add_argument
         add("--size", type=_sizes, help="sizes, as 256,1024, in place of each case's own")
         add(
@@ -168,9 +176,22 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             default="cpu",
             help="where arrays live (default: cpu)",
         )
+        add("--json", metavar="FILE", help="save the results")
+    two.add_argument(
+        "--pairs", type=_positive, default=ab.PAIRS, help="pairs of samples (default: %(default)s)"
+    )
+    two.add_argument(
+        "--tolerance",
+        metavar="R",
+        type=float,
+        default=1.05,
+        help="fail where a ratio exceeds R and its interval is above 1 (default: %(default)s)",
+    )
+    two.add_argument("--min-time", type=float, default=0.01, help="seconds of a sample, at least")
+    for command in (run, compare):
+        add = command.add_argument
         add("--repeat", type=_positive, default=Plan.repeat, help="samples (default: %(default)s)")
         add("--min-time", type=float, default=Plan.min_time, help="seconds of a sample, at least")
-        add("--json", metavar="FILE", help="save the results")
         add("--baseline", metavar="FILE", help="compare with results saved before")
         add(
             "--fail-above",
@@ -180,7 +201,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         )
         add("--plot", metavar="FILE", help="draw the results (needs Matplotlib)")
     options = parser.parse_args(arguments)
-    if options.command != "list" and options.fail_above is not None and not options.baseline:
+    if getattr(options, "fail_above", None) is not None and not options.baseline:
         parser.error("--fail-above needs --baseline")
     return options
 

@@ -18,20 +18,35 @@ from .peers import Peer, Unsupported
 
 CHAIN = 100
 BATCH = 64
+FLOATS = ("f32", "f16", "bf16")
 GROUP = 64  # quantization: weights that share a scale
 Build = Callable[[Peer, int, str], Work]
 
 
 @dataclass(frozen=True)
 class Input:
-    """An input array: standard normal values, or row numbers below the size."""
+    """An input array: standard normal values, or row numbers below the size.
+
+    Attributes:
+        shape: from the size.
+        rows: whether it holds row numbers.
+        real: maps real values to those that a function takes.
+    """
 
     shape: Callable[[int], tuple[int, ...]]
     rows: bool = False
+    real: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def values(self, size: int, position: int) -> np.ndarray:
+    def values(self, size: int, position: int, dtype: str = "f32") -> np.ndarray:
         """The same values for every peer; `position` tells the inputs of a case apart."""
-        return _values(self.shape(size), size if self.rows else None, position)
+        values = _values(self.shape(size), size if self.rows else None, position)
+        if self.rows:
+            return values
+        if dtype == "c64":
+            return values + np.complex64(1j) * _values(values.shape, None, position + 100)
+        if self.real:
+            values = self.real(values)
+        return (1000 * values).astype(np.int32) if dtype == "i32" else values
 
 
 @lru_cache(maxsize=3)
@@ -45,14 +60,31 @@ def _values(shape: tuple[int, ...], below: int | None, seed: int) -> np.ndarray:
 MATRIX = Input(lambda n: (n, n))
 VECTOR = Input(lambda n: (n,))
 STACK = Input(lambda n: (BATCH, n, n))
+BLOCK = Input(lambda n: (n, BATCH, n))
+HEADS = Input(lambda n: (1, 8, n, BATCH))
 ROWS = Input(lambda n: (n,), rows=True)
+
+
+def positive(x: np.ndarray) -> np.ndarray:
+    """Where logarithms, roots and powers have real values."""
+    return abs(x) + np.float32(0.01)
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Where the inverses of sine, tanh and erf have values."""
+    return np.tanh(x)
+
+
+def above_one(x: np.ndarray) -> np.ndarray:
+    """Where the inverse of cosh has values."""
+    return abs(x) + 1
 
 
 def over(function: Callable[..., Any], *inputs: Input) -> Build:
     """Builds the work that applies `function(peer, *arrays)` and waits for its result."""
 
     def build(f: Peer, size: int, dtype: str) -> Work:
-        arrays = [f.array(x.values(size, i), dtype) for i, x in enumerate(inputs)]
+        arrays = [f.array(x.values(size, i, dtype), dtype) for i, x in enumerate(inputs)]
         prepared, wait = f.prepare(partial(function, f)), f.wait
         return Work(lambda: wait(prepared(*arrays)))
 
@@ -80,6 +112,14 @@ def random_normal(f: Peer, size: int, dtype: str) -> Work:
     """Builds the drawing of a `size` x `size` array."""
     draw, wait = f.sampler((size, size), dtype), f.wait
     return Work(lambda: wait(draw()))
+
+
+def train_lstm(f: Peer, size: int, dtype: str) -> Work:
+    """Builds a training step of an LSTM of width `size` on 4 random sequences of `BATCH` rows."""
+    generator = np.random.default_rng(0)
+    x = f.array(generator.standard_normal((4, BATCH, size), np.float32), dtype)
+    step, wait = f.recurrent_trainer(size, x, dtype), f.wait
+    return Work(lambda: wait(step()))
 
 
 def train_mlp(f: Peer, size: int, dtype: str) -> Work:
@@ -138,6 +178,10 @@ class Case:
         bytes: least bytes read and written, from the size and the bytes of an element.
         flops: floating-point operations, from the size.
         nodes: nodes of the graph, from the size, where the cost of a node is the point.
+        ab_sizes: sizes for `cermet-bench ab`, where the default ones take too long for it or say
+            too little.
+        ab_dtypes: dtypes for `cermet-bench ab`, where they are not the default ones.
+        extra: whether `run` and `compare` leave it out unless a pattern selects it.
     """
 
     name: str
@@ -148,6 +192,9 @@ class Case:
     bytes: Callable[[int, int], float] | None = None
     flops: Callable[[int], float] | None = None
     nodes: Callable[[int], int] | None = None
+    ab_sizes: tuple[int, ...] = ()
+    ab_dtypes: tuple[str, ...] = ()
+    extra: bool = False
 
 
 def _copies(n: int, item: int) -> float:
@@ -158,6 +205,19 @@ def _reads(n: int, item: int) -> float:
     return n * n * item
 
 
+def unary(name: str, real: Callable[[np.ndarray], np.ndarray] | None = None) -> Case:
+    """The case of a function of one array, in every dtype that it has."""
+    return Case(
+        f"unary_{name}",
+        f"{name}(x)",
+        over(lambda f, x: getattr(f, name)(x), Input(MATRIX.shape, real=real)),
+        sizes=(512,),
+        dtypes=FLOATS if name.startswith("erf") else (*FLOATS, "c64"),
+        bytes=_copies,
+        extra=True,
+    )
+
+
 CASES = (
     Case(
         "chain",
@@ -166,15 +226,21 @@ CASES = (
         sizes=(64,),
         nodes=lambda n: CHAIN,
     ),
-    Case("add", "x + x", over(lambda f, x: x + x, MATRIX), bytes=_copies),
+    Case("add", "x + x", over(lambda f, x: x + x, MATRIX), bytes=_copies, ab_dtypes=FLOATS),
     Case(
         "rsqrt",
         "rsqrt(x * x + 1)",
         over(lambda f, x: f.rsqrt(x * x + 1), MATRIX),
         bytes=_copies,
     ),
-    Case("gelu", "GELU (tanh) in operators", over(gelu, MATRIX), bytes=_copies),
-    Case("rms_norm", "RMSNorm in operators", over(rms_norm, MATRIX, VECTOR), bytes=_copies),
+    Case("gelu", "GELU (tanh) in operators", over(gelu, MATRIX), bytes=_copies, ab_dtypes=FLOATS),
+    Case(
+        "rms_norm",
+        "RMSNorm in operators",
+        over(rms_norm, MATRIX, VECTOR),
+        bytes=_copies,
+        ab_dtypes=FLOATS,
+    ),
     Case("silu", "SiLU", over(lambda f, x: f.silu(x), MATRIX), bytes=_copies),
     Case("exp", "exp(x)", over(lambda f, x: f.exp(x), MATRIX), bytes=_copies),
     Case(
@@ -182,33 +248,51 @@ CASES = (
         "softmax of rows",
         over(lambda f, x: f.softmax(x, axis=-1), MATRIX),
         bytes=_copies,
+        ab_dtypes=FLOATS,
     ),
     Case(
         "layer_norm",
         "layer normalization of rows with weight and bias",
         over(lambda f, x, w, b: f.layer_norm(x, w, b, 1e-5), MATRIX, VECTOR, VECTOR),
         bytes=_copies,
+        ab_dtypes=FLOATS,
     ),
-    Case("sum_all", "sum of everything", over(lambda f, x: f.sum(x), MATRIX), bytes=_reads),
+    Case(
+        "sum_all",
+        "sum of everything",
+        over(lambda f, x: f.sum(x), MATRIX),
+        bytes=_reads,
+        ab_dtypes=FLOATS,
+    ),
     Case(
         "sum_rows",
         "sum of each row",
         over(lambda f, x: f.sum(x, axis=-1), MATRIX),
         bytes=_reads,
+        ab_dtypes=(*FLOATS, "i32"),
     ),
     Case(
         "sum_columns",
         "sum of each column",
         over(lambda f, x: f.sum(x, axis=0), MATRIX),
         bytes=_reads,
+        ab_dtypes=(*FLOATS, "i32"),
     ),
     Case(
         "cumsum",
         "cumulative sum of rows",
         over(lambda f, x: f.cumsum(x, axis=-1), MATRIX),
         bytes=_copies,
+        ab_sizes=(2048,),
+        ab_dtypes=(*FLOATS, "i32"),
     ),
-    Case("sort", "sort of rows", over(lambda f, x: f.sort(x, axis=-1), MATRIX), bytes=_copies),
+    Case(
+        "sort",
+        "sort of rows",
+        over(lambda f, x: f.sort(x, axis=-1), MATRIX),
+        bytes=_copies,
+        ab_sizes=(1024,),
+    ),
     Case(
         "argmax",
         "argmax of rows",
@@ -220,6 +304,7 @@ CASES = (
         "contiguous copy of the transpose",
         over(lambda f, x: f.transpose_copy(x), MATRIX),
         bytes=_copies,
+        ab_sizes=(2048,),
     ),
     Case(
         "gather",
@@ -233,8 +318,16 @@ CASES = (
         over(lambda f, x, y: x @ y, MATRIX, MATRIX),
         sizes=(2048,),
         flops=lambda n: 2 * n**3,
+        ab_sizes=(64, 256, 1024),
+        ab_dtypes=FLOATS,
     ),
-    Case("matvec", "n x n times n", over(lambda f, x, y: x @ y, MATRIX, VECTOR), bytes=_reads),
+    Case(
+        "matvec",
+        "n x n times n",
+        over(lambda f, x, y: x @ y, MATRIX, VECTOR),
+        bytes=_reads,
+        ab_dtypes=FLOATS,
+    ),
     Case(
         "matmul_batch",
         f"{BATCH} products n x n times n x n",
@@ -259,6 +352,7 @@ CASES = (
         "n x n normal values",
         random_normal,
         bytes=_reads,
+        ab_sizes=(2048,),
     ),
     Case(
         "train_mlp",
@@ -288,10 +382,193 @@ CASES = (
         sizes=(10_000,),
         nodes=lambda n: n,
     ),
+    *map(unary, ("exp", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsinh", "arctan")),
+    *map(unary, ("square", "sigmoid", "erf")),
+    *(unary(name, positive) for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt")),
+    *(unary(name, unit) for name in ("arcsin", "arccos", "arctanh", "erfinv")),
+    unary("arccosh", above_one),
+    Case(
+        "power",
+        "x ** y of positive x",
+        over(lambda f, x, y: x**y, Input(MATRIX.shape, real=positive), MATRIX),
+        sizes=(512,),
+        dtypes=(*FLOATS, "c64"),
+        extra=True,
+    ),
+    Case(
+        "remainder",
+        "x % y",
+        over(lambda f, x, y: x % y, MATRIX, Input(MATRIX.shape, real=positive)),
+        sizes=(512,),
+        dtypes=(*FLOATS, "i32"),
+        extra=True,
+    ),
+    Case(
+        "complex_arithmetic",
+        "(x * y + x) / y",
+        over(lambda f, x, y: (x * y + x) / y, MATRIX, MATRIX),
+        sizes=(512,),
+        dtypes=("c64",),
+        extra=True,
+    ),
+    Case(
+        "cast",
+        "x as 32-bit integers and back",
+        over(lambda f, x: f.cast(f.cast(x, "i32"), "f32"), MATRIX),
+        sizes=(1024,),
+        dtypes=FLOATS,
+        extra=True,
+    ),
+    Case(
+        "sum_middle",
+        f"sum over the middle axis of n x {BATCH} x n",
+        over(lambda f, x: f.sum(x, axis=1), BLOCK),
+        sizes=(256,),
+        dtypes=(*FLOATS, "i32"),
+        extra=True,
+    ),
+    Case(
+        "sum_short_rows",
+        "sum of n rows of 16 elements",
+        over(lambda f, x: f.sum(x, axis=-1), Input(lambda n: (n, 16))),
+        sizes=(65536,),
+        dtypes=FLOATS,
+        extra=True,
+    ),
+    Case(
+        "max_rows",
+        "maximum of each row",
+        over(lambda f, x: f.max(x, axis=-1), MATRIX),
+        sizes=(2048,),
+        dtypes=(*FLOATS, "i32"),
+        extra=True,
+    ),
+    Case(
+        "prod_columns",
+        "product of each column",
+        over(lambda f, x: f.prod(x, axis=0), MATRIX),
+        sizes=(2048,),
+        extra=True,
+    ),
+    Case(
+        "var_rows",
+        "variance of each row",
+        over(lambda f, x: f.var(x, axis=-1), MATRIX),
+        sizes=(2048,),
+        dtypes=FLOATS,
+        extra=True,
+    ),
+    Case(
+        "logsumexp",
+        "logsumexp of rows",
+        over(lambda f, x: f.logsumexp(x, axis=-1), MATRIX),
+        sizes=(2048,),
+        extra=True,
+    ),
+    Case(
+        "softmax_columns",
+        "softmax of columns",
+        over(lambda f, x: f.softmax(x, axis=0), MATRIX),
+        sizes=(2048,),
+        extra=True,
+    ),
+    Case(
+        "cumsum_columns",
+        "cumulative sum of columns",
+        over(lambda f, x: f.cumsum(x, axis=0), MATRIX),
+        sizes=(2048,),
+        extra=True,
+    ),
+    Case(
+        "cumprod",
+        "cumulative product of rows",
+        over(lambda f, x: f.cumprod(x, axis=-1), MATRIX),
+        sizes=(1024,),
+        extra=True,
+    ),
+    Case(
+        "sort_columns",
+        "sort of columns",
+        over(lambda f, x: f.sort(x, axis=0), MATRIX),
+        sizes=(1024,),
+        dtypes=("f32", "f16", "i32"),
+        extra=True,
+    ),
+    Case(
+        "argsort",
+        "order of rows",
+        over(lambda f, x: f.argsort(x, axis=-1), MATRIX),
+        sizes=(1024,),
+        extra=True,
+    ),
+    Case(
+        "searchsorted",
+        "places of n values among n",
+        over(lambda f, x, y: f.searchsorted(f.sort(x), y), VECTOR, VECTOR),
+        sizes=(65536,),
+        extra=True,
+    ),
+    Case(
+        "scatter",
+        "n rows added to random rows",
+        over(lambda f, x, rows: f.scatter_add(x, rows, x), MATRIX, ROWS),
+        sizes=(1024,),
+        extra=True,
+    ),
+    Case(
+        "matmul_transposed",
+        "n x n times the transpose of n x n",
+        over(lambda f, x, y: x @ y.T, MATRIX, MATRIX),
+        sizes=(512,),
+        dtypes=FLOATS,
+        flops=lambda n: 2 * n**3,
+        extra=True,
+    ),
+    Case(
+        "linear",
+        f"{BATCH} rows times the transpose of n x n, plus a bias",
+        over(lambda f, x, w, b: x @ w.T + b, Input(lambda n: (BATCH, n)), MATRIX, VECTOR),
+        sizes=(1024,),
+        dtypes=FLOATS,
+        flops=lambda n: 2 * BATCH * n**2,
+        extra=True,
+    ),
+    Case(
+        "convolution",
+        f"3 x 3 convolution of n x n pixels, {BATCH} channels",
+        over(
+            lambda f, x, w: f.convolution(x, w),
+            Input(lambda n: (1, n, n, BATCH)),
+            Input(lambda n: (BATCH, 3, 3, BATCH)),
+        ),
+        sizes=(64,),
+        flops=lambda n: 18 * (n * BATCH) ** 2,
+        extra=True,
+    ),
+    Case(
+        "attention",
+        f"causal attention, n queries and keys, 8 heads of {BATCH}",
+        over(lambda f, q, k, v: f.attention(q, k, v), HEADS, HEADS, HEADS),
+        sizes=(256,),
+        dtypes=("f32", "bf16"),
+        extra=True,
+    ),
+    Case(
+        "train_lstm",
+        f"training step of an LSTM of width n, 4 sequences of {BATCH} rows",
+        train_lstm,
+        sizes=(64,),
+        extra=True,
+    ),
 )
 
 
-def select(pattern: str | None) -> list[Case]:
-    """The case called `pattern`, else those whose name contains it, wildcards allowed."""
+def select(pattern: str | None, extra: bool = False) -> list[Case]:
+    """The case called `pattern`, else those whose name contains it, wildcards allowed.
+
+    Without a pattern all, the extra ones if asked for.
+    """
+    if pattern is None:
+        return [case for case in CASES if extra or not case.extra]
     exact = [case for case in CASES if case.name == pattern]
-    return exact or [case for case in CASES if fnmatch.fnmatch(case.name, f"*{pattern or ''}*")]
+    return exact or [case for case in CASES if fnmatch.fnmatch(case.name, f"*{pattern}*")]

@@ -102,12 +102,12 @@ def warm_up(work: Work, plan: Plan) -> tuple[float, int]:
         loops = max(2 * loops, min(10 * loops, wanted))
 
 
-def settle(work: Work, seconds: float) -> None:
-    """Readies the machine for a sample of `work`, which takes `seconds` a call."""
-    if seconds > SETTLE:
-        time.sleep(SETTLE)
+def settle(work: Work, seconds: float, span: float) -> None:
+    """Readies the machine for `span` seconds for `work`, which takes `seconds` a call."""
+    if seconds > span:
+        time.sleep(span)
         return
-    end = time.perf_counter() + SETTLE
+    end = time.perf_counter() + span
     while time.perf_counter() < end:
         sample(work, 1)
 
@@ -151,7 +151,7 @@ def interleave(works: Mapping[str, Work], plan: Plan) -> Outcome:
             first = turn % max(len(names), 1)
             for name in names[first:] + names[:first]:
                 seconds, loops = calls[name]
-                settle(works[name], seconds)
+                settle(works[name], seconds, SETTLE)
                 samples[name].append(sample(works[name], loops))
         after, end = busy_elsewhere(), time.perf_counter()
     timings = {name: Timing.of(values, calls[name][1]) for name, values in samples.items()}

@@ -15,8 +15,14 @@ from typing import Any
 
 import numpy as np
 
-DTYPES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-ITEM_SIZE = {"f32": 4, "f16": 2, "bf16": 2}
+DTYPES = {
+    "f32": "float32",
+    "f16": "float16",
+    "bf16": "bfloat16",
+    "c64": "complex64",
+    "i32": "int32",
+}
+ITEM_SIZE = {"f32": 4, "f16": 2, "bf16": 2, "c64": 8, "i32": 4}
 
 # Read by OpenMP, OpenBLAS, MKL, Accelerate and Cermet, each when it is loaded.
 THREAD_VARIABLES = (
@@ -74,6 +80,10 @@ class Peer:
         """The framework's dtype for a key of `DTYPES`."""
         return getattr(self, DTYPES[name])
 
+    def cast(self, x: Any, dtype: str) -> Any:
+        """`x` in the dtype of a key of `DTYPES`."""
+        return x.astype(self.dtype(dtype))
+
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         """A function that draws standard normal values of `shape`."""
         raise Unsupported(f"{self.name} has no normal sampler")
@@ -81,6 +91,10 @@ class Peer:
     def trainer(self, widths: Sequence[int], x: Any, y: Any, dtype: str) -> Callable[[], Any]:
         """One SGD step of a ReLU network with layers of `widths`, on inputs `x` and labels `y`."""
         raise Unsupported(f"{self.name} has no automatic differentiation")
+
+    def recurrent_trainer(self, width: int, x: Any, dtype: str) -> Callable[[], Any]:
+        """One SGD step of an LSTM of `width` on sequences `x`; the loss is of the last rows."""
+        raise Unsupported(f"{self.name} has no LSTM")
 
 
 class Cermet(Peer):
@@ -116,26 +130,42 @@ class Cermet(Peer):
     def transpose_copy(self, x: Any) -> Any:
         return self.xp.contiguous(x.T)
 
+    def scatter_add(self, x: Any, rows: Any, values: Any) -> Any:
+        return x.at[rows].add(values)
+
+    def convolution(self, x: Any, weight: Any) -> Any:
+        return self.xp.conv2d(x, weight, padding=1)
+
+    def attention(self, q: Any, k: Any, v: Any) -> Any:
+        return self.xp.fast.scaled_dot_product_attention(q, k, v, scale=0.125, mask="causal")
+
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         normal, kind = self.xp.random.normal, self.dtype(dtype)
         return lambda: normal(shape, dtype=kind)
 
     def trainer(self, widths: Sequence[int], x: Any, y: Any, dtype: str) -> Callable[[], Any]:
-        nn, optimizers = self._package("nn"), self._package("optimizers")
+        nn = self._package("nn")
         layers: list[Any] = []
         for inputs, outputs in pairwise(widths):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         model = nn.Sequential(*layers[:-1])
-        model.set_dtype(self.dtype(dtype))
-        optimizer = optimizers.SGD(learning_rate=0.01)
-        gradients = nn.value_and_grad(
-            model, lambda x, y: nn.losses.cross_entropy(model(x), y, reduction="mean")
+        return self._steps(
+            model, lambda: nn.losses.cross_entropy(model(x), y, reduction="mean"), dtype
         )
 
+    def recurrent_trainer(self, width: int, x: Any, dtype: str) -> Callable[[], Any]:
+        model = self._package("nn").LSTM(width, width)
+        return self._steps(model, lambda: self.xp.mean(model(x)[0][:, -1] ** 2), dtype)
+
+    def _steps(self, model: Any, loss: Callable[[], Any], dtype: str) -> Callable[[], Any]:
+        model.set_dtype(self.dtype(dtype))
+        optimizer = self._package("optimizers").SGD(learning_rate=0.01)
+        gradients = self._package("nn").value_and_grad(model, loss)
+
         def step() -> Any:
-            loss, grads = gradients(x, y)
+            value, grads = gradients()
             optimizer.update(model, grads)
-            return loss, model.parameters(), optimizer.state
+            return value, model.parameters(), optimizer.state
 
         return step
 
@@ -229,6 +259,16 @@ class Torch(Peer):
 
     def transpose_copy(self, x: Any) -> Any:
         return x.T.contiguous()
+
+    def cast(self, x: Any, dtype: str) -> Any:
+        return x.to(self.dtype(dtype))
+
+    def scatter_add(self, x: Any, rows: Any, values: Any) -> Any:
+        return x.index_add(0, rows, values)
+
+    def attention(self, q: Any, k: Any, v: Any) -> Any:
+        attend = self.xp.nn.functional.scaled_dot_product_attention
+        return attend(q, k, v, is_causal=True, scale=0.125)
 
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         torch, kind, device = self.xp, self.dtype(dtype), self._device

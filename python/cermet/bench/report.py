@@ -173,7 +173,7 @@ def table(report: Report, baseline: Report | None = None) -> str:
         for peer in others:
             row += ["", _ratio(_mean(ratios[peer].values()))]
         rows.append(row + ([_ratio(_mean(earlier.values()))] if baseline else []))
-    return _align(rows)
+    return align(rows)
 
 
 def plot(report: Report, path: str | Path) -> None:
@@ -216,10 +216,15 @@ def _time(result: Result | None) -> str:
     if result is None:
         return "-"
     timing = result.timing
-    units = {"s": 1, "ms": 1e3, "us": 1e6}
-    unit = next((u for u, scale in units.items() if timing.median * scale >= 1), "us")
     spread = 100 * (timing.upper - timing.lower) / timing.median
-    return f"{timing.median * units[unit]:.4g} {unit} ({spread:.0f}%)"
+    return f"{duration(timing.median)} ({spread:.0f}%)"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    units = {"s": 1, "ms": 1e3, "us": 1e6}
+    unit = next((u for u, scale in units.items() if seconds * scale >= 1), "us")
+    return f"{seconds * units[unit]:.4g} {unit}"
 
 
 def _ratio(value: float | None) -> str:
@@ -231,7 +236,8 @@ def _mean(values: Iterable[float]) -> float | None:
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 
-def _align(rows: Sequence[Sequence[str]]) -> str:
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines, the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for first, *rest in rows:

@@ -7,53 +7,39 @@ tuples and dicts. So a model is a tree like those of `cermet.utils`, and the tra
 
 from __future__ import annotations
 
-import enum
 import os
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import cermet.core as mx
+from cermet.nn.update import (
+    MissingKeysError,
+    ShapeMismatchError,
+    StructureMismatchError,
+    UnusedKeysError,
+    UpdateError,
+    VerifyUpdate,
+    replace,
+)
 from cermet.utils import tree_flatten, tree_unflatten
 
+__all__ = [
+    "MissingKeysError",
+    "Module",
+    "ModuleInfo",
+    "ParameterInfo",
+    "ShapeMismatchError",
+    "StructureMismatchError",
+    "UnaryLayer",
+    "UnusedKeysError",
+    "UpdateError",
+    "VerifyUpdate",
+]
+
 Filter = Callable[["Module", str, Any], bool]
-
-
-class VerifyUpdate(enum.Flag):
-    """What an update checks before it changes anything."""
-
-    NONE = 0
-    NO_UNUSED_KEYS = enum.auto()
-    """Every key given exists in the module."""
-    ALL_MODEL_KEYS_SET = enum.auto()
-    """Every key of the module is given."""
-    SHAPE_MISMATCH = enum.auto()
-    """Every array given has the shape of the parameter that it replaces."""
-    ALL = NO_UNUSED_KEYS | ALL_MODEL_KEYS_SET | SHAPE_MISMATCH
-
-
-class UpdateError(ValueError):
-    """Parameters or modules that do not fit the module; ``keys`` are their dotted paths."""
-
-    def __init__(self, module: Module, problem: str, keys: Iterable[str], details: str = ""):
-        self.keys = list(keys)
-        super().__init__(f"{type(module).__name__}: {problem}: {details or ', '.join(self.keys)}")
-
-
-class UnusedKeysError(UpdateError):
-    """Keys were given that the module does not have."""
-
-
-class MissingKeysError(UpdateError):
-    """Keys of the module were not given."""
-
-
-class ShapeMismatchError(UpdateError):
-    """Arrays were given whose shape is not that of the parameter."""
-
-
-class StructureMismatchError(UpdateError):
-    """A value was given whose kind (array, module, dict, list) is not what the module has."""
+Place = tuple[Any, tuple]
+"""A module, list or dict, and the key of a child; those of nested tuples follow it."""
 
 
 @runtime_checkable
@@ -224,9 +210,8 @@ class Module(dict):
             is_leaf_fn: ``is_leaf_fn(module, key, value)`` tells whether to map a value instead of
                 descending into it; by default true for all but modules, dicts, lists and tuples.
         """
-        return _filtered(
-            self, "", self, filter_fn, map_fn or (lambda x: x), is_leaf_fn or _is_plain
-        )
+        map_fn, is_leaf_fn = map_fn or (lambda x: x), is_leaf_fn or _is_plain
+        return _filtered(self, "", (self, ()), self, filter_fn, map_fn, is_leaf_fn)
 
     def parameters(self) -> dict[str, Any]:
         """The tree of all parameters."""
@@ -304,7 +289,7 @@ class Module(dict):
         Raises:
             UpdateError: a subclass for each check, a ValueError that names the dotted paths.
         """
-        return self._replace(parameters, mx.array, self.parameters, strict, verify)
+        return replace(self, parameters, mx.array, self.parameters, strict, verify)
 
     def update_modules(
         self, modules: dict, strict: bool = True, verify: VerifyUpdate | None = None
@@ -323,44 +308,7 @@ class Module(dict):
         Raises:
             UpdateError: a subclass for each check, a ValueError that names the dotted paths.
         """
-        return self._replace(modules, Module, self.leaf_modules, strict, verify)
-
-    def _replace(
-        self,
-        tree: dict,
-        kind: type,
-        all_leaves: Callable[[], dict],
-        strict: bool,
-        verify: VerifyUpdate | None,
-    ) -> Module:
-        if verify is None:
-            verify = VerifyUpdate.NO_UNUSED_KEYS if strict else VerifyUpdate.NONE
-        match = _Match(kind)
-        match.walk(self, tree, ())
-        if VerifyUpdate.NO_UNUSED_KEYS in verify:
-            if match.unused:
-                raise UnusedKeysError(self, "has no such key", match.unused)
-            if match.misfits:
-                details = "; ".join(f"{path} {what}" for path, what in match.misfits.items())
-                raise StructureMismatchError(self, "wrong kind of value", match.misfits, details)
-        if VerifyUpdate.ALL_MODEL_KEYS_SET in verify:
-            given = {_dotted(path) for path, _, _ in match.pairs}
-            names = [name for name, _ in tree_flatten(all_leaves(), is_leaf=_is_a(kind))]
-            if missing := [name for name in names if not _covered(name, given)]:
-                raise MissingKeysError(self, "missing keys", missing)
-        if VerifyUpdate.SHAPE_MISMATCH in verify and kind is mx.array:
-            wrong = {
-                _dotted(p): (old, new) for p, old, new in match.pairs if old.shape != new.shape
-            }
-            if wrong:
-                details = "; ".join(
-                    f"{path} has shape {new.shape}, expected {old.shape}"
-                    for path, (old, new) in wrong.items()
-                )
-                raise ShapeMismatchError(self, "wrong shape", wrong, details)
-        for path, _, value in match.pairs:
-            _assign(self, path, value)
-        return self
+        return replace(self, modules, Module, self.leaf_modules, strict, verify)
 
     def apply(
         self, map_fn: Callable[[mx.array], mx.array], filter_fn: Filter | None = None
@@ -493,10 +441,6 @@ class Module(dict):
         return keys
 
 
-def _is_a(kind: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kind)
-
-
 def _is_container(value: Any) -> bool:
     """Modules, dicts and lists, and tuples that hold arrays: (3, 3) is a setting, not a tree."""
     if isinstance(value, tuple):
@@ -508,22 +452,47 @@ def _is_plain(_module: Module, _key: str, value: Any) -> bool:
     return not isinstance(value, (dict, list, tuple))
 
 
-def _filtered(
-    module: Module, path: str, node: Any, filter_fn: Filter, map_fn: Callable, is_leaf_fn: Filter
-) -> Any:
-    """What `filter_and_map` makes of ``node``, which stands at ``path`` in ``module``."""
+def trainable_places(module: Module) -> tuple[dict[str, Any], list[Place]]:
+    """The tree of the trainable parameters, and where each of them stands."""
+    places: list[Place] = []
+    filter_fn = module.trainable_parameter_filter
+    tree = _filtered(module, "", (module, ()), module, filter_fn, lambda x: x, _is_plain, places)
+    return tree, places
 
-    def visit(owner: Module, key: str, value: Any) -> Any:
-        if is_leaf_fn(owner, key, value):
-            return map_fn(value)
-        return _filtered(owner, key, value, filter_fn, map_fn, is_leaf_fn)
+
+def _filtered(
+    module: Module,
+    path: str,
+    place: Place,
+    node: Any,
+    filter_fn: Filter,
+    map_fn: Callable[[Any], Any],
+    is_leaf_fn: Filter,
+    places: list[Place] | None = None,
+) -> Any:
+    """What `filter_and_map` makes of ``node``, which stands at ``path`` in ``module``.
+
+    The places of leaves are added to ``places``; ``place`` is that of the node.
+    """
+
+    def visit(owner: Module, key: str, value: Any, place: Place) -> Any:
+        if not is_leaf_fn(owner, key, value):
+            return _filtered(owner, key, place, value, filter_fn, map_fn, is_leaf_fn, places)
+        if places is not None:
+            places.append(place)
+        return map_fn(value)
 
     if isinstance(node, Module):
-        return {k: visit(node, k, v) for k, v in node.items() if filter_fn(node, k, v)}
+        return {
+            k: visit(node, k, v, (node, (k,))) for k, v in node.items() if filter_fn(node, k, v)
+        }
 
     def visit_nested(key: Any, value: Any) -> Any:
-        key = f"{path}.{key}"
-        return visit(module, key, value) if filter_fn(module, key, value) else {}
+        name = f"{path}.{key}"
+        if not filter_fn(module, name, value):
+            return {}
+        inner = (place[0], (*place[1], key)) if isinstance(node, tuple) else (node, (key,))
+        return visit(module, name, value, inner)
 
     if isinstance(node, dict):
         return {k: visit_nested(k, v) for k, v in node.items()}
@@ -532,64 +501,3 @@ def _filtered(
     if isinstance(node, tuple):
         return tuple(visit_nested(i, v) for i, v in enumerate(node))
     raise TypeError(f"filter_and_map: '{path}' is no leaf, but a {type(node).__name__}")
-
-
-class _Match:
-    """Pairs the leaves of a tree with their places in a module."""
-
-    def __init__(self, kind: type):
-        self.kind = kind
-        self.pairs: list[tuple[tuple, Any, Any]] = []  # path, old value, new value
-        self.unused: list[str] = []
-        self.misfits: dict[str, str] = {}
-
-    def walk(self, old: Any, new: Any, path: tuple) -> None:
-        if path and isinstance(old, self.kind) and isinstance(new, self.kind):
-            self.pairs.append((path, old, new))
-        elif isinstance(old, dict) and isinstance(new, dict):
-            self._walk_children(old, new.items(), path)
-        elif isinstance(old, (list, tuple)) and isinstance(new, (list, tuple)):
-            self._walk_children(dict(enumerate(old)), enumerate(new), path)
-        elif not _is_empty(new):
-            expected = self.kind if isinstance(old, self.kind) else type(old)
-            self.misfits[_dotted(path) or "the tree"] = (
-                f"is of type {type(new).__name__}, expected {expected.__name__}"
-            )
-
-    def _walk_children(self, old: dict, new: Iterable[tuple[Any, Any]], path: tuple) -> None:
-        for key, value in new:
-            child = (*path, key)
-            if key in old:
-                self.walk(old[key], value, child)
-            else:
-                leaves = tree_flatten(value, f".{_dotted(child)}", _is_a(self.kind))
-                self.unused += [name for name, _ in leaves] or [_dotted(child)]
-
-
-def _is_empty(value: Any) -> bool:
-    """Whether the value is a container that keeps a place and says nothing about it."""
-    if isinstance(value, Module):
-        return False
-    return isinstance(value, (dict, list, tuple)) and len(value) == 0
-
-
-def _dotted(path: tuple) -> str:
-    return ".".join(map(str, path))
-
-
-def _covered(name: str, given: set[str]) -> bool:
-    """Whether the name or a prefix of it, a module around it, was given."""
-    parts = name.split(".")
-    return any(".".join(parts[: i + 1]) in given for i in range(len(parts)))
-
-
-def _assign(node: Any, path: tuple, value: Any) -> Any:
-    """``node`` with ``value`` at ``path``: changed in place, but for tuples, which are replaced."""
-    if not path:
-        return value
-    key, *rest = path
-    child = _assign(node[key], tuple(rest), value)
-    if isinstance(node, tuple):
-        return (*node[:key], child, *node[key + 1 :])
-    node[key] = child
-    return node

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import cermet.core as mx
-from cermet.nn.base import Module
+from cermet.nn.base import Module, Place, trainable_places
+from cermet.nn.update import assign, at
 from cermet.utils import tree_flatten, tree_map, tree_unflatten
 
 __all__ = ["average_gradients", "checkpoint", "value_and_grad"]
 
 
-def _of_parameters(module: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
-    """``fn`` as a function of the module's trainable parameters and its own arguments."""
+@contextmanager
+def _lent(places: list[Place], values: list[mx.array], updates: bool) -> Iterator[None]:
+    """Lets the values stand at the places: a transform's tracers must not stay in a module.
 
-    def call(parameters: dict, *args: Any, **kwargs: Any) -> Any:
-        before = module.trainable_parameters()
-        module.update(parameters)
-        try:
-            return fn(*args, **kwargs)
-        finally:  # a transform's tracers must not stay in the module
-            module.update(before)
-
-    return call
+    Where ``updates``, what the code within put in their place stays.
+    """
+    before = [at(place) for place in places]
+    for (owner, keys), value in zip(places, values, strict=True):
+        assign(owner, keys, value)
+    try:
+        yield
+    finally:
+        for place, value, own in zip(places, values, before, strict=True):
+            with suppress(LookupError, TypeError):  # the place is gone
+                if not updates or at(place) is value:
+                    assign(*place, own)
 
 
 def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -45,11 +51,19 @@ def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
         loss, grads = nn.value_and_grad(model, loss_fn)(model, x, y)
         optimizer.update(model, grads)
     """
-    value_and_grad_fn = mx.value_and_grad(_of_parameters(model, fn))
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, dict]:
-        return value_and_grad_fn(model.trainable_parameters(), *args, **kwargs)
+        tree, places = trainable_places(model)
+
+        def of_parameters(parameters: list[mx.array], *args: Any, **kwargs: Any) -> Any:
+            with _lent(places, parameters, updates=True):
+                return fn(*args, **kwargs)
+
+        parameters = [at(place) for place in places]
+        value, gradients = mx.value_and_grad(of_parameters)(parameters, *args, **kwargs)
+        one_by_one = iter(gradients)
+        return value, tree_map(lambda _: next(one_by_one), tree)
 
     return wrapped
 
@@ -64,10 +78,17 @@ def checkpoint(module: Module, fn: Callable[..., Any] | None = None) -> Callable
         fn: by default the module itself.
     """
     fn = module if fn is None else fn
-    checkpointed = mx.checkpoint(_of_parameters(module, fn))
 
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return checkpointed(module.trainable_parameters(), *args, **kwargs)
+        _, places = trainable_places(module)
+
+        # It runs again for the gradient, so its updates of parameters do not stay.
+        def of_parameters(parameters: list[mx.array], *args: Any, **kwargs: Any) -> Any:
+            with _lent(places, parameters, updates=False):
+                return fn(*args, **kwargs)
+
+        parameters = [at(place) for place in places]
+        return mx.checkpoint(of_parameters)(parameters, *args, **kwargs)
 
     return wrapped
 

@@ -2,17 +2,17 @@
 //
 // A program runs over a domain: outer axes, then the axes it reduces, then inner axes. A value of
 // it has the extent of the full domain, of a row (what is left without the reduced axes) or of one
-// element. Instructions are in single static assignment form and in order. A backend interprets
-// them or generates source from them; the graph's nodes are not needed for that.
+// element. Instructions are in single static assignment form and in order. A program knows no
+// numbers: extents, strides and the values of constants come with each run.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "cermet/array.h"
 #include "cermet/elementwise.h"
 #include "cermet/ops.h"
+#include "plan/tape.h"
 
 namespace cermet {
 
@@ -40,49 +40,46 @@ struct Instruction {
   ValueId in[3] = {kNoValue, kNoValue, kNoValue};
 };
 
+// An array that a program reads or writes.
 struct ProgramInput {
-  array source;
-  Axes axes;  // the domain's axis for each axis of the source that is not of extent 1
+  ValueId value;
+  Slot slot;
+  Dtype dtype;
   Extent extent;
+  Axes axes;  // the domain's axis for each axis of the array that is not of extent 1
   std::uint32_t references = 0;  // by the nodes the program stands for
 };
-
 struct ProgramOutput {
   ValueId value;
-  std::vector<Node*> nodes;  // one array, or several that differ in unit axes only
-  Strides strides;           // over the domain's axes
+  std::vector<Slot> slots;  // one array, or several that differ in unit axes only
+  Axes axes;
+  std::vector<std::uint32_t> donors;  // inputs whose memory it may take over
 };
 
 struct Program {
-  Shape domain;
+  struct Axis {
+    Slot slot;  // a node whose shape has the axis, and where
+    int axis;
+  };
+  std::vector<Axis> domain;
   int outer = 0, reduced = 0;  // axes of each group; the rest is inner
   int phases = 1;
   std::vector<Value> values;
-  std::vector<std::uint64_t> constants;
+  std::vector<std::uint32_t> constants;  // by their numbers on the tape
   std::vector<ProgramInput> inputs;
   std::vector<Instruction> instructions;
   std::vector<ProgramOutput> outputs;
 
-  int inner() const { return static_cast<int>(domain.size()) - outer - reduced; }
-  // Elements of the axes [first, first + count).
-  std::int64_t extent_of(int first, int count) const {
-    std::int64_t n = 1;
-    for (int i = first; i < first + count; ++i) n *= domain[i];
-    return n;
-  }
-  std::int64_t outer_size() const { return extent_of(0, outer); }
-  std::int64_t reduced_size() const { return extent_of(outer, reduced); }
-  std::int64_t inner_size() const { return extent_of(outer + reduced, inner()); }
-  std::int64_t size() const { return extent_of(0, static_cast<int>(domain.size())); }
+  int axes() const { return static_cast<int>(domain.size()); }
+  int inner() const { return axes() - outer - reduced; }
 };
 
-// In how many chunks a GPU reduces each of few long rows (`outer` x `inner` of `length` elements);
-// 1: a row at once. It depends on the shape alone, and so the order of a reduction does.
-std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner);
+// The extents of a program's domain, by the nodes of a tape.
+Shape domain_of(const Program& program, Node* const* nodes);
+// The strides over a domain of an array with this shape and these strides.
+Strides over_domain(int domain_axes, const Axes& axes, const Shape& shape, const Strides& strides);
 
 // The operation that combines two partial results of a reduction.
 Op combine_op(ReduceOp r);
-// The instructions as text, a line each.
-std::string to_string(const Program& program);
 
 }  // namespace cermet

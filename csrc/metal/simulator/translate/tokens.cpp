@@ -1,5 +1,5 @@
 // The lexer: one pass over the text, which follows line markers to know where a token comes from.
-#include "metal/simulator/tokens.h"
+#include "metal/simulator/translate/tokens.h"
 
 #include <algorithm>
 #include <array>

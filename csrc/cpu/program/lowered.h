@@ -1,0 +1,114 @@
+// A row program as calls of loops on tiles. It follows from the program's structure and the class
+// of its layout alone: extents, strides, pointers and constants come with each run.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "cpu/loops.h"
+#include "plan/program.h"
+
+namespace cermet::cpu {
+
+inline constexpr std::int64_t kTile = 512;           // elements
+inline constexpr std::size_t kRegister = kTile * 8;  // bytes: the largest element has 8
+
+using Location = std::uint32_t;  // an index into a context's table of tile pointers
+
+// The type a value has in a tile.
+inline Dtype tile_dtype(Dtype t) { return is_half(t) ? float32 : t; }
+
+enum class Geometry : std::uint8_t { flat, lanes, rows };
+
+// An input or output in memory: its element at index zero, and strides over the domain's axes.
+struct BoundPort {
+  std::byte* data;
+  Strides strides;
+};
+
+// The numbers of one run.
+struct Binding {
+  std::span<const std::int64_t> domain;
+  std::span<const std::uint64_t> constants;
+  std::span<const BoundPort> inputs, outputs;
+};
+
+// All that a lowering depends on besides the program's structure.
+struct LayoutClass {
+  Geometry geometry = Geometry::flat;
+  bool keeps = true;             // what a pass computes is kept for the next ones
+  SmallVector<bool, 16> linear;  // of inputs, then outputs: one run of adjacent elements
+  bool operator==(const LayoutClass&) const = default;
+};
+LayoutClass classify(const Program& program, const Binding& binding);
+
+// An input or output.
+struct Port {
+  ValueId value;
+  Dtype dtype;
+  Extent extent;
+  bool linear;
+  // A tile of the port is its memory itself.
+  bool direct() const { return linear && !is_half(dtype); }
+};
+
+// A value of a row or of one element: these have tiles of their own.
+struct SmallValue {
+  ValueId id;
+  Extent extent;
+  Dtype dtype;
+  Value::From from;
+  std::uint32_t index;  // of the constant or the port
+};
+
+// One action on a tile: a loop, or the load or store of a port.
+struct Call {
+  enum class Kind : std::uint8_t { loop, load, store } kind = Kind::loop;
+  Loop loop = nullptr;
+  Location out = 0, a = 0, b = 0, c = 0;  // of a port: `a` is its index, `out` the value's location
+};
+
+// A tile pointer that moves with the tile: into a port's memory, or into scratch.
+struct Moving {
+  Location location;
+  std::int32_t port;   // negative: scratch memory
+  std::uint32_t slot;  // of scratch memory
+  std::size_t size;    // of an element
+};
+
+struct Reduction {
+  Dtype dtype;  // in tiles
+  Location in;
+  ValueId out;
+  Loop loop;
+  RowLoop rows;
+  Loop round;  // for a 16-bit result
+};
+
+// What is done on the way over a row's tiles.
+struct Pass {
+  std::vector<Call> row_calls;       // before the tiles: on values a row
+  std::vector<SmallValue> expanded;  // row values that the tiles' calls read
+  std::vector<Moving> moving;
+  std::vector<Call> calls;
+  std::vector<Reduction> reductions;
+};
+
+// A context's table holds, in this order: a tile a value, one for each row value's expansion,
+// registers, and two accumulators a reduction.
+struct Lowered {
+  LayoutClass layout;
+  int outer = 0, reduced = 0;  // axes of each group
+  std::vector<Port> ports;     // inputs, then outputs
+  std::size_t inputs = 0;
+  std::vector<SmallValue> small;
+  std::vector<Pass> passes;
+  Location values = 0, registers = 0;
+  std::size_t accumulators = 0;
+  std::uint32_t slots = 0;  // values that scratch memory keeps between passes
+};
+Lowered lower(const Program& program, const LayoutClass& layout);
+
+}  // namespace cermet::cpu

@@ -1,0 +1,119 @@
+// A backend: how a device computes the steps of a plan. This is all that evaluation knows of one.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "cermet/device.h"
+#include "plan/plan.h"
+
+namespace cermet {
+
+// Work that a queue was given: when it is done, and what went wrong.
+class Ticket {
+ public:
+  virtual ~Ticket() = default;
+  // Waits, also for what it depends on. Gives the error of the step, or null.
+  virtual std::exception_ptr wait() = 0;
+};
+
+// An array that a program reads or writes: its node, and strides over the program's domain.
+struct BoundArray {
+  Node* node;
+  Strides strides;
+};
+// One run of a program: the numbers and the memory that the plan does not have.
+struct ProgramRun {
+  const Program& program;
+  Shape domain;
+  SmallVector<std::uint64_t, 8> constants;  // their bits
+  SmallVector<BoundArray, 8> inputs, outputs;
+  bool overwrites = false;  // an output has the memory of an input
+
+  // Elements of the axes [first, first + count).
+  std::int64_t extent_of(int first, int count) const {
+    std::int64_t n = 1;
+    for (int i = first; i < first + count; ++i) n *= domain[i];
+    return n;
+  }
+  std::int64_t outer_size() const { return extent_of(0, program.outer); }
+  std::int64_t reduced_size() const { return extent_of(program.outer, program.reduced); }
+  std::int64_t inner_size() const {
+    return extent_of(program.outer + program.reduced, program.inner());
+  }
+  std::int64_t size() const { return extent_of(0, static_cast<int>(domain.size())); }
+};
+
+// A program with the numbers of its arrays. Those without a value count as row-major.
+ProgramRun bind(const Program& program, Node* const* nodes, const std::uint64_t* constants);
+
+// Work of one stream on its way to a device, in order. A queue belongs to one batch.
+class Queue {
+ public:
+  virtual ~Queue() = default;
+  // Memory for a result. It may be memory that only earlier work of the queue still uses.
+  virtual Ref<Buffer> allocate(std::size_t bytes) = 0;
+  // Whether work under way holds a reference to the buffer.
+  virtual bool holds(const Buffer&) const { return false; }
+  // What follows in this queue waits for the work of another.
+  virtual void wait_for(Ticket& ticket) = 0;
+
+  // Each of these runs or encodes a step and never waits. Inputs have values, or tickets of this
+  // queue; outputs have memory. Null: it has run.
+  virtual std::shared_ptr<Ticket> run(const Kernel& kernel, const ProgramRun& run) = 0;
+  // A primitive that is neither a view, elementwise nor a reduction. `inputs` stand for the node's,
+  // constants among them having values. The output is row-major; a scatter's or slice update's may
+  // have the memory and layout of the first input: the copy is then not needed. A `custom` node's
+  // output has no memory: its results go to `outputs`.
+  virtual std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) = 0;
+  // `to`, row-major and with memory, becomes a copy of `from`'s elements.
+  virtual std::shared_ptr<Ticket> copy(const Node& from, const Node& to) = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+  // Whether it works on the calling thread, so that its inputs must have their values.
+  virtual bool is_host() const { return false; }
+  virtual const Limits& limits() const = 0;
+  // Facts for device_info.
+  virtual std::map<std::string, std::variant<std::string, std::int64_t>> info() const = 0;
+  virtual std::unique_ptr<Queue> queue(Stream stream) = 0;
+
+  // Whether it computes a primitive, a program, or copies elements of a type. What it does not, the
+  // CPU's backend does, on the same memory: the CPU can address every backend's.
+  virtual bool takes(const Node& primitive) const = 0;
+  virtual bool takes(const ProgramRun& run) const = 0;
+  virtual bool takes(Dtype copied) const = 0;
+  virtual LayoutClass classify(const ProgramRun& run) const = 0;
+  // A kernel for all runs of the class. It may replace its code later.
+  virtual std::shared_ptr<const Kernel> prepare(const ProgramRun& run) = 0;
+
+  // Bytes the system is asked to keep resident. Returns the limit before; std::invalid_argument above
+  // what the device has.
+  virtual std::size_t set_wired_limit(std::size_t) { return 0; }
+  // Records the device's work. std::runtime_error where it cannot.
+  virtual void start_capture(const std::string& path);
+  virtual void stop_capture();
+};
+
+// Makes a backend known as a device. Those of this build are made in backends.cpp, at first use.
+// std::invalid_argument when the device has one.
+void register_backend(Device device, std::unique_ptr<Backend> backend);
+void register_backends();
+// Null where there is none.
+Backend* find_backend(Device device);
+// std::invalid_argument where there is none.
+Backend& backend_of(Device device);
+// The CPU's.
+Backend& host_backend();
+
+}  // namespace cermet

@@ -1,0 +1,199 @@
+// One step: what it reads is bound to its plan, memory is found for its results, and a queue takes it.
+#include <cstring>
+
+#include "eval/batch.h"
+#include "eval/views.h"
+#include "graph/primitive.h"
+
+namespace cermet {
+
+void Batch::run_step(const Step& step) {
+  Backend& mine = backend_of(step.stream.device);
+  Node& first = node(step.outputs[0]);
+  if (step.kind == Step::Kind::program) {
+    ProgramRun run = bind(*step.program, nodes_.data(), constants_.data());
+    Backend& on = mine.takes(run) ? mine : host_backend();
+    Queue& queue = prepare(step, on);
+    return finish_step(step, queue, run_program(step, run, on, queue));
+  }
+  std::shared_ptr<Ticket> ticket;
+  if (step.kind == Step::Kind::primitive) {
+    Queue& queue = prepare(step, mine.takes(first) ? mine : host_backend());
+    return finish_step(step, queue, run_primitive(first, retains(step), queue));
+  }
+  const bool copies = mine.takes(first.dtype) && mine.takes(source_of(step).dtype);
+  Queue& queue = prepare(step, copies ? mine : host_backend());
+  make_view(first, source_of(step), [&](const Node& from, Node& to) {
+    to.buffer = queue.allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
+    to.offset = 0;
+    ticket = queue.copy(from, to);
+  });
+  finish_step(step, queue, std::move(ticket));
+}
+
+const Node& Batch::source_of(const Step& step) const {
+  const Slot s = step.outputs[0];
+  if (const Operand in = step.reads[0]; !in.is_constant()) return node(in.index());
+  const bool stands_in = is(s, Tape::expanded) && is(s, Tape::traced);
+  return stands_in ? *expansion_of(node(s)).node() : *node(s).inputs[0].node();
+}
+
+// ---- Memory ----
+
+// Whether a step that alone refers to an input may write its result over it.
+bool Batch::can_donate(const Node& n, std::uint32_t references, const Queue& queue) const {
+  const bool pending = results_.contains(&n);  // the batch's own reference
+  return !n.constant && n.refs() == references + pending &&
+         n.buffer->refs() == 1u + queue.holds(*n.buffer) && !n.buffer->borrowed();
+}
+
+namespace {
+
+void allocate_value(Node& node, Queue& queue) {
+  node.buffer = queue.allocate(static_cast<std::size_t>(node.size) * size_of(node.dtype));
+  node.strides = row_major(node.shape);
+  node.offset = 0;
+}
+
+}  // namespace
+
+// ---- Programs ----
+
+ProgramRun bind(const Program& p, Node* const* nodes, const std::uint64_t* constants) {
+  ProgramRun run{p, domain_of(p, nodes), {}, {}, {}};
+  for (const std::uint32_t c : p.constants) run.constants.push_back(constants[c]);
+  for (const ProgramInput& in : p.inputs) {
+    Node& n = *nodes[in.slot];
+    const bool known = n.strides.size() == n.shape.size();
+    run.inputs.push_back(
+        {&n, over_domain(p.axes(), in.axes, n.shape, known ? n.strides : row_major(n.shape))});
+  }
+  for (const ProgramOutput& out : p.outputs) {
+    Node& n = *nodes[out.slots[0]];
+    run.outputs.push_back({&n, over_domain(p.axes(), out.axes, n.shape, row_major(n.shape))});
+  }
+  return run;
+}
+
+std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Backend& on,
+                                           Queue& queue) {
+  const Program& p = run.program;
+  const bool retain = retains(step);
+  std::uint64_t taken = 0;  // inputs whose memory an output has
+  for (std::size_t k = 0; k < p.outputs.size(); ++k) {
+    const ProgramOutput& out = p.outputs[k];
+    Node& first = *run.outputs[k].node;
+    first.strides = row_major(first.shape);
+    const auto donor = std::find_if(
+        out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
+          const Node& n = *run.inputs[i].node;
+          return !retain && i < 64 && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
+                 can_donate(n, p.inputs[i].references, queue);
+        });
+    if (donor != out.donors.end()) {
+      taken |= std::uint64_t{1} << *donor;
+      first.buffer = run.inputs[*donor].node->buffer;
+      first.offset = run.inputs[*donor].node->offset;
+    } else {
+      allocate_value(first, queue);
+    }
+    for (const Slot s : out.slots) {
+      Node& n = node(s);
+      n.buffer = first.buffer;
+      n.offset = first.offset;
+      n.strides = row_major(n.shape);
+    }
+  }
+  run.overwrites = taken != 0;
+  if (run.size() == 0) return nullptr;
+  const auto kernel =
+      step.kernels->find(&on, on.classify(run), [&] { return on.prepare(run); });
+  return queue.run(*kernel, run);
+}
+
+// ---- Primitives ----
+
+namespace {
+
+void fill(Node& out, std::uint64_t bits) {
+  const std::size_t size = size_of(out.dtype);
+  auto* p = static_cast<std::byte*>(out.buffer->data());
+  for (std::int64_t i = 0; i < out.size; ++i) std::memcpy(p + i * size, &bits, size);
+}
+
+bool is_dense_column_major(const Node& n) {
+  std::int64_t expected = 1;
+  for (std::size_t i = 0; i < n.shape.size(); ++i) {
+    if (n.shape[i] != 1 && n.strides[i] != expected) return false;
+    expected *= n.shape[i];
+  }
+  return true;
+}
+
+// What a primitive reads; `constants` gives those that are constants a value in memory.
+std::vector<Node*> nodes_read(const Node& out, std::vector<Node>& constants) {
+  std::vector<Node*> nodes;
+  for (std::size_t i = 0; i < out.inputs.size(); ++i) {
+    Node* n = out.inputs[i].node();
+    if (n->constant) {
+      constants[i].dtype = n->dtype;
+      constants[i].size = 1;
+      materialize(*n, constants[i]);
+      n = &constants[i];
+    }
+    nodes.push_back(n);
+  }
+  return nodes;
+}
+
+// What a primitive's result may share with its first input.
+enum class Layout : std::uint8_t {
+  fresh,        // nothing
+  same,         // everything: it is that input
+  overwritten,  // the memory, which it updates in place
+};
+template <class CanDonate>
+Layout shared_layout(const Node& out, bool retain, CanDonate can_donate) {
+  const Kind kind = out.primitive->kind();
+  const bool overwrites = kind == Kind::scatter || kind == Kind::slice_update;
+  if (!overwrites && kind != Kind::contiguous) return Layout::fresh;
+  const Node& in = *out.inputs[0].node();
+  const bool row_major_input = !in.constant && in.strides == row_major(in.shape);
+  if (overwrites)
+    return !retain && row_major_input && can_donate(in) ? Layout::overwritten : Layout::fresh;
+  const bool allow_col_major = static_cast<const Contiguous&>(*out.primitive).allow_col_major;
+  return !in.constant && (row_major_input || (allow_col_major && is_dense_column_major(in)))
+             ? Layout::same
+             : Layout::fresh;
+}
+
+}  // namespace
+
+std::shared_ptr<Ticket> Batch::run_primitive(Node& out, bool retain, Queue& queue) {
+  const Primitive& p = *out.primitive;
+  if (p.kind() == Kind::constant) return materialize(out, out), nullptr;
+  if (p.kind() == Kind::reduce) {  // of nothing
+    const ReduceOp op = static_cast<const Reduce&>(p).op;
+    const bool one = op == ReduceOp::prod || op == ReduceOp::all;
+    allocate_value(out, queue);
+    fill(out, array(static_cast<std::int64_t>(one), out.dtype).node()->scalar);
+    return nullptr;
+  }
+  std::vector<Node> constants(out.inputs.size());
+  const std::vector<Node*> inputs = nodes_read(out, constants);
+  if (p.kind() == Kind::custom) return queue.run(out, inputs);
+  const Layout layout =
+      shared_layout(out, retain, [&](const Node& in) { return can_donate(in, 1, queue); });
+  if (layout == Layout::fresh) {
+    allocate_value(out, queue);
+  } else {
+    const Node& in = *inputs[0];
+    out.buffer = in.buffer;
+    out.strides = in.strides;
+    out.offset = in.offset;
+    if (layout == Layout::same) return nullptr;
+  }
+  return out.size ? queue.run(out, inputs) : nullptr;
+}
+
+}  // namespace cermet

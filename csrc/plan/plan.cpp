@@ -1,0 +1,269 @@
+// From clusters to steps and programs, and the plans that are kept.
+#include "plan/plan.h"
+
+#include <bit>
+#include <unordered_map>
+
+#include "graph/lru_map.h"
+#include "graph/primitive.h"
+#include "plan/cluster.h"
+
+namespace cermet {
+namespace {
+
+// Makes the program of one cluster.
+class Builder {
+ public:
+  Builder(const Tape& tape, const Clusters& all, const Cluster& cluster)
+      : tape_(tape), all_(all), c_(cluster), full_(all_axes(cluster.domain.size())) {}
+
+  Program build(std::vector<Slot>& outputs) {
+    order_axes();
+    for (const Slot s : c_.members) {
+      Item i = all_.items[s];
+      all_.refresh(i, c_);
+      locate_axes(s, i);
+      ValueId value = value_of(s, i);
+      if (tape_.is(s, Tape::held) || i.escapes) {
+        if (const Value& v = p_.values[value];
+            v.from != Value::From::instruction || v.extent != extent_of(i.mask)) {
+          // A copy of an input, or a broadcast row value.
+          Instruction ins;
+          ins.compute = node(s).dtype;
+          ins.in[0] = value;
+          value = add_instruction(ins, node(s).dtype, extent_of(i.mask));
+        }
+        outputs.push_back(s);
+        store(s, value, i.mask);
+      }
+      computed_.emplace(s, value);
+    }
+    for (ProgramOutput& out : p_.outputs) find_donors(out);
+    return std::move(p_);
+  }
+
+ private:
+  const Node& node(Slot s) const { return *tape_.nodes[s]; }
+
+  // Axes in the program's order: outer kept, reduced, inner kept.
+  void order_axes() {
+    const int axes = static_cast<int>(c_.domain.size());
+    const int last_reduced = c_.reduced ? 63 - std::countl_zero(c_.reduced) : -1;
+    position_ = Axes(axes);
+    int next = 0;
+    for (int group = 0; group < 3; ++group)
+      for (int a = 0; a < axes; ++a) {
+        const bool reduced = c_.reduced >> a & 1;
+        if (group != (reduced ? 1 : a < last_reduced ? 0 : 2)) continue;
+        position_[a] = next++;
+        p_.outer += group == 0;
+        p_.reduced += group == 1;
+      }
+    p_.domain.resize(c_.domain.size(), {kUnknown, 0});
+  }
+
+  // Notes where a member's (or a reduction's input's) shape tells the domain's extents.
+  void locate_axes(Slot s, const Item& i) {
+    if (i.role == Role::reduce && !tape_.inputs(s)[0].is_constant())
+      locate(tape_.inputs(s)[0].index(), full_);
+    locate(s, i.mask);
+  }
+  void locate(Slot s, Mask mask) {
+    const Shape& shape = node(s).shape;
+    for (int d = 0; d < static_cast<int>(shape.size()); ++d)
+      if (shape[d] != 1) {
+        Program::Axis& axis = p_.domain[position_[std::countr_zero(mask)]];
+        if (axis.slot == kUnknown) axis = {s, d};
+        mask &= mask - 1;
+      }
+  }
+
+  Extent extent_of(Mask m) const {
+    if (m == full_) return Extent::full;
+    if (c_.reduced && m == (full_ & ~c_.reduced)) return Extent::row;
+    if (m == 0) return Extent::scalar;
+    return c_.reduced && !(m & c_.reduced) ? Extent::row : Extent::full;
+  }
+  // The domain's axis for each axis at `mask`.
+  Axes axes_of(Mask mask) const {
+    Axes axes;
+    for (; mask; mask &= mask - 1) axes.push_back(position_[std::countr_zero(mask)]);
+    return axes;
+  }
+
+  ValueId new_value(Value v) {
+    p_.values.push_back(v);
+    return static_cast<ValueId>(p_.values.size() - 1);
+  }
+
+  // The value of a member before it is stored.
+  ValueId value_of(Slot s, const Item& i) {
+    const Node& n = node(s);
+    const auto inputs = tape_.inputs(s);
+    Instruction ins;
+    ins.compute = tape_.node(inputs.back()).dtype;
+    switch (i.role) {
+      case Role::elementwise:
+        ins.op = static_cast<const Elementwise&>(*n.primitive).op;
+        for (std::size_t k = 0; k < inputs.size(); ++k)
+          ins.in[k] =
+              operand(inputs[k], broadcast_mask(n.shape, i.mask, tape_.node(inputs[k]).shape));
+        return add_instruction(ins, n.dtype, extent_of(i.mask));
+      case Role::reduce:
+        ins.is_reduce = true;
+        ins.reduce = static_cast<const Reduce&>(*n.primitive).op;
+        ins.in[0] = operand(inputs[0], full_);
+        return add_instruction(ins, n.dtype, c_.reduced ? Extent::row : Extent::full);
+      case Role::broadcast:
+        return operand(inputs[0], broadcast_mask(n.shape, i.mask, tape_.node(inputs[0]).shape));
+      default: return operand(inputs[0], i.mask);
+    }
+  }
+
+  // The value of an operand of a member, whose axes lie at `mask`.
+  ValueId operand(Operand o, Mask mask) {
+    if (o.is_constant()) {
+      const auto [it, added] = constants_.try_emplace(o.index(), kNoValue);
+      if (added) {
+        it->second = new_value({tape_.constants[o.index()]->dtype, Extent::scalar,
+                                Value::From::constant,
+                                static_cast<std::uint32_t>(p_.constants.size())});
+        p_.constants.push_back(o.index());
+      }
+      return it->second;
+    }
+    if (const auto it = computed_.find(o.index()); it != computed_.end()) return it->second;
+    auto& known = inputs_[o.index()];
+    for (const auto& [m, id] : known)
+      if (m == mask) {
+        ++p_.inputs[p_.values[id].index].references;
+        return id;
+      }
+    const Dtype dtype = node(o.index()).dtype;
+    const ValueId id = new_value({dtype, extent_of(mask), Value::From::input,
+                                  static_cast<std::uint32_t>(p_.inputs.size())});
+    p_.inputs.push_back({id, o.index(), dtype, extent_of(mask), axes_of(mask), 1});
+    known.emplace_back(mask, id);
+    return id;
+  }
+
+  // The pass from which on a value can be used.
+  std::uint16_t ready(ValueId id) const {
+    const Value& v = p_.values[id];
+    return v.from == Value::From::instruction ? p_.instructions[v.index].phase : 0;
+  }
+  ValueId add_instruction(Instruction ins, Dtype dtype, Extent extent) {
+    for (const ValueId v : ins.in)
+      if (v != kNoValue) ins.phase = std::max(ins.phase, ready(v));
+    if (ins.is_reduce) ++ins.phase;
+    p_.phases = std::max(p_.phases, ins.phase + 1);
+    ins.out = new_value({dtype, extent, Value::From::instruction,
+                         static_cast<std::uint32_t>(p_.instructions.size())});
+    p_.instructions.push_back(ins);
+    return ins.out;
+  }
+
+  void store(Slot s, ValueId value, Mask mask) {
+    const auto [it, added] = written_.try_emplace(value, p_.outputs.size());
+    if (added) p_.outputs.push_back({value, {}, axes_of(mask), {}});
+    p_.outputs[it->second].slots.push_back(s);
+  }
+
+  // The inputs whose memory an output may take over if nobody else needs it: they have its type and
+  // the domain's order, and each element is read before it is written.
+  void find_donors(ProgramOutput& out) const {
+    const Value& v = p_.values[out.value];
+    if (p_.phases != 1 || v.extent != Extent::full || !in_order(out.axes)) return;
+    for (std::uint32_t i = 0; i < p_.inputs.size(); ++i) {
+      const ProgramInput& in = p_.inputs[i];
+      const bool read_later = std::any_of(
+          p_.instructions.begin() + v.index + 1, p_.instructions.end(), [&](const Instruction& k) {
+            return std::find(std::begin(k.in), std::end(k.in), in.value) != std::end(k.in);
+          });
+      if (in.extent == Extent::full && in.dtype == v.dtype && in_order(in.axes) && !read_later)
+        out.donors.push_back(i);
+    }
+  }
+  bool in_order(const Axes& axes) const {
+    for (std::size_t k = 0; k < axes.size(); ++k)
+      if (axes[k] != static_cast<int>(k)) return false;
+    return axes.size() == p_.domain.size();
+  }
+
+  static constexpr Slot kUnknown = 0xffffffff;
+  const Tape& tape_;
+  const Clusters& all_;
+  const Cluster& c_;
+  const Mask full_;
+  Program p_;
+  Axes position_;  // of the cluster's axes in the program
+  std::unordered_map<std::uint32_t, ValueId> constants_;
+  std::unordered_map<Slot, std::vector<std::pair<Mask, ValueId>>> inputs_;
+  std::unordered_map<Slot, ValueId> computed_;
+  std::unordered_map<ValueId, std::size_t> written_;
+};
+
+Step make_step(const Tape& tape, const Clusters& all, Cluster& c) {
+  std::sort(c.members.begin(), c.members.end());
+  Step step;
+  step.stream = c.stream;
+  if (c.fusible) {
+    step.kind = Step::Kind::program;
+    step.program = std::make_unique<const Program>(Builder(tape, all, c).build(step.outputs));
+    step.kernels = std::make_unique<Kernels>();
+  } else {
+    const Slot s = c.members[0];
+    const Kind kind = tape.kinds[s];
+    const bool reshapes = kind == Kind::reduce && tape.node(tape.inputs(s)[0]).size != 0;
+    step.kind = is_view(kind) || reshapes ? Step::Kind::view : Step::Kind::primitive;
+    step.outputs = {s};
+    step.reads.assign(tape.inputs(s).begin(), tape.inputs(s).end());
+  }
+  step.members = std::move(c.members);
+  return step;
+}
+
+std::shared_ptr<const Plan> make_plan(const Tape& tape, LimitsOf limits) {
+  Clusters all(tape, limits);
+  auto plan = std::make_shared<Plan>();
+  for (const int c : all.order()) plan->steps.push_back(make_step(tape, all, all.clusters[c]));
+  return plan;
+}
+
+// ---- Kept plans ----
+
+struct KeyHash {
+  std::size_t operator()(const std::vector<std::uint32_t>& key) const {
+    std::uint64_t h = key.size();
+    for (const std::uint32_t word : key) h = std::rotl(h ^ word, 23) * 0x9e3779b97f4a7c15;
+    return h;
+  }
+};
+
+// Under graph_mutex(), as planning is.
+struct Cache {
+  // A plan weighs as much as its key has words, and is several times as large.
+  static constexpr std::size_t kMaxWeight = 4 << 20;
+  LruMap<std::vector<std::uint32_t>, std::shared_ptr<const Plan>, KeyHash> plans{kMaxWeight};
+  std::uint64_t made = 0, found = 0;
+};
+Cache& cache() {
+  static Cache* const c = new Cache;  // arrays may be evaluated after static objects are gone
+  return *c;
+}
+
+}  // namespace
+
+std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits) {
+  Cache& c = cache();
+  if (const auto* plan = c.plans.find(tape.key)) {
+    ++c.found;
+    return *plan;
+  }
+  ++c.made;
+  return c.plans.insert(tape.key, make_plan(tape, limits), tape.key.size());
+}
+
+PlanCounts plan_counts() { return {cache().made, cache().found, cache().plans.dropped()}; }
+
+}  // namespace cermet

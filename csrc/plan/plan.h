@@ -1,0 +1,81 @@
+// Plans: what a graph's structure becomes, once. A plan is immutable and kept.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "plan/program.h"
+#include "plan/tape.h"
+
+namespace cermet {
+
+// What a backend made of a program, for one class of layouts.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+};
+// Tells apart what a program's kernels depend on besides its structure.
+using LayoutClass = SmallVector<std::uint32_t, 8>;
+
+// The kernels of one program, those used last. Shared by all who run its plan.
+class Kernels {
+ public:
+  // The kernel that `owner` made for a class of layouts; `make()` gives it when it is not there.
+  template <class Make>
+  std::shared_ptr<const Kernel> find(const void* owner, const LayoutClass& layout, Make&& make) {
+    const std::scoped_lock lock(mutex_);
+    const auto it = std::find_if(kept_.begin(), kept_.end(), [&](const Entry& e) {
+      return e.owner == owner && e.layout == layout;
+    });
+    if (it != kept_.end()) return it->kernel;
+    if (kept_.size() == kMax) kept_.erase(kept_.begin());
+    return kept_.push_back({owner, layout, make()}), kept_.back().kernel;
+  }
+
+ private:
+  static constexpr std::size_t kMax = 8;
+  struct Entry {
+    const void* owner;
+    LayoutClass layout;
+    std::shared_ptr<const Kernel> kernel;
+  };
+  std::mutex mutex_;
+  std::vector<Entry> kept_;
+};
+
+// One unit of work.
+struct Step {
+  enum class Kind : std::uint8_t {
+    program,    // a row program
+    view,       // the input's buffer under another shape
+    primitive,  // anything else
+  };
+  Kind kind = Kind::primitive;
+  Stream stream;
+  std::vector<Slot> members;  // the nodes the step stands for, in order
+  std::vector<Slot> outputs;  // the members that get a value
+  std::vector<Operand> reads;  // of a view or a primitive
+  std::unique_ptr<const Program> program;
+  std::unique_ptr<Kernels> kernels;  // of the program
+};
+
+struct Plan {
+  std::vector<Step> steps;
+};
+
+// The plan of a tape. The caller holds graph_mutex().
+std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits);
+
+struct PlanCounts {
+  std::uint64_t made, found, dropped;
+};
+PlanCounts plan_counts();
+
+// The steps as text, with the shapes that a tape gives them.
+std::string to_string(const Plan& plan, const Tape& tape);
+
+}  // namespace cermet

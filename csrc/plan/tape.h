@@ -1,0 +1,78 @@
+// The tape: what an evaluation must compute, as a list, and the key that tells structures apart.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "graph/primitive.h"
+
+namespace cermet {
+
+using Slot = std::uint32_t;  // a node's place on the tape
+
+// What a node on the tape reads: another of its nodes, or a constant by its number.
+class Operand {
+ public:
+  static Operand node(Slot slot) { return Operand(slot); }
+  static Operand constant(std::uint32_t number) { return Operand(number | kConstant); }
+  bool is_constant() const { return bits_ & kConstant; }
+  std::uint32_t index() const { return bits_ & ~kConstant; }
+  std::uint32_t bits() const { return bits_; }
+
+ private:
+  explicit Operand(std::uint32_t bits) : bits_(bits) {}
+  static constexpr std::uint32_t kConstant = 1u << 31;
+  std::uint32_t bits_;
+};
+
+// What planning has to know of the device that a stream belongs to.
+struct Limits {
+  std::size_t arrays;        // that a program reads and writes
+  std::size_t computed;      // inputs of a program that are computed for it: it holds them all
+  std::size_t instructions;  // of a program
+  // In how many chunks long rows are reduced (`outer` x `inner` rows of `length` elements). What
+  // follows from the rows is then another program. Null: a row is always reduced at once.
+  std::int64_t (*chunks)(std::int64_t outer, std::int64_t length, std::int64_t inner);
+  // Whether the device computes a composite whole. Else its expansion is planned.
+  bool (*takes)(const Node& composite);
+};
+using LimitsOf = const Limits& (*)(Stream);
+
+struct Tape {
+  enum Flag : std::uint8_t {
+    leaf = 1,      // has its value, or another batch computes it
+    held = 2,      // someone outside the tape refers to it
+    chunked = 4,   // a reduction that its device makes in chunks
+    traced = 8,    // a trace needs its graph
+    expanded = 16, // a composite (or one of its results), for which its expansion stands
+  };
+
+  std::vector<Node*> nodes;          // inputs first
+  std::vector<Kind> kinds;           // of each node; what is expanded is the identity of its operand
+  std::vector<std::uint8_t> flags;   // of each node
+  std::vector<std::uint32_t> first;  // of each node's operands; then their number
+  std::vector<Operand> operands;
+  std::vector<const Node*> constants;  // by type and bits
+  std::vector<Node*> pending;          // leaves that another batch computes
+  // Operations, types, sharing, streams and flags; of extents only which are 0, 1 or equal, of
+  // constants only which are equal. Tapes with one key have one plan.
+  std::vector<std::uint32_t> key;
+
+  std::span<const Operand> inputs(Slot s) const {
+    return {operands.data() + first[s], operands.data() + first[s + 1]};
+  }
+  bool is(Slot s, Flag flag) const { return flags[s] & flag; }
+  const Node& node(Operand o) const {
+    return o.is_constant() ? *constants[o.index()] : *nodes[o.index()];
+  }
+};
+
+// What stands for a composite, or for one of its results.
+const array& expansion_of(const Node& node);
+
+// Lists what the arrays need and is not computed yet. The caller holds graph_mutex().
+Tape record(const Arrays& arrays, LimitsOf limits);
+
+}  // namespace cermet

@@ -1,0 +1,189 @@
+"""What all optimizers share: their state, the learning rate, and several of them side by side.
+
+An optimizer holds a state: its step and learning rate, and for each parameter a dict of arrays, in
+a tree like that of the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cermet.core as mx
+from cermet.nn.base import Module
+from cermet.utils import tree_map, tree_map_with_path, tree_merge
+
+__all__ = ["MultiOptimizer", "Optimizer"]
+
+Rate = float | Callable[[mx.array], mx.array]
+"""A learning rate, or a schedule: a function from the number of steps done to one."""
+
+
+class Optimizer:
+    """Base class. A subclass defines :meth:`init_single` and :meth:`apply_single`."""
+
+    def __init__(self, schedulers: dict[str, Callable[[mx.array], mx.array]] | None = None):
+        self._state: dict[str, Any] = {"step": mx.array(0, mx.uint64)}
+        self._schedulers = dict(schedulers or {})
+
+    def update(self, model: Module, gradients: dict) -> None:
+        """Update the parameters of a model, in place."""
+        model.update(self.apply_gradients(gradients, model))
+
+    def init(self, parameters: dict) -> None:
+        """Create what is missing in the state for a tree of parameters.
+
+        The first update does this, too; a program that compiles its step needs it before.
+        """
+        _init_state(self._state, parameters, self.init_single)
+
+    def init_single(self, parameter: mx.array, state: dict) -> None:
+        """Put into ``state`` what one parameter needs."""
+        raise NotImplementedError(f"{type(self).__name__} does not define init_single")
+
+    def apply_gradients(self, gradients: dict, parameters: dict) -> dict:
+        """New values of the parameters.
+
+        Args:
+            gradients: a tree of arrays.
+            parameters: a tree, or module, with at least the keys of ``gradients``.
+
+        Returns:
+            A tree like ``gradients``.
+        """
+        self.init(gradients)
+        for name, schedule in self._schedulers.items():
+            self._state[name] = mx.array(schedule(self.step))
+        self._state["step"] = self.step + 1
+        return tree_map(self.apply_single, gradients, parameters, self._state)
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+        """The new value of one parameter; changes its state."""
+        raise NotImplementedError(f"{type(self).__name__} does not define apply_single")
+
+    @property
+    def state(self) -> dict:
+        """The state, a tree of arrays."""
+        return self._state
+
+    @state.setter
+    def state(self, state: dict) -> None:
+        self._state = state
+
+    @property
+    def step(self) -> mx.array:
+        """How many updates were done."""
+        return self._state["step"]
+
+    @property
+    def learning_rate(self) -> mx.array:
+        """The learning rate of the last update, or of the next one if there is no schedule."""
+        return self._state["learning_rate"]
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: float | mx.array) -> None:
+        self._state["learning_rate"] = mx.array(learning_rate)
+
+    def _set_rate(self, learning_rate: Rate) -> None:
+        if callable(learning_rate):
+            self._schedulers["learning_rate"] = learning_rate
+            self.learning_rate = learning_rate(self.step)
+        else:
+            self.learning_rate = learning_rate
+
+    def _rate_for(self, gradient: mx.array) -> mx.array:
+        # In the dtype of the gradient, so that half precision parameters stay what they are.
+        return self.learning_rate.astype(gradient.dtype)
+
+
+def _init_state(state: Any, parameters: Any, init_single: Callable[[mx.array, dict], None]) -> Any:
+    """``state`` with a dict for each array of the tree ``parameters``; fills only what is empty."""
+    if isinstance(parameters, dict):
+        state = {} if state is None else state
+        for key, value in parameters.items():
+            state[key] = _init_state(state.get(key), value, init_single)
+    elif isinstance(parameters, (list, tuple)):
+        state = list(state or [])
+        state += [None] * (len(parameters) - len(state))
+        for i, value in enumerate(parameters):
+            state[i] = _init_state(state[i], value, init_single)
+    elif not state:
+        state = {}
+        init_single(parameters, state)
+    return state
+
+
+class MultiOptimizer(Optimizer):
+    """Several optimizers, each for its part of the parameters.
+
+    Args:
+        optimizers: at least one.
+        filters: ``filter(path, gradient)`` for each optimizer but the last tells whether the
+            parameter is its own. The first that accepts it has it, the last has the rest.
+
+    Raises:
+        ValueError: there is not one filter less than optimizers.
+    """
+
+    def __init__(
+        self,
+        optimizers: list[Optimizer],
+        filters: list[Callable[[str, mx.array], bool]] = [],  # noqa: B006
+    ):
+        super().__init__()
+        if len(filters) != len(optimizers) - 1:
+            raise ValueError(
+                f"MultiOptimizer: got {len(filters)} filters, "
+                f"expected {len(optimizers) - 1} for {len(optimizers)} optimizers"
+            )
+        self.optimizers = optimizers
+        self.filters = [*filters, lambda _path, _gradient: True]
+
+    def _parts(self, tree: dict) -> list[dict]:
+        """The tree once for each optimizer, with an empty dict for what is not its own."""
+        owners = tree_map_with_path(
+            lambda path, leaf: next(i for i, f in enumerate(self.filters) if f(path, leaf)), tree
+        )
+        return [
+            tree_map(lambda owner, leaf, i=i: leaf if owner == i else {}, owners, tree)
+            for i in range(len(self.optimizers))
+        ]
+
+    def init(self, parameters: dict) -> None:
+        """Like :meth:`Optimizer.init`, for each optimizer's part."""
+        for optimizer, part in zip(self.optimizers, self._parts(parameters), strict=True):
+            optimizer.init(part)
+
+    def apply_gradients(self, gradients: dict, parameters: dict) -> dict:
+        """Like :meth:`Optimizer.apply_gradients`, for each optimizer's part."""
+        updated: dict = {}
+        for optimizer, part in zip(self.optimizers, self._parts(gradients), strict=True):
+            updated = tree_merge(updated, optimizer.apply_gradients(part, parameters))
+        return updated
+
+    @property
+    def state(self) -> dict:
+        """``{"states": [the state of each optimizer]}``"""
+        return {"states": [optimizer.state for optimizer in self.optimizers]}
+
+    @state.setter
+    def state(self, state: dict) -> None:
+        for optimizer, part in zip(self.optimizers, state["states"], strict=True):
+            optimizer.state = part
+
+    @property
+    def learning_rate(self) -> mx.array:
+        """The learning rate of the first optimizer; setting it sets that of all."""
+        return self.optimizers[0].learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: float | mx.array) -> None:
+        for optimizer in self.optimizers:
+            optimizer.learning_rate = learning_rate
+
+
+def check_positive(name: str, **values: float) -> None:
+    """Raises ValueError where a setting of the optimizer ``name`` is negative."""
+    for key, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name}: {key} is {value}, expected at least 0")

@@ -1,0 +1,59 @@
+"""Steps along the gradient itself."""
+
+from __future__ import annotations
+
+import cermet.core as mx
+from cermet.optimizers.base import Optimizer, Rate
+
+__all__ = ["SGD"]
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent (Robbins and Monro, 1951), with momentum if asked for::
+
+        v = momentum * v + (1 - dampening) * g
+        w = w - learning_rate * v
+
+    Args:
+        learning_rate: the learning rate or a schedule.
+        momentum: how much of the last step enters this one.
+        weight_decay: this times ``w`` is added to ``g``.
+        dampening: see above.
+        nesterov: whether to step along ``g + momentum * v`` (Sutskever et al., 2013).
+
+    Raises:
+        ValueError: ``nesterov`` without momentum, or with dampening.
+    """
+
+    def __init__(
+        self,
+        learning_rate: Rate,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+    ):
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError(
+                f"SGD: nesterov with momentum {momentum} and dampening {dampening}, "
+                "expected a positive momentum and no dampening"
+            )
+        super().__init__()
+        self._set_rate(learning_rate)
+        self.momentum = momentum
+        self.weight_decay = weight_decay
+        self.dampening = dampening
+        self.nesterov = nesterov
+
+    def init_single(self, parameter: mx.array, state: dict) -> None:
+        state["v"] = mx.zeros_like(parameter)
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+        rate = self._rate_for(gradient)
+        if self.weight_decay != 0:
+            gradient = gradient + self.weight_decay * parameter
+        if self.momentum <= 0:
+            return parameter - rate * gradient
+        v = self.momentum * state["v"] + (1 - self.dampening) * gradient
+        state["v"] = v
+        return parameter - rate * (gradient + self.momentum * v if self.nesterov else v)
