@@ -92,6 +92,9 @@ inline f32 fma(f32 a, f32 b, f32 c) {
 
 #include "ops/all.h"
 #include "ops/calls.h"
+#ifdef __clang__
+#pragma clang diagnostic pop
+#endif
 #include "ops/rare.h"
 
 #undef CONSTANT
