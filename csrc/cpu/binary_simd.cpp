@@ -4,26 +4,29 @@
 namespace cermet::cpu::CERMET_ISA {
 namespace {
 
+// `apply` is there for a function of exactly T: a float's is not taken for a double.
 template <Op op>
 struct Function {};
-#define CERMET_ELEMENTWISE(name, arity, rule, doc)                \
-  template <>                                                     \
-  struct Function<Op::name> {                                     \
-    template <class T>                                            \
-    static auto apply(T x, T y) -> decltype(name(x, y)) {         \
-      return name(x, y);                                          \
-    }                                                             \
-    template <class T>                                            \
-    static auto usual(T x, T y) -> decltype(name##_usual(x, y)) { \
-      return name##_usual(x, y);                                  \
-    }                                                             \
-    template <class T>                                            \
-    static auto rare(T x, T y) -> decltype(name##_rare(x, y)) {   \
-      return name##_rare(x, y);                                   \
-    }                                                             \
+#define CERMET_OVERLOAD(name) static_cast<decltype(name(x, y)) (*)(T, T)>(name)(x, y)
+#define CERMET_ELEMENTWISE(name, arity, rule, doc)                   \
+  template <>                                                        \
+  struct Function<Op::name> {                                        \
+    template <class T>                                               \
+    static auto apply(T x, T y) -> decltype(CERMET_OVERLOAD(name)) { \
+      return name(x, y);                                             \
+    }                                                                \
+    template <class T>                                               \
+    static auto usual(T x, T y) -> decltype(name##_usual(x, y)) {    \
+      return name##_usual(x, y);                                     \
+    }                                                                \
+    template <class T>                                               \
+    static auto rare(T x, T y) -> decltype(name##_rare(x, y)) {      \
+      return name##_rare(x, y);                                      \
+    }                                                                \
   };
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
+#undef CERMET_OVERLOAD
 
 template <Op op, Rule rule>
 void fill(Loops& table) {

@@ -44,18 +44,19 @@ inline double sigmoid(double x) {
   return (x < 0.0 ? e : 1.0) / (1.0 + e);
 }
 
+inline constexpr double kHalfRootPi = 0.88622692545275801;
 // Halley's method from S. Winitzki's "A handy approximation for the error function and its inverse"
 // (2008).
 inline double erfinv(double x) {
   double a = abs(x);
   if (!(a < 1.0)) return a == 1.0 ? copysign(double(kInf), x) : double(kNan);
-  if (a < 1e-9) return x * 0.88622692545275801;  // sqrt(pi) / 2
+  if (a < 1e-9) return x * kHalfRootPi;
   double l = __builtin_log1p(-a * a);
   double h = 4.3307467508 + 0.5 * l;  // 2 / (pi 0.147)
   double y = sqrt(sqrt(h * h - l / 0.147) - h);
   for (int i = 0; i < 3; ++i) {
     double error = a < 0.5 ? __builtin_erf(y) - a : (1.0 - a) - __builtin_erfc(y);
-    double step = error * 0.88622692545275801 * exp(y * y);
+    double step = error * kHalfRootPi * exp(y * y);
     y -= step / (1.0 + y * step);
   }
   return copysign(y, x);

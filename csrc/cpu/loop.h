@@ -12,31 +12,50 @@ namespace cermet::cpu::CERMET_ISA {
 #define CERMET_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
 #endif
 
+// Of float and complex numbers alone: others would be converted.
+template <class F, class... T>
+inline constexpr bool kHasRare = (... && (std::is_same_v<T, f32> || std::is_same_v<T, c64>)) &&
+                                 requires(T... x) { F::rare(x...); };
+
+// out[i] = F::usual(in[i]...), or F::apply where there is no such. Flattened: what is not inlined
+// is not vectorised, and the compiler would give up in a file this large.
+template <class F, class R, class... T>
+[[gnu::flatten]] void map_usual(R* out, std::int64_t n, const T*... in) {
+  CERMET_VECTORIZE
+  for (std::int64_t i = 0; i < n; ++i) {
+    if constexpr (kHasRare<F, T...>)
+      out[i] = F::usual(in[i]...);
+    else
+      out[i] = F::apply(in[i]...);
+  }
+}
+template <class F, class... T>
+[[gnu::flatten]] bool any_rare(std::int64_t n, const T*... in) {
+  std::int32_t rare = 0;
+  for (std::int64_t i = 0; i < n; ++i) rare |= F::rare(in[i]...) ? 1 : 0;
+  return rare != 0;
+}
+
 // F::apply is the function of elements. Where some of them are rare, F::usual answers for the
 // others: a chunk with rare elements goes through a buffer, since `out` may be one of the inputs.
 template <class F, class R, class... T>
 void map(R* out, std::int64_t n, const T*... in) {
-  constexpr bool f32_or_c64 = (... && (std::is_same_v<T, f32> || std::is_same_v<T, c64>));
-  if constexpr (f32_or_c64 && requires { F::rare(*in...); }) {
+  if constexpr (!kHasRare<F, T...>) {
+    map_usual<F>(out, n, in...);
+  } else {
     constexpr std::int64_t kChunk = 256;
     for (std::int64_t begin = 0; begin < n; begin += kChunk) {
-      const std::int64_t end = n - begin < kChunk ? n : begin + kChunk;
-      std::int32_t rare = 0;
-      for (std::int64_t i = begin; i < end; ++i) rare |= F::rare(in[i]...) ? 1 : 0;
-      if (rare == 0) {
-        CERMET_VECTORIZE
-        for (std::int64_t i = begin; i < end; ++i) out[i] = F::usual(in[i]...);
-      } else {
-        R chunk[kChunk];
-        for (std::int64_t i = begin; i < end; ++i) chunk[i - begin] = F::usual(in[i]...);
-        for (std::int64_t i = begin; i < end; ++i)
-          if (F::rare(in[i]...)) chunk[i - begin] = F::apply(in[i]...);
-        for (std::int64_t i = begin; i < end; ++i) out[i] = chunk[i - begin];
+      const std::int64_t count = n - begin < kChunk ? n - begin : kChunk;
+      if (!any_rare<F>(count, in + begin...)) {
+        map_usual<F>(out + begin, count, in + begin...);
+        continue;
       }
+      R chunk[kChunk];
+      map_usual<F>(chunk, count, in + begin...);
+      for (std::int64_t i = 0; i < count; ++i)
+        if (F::rare(in[begin + i]...)) chunk[i] = F::apply(in[begin + i]...);
+      for (std::int64_t i = 0; i < count; ++i) out[begin + i] = chunk[i];
     }
-  } else {
-    CERMET_VECTORIZE
-    for (std::int64_t i = 0; i < n; ++i) out[i] = F::apply(in[i]...);
   }
 }
 

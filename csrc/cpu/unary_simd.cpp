@@ -4,26 +4,29 @@
 namespace cermet::cpu::CERMET_ISA {
 namespace {
 
+// `apply` is there for a function of exactly T: a float's is not taken for a double.
 template <Op op>
 struct Function {};
-#define CERMET_ELEMENTWISE(name, arity, rule, doc)        \
-  template <>                                             \
-  struct Function<Op::name> {                             \
-    template <class T>                                    \
-    static auto apply(T x) -> decltype(name(x)) {         \
-      return name(x);                                     \
-    }                                                     \
-    template <class T>                                    \
-    static auto usual(T x) -> decltype(name##_usual(x)) { \
-      return name##_usual(x);                             \
-    }                                                     \
-    template <class T>                                    \
-    static auto rare(T x) -> decltype(name##_rare(x)) {   \
-      return name##_rare(x);                              \
-    }                                                     \
+#define CERMET_OVERLOAD(name) static_cast<decltype(name(x)) (*)(T)>(name)(x)
+#define CERMET_ELEMENTWISE(name, arity, rule, doc)              \
+  template <>                                                   \
+  struct Function<Op::name> {                                   \
+    template <class T>                                          \
+    static auto apply(T x) -> decltype(CERMET_OVERLOAD(name)) { \
+      return name(x);                                           \
+    }                                                           \
+    template <class T>                                          \
+    static auto usual(T x) -> decltype(name##_usual(x)) {       \
+      return name##_usual(x);                                   \
+    }                                                           \
+    template <class T>                                          \
+    static auto rare(T x) -> decltype(name##_rare(x)) {         \
+      return name##_rare(x);                                    \
+    }                                                           \
   };
 #include "cermet/elementwise.def"
 #undef CERMET_ELEMENTWISE
+#undef CERMET_OVERLOAD
 
 template <Op op, Rule rule>
 void fill(Loops& table) {

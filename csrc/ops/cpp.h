@@ -90,9 +90,18 @@ inline f32 fma(f32 a, f32 b, f32 c) {
   inline T g(T x, T y); \
   inline T f(T x, T y) { return __builtin_expect(f##_rare(x, y), 0) ? g(x, y) : f##_usual(x, y); }
 
+// clang-format off
+#ifdef __clang__  // it would have calls joined by && and ||, which are branches
+#pragma clang diagnostic push
+#pragma clang diagnostic ignored "-Wbitwise-instead-of-logical"
+#endif
 #include "ops/all.h"
-#include "ops/calls.h"
 #include "ops/rare.h"
+#include "ops/calls.h"
+#ifdef __clang__
+#pragma clang diagnostic pop
+#endif
+// clang-format on
 
 #undef CONSTANT
 #undef TABLE

@@ -87,7 +87,7 @@ struct Recorded {
   Recording steps;
   std::vector<int> results;
 };
-[[maybe_unused]] std::vector<int> results_of(recorder::c64 z) { return {z.re.id, z.im.id}; }
+std::vector<int> results_of(recorder::c64 z) { return {z.re.id, z.im.id}; }
 template <class T>
 std::vector<int> results_of(T x) {
   return {x.id};
@@ -191,7 +191,7 @@ int check_type(const char* name, F f, Op op, cermet::Dtype dtype, int arity) {
 }
 
 struct Count {
-  int floats = 0, integers = 0;
+  int floats = 0, integers = 0, complex = 0;
 };
 template <Rule rule, int arity, class F>
 void check_types(Count& count, const char* name, F f, Op op) {
@@ -204,6 +204,9 @@ void check_types(Count& count, const char* name, F f, Op op) {
       count.integers += check_type<recorder::i32>(name, f, op, cermet::int32, arity);
       count.integers += check_type<recorder::u32>(name, f, op, cermet::uint32, arity);
     }
+    if constexpr (!bitwise && rule != Rule::real && rule != Rule::real_inexact &&
+                  rule != Rule::rounding)
+      count.complex += check_type<recorder::c64>(name, f, op, cermet::complex64, arity);
   }
 }
 
@@ -220,4 +223,5 @@ TEST_CASE("micro-operations of every function give the bits of its loop") {
 #undef CERMET_ELEMENTWISE
   CHECK(count.floats >= 50);
   CHECK(count.integers >= 40);
+  CHECK(count.complex >= 40);
 }

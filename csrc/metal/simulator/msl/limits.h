@@ -38,9 +38,9 @@ struct numeric_limits {
     static constexpr T quiet_NaN() { return (T)__builtin_nanf(""); }          \
     static constexpr T signaling_NaN() { return (T)__builtin_nanf(""); }      \
   };
-MSL_LIMITS(float, 24, 1.17549435e-38f, 3.402823466e+38f, 1.1920929e-7f, 1.40129846e-45f)
-MSL_LIMITS(half, 11, 6.103515625e-5f, 65504.0f, 9.765625e-4f, 5.9604644775390625e-8f)
-MSL_LIMITS(bfloat, 8, 1.17549435e-38f, 3.3895313892515355e38f, 7.8125e-3f, 9.18354961579912e-41f)
+MSL_LIMITS(float, 24, FLT_MIN, FLT_MAX, 1.1920929e-7f, 1.40129846e-45f)
+MSL_LIMITS(half, 11, 6.103515625e-5f, 65504.0f, 9.765625e-4f, 0x1p-24f)
+MSL_LIMITS(bfloat, 8, FLT_MIN, 3.3895313892515355e38f, 7.8125e-3f, 9.18354961579912e-41f)
 #undef MSL_LIMITS
 
 }  // namespace metal

@@ -10,7 +10,7 @@
 #define NAN __builtin_nanf("")
 #define HUGE_VALF __builtin_huge_valf()
 #define HUGE_VALH ((half)__builtin_huge_valf())
-#define MAXFLOAT 3.402823466e+38f
+#define MAXFLOAT FLT_MAX
 #define FLT_MAX 3.402823466e+38f
 #define FLT_MIN 1.175494351e-38f
 #define FLT_EPSILON 1.192092896e-07f
@@ -34,10 +34,10 @@
 #define SHRT_MIN (-32768)
 #define USHRT_MAX 65535
 #define INT_MAX 2147483647
-#define INT_MIN (-2147483647 - 1)
+#define INT_MIN (-INT_MAX - 1)
 #define UINT_MAX 4294967295u
 #define LONG_MAX 9223372036854775807l
-#define LONG_MIN (-9223372036854775807l - 1)
+#define LONG_MIN (-LONG_MAX - 1l)
 #define ULONG_MAX 18446744073709551615ul
 #define INT8_MAX SCHAR_MAX
 #define INT8_MIN SCHAR_MIN

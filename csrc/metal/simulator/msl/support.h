@@ -39,7 +39,7 @@ MSL_CALLED_BY_COMPILER float __extendhfsf2(half x) {
   } else if (magnitude >= 0x400u) {
     r = (magnitude << 13) + 0x38000000u;
   } else {
-    r = __builtin_bit_cast(uint, (float)magnitude * 5.9604644775390625e-8f);
+    r = __builtin_bit_cast(uint, (float)magnitude * 0x1p-24f);
   }
   return __builtin_bit_cast(float, r | (bits & 0x8000u) << 16);
 }
