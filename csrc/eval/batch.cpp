@@ -256,6 +256,20 @@ void run_primitive(Node& out, bool retain) {
   std::vector<cpu::Tensor> inputs;
   std::vector<Node> constants(out.inputs.size());
   for (Node* n : nodes_read(out, constants)) inputs.push_back(tensor(*n));
+  if (p.kind() == Kind::factorization) {
+    const auto& factorization = static_cast<const Factorization&>(p);
+    Arrays results;
+    std::vector<cpu::Tensor> outputs;
+    for (const auto& [shape, dtype] : factorization.results(inputs[0].shape)) {
+      const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_of(dtype);
+      results.emplace_back(allocate(bytes), shape, dtype, row_major(shape));
+      outputs.push_back(tensor(*results.back().node()));
+    }
+    cpu::factorize(factorization, inputs, outputs);
+    out.outputs = std::move(results);
+    allocate_value(out);
+    return;
+  }
   const Layout layout =
       shared_layout(out, retain, [](const array& in) { return can_donate(in, 1); });
   if (layout != Layout::fresh) {

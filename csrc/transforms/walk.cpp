@@ -5,7 +5,7 @@ namespace cermet {
 namespace {
 
 bool stops_derivatives(const Node& node) {
-  if (node.primitive->kind() == Kind::custom) return false;  // its results have the dtypes
+  if (has_several_results(node.primitive->kind())) return false;  // its results have the dtypes
   return !is_inexact(node.dtype) || !node.primitive->differentiable();
 }
 
