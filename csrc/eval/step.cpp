@@ -180,7 +180,7 @@ std::shared_ptr<Ticket> Batch::run_primitive(Node& out, bool retain, Queue& queu
   }
   std::vector<Node> constants(out.inputs.size());
   const std::vector<Node*> inputs = nodes_read(out, constants);
-  if (p.kind() == Kind::custom) return queue.run(out, inputs);
+  if (has_several_results(p.kind())) return queue.run(out, inputs);
   const Layout layout =
       shared_layout(out, retain, [&](const Node& in) { return can_donate(in, 1, queue); });
   if (layout == Layout::fresh) {

@@ -6,7 +6,7 @@ namespace {
 
 bool stops_derivatives(const Node& node) {
   const Kind kind = node.primitive->kind();
-  if (kind == Kind::custom || kind == Kind::composite) return false;  // its results have the dtypes
+  if (has_several_results(kind) || kind == Kind::composite) return false;  // its results have dtypes
   return !is_inexact(node.dtype) || !node.primitive->differentiable();
 }
 

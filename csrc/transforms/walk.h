@@ -34,7 +34,7 @@ class Walk {
   std::unordered_map<const Node*, std::size_t> slots_;
 };
 
-// All results of the Custom node that `pick` is one result of.
+// All results of the node that `pick` is one result of.
 Arrays all_results(const array& pick);
 
 // "1 array", "2 arrays", for messages.
