@@ -108,14 +108,13 @@ class CpuQueue final : public Queue {
     return nullptr;
   }
   std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override {
-    if (node.primitive->kind() == Kind::custom) {
-      node.outputs =
-          static_cast<const Custom&>(*node.primitive).run({node.inputs.data(), node.inputs.size()});
+    std::vector<Tensor> tensors;
+    for (const Node* n : inputs) tensors.push_back(tensor(*n));
+    if (has_several_results(node.primitive->kind())) {
+      node.outputs = several_results(node, tensors);
       node.buffer = cermet::allocate(0);
       return nullptr;
     }
-    std::vector<Tensor> tensors;
-    for (const Node* n : inputs) tensors.push_back(tensor(*n));
     std::optional<Uninterrupted> guard;
     if (!inputs.empty() && inputs[0]->buffer == node.buffer) guard.emplace();
     cpu::run(*node.primitive, tensors, tensor(node));
