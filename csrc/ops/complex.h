@@ -163,7 +163,7 @@ inline Circle circle(f32 y, Angle a) {
   return Circle{s, c, select(top, v.hi, 1.0f - c), above};
 }
 
-inline b32 is_far(c64 z) { return (!(abs(z.re) < kInf)) | is_far(z.im); }
+inline b32 is_far(c64 z) { return is_far(z.im) | !(abs(z.re) < kInf); }
 inline b32 is_far_turned(c64 z) { return is_far(times_i(z)); }
 
 inline b32 exp_rare(c64 z) { return is_far(z); }
@@ -396,7 +396,7 @@ inline Arc arc(c64 z) {
 // Beyond, 1 is nothing beside z^2, which may overflow.
 CONSTANT float kHuge = 0x1p60f;
 
-inline b32 arcsin_rare(c64 z) { return (!(larger_part(z) < kHuge)) | isnan(z); }
+inline b32 arcsin_rare(c64 z) { return isnan(z) | !(larger_part(z) < kHuge); }
 inline c64 arcsin_usual(c64 z) {
   Arc a = arc(z);
   return c64{arctan2(z.re, a.across), copysign(a.im, z.im)};
