@@ -12,6 +12,13 @@ namespace cermet::cpu::CERMET_ISA {
 #define CERMET_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
 #endif
 
+// out[i] = f(in[i]...). All that f calls is inlined, however long: a call would stay scalar.
+template <class F, class R, class... T>
+[[gnu::flatten, gnu::noinline]] void each(F f, R* out, std::int64_t n, const T*... in) {
+  CERMET_VECTORIZE
+  for (std::int64_t i = 0; i < n; ++i) out[i] = f(in[i]...);
+}
+
 // F::apply is the function of elements. Where some of them are rare, F::usual answers for the
 // others: a chunk with rare elements goes through a buffer, since `out` may be one of the inputs.
 template <class F, class R, class... T>
@@ -23,20 +30,16 @@ void map(R* out, std::int64_t n, const T*... in) {
       const std::int64_t end = n - begin < kChunk ? n : begin + kChunk;
       std::int32_t rare = 0;
       for (std::int64_t i = begin; i < end; ++i) rare |= F::rare(in[i]...) ? 1 : 0;
-      if (rare == 0) {
-        CERMET_VECTORIZE
-        for (std::int64_t i = begin; i < end; ++i) out[i] = F::usual(in[i]...);
-      } else {
-        R chunk[kChunk];
-        for (std::int64_t i = begin; i < end; ++i) chunk[i - begin] = F::usual(in[i]...);
-        for (std::int64_t i = begin; i < end; ++i)
-          if (F::rare(in[i]...)) chunk[i - begin] = F::apply(in[i]...);
-        for (std::int64_t i = begin; i < end; ++i) out[i] = chunk[i - begin];
-      }
+      R chunk[kChunk];
+      each([](T... x) { return F::usual(x...); }, rare == 0 ? out + begin : chunk, end - begin,
+           (in + begin)...);
+      if (rare == 0) continue;
+      for (std::int64_t i = begin; i < end; ++i)
+        if (F::rare(in[i]...)) chunk[i - begin] = F::apply(in[i]...);
+      for (std::int64_t i = begin; i < end; ++i) out[i] = chunk[i - begin];
     }
   } else {
-    CERMET_VECTORIZE
-    for (std::int64_t i = 0; i < n; ++i) out[i] = F::apply(in[i]...);
+    each([](T... x) { return F::apply(x...); }, out, n, in...);
   }
 }
 
