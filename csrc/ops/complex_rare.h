@@ -88,11 +88,19 @@ inline c64 tan_far(c64 z) { return over_i(tanh_far(times_i(z))); }
 
 // ---- of a modulus ------------------------------------------------------------------------------
 
+// The angle a - b of which the rounded difference may be turns away.
+inline Angle angle_difference(f32 a, f32 b) {
+  Angle x = reduce_angle(a), y = reduce_angle(b);
+  Pair r = pair_sum(Pair{x.r, x.low}, Pair{-y.r, -y.low});
+  f32 turn = rint(r.hi * (2.0f / kPi));
+  r = pair_sum(r, pair_product(-turn, Pair{0.5f * kPi, 0.5f * kPiLo}));
+  return Angle{r.hi, r.lo, x.quadrant - y.quadrant + i32(turn)};
+}
 inline c64 logaddexp_far(c64 a, c64 b) {
   c64 low = minimum(a, b), high = maximum(a, b), w = subtract(low, high);
   if (!isfinite(high) || exp(w.re) == 0.0f) return high;
   if (!isfinite(w)) return c64{kNan, kNan};
-  return logaddexp_at(low, high, w, reduce_angle(w.im));
+  return logaddexp_at(low, high, w, angle_difference(low.im, high.im));
 }
 
 inline c64 arcsin_far(c64 z) {
