@@ -81,6 +81,22 @@ struct Ports {
   const Binding binding;
 };
 
+Arrays several_results(const Node& node, std::span<const Tensor> inputs) {
+  if (node.primitive->kind() == Kind::custom)
+    return static_cast<const Custom&>(*node.primitive)
+        .run({node.inputs.data(), node.inputs.size()});
+  const auto& factorization = static_cast<const Factorization&>(*node.primitive);
+  Arrays results;
+  std::vector<Tensor> outputs;
+  for (const auto& [shape, dtype] : factorization.results(inputs[0].shape)) {
+    const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_of(dtype);
+    results.emplace_back(cermet::allocate(bytes), shape, dtype, row_major(shape));
+    outputs.push_back(tensor(*results.back().node()));
+  }
+  factorize(factorization, inputs, outputs);
+  return results;
+}
+
 class CpuQueue final : public Queue {
  public:
   Ref<Buffer> allocate(std::size_t bytes) override { return cermet::allocate(bytes); }
@@ -93,8 +109,8 @@ class CpuQueue final : public Queue {
   }
   std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override {
     if (node.primitive->kind() == Kind::custom) {
-      node.outputs = static_cast<const Custom&>(*node.primitive)
-                         .run({node.inputs.data(), node.inputs.size()});
+      node.outputs =
+          static_cast<const Custom&>(*node.primitive).run({node.inputs.data(), node.inputs.size()});
       node.buffer = cermet::allocate(0);
       return nullptr;
     }

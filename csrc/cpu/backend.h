@@ -32,6 +32,10 @@ std::unique_ptr<Backend> make_backend();
 // inputs[0].data (donated, of the same layout): the copy is then not needed.
 void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tensor& out);
 
+// The same for a primitive with several results.
+void factorize(const Factorization& p, std::span<const Tensor> inputs,
+               std::span<const Tensor> outputs);
+
 // dst = src, element by element, of equal shapes and dtypes and any strides.
 void copy(const Tensor& src, const Tensor& dst);
 

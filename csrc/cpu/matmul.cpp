@@ -1,23 +1,13 @@
 // Matrix products.
 //
-// The library's BLAS runs on one thread, and Cermet's pool spreads tiles of the output over it:
-// there is one pool of threads, and calls from several threads at once are safe. Halves are widened
-// a panel at a time.
+// BLAS runs on the calling thread, and Cermet's pool spreads tiles of the output over it: there is
+// one pool of threads, and calls from several threads at once are safe. Tiles follow from the shape
+// alone, so that the number of threads changes no bit; nor does the layout of the operands. Halves
+// are widened a panel at a time.
 #include "cpu/matmul.h"
 
-#include <complex>
-#include <limits>
-#include <stdexcept>
-#include <string>
-#ifdef __APPLE__
-#include <Accelerate/Accelerate.h>
-#define CERMET_BLAS(function) function
-#else
-#include <cblas.h>
-#define CERMET_BLAS(function) scipy_##function
-#endif
-
 #include "cermet/eval.h"
+#include "cpu/blas.h"
 #include "cpu/half.h"
 #include "cpu/layout.h"
 #include "cpu/primitives.h"
@@ -28,39 +18,6 @@ namespace {
 
 template <class T>
 inline constexpr bool kHasBlas = std::is_floating_point_v<T> || kIsComplex<T>;
-
-template <class T>
-void call_gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, int c_step, int m, int n, int k,
-               bool accumulate) {
-  const auto ta = a.transposed ? CblasTrans : CblasNoTrans;
-  const auto tb = b.transposed ? CblasTrans : CblasNoTrans;
-  const int sa = static_cast<int>(a.step), sb = static_cast<int>(b.step);
-  if constexpr (kIsComplex<T>) {
-    // Accelerate's pointers have this type, OpenBLAS's are void.
-    using Complex = std::complex<float>;
-    const Complex one = 1, beta = accumulate ? 1 : 0;
-    CERMET_BLAS(cblas_cgemm)
-    (CblasRowMajor, ta, tb, m, n, k, &one, reinterpret_cast<const Complex*>(a.data), sa,
-     reinterpret_cast<const Complex*>(b.data), sb, &beta, reinterpret_cast<Complex*>(c), c_step);
-  } else if constexpr (std::is_same_v<T, float>) {
-    CERMET_BLAS(cblas_sgemm)
-    (CblasRowMajor, ta, tb, m, n, k, 1, a.data, sa, b.data, sb, accumulate ? 1 : 0, c, c_step);
-  } else {
-    CERMET_BLAS(cblas_dgemm)
-    (CblasRowMajor, ta, tb, m, n, k, 1, a.data, sa, b.data, sb, accumulate ? 1 : 0, c, c_step);
-  }
-}
-
-// y = M x with M of `rows` x `columns` stored row-major, or its transpose.
-template <class T>
-void call_gemv(bool transposed, const T* matrix, int step, int rows, int columns, const T* x,
-               int x_step, T* y, int y_step, bool accumulate) {
-  const auto t = transposed ? CblasTrans : CblasNoTrans;
-  if constexpr (std::is_same_v<T, float>) CERMET_BLAS(cblas_sgemv)
-  (CblasRowMajor, t, rows, columns, 1, matrix, step, x, x_step, accumulate ? 1 : 0, y, y_step);
-  else CERMET_BLAS(cblas_dgemv)(CblasRowMajor, t, rows, columns, 1, matrix, step, x, x_step,
-                                accumulate ? 1 : 0, y, y_step);
-}
 
 template <class T>
 T product(T a, T b) {
@@ -145,26 +102,56 @@ void for_each_tile(const Product& p, std::int64_t tile_rows, std::int64_t tile_c
   });
 }
 
-// An extent cut in about `parts` multiples of 32.
-std::int64_t cut(std::int64_t extent, std::int64_t parts) {
+// Up to this many multiplications some BLAS have kernels that differ by transposition.
+constexpr double kSmallProduct = 1e6;
+
+// How far apart the cuts of an extent are, given the other extent. A power of two of parts for even
+// loads; not too small, since each part packs the whole other operand anew.
+template <class T>
+std::int64_t cut(std::int64_t extent, std::int64_t other) {
+  const std::int64_t least = other < 256 ? 512 : 256;
+  std::int64_t parts = 2;
+  while (parts < 64 && extent / (2 * parts) >= least) parts *= 2;
+  // The order of a real product with a vector depends on no cut.
+  if (!kIsComplex<T> && other == 1) parts = get_num_threads();
   return std::max<std::int64_t>(64, ((extent - 1) / parts / 32 + 1) * 32);
+}
+
+// The same matrix row-major, in memory of `holder`.
+template <class T>
+Matrix<T> by_rows(const Matrix<T>& m, std::int64_t rows, std::int64_t columns,
+                  std::optional<Workspace<T>>& holder) {
+  if (!m.transposed) return m;
+  T* const to = holder.emplace(rows * columns).get();
+  transpose(m.data, m.step, to, columns, columns, rows);
+  return {to, columns, false};
+}
+
+// One tile of a product: gemm, of whose bits the layout of the operands changes none.
+template <class T>
+void multiply_tile(Matrix<T> a, Matrix<T> b, T* c, std::int64_t c_step, std::int64_t m,
+                   std::int64_t n, std::int64_t k, bool accumulate) {
+  std::optional<Workspace<T>> a_holder, b_holder;
+  if (!kIsComplex<T> && m > 1 && n > 1 && static_cast<double>(m) * n * k <= kSmallProduct) {
+    a = by_rows(a, m, k, a_holder);
+    b = by_rows(b, k, n, b_holder);
+  }
+  gemm(a, b, c, c_step, m, n, k, accumulate);
 }
 
 template <class T>
 void blas_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
   const Matrix<T> x = as_matrix<T>(a), y = as_matrix<T>(b);
-  const std::int64_t threads = get_num_threads();
-  const bool small = static_cast<double>(p.m) * p.n * p.k < 1e6;
-  const std::int64_t parts = p.batches >= threads || small ? 1 : threads;
+  const bool small = static_cast<double>(p.m) * p.n * p.k <= kSmallProduct;
   const bool tall = p.m >= p.n;
-  for_each_tile(p, tall ? cut(p.m, parts) : p.m, tall ? p.n : cut(p.n, parts),
+  for_each_tile(p, tall && !small ? cut<T>(p.m, p.n) : p.m, tall || small ? p.n : cut<T>(p.n, p.m),
                 [&](std::int64_t a0, std::int64_t b0, std::int64_t batch, std::int64_t i,
                     std::int64_t rows, std::int64_t j, std::int64_t columns) {
                   Matrix<T> xi = x, yi = y;
                   xi.data += a0;
                   yi.data += b0;
-                  gemm(xi.from(i, 0), yi.from(0, j), out + (batch * p.m + i) * p.n + j, p.n, rows,
-                       columns, p.k);
+                  multiply_tile(xi.from(i, 0), yi.from(0, j), out + (batch * p.m + i) * p.n + j,
+                                p.n, rows, columns, p.k, false);
                 });
 }
 
@@ -200,9 +187,9 @@ void half_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
                   yi.data += b0;
                   for (std::int64_t q = 0; q < p.k; q += depth) {
                     const std::int64_t count = std::min(depth, p.k - q);
-                    gemm(widen_panel(xi, i, rows, q, count, wide_x),
-                         widen_panel(yi, q, count, j, columns, wide_y), sum, columns, rows, columns,
-                         count, q > 0);
+                    multiply_tile(widen_panel(xi, i, rows, q, count, wide_x),
+                                  widen_panel(yi, q, count, j, columns, wide_y), sum, columns, rows,
+                                  columns, count, q > 0);
                   }
                   for (std::int64_t r = 0; r < rows; ++r)
                     CERMET_DISPATCH(from_floats(sum + r * columns,
@@ -224,36 +211,15 @@ void integer_product(const Product& p, const Tensor& a, const Tensor& b, T* out)
 
 }  // namespace
 
-void use_one_blas_thread() {
-#ifndef __APPLE__
-  static const bool once = (scipy_openblas_set_num_threads(1), true);
-  (void)once;
-#endif
-}
-
 template <class T>
 void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, std::int64_t c_step, std::int64_t m,
           std::int64_t n, std::int64_t k, bool accumulate) {
-  if (!accumulate && !b.transposed && m * n * k <= 512)
-    return plain_product(a.data, a.transposed ? 1 : a.step, a.transposed ? a.step : 1, b.data,
-                         b.step, c, c_step, m, n, k);
-  use_one_blas_thread();
-  for (std::int64_t e : {m, n, k, a.step, b.step, c_step})
-    if (e > std::numeric_limits<int>::max())
-      throw std::length_error("matmul: an extent or stride of " + std::to_string(e) +
-                              " is more than the BLAS library takes");
-  auto as_int = [](std::int64_t e) { return static_cast<int>(e); };
-  if constexpr (!kIsComplex<T>) {
-    if (n == 1)
-      return call_gemv(a.transposed, a.data, as_int(a.step), as_int(a.transposed ? k : m),
-                       as_int(a.transposed ? m : k), b.data, as_int(b.transposed ? 1 : b.step), c,
-                       as_int(c_step), accumulate);
-    if (m == 1)
-      return call_gemv(!b.transposed, b.data, as_int(b.step), as_int(b.transposed ? n : k),
-                       as_int(b.transposed ? k : n), a.data, as_int(a.transposed ? a.step : 1), c,
-                       1, accumulate);
-  }
-  call_gemm(a, b, c, as_int(c_step), as_int(m), as_int(n), as_int(k), accumulate);
+  const bool vector = m == 1 || n == 1;  // has an order of its own
+  if (!accumulate && !b.transposed && !vector && m * n * k <= 512)
+    plain_product(a.data, a.transposed ? 1 : a.step, a.transposed ? a.step : 1, b.data, b.step, c,
+                  c_step, m, n, k);
+  else
+    blas_gemm(a, b, c, c_step, m, n, k, accumulate);
 }
 
 template void gemm(const Matrix<float>&, const Matrix<float>&, float*, std::int64_t, std::int64_t,

@@ -25,7 +25,4 @@ template <class T>
 void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, std::int64_t c_step, std::int64_t m,
           std::int64_t n, std::int64_t k, bool accumulate = false);
 
-// Keeps BLAS and LAPACK on the calling thread: Cermet's pool is the only one.
-void use_one_blas_thread();
-
 }  // namespace cermet::cpu

@@ -66,12 +66,13 @@ class Queue {
   virtual void wait_for(Ticket& ticket) = 0;
 
   // Each of these runs or encodes a step and never waits. Inputs have values, or tickets of this
-  // queue; outputs have memory. Null: it has run.
+  // queue; outputs have memory. Nodes are the caller's: what is done later keeps their buffers.
+  // Null: it has run.
   virtual std::shared_ptr<Ticket> run(const Kernel& kernel, const ProgramRun& run) = 0;
   // A primitive that is neither a view, elementwise nor a reduction. `inputs` stand for the node's,
   // constants among them having values. The output is row-major; a scatter's or slice update's may
-  // have the memory and layout of the first input: the copy is then not needed. A `custom` node's
-  // output has no memory: its results go to `outputs`.
+  // have the memory and layout of the first input: the copy is then not needed. A node with several
+  // results has no memory of its own: they go to `outputs`.
   virtual std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) = 0;
   // `to`, row-major and with memory, becomes a copy of `from`'s elements.
   virtual std::shared_ptr<Ticket> copy(const Node& from, const Node& to) = 0;
@@ -97,8 +98,8 @@ class Backend {
   // A kernel for all runs of the class. It may replace its code later.
   virtual std::shared_ptr<const Kernel> prepare(const ProgramRun& run) = 0;
 
-  // Bytes the system is asked to keep resident. Returns the limit before; std::invalid_argument above
-  // what the device has.
+  // Bytes the system is asked to keep resident. Returns the limit before; std::invalid_argument
+  // above what the device has.
   virtual std::size_t set_wired_limit(std::size_t) { return 0; }
   // Records the device's work. std::runtime_error where it cannot.
   virtual void start_capture(const std::string& path);

@@ -91,8 +91,8 @@ std::exception_ptr Batch::run(bool detached) {
           --next;
           continue;
         }
-        const auto named = std::make_exception_ptr(OutOfMemory(
-            std::string(node(step.outputs[0]).primitive->name()) + ": " + e.what()));
+        const auto named = std::make_exception_ptr(
+            OutOfMemory(std::string(node(step.outputs[0]).primitive->name()) + ": " + e.what()));
         if (!first_) first_ = named;
         fail(step, named, !detached);
       } catch (...) {
@@ -155,8 +155,7 @@ Queue& Batch::prepare(const Step& step, Backend& backend) {
   const std::pair key(&backend, step.stream);
   auto entry = std::find_if(queues_.begin(), queues_.end(),
                             [&](const auto& known) { return known.first == key; });
-  if (entry == queues_.end())
-    entry = queues_.insert(entry, {key, backend.queue(step.stream)});
+  if (entry == queues_.end()) entry = queues_.insert(entry, {key, backend.queue(step.stream)});
   Queue& queue = *entry->second;
   if (results_.empty()) return queue;
   bool elsewhere = false;
@@ -247,6 +246,7 @@ void Batch::drop_graph(const Step& step) {
   for (const Slot s : step.members) {
     if (is(s, Tape::traced)) continue;
     Node& n = node(s);
+    if (n.primitive->kind() == Kind::composite) n.outputs.clear();  // its expansion
     n.primitive = {};
     n.trace.store(0, std::memory_order_relaxed);  // it depends on nothing any more
     dropped = std::move(n.inputs);                // may end what stood before it on the tape

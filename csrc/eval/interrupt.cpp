@@ -36,8 +36,9 @@ bool is_interruptible() { return interruptible; }
 
 void set_interrupt_check(std::function<bool()> check) {
   const bool present = static_cast<bool>(check);
-  std::atomic_store(&g_check, present ? std::make_shared<const std::function<bool()>>(std::move(check))
-                                      : nullptr);
+  std::atomic_store(&g_check, present
+                                  ? std::make_shared<const std::function<bool()>>(std::move(check))
+                                  : nullptr);
   g_has_check.store(present, std::memory_order_release);
 }
 

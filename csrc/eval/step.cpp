@@ -1,4 +1,5 @@
-// One step: what it reads is bound to its plan, memory is found for its results, and a queue takes it.
+// One step: what it reads is bound to its plan, memory is found for its results, and a queue takes
+// it.
 #include <cstring>
 
 #include "eval/batch.h"
@@ -84,12 +85,11 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
     const ProgramOutput& out = p.outputs[k];
     Node& first = *run.outputs[k].node;
     first.strides = row_major(first.shape);
-    const auto donor = std::find_if(
-        out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
-          const Node& n = *run.inputs[i].node;
-          return !retain && i < 64 && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
-                 can_donate(n, p.inputs[i].references, queue);
-        });
+    const auto donor = std::find_if(out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
+      const Node& n = *run.inputs[i].node;
+      return !retain && i < 64 && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
+             can_donate(n, p.inputs[i].references, queue);
+    });
     if (donor != out.donors.end()) {
       taken |= std::uint64_t{1} << *donor;
       first.buffer = run.inputs[*donor].node->buffer;
@@ -106,8 +106,7 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
   }
   run.overwrites = taken != 0;
   if (run.size() == 0) return nullptr;
-  const auto kernel =
-      step.kernels->find(&on, on.classify(run), [&] { return on.prepare(run); });
+  const auto kernel = step.kernels->find(&on, on.classify(run), [&] { return on.prepare(run); });
   return queue.run(*kernel, run);
 }
 
@@ -181,7 +180,7 @@ std::shared_ptr<Ticket> Batch::run_primitive(Node& out, bool retain, Queue& queu
   }
   std::vector<Node> constants(out.inputs.size());
   const std::vector<Node*> inputs = nodes_read(out, constants);
-  if (p.kind() == Kind::custom) return queue.run(out, inputs);
+  if (has_several_results(p.kind())) return queue.run(out, inputs);
   const Layout layout =
       shared_layout(out, retain, [&](const Node& in) { return can_donate(in, 1, queue); });
   if (layout == Layout::fresh) {

@@ -87,8 +87,8 @@ void make_view(Node& node, const Node& source, const CopyValue& copy) {
   }
   const bool picks = p.kind() == Kind::pick && !source.outputs.empty();
   const Node& in = source.constant ? constant
-                   : picks ? *source.outputs[static_cast<const Pick&>(p).index].node()
-                           : source;
+                   : picks         ? *source.outputs[static_cast<const Pick&>(p).index].node()
+                                   : source;
   node.buffer = in.buffer;
   node.offset = in.offset;
   switch (p.kind()) {

@@ -7,8 +7,8 @@
 
 namespace cermet {
 
-// Gives `node`, whose primitive is a view of `source`, its value. A reshape that the source's strides
-// do not allow copies: `copy` gives `to` a row-major copy of `from`'s elements.
+// Gives `node`, whose primitive is a view of `source`, its value. A reshape that the source's
+// strides do not allow copies: `copy` gives `to` a row-major copy of `from`'s elements.
 using CopyValue = std::function<void(const Node& from, Node& to)>;
 void make_view(Node& node, const Node& source, const CopyValue& copy);
 // The buffer of a constant that something other than a row program reads.

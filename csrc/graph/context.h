@@ -1,5 +1,5 @@
-// What the graph asks of the world: memory, values, streams. Evaluation answers; a program that only
-// builds and transforms graphs gets along with stubs.
+// What the graph asks of the world: memory, values, streams. Evaluation answers; a program that
+// only builds and transforms graphs gets along with stubs.
 #pragma once
 
 #include <cstddef>

@@ -1,170 +1,38 @@
-// Linear algebra: one primitive that runs LAPACK on batches of matrices, and compositions.
+// Linear algebra: one primitive with several results, the factorizations, and compositions.
 #include "cermet/linalg.h"
 
 #include <cmath>
 #include <limits>
 
-#include "cpu/lapack.h"
-#include "cpu/parallel.h"
 #include "graph/check.h"
 #include "graph/primitive.h"
 #include "graph/rules.h"
 
+namespace cermet {
+
+Results Factorization::results(const Shape& input) const {
+  Results all;
+  for (const Result& r : entry) {
+    Shape shape(input.begin(), input.end() - 2);
+    for (const std::int64_t n : r.shape) shape.push_back(n);
+    all.push_back({std::move(shape), r.dtype});
+  }
+  return all;
+}
+
+Arrays Factorization::vmap_all(std::span<const array> inputs, std::span<const bool> batched,
+                               std::int64_t batch, const Arrays& outputs) const {
+  const Arrays all = all_batched(inputs, batched, batch);
+  return make_outputs(Ref<const Several>(this), results(all[0].shape()), {all.begin(), all.end()},
+                      outputs[0].stream());
+}
+
+}  // namespace cermet
+
 namespace cermet::linalg {
 namespace {
 
-enum class Routine : std::uint8_t {
-  qr,
-  svd,
-  singular_values,
-  eigh,
-  eigvalsh,
-  eig,
-  eigvals,
-  cholesky,
-  lu,
-  tri_inv,
-  solve,
-  solve_triangular,
-};
-
-std::int64_t batch_count(const Shape& shape) {
-  std::int64_t n = 1;
-  for (std::size_t i = 0; i + 2 < shape.size(); ++i) n *= shape[i];
-  return n;
-}
-
-Shape with_batch(const Shape& batch_of, const Shape& entry) {
-  Shape shape(batch_of.begin(), batch_of.end() - 2);
-  for (const std::int64_t n : entry) shape.push_back(n);
-  return shape;
-}
-
-// Matrix `index` of a batch, column-major.
-template <class T>
-std::vector<T> matrix_of(const array& a, std::int64_t index) {
-  const Node& node = *a.node();
-  const int ndim = a.ndim();
-  std::int64_t at = node.offset;
-  for (int axis = ndim - 3; axis >= 0; --axis) {
-    at += index % node.shape[axis] * node.strides[axis];
-    index /= node.shape[axis];
-  }
-  const T* from = static_cast<const T*>(node.buffer->data()) + at;
-  const std::int64_t down = node.strides[ndim - 2], across = node.strides[ndim - 1];
-  std::vector<T> out;
-  out.reserve(static_cast<std::size_t>(a.shape(-2) * a.shape(-1)));
-  for (std::int64_t j = 0; j < a.shape(-1); ++j)
-    for (std::int64_t i = 0; i < a.shape(-2); ++i) out.push_back(from[i * down + j * across]);
-  return out;
-}
-
-class Factorization final : public Custom {
- public:
-  // `op` is the operation for errors; `results` are those of one matrix.
-  Factorization(std::string_view op, Routine routine, bool upper, Results results)
-      : op_(op), routine_(routine), upper_(upper), results_(std::move(results)) {}
-  std::string_view name() const override { return op_; }
-  std::string parameters() const override { return upper_ ? "upper=true" : ""; }
-  bool equals(const Primitive& o) const override {
-    const auto* f = dynamic_cast<const Factorization*>(&o);
-    return f && op_ == f->op_ && routine_ == f->routine_ && upper_ == f->upper_;
-  }
-
-  Arrays run(std::span<const array> inputs) const override {
-    return inputs[0].dtype() == float64 ? run_as<double>(inputs) : run_as<float>(inputs);
-  }
-
-  Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
-                  const Arrays& outputs) const override {
-    std::vector<Shape> shapes;
-    std::vector<Dtype> dtypes;
-    for (const array& out : outputs) {
-      shapes.push_back(batch_shape(batch, out.shape()));
-      dtypes.push_back(out.dtype());
-    }
-    const Arrays all = all_batched(inputs, batched, batch);
-    return make_outputs(Ref<const Custom>(this), shapes, dtypes, {all.begin(), all.end()},
-                        outputs[0].stream());
-  }
-
- private:
-  template <class T>
-  Arrays run_as(std::span<const array> inputs) const {
-    Arrays outputs;
-    for (const Result& r : results_) {
-      Strides strides = row_major(with_batch(inputs[0].shape(), r.shape));
-      if (r.shape.size() == 2) {  // LAPACK writes columns
-        strides[strides.size() - 2] = 1;
-        strides.back() = r.shape[0];
-      }
-      const Shape shape = with_batch(inputs[0].shape(), r.shape);
-      const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_of(r.dtype);
-      outputs.emplace_back(allocate(bytes), shape, r.dtype, strides);
-    }
-    cpu::parallel_for(batch_count(inputs[0].shape()), 1, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) check(run_one<T>(inputs, outputs, i));
-    });
-    return outputs;
-  }
-
-  // LAPACK's info for matrix `index` of the batch.
-  template <class T>
-  int run_one(std::span<const array> inputs, const Arrays& outputs, std::int64_t index) const {
-    std::vector<T> matrix = matrix_of<T>(inputs[0], index);
-    T* a = matrix.data();
-    const int m = static_cast<int>(inputs[0].shape(-2)), n = static_cast<int>(inputs[0].shape(-1));
-    // Where result k of this matrix begins; its type is in a Type.
-    const auto out = [&]<class E>(std::size_t k, Type<E>) {
-      return static_cast<E*>(outputs[k].node()->buffer->data()) +
-             index * element_count(results_[k].shape);
-    };
-    constexpr Type<T> real;
-    constexpr Type<std::complex<float>> complex;
-    constexpr Type<std::uint32_t> number;
-    const auto in_place = [&](int info) {
-      std::copy(matrix.begin(), matrix.end(), out(0, real));
-      return info;
-    };
-    const auto right_side = [&] {
-      const std::vector<T> b = matrix_of<T>(inputs[1], index);
-      return std::copy(b.begin(), b.end(), out(0, real)) - b.size();
-    };
-    const auto columns = [&] { return static_cast<int>(inputs[1].shape(-1)); };
-    switch (routine_) {
-      case Routine::qr: return cpu::qr<T>(m, n, a, out(0, real), out(1, real));
-      case Routine::svd: return cpu::svd<T>(m, n, a, out(0, real), out(1, real), out(2, real));
-      case Routine::singular_values: return cpu::svd<T>(m, n, a, nullptr, out(0, real), nullptr);
-      case Routine::eigh: return in_place(cpu::eigh<T>(n, a, upper_, true, out(1, real)));
-      case Routine::eigvalsh: return cpu::eigh<T>(n, a, upper_, false, out(0, real));
-      case Routine::eig: return cpu::eig<T>(n, a, out(0, complex), out(1, complex));
-      case Routine::eigvals: return cpu::eig<T>(n, a, out(0, complex), nullptr);
-      case Routine::cholesky: return in_place(cpu::cholesky<T>(n, a, upper_));
-      case Routine::lu: return in_place(cpu::lu<T>(m, n, a, out(1, number), out(2, number)));
-      case Routine::tri_inv: return in_place(cpu::invert_triangular<T>(n, a, upper_));
-      case Routine::solve: return cpu::solve<T>(n, columns(), a, right_side());
-      case Routine::solve_triangular:
-        return cpu::solve_triangular<T>(n, columns(), a, upper_, right_side());
-    }
-    return 0;
-  }
-
-  void check(int info) const {
-    if (info == 0) return;
-    switch (routine_) {
-      case Routine::cholesky: fail(op_, "a matrix is not positive definite");
-      case Routine::tri_inv:
-      case Routine::solve:
-      case Routine::solve_triangular: fail(op_, "a matrix is singular");
-      default: fail(op_, "the iteration did not converge; is a number infinite or nan?");
-    }
-  }
-
-  const std::string_view op_;
-  const Routine routine_;
-  const bool upper_;
-  const Results results_;
-};
+using Routine = Factorization::Routine;
 
 void check_matrix(std::string_view op, const array& a, bool square) {
   if (a.dtype() != float32 && a.dtype() != float64)
@@ -174,16 +42,13 @@ void check_matrix(std::string_view op, const array& a, bool square) {
   if (a.shape(-2) == 0 || a.shape(-1) == 0) fail(op, "matrices ", a.shape(), " are empty");
 }
 
+// `results` are those of one matrix.
 Arrays factorize(std::string_view op, Routine routine, const Arrays& inputs, Results results,
                  StreamOrDevice s, bool upper = false) {
-  std::vector<Shape> shapes;
-  std::vector<Dtype> dtypes;
-  for (const Result& r : results) {
-    shapes.push_back(with_batch(inputs[0].shape(), r.shape));
-    dtypes.push_back(r.dtype);
-  }
-  return make_outputs(make_ref<const Factorization>(op, routine, upper, std::move(results)), shapes,
-                      dtypes, {inputs.begin(), inputs.end()}, s.resolve());
+  auto primitive = make_ref<const Factorization>(op, routine, upper, std::move(results));
+  Results all = primitive->results(inputs[0].shape());
+  return make_outputs(std::move(primitive), std::move(all), {inputs.begin(), inputs.end()},
+                      s.resolve());
 }
 
 // A factorization of square matrices with one result of their own shape.

@@ -1,5 +1,5 @@
-// A map for caches: it keeps what was used last, up to a bound on the number or on the weight of its
-// entries, and compares whole keys.
+// A map for caches: it keeps what was used last, up to a bound on the number or on the weight of
+// its entries, and compares whole keys.
 #pragma once
 
 #include <cstddef>

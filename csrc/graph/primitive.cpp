@@ -61,62 +61,58 @@ Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
 
 // ---- Composites ----
 
-const Arrays& expanded(const Node& composite) {
+const array& expansion_of(const Node& node) {
+  const bool picks = node.primitive->kind() == Kind::pick;
+  Node& composite = const_cast<Node&>(picks ? *node.inputs[0].node() : node);
   static std::mutex* const mutex = new std::mutex;  // a transform and an evaluation may both ask
   const std::scoped_lock lock(*mutex);
-  auto& results = const_cast<Node&>(composite).outputs;
-  if (results.empty()) {
+  if (composite.outputs.empty()) {
     const StreamContext context(composite.stream);
-    results = static_cast<const Composite&>(*composite.primitive)
-                  .expand(composite, {composite.inputs.data(), composite.inputs.size()});
+    composite.outputs = static_cast<const Composite&>(*composite.primitive)
+                            .expand(composite, {composite.inputs.data(), composite.inputs.size()});
   }
-  return results;
+  return composite.outputs[picks ? static_cast<const Pick&>(*node.primitive).index : 0];
 }
 
 // ---- Several results ----
 
-std::vector<std::optional<array>> Custom::vjp_all(std::span<const array>, const Arrays&,
-                                                  const Arrays&) const {
+std::vector<std::optional<array>> Several::vjp_all(std::span<const array>, const Arrays&,
+                                                   const Arrays&) const {
   no_rule("vjp", *this);
 }
-Arrays Custom::jvp_all(std::span<const array>, const Arrays&,
-                       const std::vector<std::optional<array>>&) const {
+Arrays Several::jvp_all(std::span<const array>, const Arrays&,
+                        const std::vector<std::optional<array>>&) const {
   no_rule("jvp", *this);
 }
 
-Arrays Custom::vmap_all(std::span<const array> inputs, std::span<const bool> batched,
-                        std::int64_t batch, const Arrays& outputs) const {
-  std::vector<Shape> shapes;
-  std::vector<Dtype> dtypes;
-  for (const array& out : outputs) {
-    shapes.push_back(out.shape());
-    dtypes.push_back(out.dtype());
-  }
+Arrays Several::vmap_all(std::span<const array> inputs, std::span<const bool> batched,
+                         std::int64_t batch, const Arrays& outputs) const {
+  Results results;
+  for (const array& out : outputs) results.push_back({out.shape(), out.dtype()});
   std::vector<Arrays> rows(outputs.size());
   for (std::int64_t b = 0; b < batch; ++b) {
     SmallVector<array, 2> entry;
     for (std::size_t i = 0; i < inputs.size(); ++i)
       entry.push_back(batched[i] ? take(inputs[i], array(b), 0) : inputs[i]);
-    const Arrays results = make_outputs(Ref<const Custom>(this), shapes, dtypes, std::move(entry),
-                                        outputs[0].stream());
-    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].push_back(results[i]);
+    const Arrays row =
+        make_outputs(Ref<const Several>(this), results, std::move(entry), outputs[0].stream());
+    for (std::size_t i = 0; i < rows.size(); ++i) rows[i].push_back(row[i]);
   }
   Arrays stacked;
   for (std::size_t i = 0; i < rows.size(); ++i)
-    stacked.push_back(batch ? stack(rows[i]) : zeros(batch_shape(0, shapes[i]), dtypes[i]));
+    stacked.push_back(batch ? stack(rows[i])
+                            : zeros(batch_shape(0, results[i].shape), results[i].dtype));
   return stacked;
 }
 
-Arrays make_outputs(Ref<const Custom> primitive, const std::vector<Shape>& shapes,
-                    const std::vector<Dtype>& dtypes, SmallVector<array, 2> inputs, Stream stream) {
-  Results results;
-  for (std::size_t i = 0; i < shapes.size(); ++i) results.push_back({shapes[i], dtypes[i]});
+Arrays make_outputs(Ref<const Several> primitive, Results results, SmallVector<array, 2> inputs,
+                    Stream stream) {
   const auto shared = std::make_shared<const Results>(std::move(results));
-  const array node(std::move(primitive), {}, dtypes.at(0), std::move(inputs), stream);
+  const array node(std::move(primitive), {}, shared->at(0).dtype, std::move(inputs), stream);
   Arrays outputs;
-  for (std::size_t i = 0; i < shapes.size(); ++i)
-    outputs.emplace_back(make_ref<Pick>(static_cast<int>(i), shared), shapes[i], dtypes[i],
-                         SmallVector<array, 2>{node}, stream);
+  for (std::size_t i = 0; i < shared->size(); ++i)
+    outputs.emplace_back(make_ref<Pick>(static_cast<int>(i), shared), (*shared)[i].shape,
+                         (*shared)[i].dtype, SmallVector<array, 2>{node}, stream);
   return outputs;
 }
 

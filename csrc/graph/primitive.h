@@ -44,9 +44,12 @@ enum class Kind : std::uint8_t {
   matmul,
   quantized_matmul,
   random_bits,
-  custom,     // several results, computed by a function of the CPU
   composite,  // a graph of others, which a device may compute whole
+  // Several results, each read by a pick.
+  factorization,
+  custom,  // computed by a function of the CPU
 };
+constexpr bool has_several_results(Kind k) { return k >= Kind::factorization; }
 constexpr bool is_view(Kind k) { return k >= Kind::broadcast && k <= Kind::pick; }
 
 class Primitive : public RefCounted {
@@ -251,8 +254,8 @@ struct Result {
 };
 using Results = std::vector<Result>;
 
-// Result `index` of a Custom node. It knows all of them, so that a transform can ask for one that
-// the program dropped.
+// Result `index` of a node with several. It knows all of them, so that a transform can ask for one
+// that the program dropped.
 class Pick final : public Primitive {
  public:
   Pick(int index, std::shared_ptr<const Results> results)
@@ -429,14 +432,10 @@ class RandomBits final : public Primitive {
   CERMET_SHAPE_RULES("random_bits")
 };
 
-// Several results (read through Pick) with rules of their own.
-class Custom : public Primitive {
+// A primitive with several results (read through Pick), whose rules take them together.
+class Several : public Primitive {
  public:
-  Custom() : Primitive(Kind::custom) {}
-  // Its rules may be any function: only the object itself is known to be the same.
-  bool equals(const Primitive& o) const override { return this == &o; }
-  // Computes the outputs from evaluated inputs, on the CPU. Runs without Python's lock.
-  virtual Arrays run(std::span<const array> inputs) const = 0;
+  using Primitive::Primitive;
   // A cotangent for every input (absent: zero), given those of the outputs.
   virtual std::vector<std::optional<array>> vjp_all(std::span<const array> inputs,
                                                     const Arrays& outputs,
@@ -455,9 +454,12 @@ class Composite : public Primitive {
  public:
   Composite() : Primitive(Kind::composite) {}
   virtual Arrays expand(const Node& node, std::span<const array> inputs) const = 0;
+  // Whether transforms have rules that keep it whole. Else they go through its expansion.
+  virtual bool has_rules() const { return false; }
 };
-// The expansion of a composite node, made at its first use and kept as long as its graph.
-const Arrays& expanded(const Node& composite);
+// What stands for a composite node, or for one of its results: made at its first use and kept as
+// long as its graph.
+const array& expansion_of(const Node& node);
 
 // beta c + alpha (a @ b): c broadcasts to the product, of matrices or of batches that broadcast.
 class Addmm final : public Composite {
@@ -469,8 +471,60 @@ class Addmm final : public Composite {
     return m && alpha == m->alpha && beta == m->beta;
   }
   Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  bool has_rules() const override { return true; }
   std::string parameters() const override;
   CERMET_RULES("addmm")
+};
+
+// A routine of linear algebra, applied to every matrix of a batch: inputs (..., m, n) of float32 or
+// float64, with equal leading axes.
+class Factorization final : public Several {
+ public:
+  enum class Routine : std::uint8_t {
+    qr,
+    svd,
+    singular_values,
+    eigh,
+    eigvalsh,
+    eig,
+    eigvals,
+    cholesky,
+    lu,
+    tri_inv,
+    solve,
+    solve_triangular,
+  };
+  // `op` is the operation for errors; `entry` are the results of one matrix.
+  Factorization(std::string_view op, Routine routine, bool upper, Results entry)
+      : Several(Kind::factorization),
+        op(op),
+        routine(routine),
+        upper(upper),
+        entry(std::move(entry)) {}
+  const std::string_view op;
+  const Routine routine;
+  const bool upper;
+  const Results entry;
+  // Those of a batch of matrices that has this shape.
+  Results results(const Shape& input) const;
+  std::string_view name() const override { return op; }
+  std::string parameters() const override { return upper ? "upper=true" : ""; }
+  bool equals(const Primitive& o) const override {
+    const auto& f = static_cast<const Factorization&>(o);
+    return op == f.op && routine == f.routine && upper == f.upper;
+  }
+  Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
+                  const Arrays& outputs) const override;
+};
+
+// Several results with rules of their own.
+class Custom : public Several {
+ public:
+  Custom() : Several(Kind::custom) {}
+  // Its rules may be any function: only the object itself is known to be the same.
+  bool equals(const Primitive& o) const override { return this == &o; }
+  // Computes the outputs from evaluated inputs, on the CPU. Runs without Python's lock.
+  virtual Arrays run(std::span<const array> inputs) const = 0;
 };
 
 // A user's kernel for the GPU: its source and how it is launched.
@@ -500,9 +554,9 @@ class GpuKernel final : public Custom {
 #undef CERMET_RULES
 #undef CERMET_SHAPE_RULES
 
-// The results of a Custom node as arrays: a node and one Pick for each shape.
-Arrays make_outputs(Ref<const Custom> primitive, const std::vector<Shape>& shapes,
-                    const std::vector<Dtype>& dtypes, SmallVector<array, 2> inputs, Stream stream);
+// The results of a node with several as arrays: the node and one Pick for each.
+Arrays make_outputs(Ref<const Several> primitive, Results results, SmallVector<array, 2> inputs,
+                    Stream stream);
 
 // Marks the run of a traced function by this thread. Until it ends, evaluation by any thread keeps
 // the graph of what depends on the function's inputs.

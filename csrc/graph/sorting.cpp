@@ -52,6 +52,8 @@ array searchsorted(const array& sorted, const array& values, bool right, StreamO
     fail("searchsorted", "the sorted sequence has shape ", sorted.shape(),
          ", expected 1 dimension");
   const std::int64_t n = sorted.size();
+  if (n >= std::int64_t{1} << 32)
+    fail("searchsorted", "the sorted sequence has ", n, " elements, places are uint32");
   const Dtype t = promote(sorted.dtype(), values.dtype());
   const array x = astype(sorted, t, s), v = astype(values, t, s);
   array position = zeros(values.shape(), uint32, s);
@@ -78,6 +80,9 @@ Unique unique(const array& a, std::int64_t size, const std::optional<array>& fil
   const std::int64_t n = a.size();
   if (size < 1) fail("unique", "size is ", size, ", expected 1 or more");
   if (n == 0) fail("unique", "the array of shape ", a.shape(), " is empty");
+  if (n >= std::int64_t{1} << 31)
+    fail("unique", "the array of shape ", a.shape(),
+         " has 2^31 elements or more, counts are int32");
   const array flat = reshape(a, {n}, s), order = argsort(flat, 0, s);
   const array sorted = take(flat, order, 0, s);
   // Equal elements are neighbours now, and each run has a rank.

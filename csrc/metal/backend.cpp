@@ -85,7 +85,8 @@ void run(Commands& commands, const Primitive& primitive, std::span<const Tensor>
     case Kind::scan: return scan(commands, static_cast<const Scan&>(primitive), inputs[0], out);
     case Kind::sort: return sort(commands, static_cast<const Sort&>(primitive), inputs[0], out);
     case Kind::matmul: return matmul(commands, inputs, out);
-    case Kind::composite: return addmm(commands, dynamic_cast<const Addmm&>(primitive), inputs, out);
+    case Kind::composite:
+      return addmm(commands, dynamic_cast<const Addmm&>(primitive), inputs, out);
     case Kind::random_bits: return random_bits(commands, inputs, out);
     default:
       throw std::invalid_argument(std::string(primitive.name()) + ": not supported on the GPU");

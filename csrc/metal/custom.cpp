@@ -187,7 +187,8 @@ Arrays MetalKernel::operator()(const Arrays& inputs, const std::vector<Shape>& o
     launch.results.push_back({output_shapes[i], output_dtypes[i]});
   }
   if (verbose) std::cout << launch.source << std::flush;
-  return make_outputs(make_ref<GpuKernel>(std::move(launch)), output_shapes, output_dtypes,
+  Results results = launch.results;
+  return make_outputs(make_ref<GpuKernel>(std::move(launch)), std::move(results),
                       SmallVector<array, 2>(inputs.begin(), inputs.end()), stream);
 }
 

@@ -56,8 +56,8 @@ Kernel kernel(const ProgramKernel& program);
 // A node's value.
 Tensor tensor(const Node& node);
 
-// In how many chunks each of few long rows (`outer` x `inner` of `length` elements) is reduced; 1: a
-// row at once. It depends on the shape alone, and so the order of a reduction does.
+// In how many chunks each of few long rows (`outer` x `inner` of `length` elements) is reduced; 1:
+// a row at once. It depends on the shape alone, and so the order of a reduction does.
 std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner);
 
 // Whether the GPU can run it: its types, and the number of its buffers.

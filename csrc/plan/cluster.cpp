@@ -1,4 +1,5 @@
-// Fusion walks the tape backwards and puts each node into the cluster of its consumers where it can.
+// Fusion walks the tape backwards and puts each node into the cluster of its consumers where it
+// can.
 #include "plan/cluster.h"
 
 namespace cermet {

@@ -125,9 +125,9 @@ class Builder {
     if (o.is_constant()) {
       const auto [it, added] = constants_.try_emplace(o.index(), kNoValue);
       if (added) {
-        it->second = new_value({tape_.constants[o.index()]->dtype, Extent::scalar,
-                                Value::From::constant,
-                                static_cast<std::uint32_t>(p_.constants.size())});
+        it->second =
+            new_value({tape_.constants[o.index()]->dtype, Extent::scalar, Value::From::constant,
+                       static_cast<std::uint32_t>(p_.constants.size())});
         p_.constants.push_back(o.index());
       }
       return it->second;
@@ -140,8 +140,8 @@ class Builder {
         return id;
       }
     const Dtype dtype = node(o.index()).dtype;
-    const ValueId id = new_value({dtype, extent_of(mask), Value::From::input,
-                                  static_cast<std::uint32_t>(p_.inputs.size())});
+    const ValueId id = new_value(
+        {dtype, extent_of(mask), Value::From::input, static_cast<std::uint32_t>(p_.inputs.size())});
     p_.inputs.push_back({id, o.index(), dtype, extent_of(mask), axes_of(mask), 1});
     known.emplace_back(mask, id);
     return id;

@@ -56,8 +56,8 @@ struct Step {
   };
   Kind kind = Kind::primitive;
   Stream stream;
-  std::vector<Slot> members;  // the nodes the step stands for, in order
-  std::vector<Slot> outputs;  // the members that get a value
+  std::vector<Slot> members;   // the nodes the step stands for, in order
+  std::vector<Slot> outputs;   // the members that get a value
   std::vector<Operand> reads;  // of a view or a primitive
   std::unique_ptr<const Program> program;
   std::unique_ptr<Kernels> kernels;  // of the program

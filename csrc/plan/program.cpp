@@ -87,9 +87,7 @@ void print(std::ostream& out, const Program& p, const Tape& tape) {
     out << "  store " << name(o.value) << " -> " << type_of(*tape.nodes[o.slots[0]]) << "\n";
 }
 
-std::size_t bytes_of(const Node& n) {
-  return static_cast<std::size_t>(n.size) * size_of(n.dtype);
-}
+std::size_t bytes_of(const Node& n) { return static_cast<std::size_t>(n.size) * size_of(n.dtype); }
 
 }  // namespace
 

@@ -29,10 +29,6 @@ struct ScalarHash {
   }
 };
 
-const Node& composite_of(const Node& n) {
-  return n.primitive->kind() == Kind::pick ? *n.inputs[0].node() : n;
-}
-
 class Recorder {
  public:
   explicit Recorder(LimitsOf limits) : limits_(limits) {}
@@ -82,7 +78,7 @@ class Recorder {
   // Whether its expansion stands for a composite, or for one of its results: the device does not
   // take it whole.
   bool is_expanded(const Node& n) const {
-    const Node& of = composite_of(n);
+    const Node& of = n.primitive->kind() == Kind::pick ? *n.inputs[0].node() : n;
     return of.primitive && of.primitive->kind() == Kind::composite &&
            of.status.load(std::memory_order_acquire) == Status::lazy &&
            !limits_(of.stream).takes(of);
@@ -207,11 +203,6 @@ class Recorder {
 };
 
 }  // namespace
-
-const array& expansion_of(const Node& n) {
-  const bool picks = n.primitive->kind() == Kind::pick;
-  return expanded(composite_of(n))[picks ? static_cast<const Pick&>(*n.primitive).index : 0];
-}
 
 Tape record(const Arrays& arrays, LimitsOf limits) { return Recorder(limits).run(arrays); }
 

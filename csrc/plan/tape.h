@@ -42,16 +42,16 @@ using LimitsOf = const Limits& (*)(Stream);
 
 struct Tape {
   enum Flag : std::uint8_t {
-    leaf = 1,      // has its value, or another batch computes it
-    held = 2,      // someone outside the tape refers to it
-    chunked = 4,   // a reduction that its device makes in chunks
-    traced = 8,    // a trace needs its graph
-    expanded = 16, // a composite (or one of its results), for which its expansion stands
+    leaf = 1,       // has its value, or another batch computes it
+    held = 2,       // someone outside the tape refers to it
+    chunked = 4,    // a reduction that its device makes in chunks
+    traced = 8,     // a trace needs its graph
+    expanded = 16,  // a composite (or one of its results), for which its expansion stands
   };
 
-  std::vector<Node*> nodes;          // inputs first
-  std::vector<Kind> kinds;           // of each node; what is expanded is the identity of its operand
-  std::vector<std::uint8_t> flags;   // of each node
+  std::vector<Node*> nodes;         // inputs first
+  std::vector<Kind> kinds;          // of each node; what is expanded is the identity of its operand
+  std::vector<std::uint8_t> flags;  // of each node
   std::vector<std::uint32_t> first;  // of each node's operands; then their number
   std::vector<Operand> operands;
   std::vector<const Node*> constants;  // by type and bits
@@ -68,9 +68,6 @@ struct Tape {
     return o.is_constant() ? *constants[o.index()] : *nodes[o.index()];
   }
 };
-
-// What stands for a composite, or for one of its results.
-const array& expansion_of(const Node& node);
 
 // Lists what the arrays need and is not computed yet. The caller holds graph_mutex().
 Tape record(const Arrays& arrays, LimitsOf limits);

@@ -31,7 +31,7 @@ class Tape {
   Arrays constants_;
   std::vector<Step> steps_;
   std::vector<Slot> operands_, outputs_;
-  bool has_custom_ = false;  // the shapes of several results are not derived anew
+  bool has_several_ = false;  // the shapes of several results are not derived anew
   std::shared_ptr<const void> extra_;
 };
 
@@ -63,7 +63,7 @@ Tape::Tape(const TraceFunction& fun, const Arrays& inputs) {
   Traced traced = fun(placeholders);
   extra_ = std::move(traced.extra);
 
-  const Walk walk(traced.outputs, placeholders, trace, Walk::Follow::all);
+  const Walk walk(traced.outputs, placeholders, trace, Walk::Follow::whole);
   // Whatever does not depend on the inputs is a constant of the trace.
   std::unordered_map<const Node*, Slot> constants;
   const auto note_constant = [&](const array& a) {
@@ -91,8 +91,8 @@ Tape::Tape(const TraceFunction& fun, const Arrays& inputs) {
       slot = slot_of(node.inputs()[0]);
       continue;
     }
-    const bool custom = primitive.kind() == Kind::custom;
-    has_custom_ = has_custom_ || custom;
+    const bool several = has_several_results(primitive.kind());
+    has_several_ = has_several_ || several;
     Step step{node, operands_.size(), node.inputs().size()};
     std::size_t hash = static_cast<std::size_t>(primitive.kind());
     for (const array& in : node.inputs()) {
@@ -103,7 +103,7 @@ Tape::Tape(const TraceFunction& fun, const Arrays& inputs) {
     const auto twin = std::find_if(begin, end, [&](const auto& entry) {
       const Step& other = steps_[entry.second];
       const auto operands = operands_.begin();
-      return !custom && same_operation(*node.node(), *other.node.node()) &&
+      return !several && same_operation(*node.node(), *other.node.node()) &&
              std::equal(operands + step.first, operands_.end(), operands + other.first,
                         operands + other.first + other.count);
     });
@@ -126,7 +126,7 @@ bool Tape::fits(const Arrays& inputs) const {
 
 std::optional<Traced> Tape::replay(const Arrays& inputs) const {
   const bool same_shapes = fits(inputs);
-  if (!same_shapes && has_custom_) return std::nullopt;
+  if (!same_shapes && has_several_) return std::nullopt;
   Arrays values;
   values.reserve(inputs.size() + constants_.size() + steps_.size());
   values.insert(values.end(), inputs.begin(), inputs.end());

@@ -126,13 +126,9 @@ class CustomFunction final : public Custom {
 Arrays wrap(const Function& fun, const CustomRules& rules, const Arrays& primals,
             const Arrays& outputs) {
   if (outputs.empty()) return outputs;
-  std::vector<Shape> shapes;
-  std::vector<Dtype> dtypes;
-  for (const array& out : outputs) {
-    shapes.push_back(out.shape());
-    dtypes.push_back(out.dtype());
-  }
-  return make_outputs(make_ref<CustomFunction>(fun, rules, primals.size()), shapes, dtypes,
+  Results results;
+  for (const array& out : outputs) results.push_back({out.shape(), out.dtype()});
+  return make_outputs(make_ref<CustomFunction>(fun, rules, primals.size()), std::move(results),
                       concat({primals, outputs}), outputs[0].stream());
 }
 

@@ -58,14 +58,14 @@ std::pair<Arrays, Arrays> jvp(const Function& fun, const Arrays& primals, const 
     const array& node = walk.nodes()[i];
     const Primitive& primitive = *node.primitive();
     const StreamContext context(node.stream());
-    if (primitive.kind() == Kind::custom) continue;  // its first result runs the rule
+    if (has_several_results(primitive.kind())) continue;  // its first result runs the rule
     const auto& from = node.inputs();
     auto& tangent = known[walk.slot_of_node(i)];
     if (primitive.kind() == Kind::pick) {
       const array& owner = from[0];
       const auto [at, first] = customs.try_emplace(owner.node());
       if (first)
-        at->second = static_cast<const Custom&>(*owner.primitive())
+        at->second = static_cast<const Several&>(*owner.primitive())
                          .jvp_all({owner.inputs().data(), owner.inputs().size()}, all_results(node),
                                   tangents_of(owner.inputs()));
       tangent = at->second.at(static_cast<std::size_t>(static_cast<const Pick&>(primitive).index));

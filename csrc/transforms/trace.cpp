@@ -87,7 +87,7 @@ array make_tracer(const array& a) {
 
 array make_placeholder(const Shape& shape, Dtype dtype, std::string_view what) {
   const Stream stream = default_stream(default_device());
-  return traced(make_outputs(make_ref<Placeholder>(what), {shape}, {dtype}, {}, stream)[0]);
+  return traced(make_outputs(make_ref<Placeholder>(what), {{shape, dtype}}, {}, stream)[0]);
 }
 
 }  // namespace cermet

@@ -21,7 +21,7 @@ bool overwrites(const Primitive& p) {
   return p.kind() == Kind::slice_update && by(static_cast<const SliceUpdate&>(p).mode);
 }
 
-// What has reached the results of a Custom node, whose rule takes them together.
+// What has reached the results of a node with several, whose rule takes them together.
 struct Reached {
   Arrays results;
   Cotangents cotangents;
@@ -36,11 +36,11 @@ void collect(Reached& reached, const array& pick, Cotangent cotangent) {
   reached.cotangents[i] = std::move(cotangent);
 }
 
-Cotangents pull_through(const Custom& custom, std::span<const array> inputs, Reached reached) {
+Cotangents pull_through(const Several& several, std::span<const array> inputs, Reached reached) {
   Arrays filled;
   for (std::size_t i = 0; i < reached.results.size(); ++i)
     filled.push_back(reached.cotangents[i].value_or(zeros_like(reached.results[i])));
-  return custom.vjp_all(inputs, reached.results, filled);
+  return several.vjp_all(inputs, reached.results, filled);
 }
 
 Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& seeds,
@@ -62,11 +62,11 @@ Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& 
 
     if (primitive.kind() == Kind::pick) {
       if (cotangent) collect(customs[from[0].node()], node, cotangent);
-    } else if (primitive.kind() == Kind::custom) {
+    } else if (has_several_results(primitive.kind())) {
       auto reached = customs.extract(node.node());
       if (reached.empty()) continue;
       const Cotangents to =
-          pull_through(static_cast<const Custom&>(primitive), from, std::move(reached.mapped()));
+          pull_through(static_cast<const Several&>(primitive), from, std::move(reached.mapped()));
       for (std::size_t k = 0; k < from.size(); ++k)
         if (const auto slot = walk.slot(from[k]); slot && to[k])
           accumulate(cotangents[*slot], *to[k]);

@@ -40,7 +40,7 @@ class Batcher {
       const array& node = walk_.nodes()[i];
       const StreamContext context(node.stream());
       const Kind kind = node.primitive()->kind();
-      if (kind == Kind::custom) continue;  // its first result runs the rule
+      if (has_several_results(kind)) continue;  // its first result runs the rule
       auto& result = known_[walk_.slot_of_node(i)];
       if (kind == Kind::pick) {
         result = result_of_custom(node);
@@ -72,7 +72,7 @@ class Batcher {
     const auto [at, first] = customs_.try_emplace(owner.node());
     if (first) {
       const Batch from = inputs_of(owner);
-      at->second = static_cast<const Custom&>(*owner.primitive())
+      at->second = static_cast<const Several&>(*owner.primitive())
                        .vmap_all(from.arrays, from.flags(), batch_, all_results(pick));
     }
     return at->second.at(

@@ -5,8 +5,16 @@ namespace cermet {
 namespace {
 
 bool stops_derivatives(const Node& node) {
-  if (node.primitive->kind() == Kind::custom) return false;  // its results have the dtypes
+  const Kind kind = node.primitive->kind();
+  if (has_several_results(kind) || kind == Kind::composite) return false;  // its results have dtypes
   return !is_inexact(node.dtype) || !node.primitive->differentiable();
+}
+
+// Whether a node is a composite without rules, or a result of one.
+bool is_expandable(const Node& node) {
+  const Primitive* p = node.primitive.get();
+  if (p->kind() == Kind::pick) p = node.inputs[0].primitive();
+  return p && p->kind() == Kind::composite && !static_cast<const Composite*>(p)->has_rules();
 }
 
 }  // namespace
@@ -17,6 +25,8 @@ Walk::Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Fo
 
   struct Visit {
     const array* a;
+    std::span<const array> reads;
+    bool expanded;
     std::size_t next = 0;
     bool dependent = false;
   };
@@ -26,19 +36,23 @@ Walk::Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Fo
     if (node.trace < trace.id()) return;
     if (!slots_.try_emplace(&node, kIndependent).second) return;
     if (!node.primitive || (follow == Follow::differentiable && stops_derivatives(node))) return;
-    stack.push_back({&a});
+    if (follow != Follow::whole && is_expandable(node))
+      stack.push_back({&a, {&expansion_of(node), 1}, true});
+    else
+      stack.push_back({&a, {a.inputs().data(), a.inputs().size()}, false});
   };
   for (const array& output : outputs) {
     enter(output);
     while (!stack.empty()) {
       Visit& visit = stack.back();
-      const auto& from = visit.a->inputs();
-      if (visit.next < from.size()) {
-        enter(from[visit.next++]);  // may move `visit`
+      if (visit.next < visit.reads.size()) {
+        enter(visit.reads[visit.next++]);  // may move `visit`
         continue;
       }
-      for (const array& in : from) visit.dependent = visit.dependent || slot(in).has_value();
-      if (visit.dependent) {
+      for (const array& in : visit.reads) visit.dependent = visit.dependent || slot(in).has_value();
+      if (visit.dependent && visit.expanded) {
+        slots_[visit.a->node()] = *slot(visit.reads[0]);
+      } else if (visit.dependent) {
         slots_[visit.a->node()] = slot_count();
         nodes_.push_back(*visit.a);
       }

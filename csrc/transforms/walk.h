@@ -16,7 +16,8 @@ namespace cermet {
 // Only nodes of the trace are read: others may be under evaluation by another thread.
 class Walk {
  public:
-  enum class Follow : std::uint8_t { all, differentiable };
+  // Composites without rules are followed through their expansion, but by `whole`.
+  enum class Follow : std::uint8_t { whole, all, differentiable };
   Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Follow follow);
 
   const std::vector<array>& nodes() const { return nodes_; }
@@ -33,7 +34,7 @@ class Walk {
   std::unordered_map<const Node*, std::size_t> slots_;
 };
 
-// All results of the Custom node that `pick` is one result of.
+// All results of the node that `pick` is one result of.
 Arrays all_results(const array& pick);
 
 // "1 array", "2 arrays", for messages.

@@ -9,6 +9,8 @@ using ArrayClass = nb::class_<array>;
 
 void bind_dtype(nb::module_& m);
 void bind_device(nb::module_& m);
+void bind_memory(nb::module_& m);
+void bind_metal(nb::module_& m);
 ArrayClass bind_array(nb::module_& m);
 void bind_indexing(nb::module_& m, ArrayClass& cls);
 void bind_elementwise(nb::module_& m, ArrayClass& cls);

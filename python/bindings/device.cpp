@@ -4,8 +4,6 @@
 
 #include "bindings.h"
 #include "cermet/eval.h"
-#include "metal/library.h"
-#include "metal/work.h"
 
 namespace cermet::python {
 namespace {
@@ -55,14 +53,14 @@ constexpr Limit kLimits[] = {
      "`max_recommended_working_set_size`; without a GPU it does nothing and returns 0."},
 };
 
+}  // namespace
+
 void bind_memory(nb::module_& m) {
   for (const Counter& c : kCounters) m.def(c.name, c.get, c.doc);
   for (const Limit& l : kLimits) m.def(l.name, l.set, "limit"_a, l.doc);
   m.def("reset_peak_memory", &reset_peak_memory, "Starts `get_peak_memory` anew.");
   m.def("clear_cache", &clear_cache, "Gives the memory kept for reuse back to the system.");
 }
-
-}  // namespace
 
 void bind_device(nb::module_& m) {
   nb::enum_<DeviceType>(m, "DeviceType", "What kind of processor a device is.")
@@ -203,67 +201,6 @@ void bind_device(nb::module_& m) {
       nb::sig("def get_array_buffer_size(*args: array) -> int"),
       "Bytes of the buffers behind evaluated arrays.");
 
-  nb::module_ metal = m.def_submodule("metal", "The Metal device of an Apple machine.");
-  nb::exception<cermet::metal::CompileError>(metal, "CompileError", PyExc_RuntimeError);
-  bind_memory(metal);
-  metal.def(
-      "is_available", [] { return is_available({DeviceType::gpu, 0}); },
-      "True when there is a Metal device.");
-  metal.def(
-      "device_info",
-      [] {
-        const Device gpu{DeviceType::gpu, 0};
-        return is_available(gpu) ? device_info(gpu) : Facts();
-      },
-      "Facts of the Metal device; empty without one.");
-  metal.def(
-      "source",
-      [](const nb::args& arrays, bool complete) {
-        Arrays list;
-        for (nb::handle h : arrays) {
-          const array* a = as_array(h);
-          if (!a) throw nb::type_error("source: expected arrays");
-          list.push_back(*a);
-        }
-        return metal_source(list, complete);
-      },
-      nb::sig("def source(*arrays: cermet.core.array, complete: bool = False) -> str"), "arrays"_a,
-      "complete"_a = false,
-      "The Metal source of the row programs that an evaluation of the arrays would run on a GPU, "
-      "and the names of its other kernels. With `complete` it compiles as it is: what it includes "
-      "stands before it. Needs no GPU; nothing is computed.");
-  metal.def("start_capture", &start_capture, "path"_a,
-            "Starts to record the GPU's work to a new .gputrace file. The environment variable "
-            "MTL_CAPTURE_ENABLED must be 1. RuntimeError where the device cannot record.");
-  metal.def("stop_capture", &stop_capture, "Ends the recording and writes its file.");
-  metal.def("_set_hazard_tracking", &cermet::metal::set_hazard_tracking, "on"_a,
-            "For tests: when off, nothing orders kernels that overlap in memory.");
-  metal.def(
-      "_kernel_counts",
-      [] {
-        if (!cermet::metal::device()) throw std::runtime_error("there is no Metal device");
-        const auto counts = cermet::metal::kernel_cache().counts();
-        return std::map<std::string, std::uint64_t>{
-            {"kept", counts.kept}, {"dropped", counts.dropped}, {"compiled", counts.compiled}};
-      },
-      "For tests: how many kernels are kept, and how many were dropped and compiled so far.");
-  metal.def(
-      "_file",
-      [](const std::string& name) {
-        std::vector<std::string> seen;
-        return cermet::metal::flatten(name, seen);
-      },
-      "name"_a, "For tests: a file of metal/ with what it includes in place.");
-  metal.def(
-      "_compile",
-      [](const std::string& source, const std::string& label) {
-        cermet::metal::Device* const gpu = cermet::metal::device();
-        if (!gpu) throw std::runtime_error("there is no Metal device");
-        nb::gil_scoped_release unlocked;
-        gpu->library(source, label);
-      },
-      "source"_a, "label"_a,
-      "For tests: gives complete Metal source to the device's compiler. CompileError.");
   nb::module_ cuda = m.def_submodule("cuda", "CUDA devices, which Cermet does not use.");
   cuda.def("is_available", [] { return false; }, "Always False.");
 }

@@ -47,6 +47,7 @@ NB_MODULE(core, m) {
   bind_exceptions(m);
   bind_dtype(m);
   bind_device(m);
+  bind_metal(m);
   ArrayClass cls = bind_array(m);
   bind_indexing(m, cls);
   bind_elementwise(m, cls);

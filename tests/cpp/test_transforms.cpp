@@ -466,8 +466,9 @@ class SumAndDifference final : public Custom {
 };
 
 Arrays sum_and_difference(const Arrays& in) {
-  return make_outputs(make_ref<SumAndDifference>(), {in[0].shape(), in[0].shape()},
-                      {float32, float32}, {in[0], in[1]}, in[0].stream());
+  const Result like_the_first{in[0].shape(), float32};
+  return make_outputs(make_ref<SumAndDifference>(), {like_the_first, like_the_first},
+                      {in[0], in[1]}, in[0].stream());
 }
 
 }  // namespace

@@ -111,6 +111,7 @@ def test_a_long_file_is_named(project, folder, count, code):
         ("12345", "12345", None),
         ("0x7fffffff", "0x7fffffff", None),
         ("x1234567", "y.f1234567", None),  # names
+        ("0123456789abcdef", "0123456789abcdef", None),
         ("// 1234567", "/* 1234567 */", None),
         ('"1234567"', "1234567", "1234567"),
     ],

@@ -166,6 +166,13 @@ for shape in ((3,), (1030,), (17, 4001), (1 << 19,), (300, 3, 301)):
         ]
         for r in results:
             digest.update(np.array(r.astype(mx.float32)).tobytes())
+for m, k, n in ((1, 3000, 700), (700, 3000, 1), (64, 64, 64), (129, 257, 65), (31, 2100, 300),
+                (1100, 64, 40), (40, 64, 1100)):
+    for dtype in (mx.float32, mx.float64, mx.float16, mx.bfloat16, mx.complex64):
+        a, b = (mx.array(rng.normal(size=shape)).astype(dtype, stream=mx.cpu)
+                for shape in ((2, m, k), (k, n)))
+        for product in (mx.matmul(a, b, stream=mx.cpu), mx.matmul(a[0], b, stream=mx.cpu)):
+            digest.update(np.array(product.astype(mx.complex64, stream=mx.cpu)).tobytes())
 print(digest.hexdigest())
 """
     outputs = {
@@ -177,9 +184,43 @@ print(digest.hexdigest())
             check=True,
             timeout=60,
         ).stdout
-        for threads in ("1", "2")
+        for threads in ("1", "2", "3")
     }
     assert len(outputs) == 1
+
+
+def bordered(x):
+    """The same matrix within a larger array, so that its rows lie apart."""
+    return mx.pad(x, [(0, 0)] * (x.ndim - 1) + [(3, 2)])[..., 3:-2]
+
+
+LAID = {
+    "transposed": lambda x: mx.contiguous(x.swapaxes(-1, -2)).swapaxes(-1, -2),
+    "bordered": bordered,
+    "bordered and transposed": lambda x: bordered(x.swapaxes(-1, -2)).swapaxes(-1, -2),
+    "strided": lambda x: mx.repeat(x, 2, axis=-1)[..., ::2],
+    "reversed": lambda x: mx.contiguous(x[..., ::-1])[..., ::-1],
+}
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="not promised of Accelerate")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "complex64"])
+@settings(max_examples=25)
+@given(st.data())
+def test_layout_changes_no_bit_of_a_product(dtype, data):
+    extent = st.one_of(st.integers(1, 9), st.integers(10, 150), st.sampled_from([256, 300, 700]))
+    m, k, n = (data.draw(extent) for _ in range(3))
+    batch = data.draw(st.sampled_from([(), (1,), (3,)]))
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    with mx.stream(mx.cpu):
+        a, b = (
+            mx.array(rng.normal(size=(*batch, *s))).astype(getattr(mx, dtype))
+            for s in ((m, k), (k, n))
+        )
+        plain = to_np(mx.matmul(a, b)).tobytes()
+        for left in (lambda x: x, LAID[data.draw(st.sampled_from(sorted(LAID)))]):
+            right = LAID[data.draw(st.sampled_from(sorted(LAID)))]
+            assert to_np(mx.matmul(left(a), right(b))).tobytes() == plain
 
 
 # Transforms

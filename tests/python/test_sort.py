@@ -198,5 +198,9 @@ def test_more_places_than_indices_tell_apart(name):
             getattr(mx, name)(a, axis=axis, **more)
     a = mx.broadcast_to(one, (2**32,))
     getattr(mx, name)(a, axis=0, **more)
+    with pytest.raises(ValueError, match=r"searchsorted: .*4294967296 elements.*uint32"):
+        mx.searchsorted(a, one)
+    with pytest.raises(ValueError, match=r"unique: .*2\^31"):
+        mx.unique(a, size=3)
     mx.sort(mx.broadcast_to(one, (2**32 + 1,)))
     mx.partition(mx.broadcast_to(one, (2**32 + 1,)), 3)

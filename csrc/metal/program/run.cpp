@@ -95,8 +95,8 @@ void run(Commands& commands, const cermet::Kernel& prepared, const ProgramRun& r
   if (stages.size() == 2)
     for (const Instruction& ins : p.instructions)
       if (ins.is_reduce)
-        partial.push_back(commands.temporary(
-            {run.outer_size() * run.inner_size() * chunks_of(run)}, accumulator(p, ins)));
+        partial.push_back(commands.temporary({run.outer_size() * run.inner_size() * chunks_of(run)},
+                                             accumulator(p, ins)));
   for (std::size_t i = 0; i < stages.size(); ++i) {
     const auto& [program, kernel] = static_cast<const Prepared&>(prepared).parts[i];
     const Launch launch = launch_of(run, stages[i]);

@@ -204,12 +204,12 @@ def run(cases: Sequence[Case], options: argparse.Namespace, progress: Any) -> in
         with _sides(options) as (old, new):
             print(f"old: {old.path}, cermet {old.version}\nnew: {new.path}, cermet {new.version}")
             for row in progress(rows):
-                found = in_pairs(old, new, row, options)
-                if isinstance(found, Comparison):
-                    results.append(found)
+                outcome = in_pairs(old, new, row, options)
+                if isinstance(outcome, Comparison):
+                    results.append(outcome)
                     continue
-                print(*row, found, file=sys.stderr)
-                if " in new:" in found:
+                print(*row, outcome, file=sys.stderr)
+                if " in new:" in outcome:
                     lost.append(row)
     except ValueError as error:
         print(f"cermet-bench: {error}", file=sys.stderr)
@@ -221,14 +221,10 @@ def run(cases: Sequence[Case], options: argparse.Namespace, progress: Any) -> in
     if lost:
         print(f"absent in new alone: {', '.join(' '.join(map(str, row)) for row in lost)}")
     if options.json:
-        data = {"machine": machine(), "options": vars(options), "results": as_json(results)}
+        found = [{**asdict(result), "verdict": result.verdict} for result in results]
+        data = {"machine": machine(), "options": vars(options), "results": found}
         Path(options.json).write_text(json.dumps(data, indent=1) + "\n")
     return 1 if above or lost or not results else 0
-
-
-def as_json(results: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """The results as the file has them, with their verdicts."""
-    return [{**asdict(result), "verdict": result.verdict} for result in results]
 
 
 def table(results: Sequence[Comparison]) -> str:

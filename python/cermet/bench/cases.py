@@ -19,6 +19,7 @@ from .peers import Peer, Unsupported
 CHAIN = 100
 BATCH = 64
 FLOATS = ("f32", "f16", "bf16")
+INTEGER, COMPLEX = (*FLOATS, "i32"), (*FLOATS, "c64")
 GROUP = 64  # quantization: weights that share a scale
 Build = Callable[[Peer, int, str], Work]
 
@@ -60,14 +61,21 @@ def _values(shape: tuple[int, ...], below: int | None, seed: int) -> np.ndarray:
 MATRIX = Input(lambda n: (n, n))
 VECTOR = Input(lambda n: (n,))
 STACK = Input(lambda n: (BATCH, n, n))
-BLOCK = Input(lambda n: (n, BATCH, n))
+RISING = Input(VECTOR.shape, real=np.sort)
+FEW = Input(lambda n: (BATCH, n))
+SHORT = Input(lambda n: (n, 16))
 HEADS = Input(lambda n: (1, 8, n, BATCH))
+PIXELS = Input(lambda n: (1, n, n, BATCH))
+FILTERS = Input(lambda n: (BATCH, 3, 3, BATCH))
 ROWS = Input(lambda n: (n,), rows=True)
 
 
 def positive(x: np.ndarray) -> np.ndarray:
     """Where logarithms, roots and powers have real values."""
     return abs(x) + np.float32(0.01)
+
+
+POSITIVE = Input(MATRIX.shape, real=positive)
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -89,6 +97,11 @@ def over(function: Callable[..., Any], *inputs: Input) -> Build:
         return Work(lambda: wait(prepared(*arrays)))
 
     return build
+
+
+def call(name: str, **options: Any) -> Callable[..., Any]:
+    """The peer's operation of this name, as a function for `over`."""
+    return lambda f, *x: getattr(f, name)(*x, **options)
 
 
 def chain(f: Peer, x: Any, y: Any, count: int = CHAIN) -> Any:
@@ -205,17 +218,23 @@ def _reads(n: int, item: int) -> float:
     return n * n * item
 
 
+def extra(name: str, what: str, n: int, dtypes: tuple[str, ...], of: Any, *x: Input) -> Case:
+    """A case that only `ab` measures unless it is named."""
+    return Case(name, what, over(of, *x), (n,), dtypes, extra=True)
+
+
+def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
+    """The extra case of a function along rows or columns."""
+    lines = "rows" if axis == -1 else "columns"
+    function = call(name, axis=axis)
+    return extra(f"{name}_{lines}", f"{name} of {lines}", 2048, dtypes, function, MATRIX)
+
+
 def unary(name: str, real: Callable[[np.ndarray], np.ndarray] | None = None) -> Case:
-    """The case of a function of one array, in every dtype that it has."""
-    return Case(
-        f"unary_{name}",
-        f"{name}(x)",
-        over(lambda f, x: getattr(f, name)(x), Input(MATRIX.shape, real=real)),
-        sizes=(512,),
-        dtypes=FLOATS if name.startswith("erf") else (*FLOATS, "c64"),
-        bytes=_copies,
-        extra=True,
-    )
+    """The extra case of a function of one array, in every dtype that it has."""
+    dtypes = FLOATS if name.startswith("erf") else COMPLEX
+    source = Input(MATRIX.shape, real=real)
+    return extra(f"unary_{name}", f"{name}(x)", 512, dtypes, call(name), source)
 
 
 CASES = (
@@ -269,14 +288,14 @@ CASES = (
         "sum of each row",
         over(lambda f, x: f.sum(x, axis=-1), MATRIX),
         bytes=_reads,
-        ab_dtypes=(*FLOATS, "i32"),
+        ab_dtypes=INTEGER,
     ),
     Case(
         "sum_columns",
         "sum of each column",
         over(lambda f, x: f.sum(x, axis=0), MATRIX),
         bytes=_reads,
-        ab_dtypes=(*FLOATS, "i32"),
+        ab_dtypes=INTEGER,
     ),
     Case(
         "cumsum",
@@ -284,7 +303,7 @@ CASES = (
         over(lambda f, x: f.cumsum(x, axis=-1), MATRIX),
         bytes=_copies,
         ab_sizes=(2048,),
-        ab_dtypes=(*FLOATS, "i32"),
+        ab_dtypes=INTEGER,
     ),
     Case(
         "sort",
@@ -387,179 +406,31 @@ CASES = (
     *(unary(name, positive) for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt")),
     *(unary(name, unit) for name in ("arcsin", "arccos", "arctanh", "erfinv")),
     unary("arccosh", above_one),
-    Case(
-        "power",
-        "x ** y of positive x",
-        over(lambda f, x, y: x**y, Input(MATRIX.shape, real=positive), MATRIX),
-        sizes=(512,),
-        dtypes=(*FLOATS, "c64"),
-        extra=True,
+    *(along(name, -1, FLOATS) for name in ("max", "mean", "var", "logsumexp")),
+    *(along(name, 0, FLOATS) for name in ("prod", "softmax", "cumsum")),
+    along("max", 0, ("i32",)),
+    *(along(name, -1, ("f32",)) for name in ("cumprod", "argsort")),
+    along("sort", 0, ("f32", "f16", "i32")),
+    extra("power", "x ** y", 512, COMPLEX, lambda f, x, y: x**y, POSITIVE, MATRIX),
+    extra("remainder", "x % y", 512, INTEGER, lambda f, x, y: x % y, MATRIX, POSITIVE),
+    extra(
+        "complex", "x * y / (x + y)", 512, ("c64",), lambda f, x, y: x * y / (x + y), MATRIX, MATRIX
     ),
-    Case(
-        "remainder",
-        "x % y",
-        over(lambda f, x, y: x % y, MATRIX, Input(MATRIX.shape, real=positive)),
-        sizes=(512,),
-        dtypes=(*FLOATS, "i32"),
-        extra=True,
+    extra("cast", "x as int32", 1024, FLOATS, lambda f, x: f.cast(x, "i32"), MATRIX),
+    extra("cast_back", "x as float32", 1024, ("i32",), lambda f, x: f.cast(x, "f32"), MATRIX),
+    extra("sum_middle", "sums in a stack", 256, INTEGER, lambda f, x: f.sum(x, axis=1), STACK),
+    extra("sum_short", "n sums of 16", 65_536, FLOATS, lambda f, x: f.sum(x, axis=-1), SHORT),
+    extra("searchsorted", "n among n", 65_536, ("f32",), call("searchsorted"), RISING, VECTOR),
+    extra(
+        "scatter", "n rows added to n", 1024, ("f32",), call("scatter_add"), MATRIX, ROWS, MATRIX
     ),
-    Case(
-        "complex_arithmetic",
-        "(x * y + x) / y",
-        over(lambda f, x, y: (x * y + x) / y, MATRIX, MATRIX),
-        sizes=(512,),
-        dtypes=("c64",),
-        extra=True,
+    extra("matmul_transposed", "x @ y.T", 512, FLOATS, lambda f, x, y: x @ y.T, MATRIX, MATRIX),
+    extra(
+        "linear", "x @ w.T + b", 1024, FLOATS, lambda f, x, w, b: x @ w.T + b, FEW, MATRIX, VECTOR
     ),
-    Case(
-        "cast",
-        "x as 32-bit integers and back",
-        over(lambda f, x: f.cast(f.cast(x, "i32"), "f32"), MATRIX),
-        sizes=(1024,),
-        dtypes=FLOATS,
-        extra=True,
-    ),
-    Case(
-        "sum_middle",
-        f"sum over the middle axis of n x {BATCH} x n",
-        over(lambda f, x: f.sum(x, axis=1), BLOCK),
-        sizes=(256,),
-        dtypes=(*FLOATS, "i32"),
-        extra=True,
-    ),
-    Case(
-        "sum_short_rows",
-        "sum of n rows of 16 elements",
-        over(lambda f, x: f.sum(x, axis=-1), Input(lambda n: (n, 16))),
-        sizes=(65536,),
-        dtypes=FLOATS,
-        extra=True,
-    ),
-    Case(
-        "max_rows",
-        "maximum of each row",
-        over(lambda f, x: f.max(x, axis=-1), MATRIX),
-        sizes=(2048,),
-        dtypes=(*FLOATS, "i32"),
-        extra=True,
-    ),
-    Case(
-        "prod_columns",
-        "product of each column",
-        over(lambda f, x: f.prod(x, axis=0), MATRIX),
-        sizes=(2048,),
-        extra=True,
-    ),
-    Case(
-        "var_rows",
-        "variance of each row",
-        over(lambda f, x: f.var(x, axis=-1), MATRIX),
-        sizes=(2048,),
-        dtypes=FLOATS,
-        extra=True,
-    ),
-    Case(
-        "logsumexp",
-        "logsumexp of rows",
-        over(lambda f, x: f.logsumexp(x, axis=-1), MATRIX),
-        sizes=(2048,),
-        extra=True,
-    ),
-    Case(
-        "softmax_columns",
-        "softmax of columns",
-        over(lambda f, x: f.softmax(x, axis=0), MATRIX),
-        sizes=(2048,),
-        extra=True,
-    ),
-    Case(
-        "cumsum_columns",
-        "cumulative sum of columns",
-        over(lambda f, x: f.cumsum(x, axis=0), MATRIX),
-        sizes=(2048,),
-        extra=True,
-    ),
-    Case(
-        "cumprod",
-        "cumulative product of rows",
-        over(lambda f, x: f.cumprod(x, axis=-1), MATRIX),
-        sizes=(1024,),
-        extra=True,
-    ),
-    Case(
-        "sort_columns",
-        "sort of columns",
-        over(lambda f, x: f.sort(x, axis=0), MATRIX),
-        sizes=(1024,),
-        dtypes=("f32", "f16", "i32"),
-        extra=True,
-    ),
-    Case(
-        "argsort",
-        "order of rows",
-        over(lambda f, x: f.argsort(x, axis=-1), MATRIX),
-        sizes=(1024,),
-        extra=True,
-    ),
-    Case(
-        "searchsorted",
-        "places of n values among n",
-        over(lambda f, x, y: f.searchsorted(f.sort(x), y), VECTOR, VECTOR),
-        sizes=(65536,),
-        extra=True,
-    ),
-    Case(
-        "scatter",
-        "n rows added to random rows",
-        over(lambda f, x, rows: f.scatter_add(x, rows, x), MATRIX, ROWS),
-        sizes=(1024,),
-        extra=True,
-    ),
-    Case(
-        "matmul_transposed",
-        "n x n times the transpose of n x n",
-        over(lambda f, x, y: x @ y.T, MATRIX, MATRIX),
-        sizes=(512,),
-        dtypes=FLOATS,
-        flops=lambda n: 2 * n**3,
-        extra=True,
-    ),
-    Case(
-        "linear",
-        f"{BATCH} rows times the transpose of n x n, plus a bias",
-        over(lambda f, x, w, b: x @ w.T + b, Input(lambda n: (BATCH, n)), MATRIX, VECTOR),
-        sizes=(1024,),
-        dtypes=FLOATS,
-        flops=lambda n: 2 * BATCH * n**2,
-        extra=True,
-    ),
-    Case(
-        "convolution",
-        f"3 x 3 convolution of n x n pixels, {BATCH} channels",
-        over(
-            lambda f, x, w: f.convolution(x, w),
-            Input(lambda n: (1, n, n, BATCH)),
-            Input(lambda n: (BATCH, 3, 3, BATCH)),
-        ),
-        sizes=(64,),
-        flops=lambda n: 18 * (n * BATCH) ** 2,
-        extra=True,
-    ),
-    Case(
-        "attention",
-        f"causal attention, n queries and keys, 8 heads of {BATCH}",
-        over(lambda f, q, k, v: f.attention(q, k, v), HEADS, HEADS, HEADS),
-        sizes=(256,),
-        dtypes=("f32", "bf16"),
-        extra=True,
-    ),
-    Case(
-        "train_lstm",
-        f"training step of an LSTM of width n, 4 sequences of {BATCH} rows",
-        train_lstm,
-        sizes=(64,),
-        extra=True,
-    ),
+    extra("convolution", "3 x 3, n x n pixels", 64, ("f32",), call("convolution"), PIXELS, FILTERS),
+    extra("attention", "causal, 8 heads", 256, ("f32", "bf16"), call("attention"), *[HEADS] * 3),
+    Case("train_lstm", "SGD step of an LSTM of width n", train_lstm, (64,), extra=True),
 )
 
 

@@ -1,11 +1,21 @@
-// Factorizations of one matrix, by LAPACK. Matrices are column-major without gaps, their elements
-// float or double. Every function returns LAPACK's info: not 0 when there is no result.
+// BLAS and LAPACK on the calling thread: Cermet's pool is the only one. A build without them
+// (CERMET_BLAS=OFF) has no_blas.cpp in place of blas.cpp and factorization.cpp.
 #pragma once
 
 #include <complex>
 #include <cstdint>
 
+#include "cpu/matmul.h"
+
 namespace cermet::cpu {
+
+// gemm as matmul.h has it, for every size; T is float, double or complex64_t.
+template <class T>
+void blas_gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, std::int64_t c_step, std::int64_t m,
+               std::int64_t n, std::int64_t k, bool accumulate);
+
+// Factorizations of one matrix. Matrices are column-major without gaps, their elements float or
+// double. Every function returns LAPACK's info: not 0 when there is no result.
 
 // a (m, n) = q (m, k) r (k, n) with k = min(m, n). Overwrites a.
 template <class T>

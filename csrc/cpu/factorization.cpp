@@ -1,0 +1,146 @@
+// Linear algebra: LAPACK on batches of matrices, spread over the pool's threads.
+#include <algorithm>
+#include <complex>
+#include <vector>
+
+#include "cpu/backend.h"
+#include "cpu/blas.h"
+#include "cpu/layout.h"
+#include "graph/check.h"
+
+namespace cermet::cpu {
+namespace {
+
+using Routine = Factorization::Routine;
+
+// The inputs and results for matrix `index` of the batch.
+class Entry {
+ public:
+  Entry(std::span<const Tensor> inputs, std::span<const Tensor> outputs, std::int64_t index)
+      : inputs_(inputs), outputs_(outputs), index_(index) {}
+
+  // Input `i`, column-major.
+  template <class T>
+  std::vector<T> matrix(std::size_t i) const {
+    const Tensor& t = inputs_[i];
+    const std::size_t axes = t.shape.size();
+    std::int64_t at = 0, rest = index_;
+    for (std::size_t axis = axes - 2; axis-- > 0; rest /= t.shape[axis])
+      at += rest % t.shape[axis] * t.strides[axis];
+    std::vector<T> out(static_cast<std::size_t>(t.shape[axes - 2] * t.shape[axes - 1]));
+    T* to = out.data();
+    for (std::int64_t j = 0; j < t.shape[axes - 1]; ++j)
+      for (std::int64_t i = 0; i < t.shape[axes - 2]; ++i)
+        *to++ = data<const T>(t)[at + i * t.strides[axes - 2] + j * t.strides[axes - 1]];
+    return out;
+  }
+  // Where result k, a vector of `n`, is written.
+  template <class E>
+  E* vector(std::size_t k, std::int64_t n) const {
+    return data<E>(outputs_[k]) + index_ * n;
+  }
+  // Writes result k, given column-major.
+  template <class E>
+  void store(std::size_t k, const std::vector<E>& matrix) const {
+    const auto n = static_cast<std::int64_t>(matrix.size()), columns = outputs_[k].shape.back();
+    const std::int64_t rows = n / columns;
+    E* const to = vector<E>(k, n);
+    for (std::int64_t i = 0; i < rows; ++i)
+      for (std::int64_t j = 0; j < columns; ++j)
+        to[i * columns + j] = matrix[static_cast<std::size_t>(j * rows + i)];
+  }
+
+ private:
+  std::span<const Tensor> inputs_, outputs_;
+  std::int64_t index_;
+};
+
+// LAPACK's info for one matrix.
+template <class T>
+int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int columns) {
+  using Complex = std::complex<float>;
+  std::vector<T> a = entry.matrix<T>(0);
+  const int k = std::min(m, n);
+  const auto square = [](int rows, int width) {
+    return static_cast<std::size_t>(rows) * static_cast<std::size_t>(width);
+  };
+  const auto in_place = [&](int info) {
+    entry.store(0, a);
+    return info;
+  };
+  switch (routine) {
+    case Routine::qr: {
+      std::vector<T> q(square(m, k)), r(square(k, n));
+      const int info = qr(m, n, a.data(), q.data(), r.data());
+      entry.store(0, q);
+      entry.store(1, r);
+      return info;
+    }
+    case Routine::svd: {
+      std::vector<T> u(square(m, m)), vt(square(n, n));
+      const int info = svd(m, n, a.data(), u.data(), entry.vector<T>(1, k), vt.data());
+      entry.store(0, u);
+      entry.store(2, vt);
+      return info;
+    }
+    case Routine::singular_values:
+      return svd<T>(m, n, a.data(), nullptr, entry.vector<T>(0, k), nullptr);
+    case Routine::eigh: return in_place(eigh(n, a.data(), upper, true, entry.vector<T>(1, n)));
+    case Routine::eigvalsh: return eigh(n, a.data(), upper, false, entry.vector<T>(0, n));
+    case Routine::eig: {
+      std::vector<Complex> v(square(n, n));
+      const int info = eig(n, a.data(), entry.vector<Complex>(0, n), v.data());
+      entry.store(1, v);
+      return info;
+    }
+    case Routine::eigvals: return eig(n, a.data(), entry.vector<Complex>(0, n), nullptr);
+    case Routine::cholesky: return in_place(cholesky(n, a.data(), upper));
+    case Routine::lu:
+      return in_place(
+          lu(m, n, a.data(), entry.vector<std::uint32_t>(1, k), entry.vector<std::uint32_t>(2, m)));
+    case Routine::tri_inv: return in_place(invert_triangular(n, a.data(), upper));
+    case Routine::solve:
+    case Routine::solve_triangular: {
+      std::vector<T> b = entry.matrix<T>(1);
+      const int info = routine == Routine::solve
+                           ? solve(n, columns, a.data(), b.data())
+                           : solve_triangular(n, columns, a.data(), upper, b.data());
+      entry.store(0, b);
+      return info;
+    }
+  }
+  return 0;
+}
+
+void check(const Factorization& p, int info) {
+  if (info == 0) return;
+  switch (p.routine) {
+    case Routine::cholesky: fail(p.op, "a matrix is not positive definite");
+    case Routine::tri_inv:
+    case Routine::solve:
+    case Routine::solve_triangular: fail(p.op, "a matrix is singular");
+    default: fail(p.op, "the iteration did not converge; is a number infinite or nan?");
+  }
+}
+
+}  // namespace
+
+void factorize(const Factorization& p, std::span<const Tensor> inputs,
+               std::span<const Tensor> outputs) {
+  const Shape& shape = inputs[0].shape;
+  const auto extent = [](std::int64_t n) { return static_cast<int>(n); };
+  const int m = extent(*(shape.end() - 2)), n = extent(shape.back());
+  const int columns = inputs.size() > 1 ? extent(inputs[1].shape.back()) : 0;
+  std::int64_t batch = 1;
+  for (std::size_t i = 0; i + 2 < shape.size(); ++i) batch *= shape[i];
+  parallel_for(batch, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const Entry entry(inputs, outputs, i);
+      check(p, inputs[0].dtype == float64
+                   ? factorize<double>(p.routine, p.upper, entry, m, n, columns)
+                   : factorize<float>(p.routine, p.upper, entry, m, n, columns));
+    }
+  });
+}
+
+}  // namespace cermet::cpu
