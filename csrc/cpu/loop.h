@@ -12,22 +12,11 @@ namespace cermet::cpu::CERMET_ISA {
 #define CERMET_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
 #endif
 
-// Of float and complex numbers alone: others would be converted.
-template <class F, class... T>
-inline constexpr bool kHasRare = (... && (std::is_same_v<T, f32> || std::is_same_v<T, c64>)) &&
-                                 requires(T... x) { F::rare(x...); };
-
-// out[i] = F::usual(in[i]...), or F::apply where there is no such. Flattened: what is not inlined
-// is not vectorised, and the compiler would give up in a file this large.
+// out[i] = f(in[i]...). All that f calls is inlined, however long: a call would stay scalar.
 template <class F, class R, class... T>
-[[gnu::flatten]] void map_usual(R* out, std::int64_t n, const T*... in) {
+[[gnu::flatten, gnu::noinline]] void each(F f, R* out, std::int64_t n, const T*... in) {
   CERMET_VECTORIZE
-  for (std::int64_t i = 0; i < n; ++i) {
-    if constexpr (kHasRare<F, T...>)
-      out[i] = F::usual(in[i]...);
-    else
-      out[i] = F::apply(in[i]...);
-  }
+  for (std::int64_t i = 0; i < n; ++i) out[i] = f(in[i]...);
 }
 template <class F, class... T>
 [[gnu::flatten]] bool any_rare(std::int64_t n, const T*... in) {
@@ -40,22 +29,22 @@ template <class F, class... T>
 // others: a chunk with rare elements goes through a buffer, since `out` may be one of the inputs.
 template <class F, class R, class... T>
 void map(R* out, std::int64_t n, const T*... in) {
-  if constexpr (!kHasRare<F, T...>) {
-    map_usual<F>(out, n, in...);
-  } else {
+  constexpr bool f32_or_c64 = (... && (std::is_same_v<T, f32> || std::is_same_v<T, c64>));
+  if constexpr (f32_or_c64 && requires { F::rare(*in...); }) {
     constexpr std::int64_t kChunk = 256;
     for (std::int64_t begin = 0; begin < n; begin += kChunk) {
       const std::int64_t count = n - begin < kChunk ? n - begin : kChunk;
-      if (!any_rare<F>(count, in + begin...)) {
-        map_usual<F>(out + begin, count, in + begin...);
-        continue;
-      }
+      const bool rare = any_rare<F>(count, (in + begin)...);
       R chunk[kChunk];
-      map_usual<F>(chunk, count, in + begin...);
+      each([](T... x) { return F::usual(x...); }, rare ? chunk : out + begin, count,
+           (in + begin)...);
+      if (!rare) continue;
       for (std::int64_t i = 0; i < count; ++i)
         if (F::rare(in[begin + i]...)) chunk[i] = F::apply(in[begin + i]...);
       for (std::int64_t i = 0; i < count; ++i) out[begin + i] = chunk[i];
     }
+  } else {
+    each([](T... x) { return F::apply(x...); }, out, n, in...);
   }
 }
 

@@ -68,7 +68,7 @@ struct Multiply {
     if constexpr (kIsHalf<T>)
       return from_float<T>(to_float(a) * to_float(b));
     else if constexpr (kIsComplex<T>)
-      return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+      return {a.re * b.re + a.im * -b.im, a.re * b.im + a.im * b.re};  // as ops/ has it
     else if constexpr (std::is_same_v<T, bool>)
       return a && b;
     else if constexpr (std::is_integral_v<T>)

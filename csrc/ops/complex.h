@@ -163,7 +163,7 @@ inline Circle circle(f32 y, Angle a) {
   return Circle{s, c, select(top, v.hi, 1.0f - c), above};
 }
 
-inline b32 is_far(c64 z) { return (!(abs(z.re) < kInf)) | is_far(z.im); }
+inline b32 is_far(c64 z) { return is_far(z.im) | !(abs(z.re) < kInf); }
 inline b32 is_far_turned(c64 z) { return is_far(times_i(z)); }
 
 inline b32 exp_rare(c64 z) { return is_far(z); }
@@ -350,9 +350,8 @@ inline f32 difference_rest(f32 a, f32 b, f32 d) {
 // From the operand with the greater real part, for w = low - high, its imaginary part as an angle:
 // log(1 + e^w), where nothing cancels near e^w = -1.
 inline c64 logaddexp_at(c64 low, c64 high, c64 w, Angle a) {
-  c64 rest{difference_rest(low.re, high.re, w.re), difference_rest(low.im, high.im, w.im)};
-  Circle y = circle(w.im, Angle{a.r, a.low + rest.im, a.quadrant});
-  f32 e = exp(w.re), h = fma(e, rest.re, expm1(w.re));
+  Circle y = circle(w.im, a);
+  f32 e = exp(w.re), h = fma(e, difference_rest(low.re, high.re, w.re), expm1(w.re));
   f32 n = fma(h, h, 2.0f * e * y.above.hi);
   i32 k = log_exponent(n);
   b32 small = e < 0.14f;
@@ -363,7 +362,9 @@ inline c64 logaddexp_at(c64 low, c64 high, c64 w, Angle a) {
 inline b32 logaddexp_rare(c64 a, c64 b) { return is_far(subtract(a, b)); }
 inline c64 logaddexp_usual(c64 a, c64 b) {
   c64 low = minimum(a, b), high = maximum(a, b), w = subtract(low, high);
-  return logaddexp_at(low, high, w, reduce_near(w.im));
+  Angle y = reduce_near(w.im);
+  f32 rest = difference_rest(low.im, high.im, w.im);
+  return logaddexp_at(low, high, w, Angle{y.r, y.low + rest, y.quadrant});
 }
 RARE_2(logaddexp, c64, logaddexp_far)
 
@@ -396,7 +397,7 @@ inline Arc arc(c64 z) {
 // Beyond, 1 is nothing beside z^2, which may overflow.
 CONSTANT float kHuge = 0x1p60f;
 
-inline b32 arcsin_rare(c64 z) { return (!(larger_part(z) < kHuge)) | isnan(z); }
+inline b32 arcsin_rare(c64 z) { return isnan(z) | !(larger_part(z) < kHuge); }
 inline c64 arcsin_usual(c64 z) {
   Arc a = arc(z);
   return c64{arctan2(z.re, a.across), copysign(a.im, z.im)};

@@ -3,6 +3,10 @@
 
 inline Angle reduce_angle(f32 y) { return is_far(y) ? reduce_far(y) : reduce_near(y); }
 
+// Which sign a nan has is chance; where one decides a result's, it is positive.
+inline f32 positive_nan(f32 x) { return x != x ? kNan : x; }
+inline c64 positive_nan(c64 z) { return c64{positive_nan(z.re), positive_nan(z.im)}; }
+
 inline c64 sign_far(c64 z) {
   if (isinf(z.re) == isinf(z.im)) return c64{kNan, kNan};
   return isinf(z.re) ? c64{copysign(1.0f, z.re), 0.0f} : c64{0.0f, copysign(1.0f, z.im)};
@@ -12,6 +16,7 @@ inline c64 sign_far(c64 z) {
 inline c64 divide_far(c64 a, c64 b) {
   if (is_zero(b)) return divide(a, abs(b.re));
   if (isinf(b) && isfinite(a)) {
+    b = positive_nan(b);
     c64 v = multiply(a, 0.25f);
     c64 w{copysign(isinf(b.re) ? 1.0f : 0.0f, b.re), copysign(isinf(b.im) ? 1.0f : 0.0f, b.im)};
     return multiply(multiply(v, conjugate(w)), 0.0f);
@@ -22,6 +27,7 @@ inline c64 divide_far(c64 a, c64 b) {
 inline c64 reciprocal_far(c64 z) { return divide_far(c64{1.0f, 0.0f}, z); }
 
 inline c64 sqrt_far(c64 z) {
+  z = positive_nan(z);
   if (isinf(z.im)) return c64{kInf, z.im};
   if (!isinf(z.re)) return c64{kNan, kNan};
   f32 other = z.im != z.im ? kNan : 0.0f;
@@ -32,6 +38,7 @@ inline c64 rsqrt_far(c64 z) { return reciprocal_far(sqrt(z)); }
 // ---- of an angle -------------------------------------------------------------------------------
 
 inline c64 exp_far(c64 z) {
+  z = positive_nan(z);
   if (z.im == 0.0f) return c64{exp(z.re), z.im};
   if (isinf(z.re) && !isfinite(z.im))
     return z.re < 0.0f ? c64{0.0f, copysign(0.0f, z.im)} : c64{kInf, kNan};
@@ -60,12 +67,14 @@ inline c64 sinh_far(c64 z) {
   return c64{z.re == 0.0f && isnan(w.re) ? z.re : w.re, z.im == 0.0f && isnan(w.im) ? z.im : w.im};
 }
 inline c64 cosh_far(c64 z) {
+  z = positive_nan(z);
   if (isinf(z.re) && !isfinite(z.im)) return c64{kInf, kNan};
   c64 w = cosh_at(z, reduce_angle(z.im));
   bool flat = (z.re == 0.0f || z.im == 0.0f) && isnan(w.im);
   return c64{w.re, flat ? copysign(0.0f, z.re) * copysign(1.0f, z.im) : w.im};
 }
 inline c64 tanh_far(c64 z) {
+  z = positive_nan(z);
   if (z.im == 0.0f) return c64{tanh(z.re), z.im};
   if (isinf(z.re))
     return c64{copysign(1.0f, z.re),
@@ -79,25 +88,36 @@ inline c64 tan_far(c64 z) { return over_i(tanh_far(times_i(z))); }
 
 // ---- of a modulus ------------------------------------------------------------------------------
 
+// The angle a - b of which the rounded difference may be turns away.
+inline Angle angle_difference(f32 a, f32 b) {
+  Angle x = reduce_angle(a), y = reduce_angle(b);
+  Pair r = pair_sum(Pair{x.r, x.low}, Pair{-y.r, -y.low});
+  f32 turn = rint(r.hi * (2.0f / kPi));
+  r = pair_sum(r, pair_product(-turn, Pair{0.5f * kPi, 0.5f * kPiLo}));
+  return Angle{r.hi, r.lo, x.quadrant - y.quadrant + i32(turn)};
+}
 inline c64 logaddexp_far(c64 a, c64 b) {
   c64 low = minimum(a, b), high = maximum(a, b), w = subtract(low, high);
   if (!isfinite(high) || exp(w.re) == 0.0f) return high;
   if (!isfinite(w)) return c64{kNan, kNan};
-  return logaddexp_at(low, high, w, reduce_angle(w.im));
+  return logaddexp_at(low, high, w, angle_difference(low.im, high.im));
 }
 
 inline c64 arcsin_far(c64 z) {
+  z = positive_nan(z);
   f32 re = arctan2(z.re, abs(z.im));
   return c64{z.re == 0.0f ? z.re : re, copysign(log(z).re + kLn2, z.im)};
 }
 inline c64 arccos_far(c64 z) {
+  z = positive_nan(z);
   f32 re = arctan2(abs(z.im), z.re);
   return c64{z.re == 0.0f ? 0.5f * kPi : re, -copysign(log(z).re + kLn2, z.im)};
 }
-inline c64 arccosh_far(c64 z) { return arccosh_of(arccos_far(z), z); }
+inline c64 arccosh_far(c64 z) { return arccosh_of(arccos_far(z), positive_nan(z)); }
 inline c64 arcsinh_far(c64 z) { return over_i(arcsin_far(times_i(z))); }
 
 inline c64 arctanh_far(c64 z) {
+  z = positive_nan(z);
   f32 y = abs(z.im);
   if (abs(z.re) == 1.0f && y < 1.0f) {
     c64 w{0.5f * (kLn2 - log(y)), z.im == 0.0f ? 0.0f : 0.25f * kPi};
