@@ -366,7 +366,8 @@ std::string preprocess(const std::string& source, const std::string& label) {
 
 std::string toolchain_fingerprint(bool instrumented) {
   const std::string path = compiler();
-  const auto time = fs::last_write_time(path).time_since_epoch().count();
+  // Of 128 bits in some libraries, which have no to_string for it.
+  const auto time = static_cast<std::int64_t>(fs::last_write_time(path).time_since_epoch().count());
   return fingerprint({path, std::to_string(time), std::to_string(fs::file_size(path)),
                       joined(language()), joined(code_generation(instrumented)),
                       headers_fingerprint()});
