@@ -1,12 +1,18 @@
 // A depth-first search with a stack of its own, since graphs are deep.
 #include "transforms/walk.h"
 
+#include <algorithm>
+
 namespace cermet {
 namespace {
 
+// Derivatives flow through floats, and among integers alone.
 bool stops_derivatives(const Node& node) {
   if (node.primitive->kind() == Kind::custom) return false;  // its results have the dtypes
-  return !is_inexact(node.dtype) || !node.primitive->differentiable();
+  if (!node.primitive->differentiable() || node.dtype == Dtype::bool_) return true;
+  return !is_inexact(node.dtype) &&
+         std::any_of(node.inputs.begin(), node.inputs.end(),
+                     [](const array& in) { return is_inexact(in.dtype()); });
 }
 
 }  // namespace
@@ -33,11 +39,17 @@ Walk::Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Fo
     while (!stack.empty()) {
       Visit& visit = stack.back();
       const auto& from = visit.a->inputs();
+      const auto follows = [&](std::size_t i) {
+        return follow == Follow::all ||
+               visit.a->primitive()->differentiable_by(static_cast<int>(i));
+      };
       if (visit.next < from.size()) {
-        enter(from[visit.next++]);  // may move `visit`
+        const std::size_t next = visit.next++;
+        if (follows(next)) enter(from[next]);  // may move `visit`
         continue;
       }
-      for (const array& in : from) visit.dependent = visit.dependent || slot(in).has_value();
+      for (std::size_t i = 0; i < from.size(); ++i)
+        visit.dependent = visit.dependent || (follows(i) && slot(from[i]));
       if (visit.dependent) {
         slots_[visit.a->node()] = slot_count();
         nodes_.push_back(*visit.a);

@@ -16,6 +16,7 @@ namespace cermet {
 // Only nodes of the trace are read: others may be under evaluation by another thread.
 class Walk {
  public:
+  // Through every node, or where derivatives flow.
   enum class Follow : std::uint8_t { all, differentiable };
   Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Follow follow);
 
