@@ -57,6 +57,14 @@ array corner(const array& a, std::int64_t rows, std::int64_t columns, StreamOrDe
 array gather_matrices(std::string_view op, const array& a, const std::optional<array>& indices,
                       StreamOrDevice s);
 
+// The maximum over the axes (0 where it is infinite), a constant of differentiation, and
+// log(sum(exp(a - maximum))). The sum of both is logsumexp, which may be too large to hold the
+// second.
+std::pair<array, array> log_total(const array& a, const Axes& axes, StreamOrDevice s);
+
+// A square root with the derivative 0 at 0: that of a length.
+array length_of_square(const array& a, StreamOrDevice s);
+
 // The type in which float16, bfloat16 and integers are accumulated: float32. Others are their own.
 inline Dtype accurate(Dtype t) { return is_half(t) || !is_inexact(t) ? float32 : t; }
 

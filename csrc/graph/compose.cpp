@@ -48,6 +48,11 @@ array both_nan(const array& a, const array& b, StreamOrDevice s) {
 
 }  // namespace
 
+array length_of_square(const array& a, StreamOrDevice s) {
+  const array zero = equal(a, scalar_like(0, a), s);
+  return select(zero, scalar_like(0, a), sqrt(select(zero, scalar_like(1, a), a, s), s), s);
+}
+
 array where(const array& condition, const array& x, const array& y, StreamOrDevice s) {
   return select(condition, x, y, s);
 }

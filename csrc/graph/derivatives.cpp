@@ -34,7 +34,10 @@ array sign_map(const Point& p) {
   if (!is_complex(p.t.dtype())) return zeros_like(p.t);
   return (p.t - p.y * real(conjugate(p.y) * p.t)) / abs(p.a);
 }
-array only_nonzero(const array& a) { return select(a == 0.0, scalar_like(1, a), a); }
+// 1 where the condition holds: for elements of which no derivative is taken.
+array replaced(const array& condition, const array& a) {
+  return select(condition, scalar_like(1, a), a);
+}
 
 struct Row {
   Op op;
@@ -96,8 +99,11 @@ constexpr Row kRows[] = {
     // 0^0 and 0 log 0 count as constant.
     {Op::power,
      [](const Point& p) {
-       if (p.i == 1) return p.t * p.y * log(only_nonzero(p.a));
-       return p.t * p.b * power(p.a, select(p.b == 0.0, zero_like(p.b), p.b - 1.0));
+       if (p.i == 1)
+         return p.t * p.y * log(replaced(logical_and(p.a == 0.0, real(p.b) >= 0.0), p.a));
+       // The square is zero, too, where the reciprocal overflows.
+       const array none = logical_not(square(abs(p.a)) > 0.0);
+       return p.t * p.b * power(replaced(logical_and(p.b == 0.0, none), p.a), p.b - 1.0);
      }},
     // Equal elements count as the second's.
     {Op::maximum, [](const Point& p) { return route(p, p.a > p.b, p.i == 0); }},
@@ -105,7 +111,10 @@ constexpr Row kRows[] = {
     {Op::select, [](const Point& p) { return route(p, p.a, p.i == 1); }},
     {Op::logaddexp, [](const Point& p) { return p.t * sigmoid(p.i == 0 ? p.a - p.b : p.b - p.a); }},
     {Op::arctan2,
-     [](const Point& p) { return p.t * (p.i == 0 ? p.b : -p.a) / (square(p.a) + square(p.b)); }},
+     [](const Point& p) {
+       const array square_of_radius = square(p.a) + square(p.b);
+       return p.t * (p.i == 0 ? p.b : -p.a) / replaced(square_of_radius == 0.0, square_of_radius);
+     }},
 };
 
 // The rows by operation.

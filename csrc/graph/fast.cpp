@@ -176,9 +176,9 @@ array cross_entropy(const array& logits, const array& targets, StreamOrDevice s)
          ": expected the shape without the last axis");
   const array wide = astype(logits, accurate(logits.dtype()), s);
   const array chosen = take_along_axis(logits, expand_dims(targets, {-1}, s), -1, s);
-  const array loss = subtract(logsumexp(wide, Axes{-1}, false, s),
-                              astype(squeeze(chosen, {-1}, s), wide.dtype(), s), s);
-  return astype(loss, logits.dtype(), s);
+  const auto [high, total] = log_total(wide, {logits.ndim() - 1}, s);
+  const array loss = subtract(total, subtract(astype(chosen, wide.dtype(), s), high, s), s);
+  return astype(squeeze(loss, {-1}, s), logits.dtype(), s);
 }
 
 }  // namespace cermet::fast

@@ -9,8 +9,9 @@ namespace {
 // How an update reaches the elements it falls on.
 template <class Read, class Write>
 struct Place {
-  Read read;    // (a) -> the elements, in the updates' shape
-  Write write;  // (a, updates, mode) -> a copy of `a` with the updates
+  Read read;     // (a) -> the elements, in the updates' shape
+  Write write;   // (a, updates, mode) -> a copy of `a` with the updates
+  bool repeats;  // several updates may fall on one element
 };
 
 // d result / d update where updates multiply: the product of all else that fell on the element.
@@ -19,12 +20,15 @@ array other_factors(const array& a, const array& update, const array& result, co
   return select(update == 0.0, place.read(a), place.read(result) / update);
 }
 
-// Where a minimum or maximum took the update; an element that its update equals stays the
-// element's.
+// The derivative of a minimum or maximum by the update: 1 where it was taken, which equal updates
+// share. An element that its update equals stays the element's.
 template <class P>
-array took_update(const array& a, const array& update, const array& result, const P& place) {
+array taken(const array& a, const array& update, const array& result, const P& place) {
   const array read = place.read(result);
-  return logical_and(read == update, read != place.read(a));
+  const array taken = astype(logical_and(read == update, read != place.read(a)), a.dtype());
+  if (!place.repeats) return taken;
+  return taken /
+         maximum(place.read(place.write(zeros_like(a), taken, Update::add)), scalar_like(1, a));
 }
 
 array where_true(const array& condition, const array& t) {
@@ -49,7 +53,7 @@ array update_vjp(int i, Update mode, const array& a, const array& update, const 
       return place.read(cotangent) * conjugate(other_factors(a, update, result, place));
     default:
       if (i == 0) return where_true(result == a, cotangent);
-      return where_true(took_update(a, update, result, place), place.read(cotangent));
+      return place.read(cotangent) * taken(a, update, result, place);
   }
 }
 
@@ -68,7 +72,7 @@ array update_jvp(int i, Update mode, const array& a, const array& update, const 
       return added(tangent * other_factors(a, update, result, place));
     default:
       if (i == 0) return where_true(result == a, tangent);
-      return added(where_true(took_update(a, update, result, place), tangent));
+      return added(tangent * taken(a, update, result, place));
   }
 }
 
@@ -132,7 +136,8 @@ auto scatter_place(std::span<const array> inputs, const Axes& axes) {
   return Place{[=](const array& a) { return gather(a, indices_of(inputs, 2), axes); },
                [=](const array& a, const array& updates, Update mode) {
                  return scatter(a, indices_of(inputs, 2), updates, axes, mode);
-               }};
+               },
+               true};
 }
 }  // namespace
 
@@ -145,8 +150,8 @@ array Scatter::vjp(int i, std::span<const array> inputs, const array& output,
 }
 array Scatter::jvp(int i, std::span<const array> inputs, const array& output,
                    const array& tangent) const {
-  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, zeros_like(output),
-                    scatter_place(inputs, axes));
+  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent,
+                    zeros(output.shape(), tangent.dtype()), scatter_place(inputs, axes));
 }
 array Scatter::add_jvp(int i, std::span<const array> inputs, const array& output,
                        const array& tangent, const array& sum) const {
@@ -172,7 +177,8 @@ auto slice_place(const SliceUpdate& p, const array& update) {
   return Place{[=, &p](const array& a) { return slice(a, p.start, stop, p.step); },
                [=, &p](const array& a, const array& u, Update mode) {
                  return slice_update(a, u, p.start, stop, p.step, mode);
-               }};
+               },
+               false};
 }
 }  // namespace
 
@@ -186,8 +192,8 @@ array SliceUpdate::vjp(int i, std::span<const array> inputs, const array& output
 }
 array SliceUpdate::jvp(int i, std::span<const array> inputs, const array& output,
                        const array& tangent) const {
-  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, zeros_like(output),
-                    slice_place(*this, inputs[1]));
+  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent,
+                    zeros(output.shape(), tangent.dtype()), slice_place(*this, inputs[1]));
 }
 array SliceUpdate::add_jvp(int i, std::span<const array> inputs, const array& output,
                            const array& tangent, const array& sum) const {

@@ -228,9 +228,15 @@ array vector_norm(const array& a, double order, const OptionalAxes& axes, bool k
   if (order == -INFINITY) return min(size, axes, keepdims, s);
   if (order == 0) return astype(count_nonzero(a, axes, keepdims, s), size.dtype(), s);
   if (order == 1) return sum(size, axes, keepdims, s);
-  if (order == 2) return sqrt(sum(square(size, s), axes, keepdims, s), s);
+  if (order == 2) {
+    const array squares = square(is_complex(a.dtype()) ? size : a, s);
+    return length_of_square(sum(squares, axes, keepdims, s), s);
+  }
   const array powers = sum(power(size, scalar_like(order, size), s), axes, keepdims, s);
-  return power(powers, scalar_like(1 / order, powers), s);
+  const array inverse = scalar_like(1 / order, powers);
+  if (order < 0) return power(powers, inverse, s);
+  const array zero = equal(powers, scalar_like(0, powers), s);  // where a root has no derivative
+  return select(zero, powers, power(select(zero, inverse, powers, s), inverse, s), s);
 }
 
 // The axes of a norm with an order: one, or the rows and columns of matrices.

@@ -205,13 +205,11 @@ Ref<const Primitive> Identity::instance(Why why) {
 Shape Identity::output_shape(const Node&, std::span<const array> inputs) const {
   return inputs[0].shape();
 }
-array Identity::vjp(int i, std::span<const array> inputs, const array&,
-                    const array& cotangent) const {
-  return i == 0 ? cotangent : zeros_like(inputs[at(i)]);
+array Identity::vjp(int, std::span<const array>, const array&, const array& cotangent) const {
+  return cotangent;
 }
-array Identity::jvp(int i, std::span<const array> inputs, const array&,
-                    const array& tangent) const {
-  return i == 0 ? tangent : zeros_like(inputs[0]);
+array Identity::jvp(int, std::span<const array>, const array&, const array& tangent) const {
+  return tangent;
 }
 array Identity::vmap(std::span<const array> inputs, std::span<const bool> batched,
                      std::int64_t batch, const array& output) const {
@@ -257,7 +255,7 @@ array Concatenate::vjp(int i, std::span<const array> inputs, const array& output
 }
 array Concatenate::jvp(int i, std::span<const array> inputs, const array& output,
                        const array& tangent) const {
-  return add_jvp(i, inputs, output, tangent, zeros_like(output));
+  return add_jvp(i, inputs, output, tangent, zeros(output.shape(), tangent.dtype()));
 }
 array Concatenate::add_jvp(int i, std::span<const array> inputs, const array&, const array& tangent,
                            const array& sum) const {

@@ -83,6 +83,8 @@ class Primitive : public RefCounted {
                      std::int64_t batch, const array& output) const;
   // A derivative that is zero everywhere or undefined: transforms stop here without an error.
   virtual bool differentiable() const { return true; }
+  // False for an input that chooses (indices, a condition): its derivative is zero.
+  virtual bool differentiable_by(int) const { return true; }
 
  private:
   Kind kind_;
@@ -116,6 +118,7 @@ class Elementwise final : public Primitive {
   array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
              const array& output) const override;
   bool differentiable() const override;
+  bool differentiable_by(int i) const override { return op != Op::select || i > 0; }
   static Ref<const Primitive> instance(Op op);
 };
 
@@ -240,6 +243,7 @@ class Identity final : public Primitive {
   explicit Identity(Why why) : Primitive(Kind::identity), why(why) { make_immortal(); }
   const Why why;
   bool differentiable() const override { return why != Why::stop_gradient; }
+  bool differentiable_by(int i) const override { return i == 0; }
   bool equals(const Primitive& o) const override {
     return why == static_cast<const Identity&>(o).why;
   }
@@ -309,6 +313,7 @@ class Gather final : public Primitive {
  public:
   explicit Gather(Axes axes) : Primitive(Kind::gather), axes(std::move(axes)) {}
   const Axes axes;  // ascending
+  bool differentiable_by(int i) const override { return i == 0; }
   bool equals(const Primitive& o) const override {
     return axes == static_cast<const Gather&>(o).axes;
   }
@@ -323,6 +328,7 @@ class Scatter final : public Primitive {
   Scatter(Axes axes, Update mode) : Primitive(Kind::scatter), axes(std::move(axes)), mode(mode) {}
   const Axes axes;
   const Update mode;
+  bool differentiable_by(int i) const override { return i < 2; }
   bool equals(const Primitive& o) const override {
     const auto& s = static_cast<const Scatter&>(o);
     return axes == s.axes && mode == s.mode;
@@ -414,6 +420,7 @@ class QuantizedMatmul final : public Primitive {
         bits(bits) {}
   const bool transpose;
   const int group_size, bits;
+  bool differentiable_by(int i) const override { return i != 1; }
   bool equals(const Primitive& o) const override {
     const auto& q = static_cast<const QuantizedMatmul&>(o);
     return transpose == q.transpose && group_size == q.group_size && bits == q.bits;

@@ -132,7 +132,8 @@ Recurrence recurrence_of(const Scan& s, const array& x) {
     constexpr double lowest = -std::numeric_limits<double>::infinity();
     const array before = shift(y, 1, s.axis, s.reverse, lowest);
     const array empty = y == lowest;  // the sum of nothing but zeros
-    return {select(empty, zero, exp(before - y)), select(empty, zero, exp(x - y))};
+    // Not exp(before - y), as y may be too large to differ from both.
+    return {select(empty, zero, sigmoid(before - x)), select(empty, zero, sigmoid(x - before))};
   }
   const array chosen = astype(x == y, x.dtype());  // min, max: the latest of equal elements
   return {1.0 - chosen, chosen};

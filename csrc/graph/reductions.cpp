@@ -141,7 +141,15 @@ array var(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, Str
 }
 
 array std(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, StreamOrDevice s) {
-  return sqrt(var(a, axes, keepdims, ddof, s), s);
+  return length_of_square(var(a, axes, keepdims, ddof, s), s);
+}
+
+std::pair<array, array> log_total(const array& a, const Axes& axes, StreamOrDevice s) {
+  const array high = shift_of(a, axes, s);
+  // An infinite maximum would make inf - inf of it.
+  const array shift = select(isfinite(high, s), high, scalar_like(0, high), s);
+  const array total = reduce_axes(ReduceOp::sum, exp(subtract(a, shift, s), s), axes, true, s);
+  return {shift, log(total, s)};
 }
 
 array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDevice s) {
@@ -150,11 +158,8 @@ array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamO
   const Dtype t = to_inexact(a.dtype());
   if (count_along(a, over) == 0)  // log 0
     return astype(log(reduce_axes(ReduceOp::sum, wide, over, keepdims, s), s), t, s);
-  const array high = shift_of(wide, over, s);
-  // An infinite maximum would make inf - inf of it.
-  const array shift = select(isfinite(high, s), high, scalar_like(0, high), s);
-  const array total = reduce_axes(ReduceOp::sum, exp(subtract(wide, shift, s), s), over, true, s);
-  const array out = astype(add(log(total, s), shift, s), t, s);
+  const auto [shift, total] = log_total(wide, over, s);
+  const array out = astype(add(total, shift, s), t, s);
   return keepdims ? out : squeeze(out, over, s);
 }
 

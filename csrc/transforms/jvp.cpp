@@ -13,12 +13,17 @@ using Tangents = std::vector<std::optional<array>>;  // absent: zero
 std::optional<array> push_through(const Primitive& primitive, std::span<const array> inputs,
                                   const array& output, const Tangents& tangents) {
   std::optional<array> sum;
+  bool whole = true;
   for (int k = 0; k < static_cast<int>(inputs.size()); ++k) {
     const auto& tangent = tangents[static_cast<std::size_t>(k)];
-    if (!tangent) continue;
+    if (!tangent || !primitive.differentiable_by(k)) continue;
+    whole = whole && !is_inexact(tangent->dtype());
     sum = sum ? primitive.add_jvp(k, inputs, output, *tangent, *sum)
               : primitive.jvp(k, inputs, output, *tangent);
   }
+  // An integer's tangent may be a float. One that is an integer stays so, whatever a rule makes of
+  // it.
+  if (sum && (is_inexact(output.dtype()) || whole)) return astype(*sum, output.dtype());
   return sum;
 }
 
@@ -41,8 +46,12 @@ std::pair<Arrays, Arrays> jvp(const Function& fun, const Arrays& primals, const 
 
   const Walk walk(outputs, tracers, trace, Walk::Follow::differentiable);
   Tangents known(walk.slot_count());
-  for (std::size_t i = 0; i < tangents.size(); ++i)
-    known[i] = astype(tangents[i], primals[i].dtype());
+  for (std::size_t i = 0; i < tangents.size(); ++i) {
+    const Dtype t = primals[i].dtype();
+    if (t == Dtype::bool_) continue;  // nothing follows from it smoothly
+    known[i] =
+        is_inexact(tangents[i].dtype()) && !is_inexact(t) ? tangents[i] : astype(tangents[i], t);
+  }
   const auto tangent_of = [&](const array& a) {
     const auto slot = walk.slot(a);
     return slot ? known[*slot] : std::nullopt;

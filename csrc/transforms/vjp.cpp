@@ -73,10 +73,11 @@ Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& 
     } else if (cotangent) {
       const auto pull = [&](std::size_t k, const array& t) {
         const auto slot = walk.slot(from[k]);
-        if (!slot) return;
-        Cotangent& sum = cotangents[*slot];
         const int i = static_cast<int>(k);
+        if (!slot || !primitive.differentiable_by(i)) return;
+        Cotangent& sum = cotangents[*slot];
         sum = sum ? primitive.add_vjp(i, from, node, t, *sum) : primitive.vjp(i, from, node, t);
+        sum = astype(*sum, from[k].dtype());  // a rule may compute an integer's in floats
       };
       if (overwrites(primitive)) {
         // The elements that were updated are read before the rest is overwritten in place.

@@ -1,13 +1,19 @@
 // A depth-first search with a stack of its own, since graphs are deep.
 #include "transforms/walk.h"
 
+#include <algorithm>
+
 namespace cermet {
 namespace {
 
+// Derivatives flow through floats, and among integers alone.
 bool stops_derivatives(const Node& node) {
   const Kind kind = node.primitive->kind();
   if (has_several_results(kind) || kind == Kind::composite) return false;  // its results have dtypes
-  return !is_inexact(node.dtype) || !node.primitive->differentiable();
+  if (!node.primitive->differentiable() || node.dtype == Dtype::bool_) return true;
+  return !is_inexact(node.dtype) &&
+         std::any_of(node.inputs.begin(), node.inputs.end(),
+                     [](const array& in) { return is_inexact(in.dtype()); });
 }
 
 // Whether a node is a composite without rules, or a result of one.
@@ -45,11 +51,17 @@ Walk::Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Fo
     enter(output);
     while (!stack.empty()) {
       Visit& visit = stack.back();
+      const auto follows = [&](std::size_t i) {
+        return follow != Follow::differentiable || visit.expanded ||
+               visit.a->primitive()->differentiable_by(static_cast<int>(i));
+      };
       if (visit.next < visit.reads.size()) {
-        enter(visit.reads[visit.next++]);  // may move `visit`
+        const std::size_t next = visit.next++;
+        if (follows(next)) enter(visit.reads[next]);  // may move `visit`
         continue;
       }
-      for (const array& in : visit.reads) visit.dependent = visit.dependent || slot(in).has_value();
+      for (std::size_t i = 0; i < visit.reads.size(); ++i)
+        visit.dependent = visit.dependent || (follows(i) && slot(visit.reads[i]));
       if (visit.dependent && visit.expanded) {
         slots_[visit.a->node()] = *slot(visit.reads[0]);
       } else if (visit.dependent) {

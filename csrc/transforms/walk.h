@@ -16,7 +16,8 @@ namespace cermet {
 // Only nodes of the trace are read: others may be under evaluation by another thread.
 class Walk {
  public:
-  // Composites without rules are followed through their expansion, but by `whole`.
+  // Through every node, or where derivatives flow. Composites without rules are followed through
+  // their expansion, but by `whole`.
   enum class Follow : std::uint8_t { whole, all, differentiable };
   Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Follow follow);
 

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "cermet/eval.h"
+#include "cermet/linalg.h"
 #include "cermet/ops.h"
 #include "cermet/random.h"
 #include "cermet/transforms.h"
@@ -185,9 +186,75 @@ TEST_CASE("derivatives at special points") {
         std::vector<float>{9, 0, 0});
   CHECK(at([](const array& a) { return floor(a) + a; }, array{0.5F, 1.5F}) ==
         std::vector<float>{1, 1});
+  // Of a length of zero, a deviation of none; an angle without a radius.
+  CHECK(at([](const array& a) { return linalg::norm(a); }, array{0.0F, 0.0F}) ==
+        std::vector<float>{0, 0});
+  CHECK(at([](const array& a) { return cermet::std(a); }, array{2.0F, 2.0F}) ==
+        std::vector<float>{0, 0});
+  CHECK(at([](const array& a) { return arctan2(a, 2.0 * a); }, array{0.0F}) ==
+        std::vector<float>{0});
+  // x^b at b = 0 is no constant of b: d/db (b x^(b - 1)) = 1 / x.
+  CHECK(at(
+            [](const array& b) {
+              return grad([&](const Arrays& x) { return sum(power(x[0], b)); })(
+                  {array{2.0F, 4.0F}})[0];
+            },
+            array{0.0F, 0.0F}) == std::vector<float>{0.5F, 0.25F});
   const float inf = std::numeric_limits<float>::infinity();
+  CHECK(at([](const array& b) { return power(array(0.0F), b); }, array{-1.0F, 0.0F, 1.0F}) ==
+        std::vector<float>{-inf, 0, 0});
+  // 1e36 + log 2 is 1e36.
+  CHECK(at([](const array& a) { return logcumsumexp(a, 0); }, array{1e36F, 1e36F}) ==
+        std::vector<float>{1.5F, 0.5F});
+  // Equal updates share an element; the scalar that both come from gets the whole.
+  CHECK(at(
+            [](const array& v) {
+              return scatter(array{9.0F, 9.0F}, {array{1, 1}}, v, {0}, Update::minimum);
+            },
+            array{2.0F, 2.0F}) == std::vector<float>{0.5F, 0.5F});
   CHECK(at([](const array& a) { return take(logcumsumexp(a, 0), array{1, 2}, 0); },
            array{-inf, 0.0F, 0.0F}) == std::vector<float>{0, 1.5F, 0.5F});
+}
+
+TEST_CASE("integers have tangents, and what chooses has none") {
+  const auto pushed = [](const Unary& f, const array& x, const array& t) {
+    return jvp(lift(f), {x}, {t}).second[0];
+  };
+  const array x{1, 2, 3}, t{4, 5, 6}, part{0.5F, 1.5F, 2.5F};
+  const Unary total = [](const array& a) { return sum(a); };
+  CHECK(pushed(total, x, t).item<int>() == 15);
+  CHECK(pushed(total, x, t).dtype() == int32);
+  CHECK(pushed(total, x, part).item<float>() == 4.5F);
+  CHECK(pushed([](const array& a) { return max(a); }, x, t).item<int>() == 6);
+  CHECK(pushed([](const array& a) { return prod(a); }, x, t).item<int>() == 51);
+  CHECK(pushed([](const array& a) { return mean(a); }, x, part).item<float>() == 1.5F);
+  CHECK(pushed([](const array& a) { return square(a); }, x, t).to_vector<int>() ==
+        std::vector<int>{8, 20, 36});
+  CHECK(pushed([](const array& a) { return concatenate({a, a}, 0); }, x, part).to_vector<float>() ==
+        std::vector<float>{0.5F, 1.5F, 2.5F, 0.5F, 1.5F, 2.5F});
+  const array pulled = vjp(lift(total), {x}, {array(2)}).second[0];
+  CHECK(pulled.to_vector<int>() == std::vector<int>{2, 2, 2});
+  CHECK(pulled.dtype() == int32);
+
+  // An index, a condition and a number that was rounded to an integer.
+  const array values{10.0F, 20.0F, 30.0F, 40.0F};
+  for (const Unary& f :
+       {Unary([&](const array& i) { return take(values, i, 0); }),
+        Unary([&](const array& i) { return scatter(values, {i}, array(1.0F), {0}, Update::add); }),
+        Unary([&](const array& i) { return where(i > 1, values, 2.0 * values); }),
+        Unary([&](const array& i) { return depends({values}, {i})[0]; })}) {
+    const array i = broadcast_to(array(1), {1}), one = ones_like(i);
+    const array tangent = pushed(f, i, one);
+    CHECK(tangent.dtype() == float32);
+    CHECK(largest(tangent) == 0);
+    const array cotangent = vjp(lift(f), {i}, {ones_like(tangent)}).second[0];
+    CHECK(cotangent.dtype() == int32);
+    CHECK(largest(cotangent) == 0);
+  }
+  const array y{1.5F, 2.5F};
+  CHECK(
+      pushed([](const array& a) { return astype(astype(a, int32), float32) * a; }, y, ones_like(y))
+          .to_vector<float>() == std::vector<float>{1, 2});
 }
 
 TEST_CASE("derivatives of the other primitives agree with finite differences") {

@@ -1,5 +1,7 @@
 """nn.losses against NumPy in float64."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -216,3 +218,20 @@ def test_losses_keep_half_precision():
     loss = nn.losses.cross_entropy(x, mx.array(INDICES))
     assert loss.dtype == mx.float16
     np.testing.assert_allclose(loss, smoothed(LOG_A, ONE_HOT, 0), rtol=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16, mx.float16])
+@pytest.mark.parametrize("logit", [6e4, 1e36, -1e36])
+def test_equal_huge_logits_are_equally_likely(logit, dtype):
+    if dtype == mx.float16 and abs(logit) > 6e4:
+        return
+    logits = mx.full((2, 4), logit, dtype=dtype)
+    log = mx.array(math.log(1 / 4), dtype=dtype).item()
+    assert nn.log_softmax(logits).tolist() == [[log] * 4] * 2
+    for targets in (mx.array([1, 2]), mx.full((2, 4), 0.25, dtype=dtype)):
+        for smoothing in (0.0, 0.5):
+            loss = nn.losses.cross_entropy(logits, targets, label_smoothing=smoothing)
+            assert loss.tolist() == [-log] * 2 and loss.dtype == dtype
+    gradient = mx.grad(lambda x: nn.losses.cross_entropy(x, mx.array([1, 2])).sum())(logits)
+    assert gradient[0].tolist() == [0.25, -0.75, 0.25, 0.25]
+    assert mx.fast.cross_entropy(logits, mx.array([1, 2])).tolist() == [-log] * 2

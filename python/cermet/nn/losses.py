@@ -9,6 +9,7 @@ import math
 from typing import Literal
 
 import cermet.core as mx
+from cermet.nn.activations import _HALVES, _log_total
 
 __all__ = [
     "binary_cross_entropy",
@@ -82,21 +83,22 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected [0, 1)")
     positions = list(logits.shape)
     positions.pop(axis)
+    wide, high, total = _log_total(logits, axis)
     if targets.shape == logits.shape:
-        normalizer = mx.logsumexp(logits, axis=axis, keepdims=True)
-        loss = mx.sum(targets * (normalizer - logits), axis=axis)
-        normalizer = normalizer.squeeze(axis)
+        loss = mx.sum(targets * (total - (wide - high)), axis=axis)
     elif targets.shape == tuple(positions):
-        normalizer = mx.logsumexp(logits, axis=axis)
-        loss = normalizer - _at_targets(logits, targets, axis)
+        chosen = _at_targets(logits, targets, axis)
+        loss = total.squeeze(axis) - (chosen - high.squeeze(axis))
     else:
         raise ValueError(
             f"cross_entropy: targets have shape {targets.shape}, expected {tuple(positions)} "
             f"(indices) or {logits.shape} (probabilities)"
         )
     if label_smoothing > 0:
-        uniform_loss = normalizer - mx.mean(logits, axis=axis)
+        uniform_loss = total.squeeze(axis) - mx.mean(wide - high, axis=axis)
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform_loss
+    if logits.dtype in _HALVES:
+        loss = loss.astype(logits.dtype)
     return _reduce("cross_entropy", _weighted("cross_entropy", loss, weights), reduction)
 
 
