@@ -5,9 +5,12 @@
 
 namespace cermet {
 
-void register_backends() {
-  register_backend({DeviceType::cpu, 0}, cpu::make_backend());
-  if (auto gpu = metal::make_backend()) register_backend({DeviceType::gpu, 0}, std::move(gpu));
+std::vector<std::pair<Device, std::unique_ptr<Backend>>> make_backends() {
+  std::vector<std::pair<Device, std::unique_ptr<Backend>>> all;
+  all.emplace_back(Device{DeviceType::cpu, 0}, cpu::make_backend());
+  if (auto gpu = metal::make_backend())
+    all.emplace_back(Device{DeviceType::gpu, 0}, std::move(gpu));
+  return all;
 }
 
 }  // namespace cermet

@@ -132,7 +132,8 @@ template <class T>
 void multiply_tile(Matrix<T> a, Matrix<T> b, T* c, std::int64_t c_step, std::int64_t m,
                    std::int64_t n, std::int64_t k, bool accumulate) {
   std::optional<Workspace<T>> a_holder, b_holder;
-  if (!kIsComplex<T> && m > 1 && n > 1 && static_cast<double>(m) * n * k <= kSmallProduct) {
+  const bool vector = !kIsComplex<T> && (m == 1 || n == 1);  // has an order of its own
+  if (!vector && static_cast<double>(m) * n * k <= kSmallProduct) {
     a = by_rows(a, m, k, a_holder);
     b = by_rows(b, k, n, b_holder);
   }

@@ -106,10 +106,10 @@ class Backend {
   virtual void stop_capture();
 };
 
-// Makes a backend known as a device. Those of this build are made in backends.cpp, at first use.
-// std::invalid_argument when the device has one.
+// Makes a backend known as a device. std::invalid_argument when the device has one.
 void register_backend(Device device, std::unique_ptr<Backend> backend);
-void register_backends();
+// The backends of this build, the CPU's first (backends.cpp). They are made at first use.
+std::vector<std::pair<Device, std::unique_ptr<Backend>>> make_backends();
 // Null where there is none.
 Backend* find_backend(Device device);
 // std::invalid_argument where there is none.

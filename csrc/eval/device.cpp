@@ -32,21 +32,28 @@ struct Devices {
       if (entries[i].device == d) return &entries[i];
     return nullptr;
   }
+  void add(Device d, std::unique_ptr<Backend> backend) {
+    const std::scoped_lock lock(mutex);
+    const std::size_t n = count;
+    if (find(d) || n == entries.size())
+      throw std::invalid_argument("register_backend: " + to_string(d) +
+                                  (find(d) ? " is taken" : " is one too many"));
+    streams.push_back({d, static_cast<std::int32_t>(streams.size())});
+    entries[n].device = d;
+    entries[n].backend = std::move(backend);
+    entries[n].stream = streams.back().index;
+    count.store(n + 1, std::memory_order_release);
+  }
 };
 
-Devices& bare_devices() {
-  static Devices* const d = new Devices;  // streams are asked for at any time
-  return *d;
-}
 Devices& devices() {
-  static Devices& all = [&]() -> Devices& {
-    register_backends();
-    Devices& d = bare_devices();
-    constexpr Device gpu{DeviceType::gpu, 0};
-    d.device = d.find(gpu) ? gpu : Device{};
+  static Devices* const all = [] {
+    auto* d = new Devices;  // streams are asked for at any time
+    for (auto& [device, backend] : make_backends()) d->add(device, std::move(backend));
+    d->device = d->entries[d->count - 1].device;  // a GPU where there is one
     return d;
   }();
-  return all;
+  return *all;
 }
 
 Devices::Entry& require(const char* what, Device d) {
@@ -59,17 +66,7 @@ Devices::Entry& require(const char* what, Device d) {
 // ---- Backends ----
 
 void register_backend(Device device, std::unique_ptr<Backend> backend) {
-  Devices& all = bare_devices();
-  const std::scoped_lock lock(all.mutex);
-  const std::size_t n = all.count;
-  if (all.find(device) || n == all.entries.size())
-    throw std::invalid_argument("register_backend: " + to_string(device) +
-                                (n == all.entries.size() ? " is one too many" : " is taken"));
-  all.streams.push_back({device, static_cast<std::int32_t>(all.streams.size())});
-  all.entries[n].device = device;
-  all.entries[n].backend = std::move(backend);
-  all.entries[n].stream = all.streams.back().index;
-  all.count.store(n + 1, std::memory_order_release);
+  devices().add(device, std::move(backend));
 }
 
 Backend* find_backend(Device device) {
