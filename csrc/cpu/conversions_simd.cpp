@@ -31,6 +31,9 @@ struct Cast<c64, bool> {
   static bool apply(c64 z) { return z.re != 0 || z.im != 0; }
 };
 
+void truncate_loop(void* out, const void* a, const void*, const void*, std::int64_t n) {
+  truncate(static_cast<const float*>(a), static_cast<std::int32_t*>(out), n);
+}
 template <class Half>
 void widen_loop(void* out, const void* a, const void*, const void*, std::int64_t n) {
   widen(static_cast<const Half*>(a), static_cast<float*>(out), n);
@@ -62,6 +65,7 @@ void fill_conversions(Loops& table) {
           unary_loop<Cast<From, To>, From>;
     });
   });
+  table.cast[static_cast<int>(float32)][static_cast<int>(int32)] = truncate_loop;
   fill_half<float16_t>(table);
   fill_half<bfloat16_t>(table);
 }

@@ -76,6 +76,36 @@ inline void narrow(const float* __restrict in, float16_t* __restrict out, ptrdif
   for (; i < n; ++i) narrow(in[i], out[i]);
 }
 
+// To int32 as `truncated` does. The instruction gives the lowest integer for what is out of range.
+#if defined(__AVX512F__)
+inline constexpr ptrdiff_t kIntLanes = 16;
+inline void truncate_lanes(const float* in, int32_t* out) {
+  const __m512 x = _mm512_loadu_ps(in);
+  const __mmask16 number = _mm512_cmp_ps_mask(x, x, _CMP_ORD_Q);
+  const __mmask16 above = _mm512_cmp_ps_mask(x, _mm512_set1_ps(0x1p31f), _CMP_GE_OQ);
+  const __m512i y = _mm512_maskz_cvttps_epi32(number, x);
+  _mm512_storeu_si512(out, _mm512_mask_mov_epi32(y, above, _mm512_set1_epi32(INT32_MAX)));
+}
+#elif defined(__AVX2__)
+inline constexpr ptrdiff_t kIntLanes = 8;
+inline void truncate_lanes(const float* in, int32_t* out) {
+  const __m256 x = _mm256_loadu_ps(in);
+  const __m256 number = _mm256_cmp_ps(x, x, _CMP_ORD_Q);
+  const __m256 above = _mm256_cmp_ps(x, _mm256_set1_ps(0x1p31f), _CMP_GE_OQ);
+  const __m256i y = _mm256_xor_si256(_mm256_cvttps_epi32(x), _mm256_castps_si256(above));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                      _mm256_and_si256(y, _mm256_castps_si256(number)));
+}
+#else
+inline constexpr ptrdiff_t kIntLanes = 1;
+inline void truncate_lanes(const float* in, int32_t* out) { *out = truncated<int32_t>(*in); }
+#endif
+inline void truncate(const float* in, int32_t* out, ptrdiff_t n) {
+  ptrdiff_t i = 0;
+  for (; i + kIntLanes <= n; i += kIntLanes) truncate_lanes(in + i, out + i);
+  for (; i < n; ++i) out[i] = truncated<int32_t>(in[i]);
+}
+
 // Rounds floats in place to values of Half.
 template <class Half>
 inline void round_to(float* x, ptrdiff_t n) {

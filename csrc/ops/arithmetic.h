@@ -36,7 +36,7 @@ inline T abs(T x) {
 }
 template <typename T>
 inline T sign(T x) {
-  return select(x > T(0), T(1), select(x < T(0), T(-1), select(x == T(0), T(0), x)));
+  return select(x > T(0), T(1), select(x < T(0), T(-1), T(x + T(0))));  // not -0
 }
 // A nan wins.
 template <typename T>
@@ -127,7 +127,7 @@ inline T left_shift(T a, T b) {
 }
 template <typename T>
 inline T right_shift(T a, T b) {
-  b32 inside = wide<T>(b) < width<T>;
-  T all = select(a < T(0), T(-1), T(0));
-  return select(inside, T(a >> select(inside, b, T(0))), all);
+  b32 inside = wide<T>(b) < width<T>, keeps_sign = T(-1) < T(0);
+  T shifted = T(a >> select(inside, b, T(width<T> - 1)));
+  return select(inside | keeps_sign, shifted, T(0));
 }

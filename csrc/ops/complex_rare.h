@@ -129,7 +129,10 @@ inline c64 arctanh_far(c64 z) {
   }
   return c64{z.re == 0.0f ? z.re : kNan, kNan};
 }
-inline c64 arctan_far(c64 z) { return over_i(arctanh_far(times_i(z))); }
+inline c64 arctan_far(c64 z) {
+  c64 w = over_i(arctanh_far(times_i(z)));
+  return c64{w.re, z.im != z.im ? abs(w.im) : w.im};
+}
 
 inline c64 power_far(c64 a, c64 b) {
   if (is_zero(b)) return c64{1.0f, 0.0f};
