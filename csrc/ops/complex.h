@@ -292,7 +292,6 @@ RARE_1(tan, c64, tan_far)
 
 // ---- logarithms --------------------------------------------------------------------------------
 
-// e ln2 + f + tail
 // |z|^2 for a z near 1, exactly enough to tell it from 1.
 inline Pair norm_pair(c64 z) {
   return pair_sum(pair_product(z.re, z.re), pair_product(z.im, z.im));
