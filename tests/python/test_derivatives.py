@@ -108,7 +108,7 @@ ROWS = {
     "where": Row(lambda x, y: mx.where(MASK, x, y), (WIDE, WIDE), (MATRIX, VECTOR)),
     "clip": Row(lambda x: mx.clip(x, -1, 1), kinds="f"),
     "degrees": Row(mx.degrees, kinds="f"),
-    "nan_to_num": Row(mx.nan_to_num, kinds="f"),
+    "nan_to_num": Row(mx.nan_to_num),
     "astype": Row(lambda x: x.astype(mx.complex64) * (2 + 1j), kinds="c"),
     "real of complex": Row(lambda x: mx.real(x * x) + mx.imag(x), kinds="c"),
     "complex of real": Row(lambda x: x.astype(mx.float32) * mx.array(1 - 2j), kinds="c"),
