@@ -268,6 +268,58 @@ def test_derivatives(name, kind, rng):
     assert abs(forward - backward) <= (1e-12 if kind == "f" else 1e-5) * scale
 
 
+@pytest.mark.parametrize("name", [n for n, row in ROWS.items() if "f" in row.kinds])
+def test_second_derivatives(name, rng):
+    """Of a gradient along a direction, forwards and backwards; and a batch of gradients."""
+    row = ROWS[name]
+    draw = lambda interval, shape: mx.array(rng.uniform(*interval, shape), mx.float64)  # noqa: E731
+    x = [draw(*pair) for pair in zip(row.intervals, row.shapes, strict=True)]
+    v = [draw((-1, 1), shape) for shape in row.shapes]
+    out = row.function(*x)
+    w = mx.array(rng.normal(size=out.shape), out.dtype)
+
+    def gradient(*a):
+        loss = lambda *a: (mx.square(row.function(*a)) * w).sum()  # noqa: E731
+        return mx.vjp(loss, a, [mx.array(1, w.dtype)])[1]
+
+    def along(*a):
+        return sum((g * t).sum() for g, t in zip(gradient(*a), v, strict=True))
+
+    def moved(step):
+        return [np.array(g) for g in gradient(*(a + step * t for a, t in zip(x, v, strict=True)))]
+
+    step = 1e-5
+    ahead, behind = moved(step), moved(-step)
+    forward = mx.jvp(lambda *a: gradient(*a), x, v)[1]
+    backward = mx.vjp(along, x, [mx.array(1, mx.float64)])[1]
+    batch = mx.vmap(gradient)(*(mx.stack([a * 0.99, a]) for a in x))
+    for i, want in enumerate(moved(0)):
+        slope = (ahead[i] - behind[i]) / (2 * step)
+        atol = 1e-5 * (1 + np.abs(slope).max())
+        np.testing.assert_allclose(forward[i], slope, atol=atol)
+        np.testing.assert_allclose(backward[i], slope, atol=atol)
+        np.testing.assert_allclose(batch[i][1], want, atol=1e-12 * (1 + np.abs(want).max()))
+
+
+def test_integers():
+    """They have tangents, in their type or as floats; an index has none."""
+    x, t = mx.array([1, 2, 3]), mx.array([4, 5, 6])
+    for f, want in [(mx.sum, 15), (mx.mean, 5), (mx.max, 6), (mx.prod, 51)]:
+        outputs, (tangent,) = mx.jvp(f, [x], [t])
+        assert tangent.item() == want and tangent.dtype == outputs[0].dtype
+    assert mx.jvp(mx.sum, [x], [t / 8])[1][0].item() == 1.875
+    assert mx.vjp(mx.square, [x], [mx.ones(3, mx.int32)])[1][0].tolist() == [2, 4, 6]
+    assert mx.jvp(lambda i: mx.arange(4.0)[i], [x], [t])[1][0].tolist() == [0, 0, 0]
+    assert mx.vjp(lambda i: mx.arange(4.0)[i], [x], [mx.ones(3)])[1][0].tolist() == [0, 0, 0]
+
+
+def test_lengths_of_zero():
+    zero = mx.zeros(3)
+    assert mx.grad(mx.linalg.norm)(zero).tolist() == [0, 0, 0]
+    assert mx.grad(lambda x: mx.linalg.norm(x, 3))(zero).tolist() == [0, 0, 0]
+    assert mx.grad(mx.std)(zero).tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize("name", sorted(FLAT))
 def test_operations_without_a_derivative_have_zeros(name):
     integers = name.startswith("bitwise") or name.endswith("shift")
