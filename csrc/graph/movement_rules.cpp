@@ -186,6 +186,12 @@ Shape Bitcast::output_shape(const Node& node, std::span<const array> inputs) con
   shape.back() = bytes / itemsize;
   return shape;
 }
+array Bitcast::vjp(int, std::span<const array> inputs, const array&, const array& cotangent) const {
+  return view(cotangent, inputs[0].dtype());
+}
+array Bitcast::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
+  return view(tangent, output.dtype());
+}
 array Bitcast::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
                     const array& output) const {
   return view(inputs[0], output.dtype());

@@ -227,13 +227,13 @@ class AsStrided final : public Primitive {
   CERMET_ADD_VJP
 };
 
-// The same bytes as the node's dtype.
+// The same bytes as the node's dtype. Between complex64 and its parts as float32 it has a
+// derivative.
 class Bitcast final : public Primitive {
  public:
   Bitcast() : Primitive(Kind::bitcast) { make_immortal(); }
-  bool differentiable() const override { return false; }
   static Ref<const Primitive> instance();
-  CERMET_SHAPE_RULES("view")
+  CERMET_RULES("view")
 };
 
 // The first input; the others must be computed before it.

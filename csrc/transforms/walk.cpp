@@ -11,6 +11,10 @@ bool stops_derivatives(const Node& node) {
   const Kind kind = node.primitive->kind();
   if (has_several_results(kind) || kind == Kind::composite) return false;  // its results have dtypes
   if (!node.primitive->differentiable() || node.dtype == Dtype::bool_) return true;
+  if (node.primitive->kind() == Kind::bitcast) {
+    const auto parts = [](Dtype t) { return t == complex64 || t == float32; };
+    return !parts(node.dtype) || !parts(node.inputs[0].dtype());
+  }
   return !is_inexact(node.dtype) &&
          std::any_of(node.inputs.begin(), node.inputs.end(),
                      [](const array& in) { return is_inexact(in.dtype()); });
