@@ -9,7 +9,8 @@ namespace {
 // Derivatives flow through floats, and among integers alone.
 bool stops_derivatives(const Node& node) {
   const Kind kind = node.primitive->kind();
-  if (has_several_results(kind) || kind == Kind::composite) return false;  // its results have dtypes
+  if (has_several_results(kind) || kind == Kind::composite)
+    return false;  // its results have dtypes
   if (!node.primitive->differentiable() || node.dtype == Dtype::bool_) return true;
   if (node.primitive->kind() == Kind::bitcast) {
     const auto parts = [](Dtype t) { return t == complex64 || t == float32; };

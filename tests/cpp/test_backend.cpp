@@ -259,7 +259,8 @@ TEST_CASE("third backend: what it does not take runs on the CPU, between its own
   const int programs = c.programs;
   const auto f = [&](StreamOrDevice s) {
     const array y = exp(x, s);
-    return multiply(matmul(y, transpose(tanh(y, s), {1, 0}, s), s), sum(y, Axes{0, 1}, false, s), s);
+    return multiply(matmul(y, transpose(tanh(y, s), {1, 0}, s), s), sum(y, Axes{0, 1}, false, s),
+                    s);
   };
   CHECK(same_bits(f(kLate), f(DeviceType::cpu)));
   CHECK(c.programs > programs);
