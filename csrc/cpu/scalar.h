@@ -92,24 +92,4 @@ struct Maximum {
   }
 };
 
-// log(exp(a) + exp(b)) without overflow.
-struct LogAddExp {
-  float operator()(float a, float b) const { return real(a, b); }
-  double operator()(double a, double b) const { return real(a, b); }
-  complex64_t operator()(complex64_t a, complex64_t b) const {
-    if (a.re < b.re) std::swap(a, b);
-    if (std::isinf(a.re) && a.re < 0) return a;
-    const float r = std::exp(b.re - a.re), angle = b.im - a.im;
-    const float re = 1 + r * std::cos(angle), im = r * std::sin(angle);
-    return {a.re + std::log(std::hypot(re, im)), a.im + std::atan2(im, re)};
-  }
-
- private:
-  template <class T>
-  static T real(T a, T b) {
-    const T high = Maximum()(a, b), low = Minimum()(a, b);
-    return std::isinf(high) ? high : high + std::log1p(std::exp(low - high));
-  }
-};
-
 }  // namespace cermet::cpu

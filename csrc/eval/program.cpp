@@ -22,13 +22,14 @@ Strides domain_strides(const Program& program, const ProgramInput& input, const 
 }
 
 std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner) {
-  constexpr std::int64_t kChunk = 8192, kMaxChunks = 256, kColumns = 32;
+  constexpr std::int64_t kMaxChunks = 256, kColumns = 32;
   constexpr std::int64_t kManyGroups = 256;  // that fill a GPU without chunks
-  const std::int64_t columns = inner == 1 ? 1 : kColumns;
-  const std::int64_t groups = outer * ((inner + columns - 1) / columns);
-  const std::int64_t chunk = kChunk / columns;
-  if (groups >= kManyGroups || length < 2 * chunk) return 1;
-  return std::min({kMaxChunks, (length + chunk - 1) / chunk, 4 * kManyGroups / groups});
+  const std::int64_t groups = outer * (inner == 1 ? 1 : (inner + kColumns - 1) / kColumns);
+  const std::int64_t blocks = (length + kReductionBlock - 1) / kReductionBlock;
+  if (groups >= kManyGroups || blocks == 1) return 1;
+  std::int64_t run = 1;
+  while (blocks > run * std::min(kMaxChunks, 4 * kManyGroups / groups)) run *= 2;
+  return (blocks + run - 1) / run;
 }
 
 Op combine_op(ReduceOp r) {

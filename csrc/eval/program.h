@@ -79,8 +79,11 @@ struct Program {
 // The strides over the domain's axes of an input that lies at `strides`.
 Strides domain_strides(const Program& program, const ProgramInput& input, const Strides& strides);
 
+// A reduction is ordered by blocks of so many elements (docs/design.md, "Order of a reduction").
+inline constexpr std::int64_t kReductionBlock = 4096;
+
 // In how many chunks a GPU reduces each of few long rows (`outer` x `inner` of `length` elements);
-// 1: a row at once. It depends on the shape alone, and so the order of a reduction does.
+// 1: a row at once. A chunk is a run of 1, 2, 4, ... blocks.
 std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner);
 
 // The operation that combines two partial results of a reduction.

@@ -24,7 +24,7 @@ struct Source {
     rows,
     columns,
     chunks,
-    chunk_length,
+    chunk_blocks,
     size,
   } what;
   AxisGroup group = AxisGroup::outer;
