@@ -112,15 +112,15 @@ struct ArgReduceArguments {
 
 // ---- scan.metal --------------------------------------------------------------------------------
 
-// A whole row at once, or in chunks: their totals, then themselves with the totals before them
-// given.
-enum ScanStage { kScanWhole, kScanTotals, kScanChunks };
+// Elements that one thread scans.
+#define CERMET_SCAN_RUN 64
+
+// A row of one run; or the runs' totals, then the runs with the totals before them given.
+enum ScanStage { kScanWhole, kScanTotals, kScanRuns };
 struct ScanArguments {
   RowsArguments in, out;
   cermet_uint stage;  // a ScanStage
   cermet_uint reverse, exclusive;
-  cermet_uint chunk;
-  cermet_uint lanes;  // threads of a chunk: 1 or 32
 };
 
 // ---- sort.metal --------------------------------------------------------------------------------

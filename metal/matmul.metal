@@ -288,7 +288,7 @@ template <typename T, typename Out, int width>
       }
     }
   }
-  for (int r = 0; r < rows; ++r) sum[r] = Sum<accumulator<T>>::simd(sum[r]);
+  for (int r = 0; r < rows; ++r) sum[r] = butterfly<Sum<accumulator<T>>>(sum[r]);
   out += ulong(group.z) * p.m;
   for (int r = 0; r < rows; ++r)
     if (lane == uint(r) && first_row + r < p.m)

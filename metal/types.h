@@ -102,9 +102,9 @@ inline T shuffle_xor(T x, ushort mask) {
 
 // ---- reductions --------------------------------------------------------------------------------
 
-// Each has the identity, the combination of two values and that of a simdgroup, given to every
-// lane. All 32 lanes must take part.
+// Each has the identity and the combination of two values, the earlier first.
 
+// Of a simdgroup's values, given to each lane. All 32 lanes must take part.
 template <typename Reduction, typename T>
 inline T butterfly(T x) {
   for (ushort mask = 16; mask > 0; mask /= 2) x = Reduction::combine(x, shuffle_xor(x, mask));
@@ -115,40 +115,29 @@ template <typename T>
 struct Sum {
   static T identity() { return T(0); }
   static T combine(T a, T b) { return ops::add(a, b); }
-  static T simd(T x) {
-    if constexpr (sizeof(T) == 4)
-      return simd_sum(x);
-    else
-      return butterfly<Sum<T>>(x);
-  }
 };
 template <typename T>
 struct Prod {
   static T identity() { return T(1); }
   static T combine(T a, T b) { return ops::multiply(a, b); }
-  static T simd(T x) { return butterfly<Prod<T>>(x); }
 };
 template <typename T>
 struct Min {
   static T identity() { return highest_of<T>(); }
   static T combine(T a, T b) { return ops::minimum(a, b); }
-  static T simd(T x) { return butterfly<Min<T>>(x); }
 };
 template <typename T>
 struct Max {
   static T identity() { return lowest_of<T>(); }
   static T combine(T a, T b) { return ops::maximum(a, b); }
-  static T simd(T x) { return butterfly<Max<T>>(x); }
 };
 template <typename T>
 struct All {
   static T identity() { return T(1); }
   static T combine(T a, T b) { return cast<T>(cast<bool>(a) && cast<bool>(b)); }
-  static T simd(T x) { return cast<T>(simd_all(cast<bool>(x))); }
 };
 template <typename T>
 struct Any {
   static T identity() { return T(0); }
   static T combine(T a, T b) { return cast<T>(cast<bool>(a) || cast<bool>(b)); }
-  static T simd(T x) { return cast<T>(simd_any(cast<bool>(x))); }
 };

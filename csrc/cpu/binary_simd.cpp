@@ -1,4 +1,4 @@
-// The loops of the binary operations, of select, and the reductions of short rows.
+// The loops of the binary operations and of select.
 #include "cpu/loop.h"
 
 namespace cermet::cpu::CERMET_ISA {
@@ -36,14 +36,6 @@ void fill(Loops& table) {
   });
 }
 
-template <Op op, Rule rule>
-void fill_rows(Loops& table) {
-  for_types<rule>([&]<class T>(Type<T>) {
-    table.reduce_rows[static_cast<int>(op)][static_cast<int>(dtype_of<T>)] =
-        row_loop<Function<op>, T>;
-  });
-}
-
 template <class T>
 void select_loop(void* out, const void* a, const void* b, const void* c, std::int64_t n) {
   const auto* condition = static_cast<const bool*>(a);
@@ -64,12 +56,6 @@ void fill_binary(Loops& table) {
   for_types<Rule::choice>([&]<class T>(Type<T>) {
     table.op[static_cast<int>(Op::select)][static_cast<int>(dtype_of<T>)] = select_loop<T>;
   });
-  fill_rows<Op::add, Rule::same>(table);
-  fill_rows<Op::multiply, Rule::same>(table);
-  fill_rows<Op::maximum, Rule::same>(table);
-  fill_rows<Op::minimum, Rule::same>(table);
-  fill_rows<Op::logical_and, Rule::logical>(table);
-  fill_rows<Op::logical_or, Rule::logical>(table);
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

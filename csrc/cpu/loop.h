@@ -60,31 +60,6 @@ void binary_loop(void* out, const void* a, const void* b, const void*, std::int6
   map<F>(static_cast<decltype(F::apply(*x, *y))*>(out), n, x, y);
 }
 
-// Sixteen partial results, then halves onto halves: the order depends on n alone.
-template <class F, class T>
-void row_loop(void* out, const void* in, std::int64_t rows, std::int64_t n) {
-  constexpr std::int64_t kLanes = 16;
-  const auto* x = static_cast<const T*>(in);
-  auto* y = static_cast<T*>(out);
-  for (std::int64_t r = 0; r < rows; ++r, x += n) {
-    if (n < kLanes) {
-      T value = x[0];
-      for (std::int64_t i = 1; i < n; ++i) value = F::apply(value, x[i]);
-      y[r] = value;
-      continue;
-    }
-    T lanes[kLanes];
-    for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] = x[l];
-    std::int64_t i = kLanes;
-    for (; i + kLanes <= n; i += kLanes)
-      for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] = F::apply(lanes[l], x[i + l]);
-    for (std::int64_t l = 0; i + l < n; ++l) lanes[l] = F::apply(lanes[l], x[i + l]);
-    for (std::int64_t w = kLanes / 2; w > 0; w /= 2)
-      for (std::int64_t l = 0; l < w; ++l) lanes[l] = F::apply(lanes[l], lanes[l + w]);
-    y[r] = lanes[0];
-  }
-}
-
 using Integers = void(std::uint8_t, std::uint16_t, std::uint32_t, std::uint64_t, std::int8_t,
                       std::int16_t, std::int32_t, std::int64_t);
 

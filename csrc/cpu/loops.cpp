@@ -8,6 +8,8 @@ const Loops& loops() {
     CERMET_DISPATCH(fill_unary(*t));
     CERMET_DISPATCH(fill_binary(*t));
     CERMET_DISPATCH(fill_conversions(*t));
+    CERMET_DISPATCH(fill_reductions(*t));
+    CERMET_DISPATCH(fill_scans(*t));
     return t;
   }();
   return *table;

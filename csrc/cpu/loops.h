@@ -13,8 +13,24 @@ namespace cermet::cpu {
 
 // out[i] = f(a[i], b[i], c[i]) for i < n; unused inputs are null. `out` may be one of the inputs.
 using Loop = void (*)(void* out, const void* a, const void* b, const void* c, std::int64_t n);
-// out[r] = the reduction of in[r * n, (r + 1) * n).
+
+// A reduction numbers its elements in blocks of kBlock, and in a block deals them to kLanes lanes.
+inline constexpr std::int64_t kLanes = 64, kBlock = 4096;
+// out[r] = the reduction of in[r * n, (r + 1) * n), a block at most.
 using RowLoop = void (*)(void* out, const void* in, std::int64_t rows, std::int64_t n);
+// out[i] = out[i] combined with in[r * stride + i] for r < rows, ascending, for i < n; out[i] is
+// not read where these are the `first` elements.
+using ColumnLoop = void (*)(void* out, const void* in, std::int64_t stride, std::int64_t rows,
+                            std::int64_t n, bool first);
+// out[i] = the reduction of in[s * stride + i] for s < steps, a block at most, for i < n. `out` may
+// be `in`.
+using BlockLoop = void (*)(void* out, const void* in, std::int64_t stride, std::int64_t steps,
+                           std::int64_t n);
+
+// Scans in place `runs` runs of n elements each: of one a `step` apart, their starts `apart`.
+inline constexpr std::int64_t kScanRun = 64;
+using ScanLoop = void (*)(void* x, std::int64_t runs, std::int64_t apart, std::int64_t n,
+                          std::int64_t step);
 
 struct Loops {
   Loop op[kOpCount][kDtypeCount] = {};              // by the computing type
@@ -23,12 +39,16 @@ struct Loops {
   Loop narrow[kDtypeCount] = {};                    // float32 to a 16-bit float
   Loop round[kDtypeCount] = {};                     // float32 to the nearest 16-bit float's value
   RowLoop reduce_rows[kOpCount][kDtypeCount] = {};  // by the combining operation
+  ColumnLoop reduce_columns[kOpCount][kDtypeCount] = {};
+  BlockLoop reduce_block[kOpCount][kDtypeCount] = {};
+  ScanLoop scan[kOpCount][kDtypeCount] = {};
 };
 
 // The loops of the chosen instruction set.
 const Loops& loops();
 
 CERMET_EACH_ISA(void fill_unary(Loops& table); void fill_binary(Loops& table);
-                void fill_conversions(Loops& table);)
+                void fill_conversions(Loops& table); void fill_reductions(Loops& table);
+                void fill_scans(Loops& table);)
 
 }  // namespace cermet::cpu

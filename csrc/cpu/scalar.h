@@ -92,15 +92,4 @@ struct Maximum {
   }
 };
 
-// The operation's loop, for the bits of its instruction set's fma.
-struct LogAddExp {
-  template <class T>
-  T operator()(T a, T b) const {
-    constexpr int op = static_cast<int>(Op::logaddexp), dtype = static_cast<int>(dtype_of<T>);
-    T out;
-    loops().op[op][dtype](&out, &a, &b, nullptr, 1);
-    return out;
-  }
-};
-
 }  // namespace cermet::cpu

@@ -1,13 +1,20 @@
 // Scans: running sums, products, extremes and log-sum-exps along an axis.
 //
-// A scan works in place on its output. Halves are scanned as float. The order of operations depends
-// on the shape alone, never on the number of threads.
+// A scan works in place on its output, halves as float. Its order is the same in all layouts
+// (docs/design.md): runs of kScanRun elements one after the other; the runs' totals as a scan of
+// their own; and each run's results combined with the total before it.
+#include <algorithm>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <stdexcept>
+#include <string>
+#include <vector>
 
+#include "cermet/eval.h"
 #include "cpu/half.h"
 #include "cpu/layout.h"
+#include "cpu/loops.h"
 #include "cpu/primitives.h"
 #include "cpu/scalar.h"
 
@@ -33,112 +40,207 @@ constexpr T highest() {
     return std::numeric_limits<T>::max();
 }
 
-// Along runs of n elements a step apart: kRuns of them together, to hide the operation's latency.
-// Returns the last run's total.
-template <int kRuns, class T, class F>
-T scan_runs(T* x, std::int64_t run_step, std::int64_t n, std::int64_t step, bool inclusive,
-            T identity, F combine) {
-  T total[kRuns];
-  for (T& t : total) t = identity;
-  for (std::int64_t i = 0; i < n; ++i) {
-    for (int r = 0; r < kRuns; ++r) {
-      T& at = x[r * run_step + i * step];
-      const T before = total[r];
-      total[r] = i == 0 ? at : combine(before, at);
-      at = inclusive ? total[r] : before;
+// Where the elements of a scan lie: `outer` times `n` places of `inner` columns.
+struct Scanned {
+  std::byte* data;
+  Dtype dtype;
+  std::int64_t outer, n, inner;
+  bool reverse;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(size_of(dtype)); }
+  // The first column of a place, counted in the order of the scan.
+  std::byte* at(std::int64_t o, std::int64_t place) const {
+    return data + (o * n + (reverse ? n - 1 - place : place)) * inner * size();
+  }
+};
+
+// The results of a scan of runs' totals, given one after the other: what stands before each run.
+// Totals are scanned as the elements are, in runs of their own.
+class Carry {
+ public:
+  Carry(Loop combine, std::int64_t columns, std::int64_t size)
+      : combine_(combine), columns_(columns), bytes_(columns * size) {}
+
+  // After the first push; of the runs so far.
+  const std::byte* value() const { return levels_[0].result.get(); }
+  void restart() {
+    for (Level& l : levels_) l.count = 0;
+  }
+  void push(const std::byte* total) { push(total, 0); }
+
+ private:
+  struct Level {
+    std::unique_ptr<std::byte[]> running, result;
+    std::int64_t count = 0;
+  };
+
+  const std::byte* push(const std::byte* total, std::size_t depth) {
+    if (depth == levels_.size()) {
+      Level l;
+      l.running = std::make_unique<std::byte[]>(static_cast<std::size_t>(bytes_));
+      l.result = std::make_unique<std::byte[]>(static_cast<std::size_t>(bytes_));
+      levels_.push_back(std::move(l));
     }
+    if (const std::int64_t count = levels_[depth].count; count && count % kScanRun == 0)
+      push(levels_[depth].running.get(), depth + 1);
+    Level& l = levels_[depth];
+    std::byte *running = l.running.get(), *result = l.result.get();
+    if (l.count % kScanRun == 0)
+      std::memcpy(running, total, bytes_);
+    else
+      combine_(running, running, total, nullptr, columns_);
+    if (l.count++ < kScanRun)
+      std::memcpy(result, running, bytes_);
+    else
+      combine_(result, levels_[depth + 1].result.get(), running, nullptr, columns_);
+    return result;
   }
-  return total[kRuns - 1];
-}
 
-// One long run: chunks are scanned on their own, then shifted by what comes before them.
-template <class T, class F>
-void scan_chunked(T* x, std::int64_t n, std::int64_t step, bool inclusive, T identity, F combine) {
-  const std::int64_t chunks = (n - 1) / kGrain + 1;
-  const auto before = std::make_unique<T[]>(static_cast<std::size_t>(chunks));
-  parallel_for(n, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    before[begin / kGrain] =
-        scan_runs<1>(x + begin * step, 0, end - begin, step, inclusive, identity, combine);
-  });
-  scan_runs<1>(before.get(), 0, chunks, 1, false, identity, combine);
-  parallel_for(n - kGrain, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    begin += kGrain;
-    end += kGrain;
-    const T carry = before[begin / kGrain];
-    for (std::int64_t i = begin; i < end; ++i) x[i * step] = combine(carry, x[i * step]);
-  });
-}
+  const Loop combine_;
+  const std::int64_t columns_, bytes_;
+  std::vector<Level> levels_;
+};
 
-template <class T, class F>
-void scan_rows(T* x, std::int64_t rows, std::int64_t n, bool reverse, bool inclusive, T identity,
-               F combine) {
-  constexpr int kRuns = 4;
-  const std::int64_t step = reverse ? -1 : 1;
-  if (reverse) x += n - 1;
-  if (rows < 32 && n > kGrain) {
-    for (std::int64_t r = 0; r < rows; ++r)
-      scan_chunked(x + r * n, n, step, inclusive, identity, combine);
-    return;
+// Along rows: the runs of a row on their own, then each with what stands before it.
+void scan_rows(const Scanned& s, Loop combine, ScanLoop scan) {
+  const std::int64_t size = s.size(), step = s.reverse ? -1 : 1;
+  if (s.n <= kScanRun)
+    return parallel_for(s.outer, grain_for(s.n), [&](std::int64_t begin, std::int64_t end) {
+      scan(s.at(begin, 0), end - begin, s.n, s.n, step);
+    });
+  const std::int64_t runs = (s.n + kScanRun - 1) / kScanRun;
+  const auto length = [&](std::int64_t run) { return std::min(kScanRun, s.n - run * kScanRun); };
+  const auto scan_runs = [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
+    const std::int64_t whole = std::min(end, s.n / kScanRun) - begin;
+    scan(s.at(row, begin * kScanRun), whole, step * kScanRun, kScanRun, step);
+    if (begin + whole < end) scan(s.at(row, (end - 1) * kScanRun), 1, 0, length(end - 1), step);
+  };
+  // Combines a run with `before`.
+  const auto shift = [&](std::int64_t row, std::int64_t run, const std::byte* before) {
+    alignas(64) std::byte copies[kScanRun * 8];
+    const std::int64_t n = length(run);
+    for (std::int64_t i = 0; i < n; ++i) std::memcpy(copies + i * size, before, size);
+    std::byte* x = s.at(row, run * kScanRun + (s.reverse ? n - 1 : 0));
+    combine(x, copies, x, nullptr, n);
+  };
+  const auto last = [&](std::int64_t row, std::int64_t run) {
+    return s.at(row, run * kScanRun + length(run) - 1);
+  };
+  if (s.outer >= 2 * get_num_threads() || s.n <= 2 * kGrain)
+    return parallel_for(s.outer, grain_for(s.n), [&](std::int64_t begin, std::int64_t end) {
+      Carry carry(combine, 1, size);
+      for (std::int64_t row = begin; row < end; ++row, carry.restart()) {
+        scan_runs(row, 0, runs);
+        std::byte total[8];
+        std::memcpy(total, last(row, 0), size);
+        for (std::int64_t run = 1; run < runs; ++run) {
+          carry.push(total);
+          std::memcpy(total, last(row, run), size);
+          shift(row, run, carry.value());
+        }
+      }
+    });
+  const Workspace<std::byte> before(runs * size);
+  for (std::int64_t row = 0; row < s.outer; ++row) {
+    parallel_for(runs, kGrain / kScanRun,
+                 [&](std::int64_t begin, std::int64_t end) { scan_runs(row, begin, end); });
+    Carry carry(combine, 1, size);
+    for (std::int64_t run = 0; run + 1 < runs; ++run) {
+      carry.push(last(row, run));
+      std::memcpy(before.get() + run * size, carry.value(), size);
+    }
+    parallel_for(runs - 1, kGrain / kScanRun, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t run = begin; run < end; ++run)
+        shift(row, run + 1, before.get() + run * size);
+    });
   }
-  parallel_for(rows, (grain_for(n) + kRuns - 1) / kRuns * kRuns,
-               [&](std::int64_t r, std::int64_t end) {
-                 for (; r + kRuns <= end; r += kRuns)
-                   scan_runs<kRuns>(x + r * n, n, n, step, inclusive, identity, combine);
-                 for (; r < end; ++r)
-                   scan_runs<1>(x + r * n, n, n, step, inclusive, identity, combine);
-               });
 }
 
-template <class T, class F>
-void scan_columns(T* x, const Split& s, bool reverse, bool inclusive, T identity, F combine) {
+// Across rows: bands of columns, place by place.
+void scan_columns(const Scanned& s, Loop combine) {
   constexpr std::int64_t kBand = 256;
-  const std::int64_t bands = (s.inner - 1) / kBand + 1;
+  const std::int64_t size = s.size(), bands = (s.inner - 1) / kBand + 1;
   parallel_for(s.outer * bands, grain_for(s.n * std::min(s.inner, kBand)),
                [&](std::int64_t begin, std::int64_t end) {
-                 T total[kBand];
+                 alignas(64) std::byte running[kBand * 8];
                  for (; begin < end; ++begin) {
                    const std::int64_t first = begin % bands * kBand;
                    const std::int64_t columns = std::min(kBand, s.inner - first);
-                   T* base = x + begin / bands * s.n * s.inner + first;
-                   for (std::int64_t j = 0; j < s.n; ++j) {
-                     T* at = base + (reverse ? s.n - 1 - j : j) * s.inner;
-                     for (std::int64_t c = 0; c < columns; ++c) {
-                       const T before = j == 0 ? identity : total[c];
-                       total[c] = j == 0 ? at[c] : combine(before, at[c]);
-                       at[c] = inclusive ? total[c] : before;
+                   Carry carry(combine, columns, size);
+                   for (std::int64_t place = 0; place < s.n; ++place) {
+                     std::byte* x = s.at(begin / bands, place) + first * size;
+                     if (place % kScanRun == 0) {
+                       if (place) carry.push(running);
+                       std::memcpy(running, x, columns * size);
+                     } else {
+                       combine(running, running, x, nullptr, columns);
                      }
+                     if (place < kScanRun)
+                       std::memcpy(x, running, columns * size);
+                     else
+                       combine(x, carry.value(), running, nullptr, columns);
                    }
                  }
                });
 }
 
+// From inclusive to exclusive: each place gets the result before it, the first the identity.
+template <class T>
+void shift_places(const Scanned& s, T identity) {
+  parallel_for(s.outer, grain_for(s.n * s.inner), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t o = begin; o < end; ++o) {
+      std::byte *low = s.at(o, s.reverse ? s.n - 1 : 0), *next = low + s.inner * s.size();
+      std::memmove(s.reverse ? low : next, s.reverse ? next : low, (s.n - 1) * s.inner * s.size());
+      std::fill_n(reinterpret_cast<T*>(s.at(o, 0)), s.inner, identity);
+    }
+  });
+}
+
+Op combine_op(ScanOp op) {
+  switch (op) {
+    case ScanOp::sum: return Op::add;
+    case ScanOp::prod: return Op::multiply;
+    case ScanOp::min: return Op::minimum;
+    case ScanOp::max: return Op::maximum;
+    case ScanOp::logaddexp: return Op::logaddexp;
+  }
+  return Op::add;
+}
+
+template <class T>
+T identity_of(ScanOp op) {
+  switch (op) {
+    case ScanOp::sum: return T{};
+    case ScanOp::min: return highest<T>();
+    case ScanOp::max: return lowest<T>();
+    case ScanOp::prod:
+      if constexpr (kIsComplex<T>)
+        return {1, 0};
+      else
+        return T(1);
+    case ScanOp::logaddexp:
+      if constexpr (kIsComplex<T>)
+        return {lowest<float>(), 0};
+      else
+        return lowest<T>();
+  }
+  return T{};
+}
+
 template <class T>
 void scan_in_place(const Scan& p, T* x, const Split& split) {
-  auto apply = [&](T identity, auto combine) {
-    if (split.inner == 1)
-      scan_rows(x, split.outer, split.n, p.reverse, p.inclusive, identity, combine);
-    else
-      scan_columns(x, split, p.reverse, p.inclusive, identity, combine);
-  };
-  T zero{}, one{};
-  if constexpr (kIsComplex<T>)
-    one = {1, 0};
+  const Scanned s{
+      reinterpret_cast<std::byte*>(x), dtype_of<T>, split.outer, split.n, split.inner, p.reverse};
+  const int op = static_cast<int>(combine_op(p.op)), t = static_cast<int>(s.dtype);
+  const ScanLoop scan = loops().scan[op][t];
+  if (!scan)
+    throw std::invalid_argument("logcumsumexp: expected a floating dtype, got " +
+                                std::string(name_of(s.dtype)));
+  if (s.inner == 1)
+    scan_rows(s, loops().op[op][t], scan);
   else
-    one = T(1);
-  switch (p.op) {
-    case ScanOp::sum: return apply(zero, Add());
-    case ScanOp::prod: return apply(one, Multiply());
-    case ScanOp::min: return apply(highest<T>(), Minimum());
-    case ScanOp::max: return apply(lowest<T>(), Maximum());
-    case ScanOp::logaddexp:
-      if constexpr (std::is_floating_point_v<T>)
-        return apply(lowest<T>(), LogAddExp());
-      else if constexpr (kIsComplex<T>)
-        return apply({lowest<float>(), 0}, LogAddExp());
-      else
-        throw std::invalid_argument("logcumsumexp: expected a floating dtype, got " +
-                                    std::string(name_of(dtype_of<T>)));
-  }
+    scan_columns(s, loops().op[op][t]);
+  if (!p.inclusive) shift_places(s, identity_of<T>(p.op));
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ struct Source {
     rows,
     columns,
     chunks,
-    chunk_length,
+    chunk_blocks,
     size,
   } what;
   AxisGroup group = AxisGroup::outer;
@@ -57,7 +57,7 @@ Kernel kernel(const ProgramKernel& program);
 Tensor tensor(const Node& node);
 
 // In how many chunks each of few long rows (`outer` x `inner` of `length` elements) is reduced; 1:
-// a row at once. It depends on the shape alone, and so the order of a reduction does.
+// a row at once. A chunk is a run of 1, 2, 4, ... blocks.
 std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner);
 
 // Whether the GPU can run it: its types, and the number of its buffers.

@@ -1,4 +1,5 @@
 // Scans on the GPU.
+#include <algorithm>
 #include <string>
 
 #include "metal/rows.h"
@@ -17,7 +18,7 @@ constexpr std::string_view reduction_name(ScanOp op) {
   return {};
 }
 
-// Scans the rows of `from` into `to`, in three passes where rows are few and long.
+// Scans the rows of `from` into `to`, in three passes where a row has several runs.
 void scan_rows(Commands& commands, ScanOp op, const Tensor& from, const Tensor& to,
                ScanArguments arguments) {
   const Dtype combined = is_half(to.dtype) ? float32 : to.dtype;
@@ -26,25 +27,23 @@ void scan_rows(Commands& commands, ScanOp op, const Tensor& from, const Tensor& 
       kernel("scan", "scan",
              {type_name(to.dtype), type, std::string(reduction_name(op)) + "<" + type + ">",
               index_type({&from, &to})});
-  const Division division = divide(arguments.in, arguments.in.n);
-  arguments.chunk = division.chunk;
-  arguments.lanes = division.lanes;
-  auto dispatch = [&](ScanStage stage, const Argument& totals) {
+  const std::uint32_t rows = arguments.in.rows;
+  const std::uint32_t runs = (arguments.in.n - 1) / CERMET_SCAN_RUN + 1;
+  const std::uint32_t width = std::min(rows, 256u);
+  const auto dispatch = [&](ScanStage stage, const Argument& totals) {
     arguments.stage = stage;
-    commands.threads(scan, {in(from), out(to), totals, value(arguments)}, division.grid(),
-                     division.group());
+    commands.threads(scan, {in(from), out(to), totals, value(arguments)}, Size{rows, 1, runs},
+                     Size{width, 1, std::min(runs, 256 / width)});
   };
-  if (division.chunks == 1) return dispatch(kScanWhole, out(to));  // has no totals
+  if (runs == 1) return dispatch(kScanWhole, out(to));  // has no totals
 
-  const Shape shape{division.rows, division.chunks};
-  const Tensor totals = commands.temporary(shape, combined);
-  const Tensor before = commands.temporary(shape, combined);
-  const RowsArguments rows = dense_rows(totals, 1);
+  const Tensor totals = commands.temporary({rows, runs}, combined);
+  const Tensor before = commands.temporary({rows, runs}, combined);
   dispatch(kScanTotals, out(totals));
-  scan_rows(
-      commands, op, totals, before,
-      {.in = rows, .out = rows, .stage = 0, .reverse = 0, .exclusive = 1, .chunk = 0, .lanes = 0});
-  dispatch(kScanChunks, in_out(before));
+  const RowsArguments of_totals = dense_rows(totals, 1);
+  scan_rows(commands, op, totals, before,
+            {.in = of_totals, .out = of_totals, .stage = 0, .reverse = 0, .exclusive = 0});
+  dispatch(kScanRuns, in(before));
 }
 
 }  // namespace
@@ -57,9 +56,7 @@ void scan(Commands& commands, const Scan& primitive, const Tensor& in, const Ten
              .out = dense_rows(out, primitive.axis),
              .stage = 0,
              .reverse = primitive.reverse,
-             .exclusive = !primitive.inclusive,
-             .chunk = 0,
-             .lanes = 0});
+             .exclusive = !primitive.inclusive});
 }
 
 }  // namespace cermet::metal

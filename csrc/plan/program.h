@@ -79,6 +79,9 @@ Shape domain_of(const Program& program, Node* const* nodes);
 // The strides over a domain of an array with this shape and these strides.
 Strides over_domain(int domain_axes, const Axes& axes, const Shape& shape, const Strides& strides);
 
+// A reduction is ordered by blocks of so many elements (docs/design.md, "Order of a reduction").
+inline constexpr std::int64_t kReductionBlock = 4096;
+
 // The operation that combines two partial results of a reduction.
 Op combine_op(ReduceOp r);
 

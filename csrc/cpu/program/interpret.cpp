@@ -7,17 +7,18 @@
 //
 // Three geometries cover all programs:
 //   flat     nothing is reduced: tiles in any order.
-//   lanes    a unit is one outer index and up to kTile inner elements (one, when the last axis is
-//            reduced). A tile holds as many reduced steps as fit. A reduction adds tiles up, in
-//            chunks of kChunk tiles, then folds halves onto halves.
-//   rows     several short rows (up to half a tile) share a tile; each reduces in one loop.
-// The order of a reduction's additions follows from the domain's shape alone, so the result has the
-// same bits for any fusion and number of threads.
+//   rows     several short rows (up to a tile) share a tile; each reduces in one loop.
+//   lanes    a unit is one outer index and some inner elements (one, when the last axis is
+//            reduced). A tile holds as many reduced steps as fit.
+// The order of a reduction's additions is the same in all (docs/design.md): it follows from the
+// reduced extents alone, and geometry, widths and threads from whatever is fast.
 #include "cpu/program/interpret.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include "cermet/eval.h"
 #include "cpu/floating_mode.h"
@@ -28,16 +29,18 @@
 namespace cermet::cpu {
 namespace {
 
-constexpr std::int64_t kChunk = 64;               // tiles
 constexpr std::int64_t kMaxScratch = 64 * 1024;   // elements of a unit kept between passes
 constexpr std::int64_t kMinParallel = 16 * 1024;  // elements a thread should get, at least
+constexpr std::int64_t kNarrow = 64;  // elements of a row that shares a loop with the next ones
+constexpr std::int64_t kCached = 32 * 1024;  // elements that a core's cache holds for sure
+constexpr std::int64_t kMinWidth = 128;      // of a unit that is narrow for more threads
 
 // How a domain is cut.
 struct Extents {
   std::int64_t outer = 1, reduced = 1, inner = 1;
   std::int64_t rows = 1;   // rows: rows a tile
   std::int64_t width = 1;  // lanes: inner elements a unit
-  std::int64_t steps = 1;  // lanes: reduced steps a tile
+  std::int64_t steps = 1;  // lanes: reduced steps a tile; a power of two, or all of up to kLanes
 
   Extents(std::span<const std::int64_t> domain, int outer_axes, int reduced_axes) {
     int axis = 0;
@@ -45,12 +48,24 @@ struct Extents {
       (axis < outer_axes ? outer : axis < outer_axes + reduced_axes ? reduced : inner) *= n;
       ++axis;
     }
-    const std::int64_t pieces = std::max<std::int64_t>(1, (inner + kTile - 1) / kTile);
-    if (inner == 1 && reduced <= kTile / 2) rows = kTile / std::max<std::int64_t>(1, reduced);
+    if (inner == 1) {
+      rows = std::max<std::int64_t>(1, kTile / std::max<std::int64_t>(1, reduced));
+      steps = kTile;
+      return;
+    }
+    std::int64_t pieces = std::max<std::int64_t>(1, (inner + kTile - 1) / kTile);
+    const std::int64_t threads = get_num_threads();
+    if (outer * pieces < threads && blocks() < threads && reduced * inner > kMaxScratch)
+      pieces = std::min(threads, (inner + kMinWidth - 1) / kMinWidth);
     width = pieces == 1 ? std::max<std::int64_t>(1, inner)
                         : std::min(kTile, ((inner + pieces - 1) / pieces + 15) / 16 * 16);
-    steps = pieces == 1 ? kTile / width : 1;
+    if (pieces > 1) return;  // the steps of a narrow unit are not adjacent
+    if (reduced <= kLanes && reduced * width <= kTile)
+      steps = reduced;
+    else
+      while (2 * steps * width <= kTile) steps *= 2;
   }
+  std::int64_t blocks() const { return (reduced + kBlock - 1) / kBlock; }
   // Elements of a unit's tiles.
   std::int64_t unit() const { return (reduced + steps - 1) / steps * kTile; }
 };
@@ -65,9 +80,17 @@ Layout layout_of(std::span<const std::int64_t> domain, const Strides& strides, i
   return out;
 }
 
+// A reduction on its way: a block's lanes, side by side for each of a unit's rows; and the sums of
+// blocks, added as a binary counter carries.
+struct Total {
+  std::byte *lanes, *levels;
+  std::int64_t blocks = 0, depth = 0;
+};
+
 // The memory of one thread at work on a program.
 struct Context {
   std::byte** table;
+  Total* totals;
   std::byte* scratch;
 };
 
@@ -75,7 +98,6 @@ struct Context {
 struct Unit {
   std::int64_t first_row, rows;
   std::int64_t first, lanes;  // of the first tile: its place in the domain and its elements
-  std::int64_t tiles;
 };
 
 class Run {
@@ -100,7 +122,7 @@ class Run {
         return run_units((x_.outer + x_.rows - 1) / x_.rows, x_.rows * x_.reduced);
       case Geometry::lanes: {
         const std::int64_t units = x_.outer * ((x_.inner + x_.width - 1) / x_.width);
-        if (units < 2 * get_num_threads() && scratch_elements_ > kMaxScratch &&
+        if (units < 2 * get_num_threads() && x_.blocks() > 1 && scratch_elements_ > kMaxScratch &&
             get_num_threads() > 1)
           for (std::int64_t u = 0; u < units; ++u) run_together(u);
         else
@@ -116,35 +138,41 @@ class Run {
 
   // ---- Contexts ----
 
-  Location table_size() const {
-    return 2 * p_.values + p_.registers + static_cast<Location>(2 * p_.accumulators);
-  }
-  Location accumulator(std::size_t reduction, int which) const {
-    return 2 * p_.values + p_.registers + static_cast<Location>(2 * reduction) + which;
+  Location table_size() const { return 2 * p_.values + p_.registers; }
+  std::size_t total_size() const {
+    if (geometry_ != Geometry::lanes) return 0;
+    const auto levels =
+        static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(x_.blocks())));
+    return (kLanes + levels + 1) * static_cast<std::size_t>(x_.width) * 8;
   }
 
   // Lays out a thread's memory. Only what a program uses of it is ever touched.
   Context make_context(std::vector<std::byte>& memory) const {
-    const std::size_t pointers = (table_size() * sizeof(std::byte*) + 63) / 64 * 64;
-    std::size_t tiles = p_.registers + 2 * p_.accumulators;
+    const auto whole = [](std::size_t bytes) { return (bytes + 63) / 64 * 64; };
+    const std::size_t pointers = whole(table_size() * sizeof(std::byte*));
+    const std::size_t totals = whole(p_.reductions * sizeof(Total)), total = whole(total_size());
+    std::size_t tiles = p_.registers;
     for (const SmallValue& v : p_.small) tiles += v.extent == Extent::row ? 2 : 1;
     const std::size_t scratch = p_.slots * static_cast<std::size_t>(scratch_elements_) * 8;
-    const std::size_t bytes = pointers + tiles * kRegister + scratch + 64;
+    const std::size_t bytes =
+        pointers + totals + p_.reductions * total + tiles * kRegister + scratch + 64;
     if (memory.size() < bytes) memory.resize(bytes);
     auto* next = reinterpret_cast<std::byte*>(
         (reinterpret_cast<std::uintptr_t>(memory.data()) + 63) & ~std::uintptr_t{63});
-    Context c{reinterpret_cast<std::byte**>(next), nullptr};
-    next += pointers;
-    std::fill_n(c.table, table_size(), nullptr);
-    const auto place = [&](Location at) {
-      c.table[at] = next;
-      next += kRegister;
-    };
-    for (const SmallValue& v : p_.small) {
-      place(v.id);
-      if (v.extent == Extent::row) place(p_.values + v.id);
+    const auto take = [&](std::size_t size) { return std::exchange(next, next + size); };
+    Context c{};
+    c.table = reinterpret_cast<std::byte**>(take(pointers));
+    c.totals = reinterpret_cast<Total*>(take(totals));
+    for (std::size_t k = 0; k < p_.reductions; ++k) {
+      std::byte* lanes = take(total);
+      c.totals[k] = {lanes, lanes + kLanes * x_.width * 8};
     }
-    for (Location at = 2 * p_.values; at < table_size(); ++at) place(at);
+    std::fill_n(c.table, table_size(), nullptr);
+    for (const SmallValue& v : p_.small) {
+      c.table[v.id] = take(kRegister);
+      if (v.extent == Extent::row) c.table[p_.values + v.id] = take(kRegister);
+    }
+    for (Location at = 2 * p_.values; at < table_size(); ++at) c.table[at] = take(kRegister);
     c.scratch = next;
     const std::int64_t n =
         geometry_ == Geometry::flat ? std::min(kTile, x_.outer * x_.inner) : kTile;
@@ -205,16 +233,19 @@ class Run {
     store(layouts_[index], base, size, first, n, narrow);
   }
 
-  // Runs a pass's calls on the tile of n elements at `first`, the `local`-th of its unit.
+  // Where a value in memory is: `first` in its port, or `local` elements into scratch memory.
+  std::byte* address(const Moving& m, const Context& c, std::int64_t first,
+                     std::int64_t local) const {
+    const auto size = static_cast<std::int64_t>(m.size);
+    return m.port >= 0 ? bound(m.port).data + first * size
+                       : c.scratch + m.slot * scratch_elements_ * 8 + local * size;
+  }
+
+  // Runs a pass's calls on the tile of n elements at `first`, `local` elements into its unit.
   void run_tile(const Pass& pass, Context& c, std::int64_t first, std::int64_t local,
                 std::int64_t n) const {
     std::byte** table = c.table;
-    for (const Moving& m : pass.moving) {
-      const auto size = static_cast<std::int64_t>(m.size);
-      table[m.location] = m.port >= 0
-                              ? bound(m.port).data + first * size
-                              : c.scratch + m.slot * scratch_elements_ * 8 + local * kTile * size;
-    }
+    for (const Moving& m : pass.moving) table[m.location] = address(m, c, first, local);
     for (const Call& call : pass.calls) {
       if (call.kind == Call::Kind::loop)
         call.loop(table[call.out], table[call.a], table[call.b], table[call.c], n);
@@ -242,17 +273,13 @@ class Run {
   Unit unit(std::int64_t u) const {
     if (geometry_ == Geometry::rows) {
       const std::int64_t r = u * x_.rows, rows = std::min(x_.rows, x_.outer - r);
-      return {r, rows, r * x_.reduced, rows * x_.reduced, 1};
+      return {r, rows, r * x_.reduced, rows * x_.reduced};
     }
     const std::int64_t pieces = (x_.inner + x_.width - 1) / x_.width;
     const std::int64_t o = u / pieces, column = u % pieces * x_.width;
     const std::int64_t width = std::min(x_.width, x_.inner - column);
     return {o * x_.inner + column, width, o * x_.reduced * x_.inner + column,
-            std::min(x_.steps, x_.reduced) * width, (x_.reduced + x_.steps - 1) / x_.steps};
-  }
-  // The elements of tile t of a unit of the lanes geometry.
-  std::int64_t tile_size(const Unit& u, std::int64_t t) const {
-    return std::min(x_.steps, x_.reduced - t * x_.steps) * u.rows;
+            std::min(x_.steps, x_.reduced) * width};
   }
 
   // Values a row that are ready before the pass, and their expansion to tiles.
@@ -286,35 +313,108 @@ class Run {
         store_port(i, u.first_row, u.rows, c.table[p_.ports[i].value]);
   }
 
-  // Folds a sum over lanes to one value a row, and rounds it.
-  void finish(const Reduction& r, Context& c, std::byte* total, const Unit& u) const {
-    const std::size_t size = size_of(r.dtype);
-    for (std::int64_t steps = u.lanes / u.rows; steps > 1;) {
-      const std::int64_t half = (steps + 1) / 2;
-      r.loop(total, total, total + half * u.rows * size, nullptr, (steps - half) * u.rows);
-      steps = half;
-    }
-    std::byte* out = c.table[r.out];
-    if (r.round)
-      r.round(out, total, nullptr, nullptr, u.rows);
-    else
-      std::memcpy(out, total, u.rows * size);
+  // ---- Reductions ----
+
+  // Combines a tile, whose first step is the `step`-th of its block, with the block's lanes.
+  void add_tile(const Reduction& r, const Total& total, const std::byte* in, std::int64_t step,
+                std::int64_t rows, std::int64_t n) const {
+    const auto size = static_cast<std::int64_t>(size_of(r.dtype));
+    const std::int64_t period = kLanes * rows, whole = n / period;
+    const bool first = step < kLanes;
+    std::byte* lanes = total.lanes + step % kLanes * rows * size;
+    if (whole) r.columns(lanes, in, period, whole, period, first);
+    if (const std::int64_t rest = n % period; rest)
+      r.columns(lanes, in + whole * period * size, 0, 1, rest, first && !whole);
   }
 
-  // Sums the tiles [begin, end) of a unit, a chunk, into the accumulators `which`.
-  void run_chunk(const Pass& pass, Context& c, const Unit& u, std::int64_t begin, std::int64_t end,
-                 int which) const {
-    for (std::int64_t t = begin; t < end; ++t) {
-      const std::int64_t n = tile_size(u, t);
-      run_tile(pass, c, u.first + t * x_.steps * x_.inner, t, n);
-      for (std::size_t k = 0; k < pass.reductions.size(); ++k) {
-        const Reduction& r = pass.reductions[k];
-        std::byte* sum = c.table[accumulator(k, which)];
-        if (t == begin)
-          std::memcpy(sum, c.table[r.in], n * size_of(r.dtype));
-        else
-          r.loop(sum, sum, c.table[r.in], nullptr, n);
+  // Folds the lanes of a block of `steps` steps.
+  void fold(const Reduction& r, const Total& total, std::int64_t steps, std::int64_t rows) const {
+    if (rows == 1)
+      r.rows(total.lanes, total.lanes, 1, std::min(steps, kLanes));
+    else
+      r.block(total.lanes, total.lanes, rows, std::min(steps, kLanes), rows);
+  }
+
+  // Reduces a block of `steps` steps that lie in memory `stride` elements apart.
+  void add_block(const Reduction& r, const Total& total, const std::byte* in, std::int64_t stride,
+                 std::int64_t steps, std::int64_t rows) const {
+    if (stride == 1) return r.rows(total.lanes, in, 1, steps);
+    if (stride != rows || rows > kNarrow || steps <= kLanes)
+      return r.block(total.lanes, in, stride, steps, rows);
+    add_tile(r, total, in, 0, rows, steps * rows);
+    fold(r, total, steps, rows);
+  }
+
+  // Adds the sum of a block, or of an aligned run of blocks, to those before it.
+  void push(const Reduction& r, Total& total, const std::byte* sum, std::int64_t rows) const {
+    const std::int64_t bytes = rows * static_cast<std::int64_t>(size_of(r.dtype));
+    std::byte* top = total.levels + total.depth * bytes;
+    std::int64_t n = total.blocks++;
+    if (!(n & 1)) {
+      std::memcpy(top, sum, bytes);
+      ++total.depth;
+    }
+    for (; n & 1; n >>= 1, sum = top) {
+      top -= bytes;
+      r.loop(top, top, sum, nullptr, rows);
+      if (n & 2) --total.depth;
+    }
+  }
+
+  // What the blocks add up to.
+  std::byte* sum(const Reduction& r, Total& total, std::int64_t rows) const {
+    if (x_.blocks() == 1) return total.lanes;
+    const std::int64_t bytes = rows * static_cast<std::int64_t>(size_of(r.dtype));
+    for (; total.depth > 1; --total.depth) {
+      std::byte* top = total.levels + (total.depth - 1) * bytes;
+      r.loop(top - bytes, top - bytes, top, nullptr, rows);
+    }
+    total.blocks = total.depth = 0;
+    return total.levels;
+  }
+
+  void finish(const Reduction& r, Context& c, Total& total, const Unit& u) const {
+    const std::byte* value = sum(r, total, u.rows);
+    if (r.round)
+      r.round(c.table[r.out], value, nullptr, nullptr, u.rows);
+    else
+      std::memcpy(c.table[r.out], value, u.rows * size_of(r.dtype));
+  }
+
+  // Runs a pass over one block of a unit.
+  void run_block(const Pass& pass, Context& c, const Unit& u, std::int64_t block) const {
+    const std::int64_t step = block * kBlock, steps = std::min(kBlock, x_.reduced - step);
+    const std::int64_t first = u.first + step * x_.inner;
+    // What lies in memory is reduced there, if it is still in a cache when it has been computed.
+    const bool cached = pass.calls.empty() || steps * u.rows <= kCached;
+    const auto from_memory = [&](const Reduction& r) { return r.moving >= 0 && cached; };
+    bool tiles = !pass.calls.empty();
+    for (const Reduction& r : pass.reductions) tiles |= !from_memory(r);
+    const auto tile = [&](std::int64_t s) {
+      const std::int64_t n = std::min(x_.steps, steps - s) * u.rows;
+      run_tile(pass, c, first + s * x_.inner, (step + s) * u.rows, n);
+      for (std::size_t k = 0; k < pass.reductions.size(); ++k)
+        if (const Reduction& r = pass.reductions[k]; !from_memory(r))
+          add_tile(r, c.totals[k], c.table[r.in], s, u.rows, n);
+    };
+    // Eight tiles of the same lanes follow each other: their partial results stay in the
+    // first-level cache, and memory is read in eight streams.
+    constexpr std::int64_t kSteps = 8 * kLanes;
+    for (std::int64_t s = 0; tiles && s < steps; s += kSteps)
+      for (std::int64_t lane = s; lane < std::min(s + kLanes, steps); lane += x_.steps)
+        for (std::int64_t t = lane; t < std::min(s + kSteps, steps);
+             t += std::max(kLanes, x_.steps))
+          tile(t);
+    for (std::size_t k = 0; k < pass.reductions.size(); ++k) {
+      const Reduction& r = pass.reductions[k];
+      if (from_memory(r)) {
+        const Moving& m = pass.moving[r.moving];
+        add_block(r, c.totals[k], address(m, c, first, step * u.rows),
+                  m.port >= 0 ? x_.inner : u.rows, steps, u.rows);
+      } else {
+        fold(r, c.totals[k], steps, u.rows);
       }
+      if (x_.blocks() > 1) push(r, c.totals[k], c.totals[k].lanes, u.rows);
     }
   }
 
@@ -331,22 +431,11 @@ class Run {
         }
         continue;
       }
-      for (std::int64_t t = 0; t < u.tiles; t += kChunk) {
-        run_chunk(pass, c, u, t, std::min(u.tiles, t + kChunk), t == 0 ? 0 : 1);
-        if (t == 0) continue;
-        for (std::size_t k = 0; k < pass.reductions.size(); ++k)
-          add_chunk(pass.reductions[k], c.table[accumulator(k, 0)], c.table[accumulator(k, 1)], u,
-                    t);
-      }
+      for (std::int64_t block = 0; block < x_.blocks(); ++block) run_block(pass, c, u, block);
       for (std::size_t k = 0; k < pass.reductions.size(); ++k)
-        finish(pass.reductions[k], c, c.table[accumulator(k, 0)], u);
+        finish(pass.reductions[k], c, c.totals[k], u);
     }
     end_unit(c, u);
-  }
-  // Adds the sum of the chunk that begins with tile t.
-  void add_chunk(const Reduction& r, std::byte* total, const std::byte* chunk, const Unit& u,
-                 std::int64_t t) const {
-    r.loop(total, total, chunk, nullptr, tile_size(u, t));
   }
 
   void run_units(std::int64_t units, std::int64_t elements) {
@@ -360,37 +449,42 @@ class Run {
     });
   }
 
-  // One large unit by all threads: the chunks of each pass in parallel.
+  // One large unit by all threads: aligned runs of the blocks of each pass in parallel.
   void run_together(std::int64_t index) {
     const Unit u = unit(index);
     // The calling thread's share of the loops below has its own memory.
     std::vector<std::byte> memory;
     Context c = make_context(memory);
-    const std::int64_t chunks = (u.tiles + kChunk - 1) / kChunk;
-    std::vector<std::byte> sums(static_cast<std::size_t>(chunks) * p_.accumulators * kRegister);
-    const auto sum = [&](std::int64_t chunk, std::size_t k) {
-      return sums.data() + (static_cast<std::size_t>(chunk) * p_.accumulators + k) * kRegister;
+    std::int64_t run = 1;
+    while (x_.blocks() / (2 * run) >= 8 * get_num_threads()) run *= 2;
+    const std::int64_t runs = (x_.blocks() + run - 1) / run;
+    const std::int64_t bytes = u.rows * 8;
+    std::vector<std::byte> sums(static_cast<std::size_t>(runs * bytes) * p_.reductions);
+    const auto sum_of = [&](std::int64_t r, std::size_t k) {
+      return sums.data() + (r * static_cast<std::int64_t>(p_.reductions) + k) * bytes;
     };
     for (std::size_t i = 0; i < p_.passes.size(); ++i) {
       const Pass& pass = p_.passes[i];
       begin_pass(i, c, u);
       if (pass.calls.empty() && pass.reductions.empty()) continue;
-      parallel_for(chunks, 1, [&](std::int64_t begin, std::int64_t end) {
+      parallel_for(runs, 1, [&](std::int64_t begin, std::int64_t end) {
         Context mine = make_context();
         for (const SmallValue& v : p_.small) {  // these are shared and only read
           mine.table[v.id] = c.table[v.id];
           mine.table[p_.values + v.id] = c.table[p_.values + v.id];
         }
-        for (std::int64_t chunk = begin; chunk < end; ++chunk) {
+        for (std::int64_t r = begin; r < end; ++r) {
+          for (std::int64_t b = r * run; b < std::min(x_.blocks(), (r + 1) * run); ++b)
+            run_block(pass, mine, u, b);
           for (std::size_t k = 0; k < pass.reductions.size(); ++k)
-            mine.table[accumulator(k, 0)] = sum(chunk, k);
-          run_chunk(pass, mine, u, chunk * kChunk, std::min(u.tiles, (chunk + 1) * kChunk), 0);
+            std::memcpy(sum_of(r, k), sum(pass.reductions[k], mine.totals[k], u.rows),
+                        u.rows * size_of(pass.reductions[k].dtype));
         }
       });
       for (std::size_t k = 0; k < pass.reductions.size(); ++k) {
-        for (std::int64_t chunk = 1; chunk < chunks; ++chunk)
-          add_chunk(pass.reductions[k], sum(0, k), sum(chunk, k), u, chunk * kChunk);
-        finish(pass.reductions[k], c, sum(0, k), u);
+        for (std::int64_t r = 0; r < runs; ++r)
+          push(pass.reductions[k], c.totals[k], sum_of(r, k), u.rows);
+        finish(pass.reductions[k], c, c.totals[k], u);
       }
     }
     end_unit(c, u);
@@ -410,7 +504,8 @@ class Run {
 LayoutClass classify(const Program& p, const Binding& b) {
   const Extents x(b.domain, p.outer, p.reduced);
   LayoutClass out;
-  if (p.reduced) out.geometry = x.rows > 1 ? Geometry::rows : Geometry::lanes;
+  if (p.reduced)
+    out.geometry = x.inner == 1 && x.reduced <= kTile ? Geometry::rows : Geometry::lanes;
   out.keeps = out.geometry != Geometry::lanes || x.unit() <= kMaxScratch;
   for (std::size_t i = 0; i < p.inputs.size() + p.outputs.size(); ++i) {
     const bool input = i < p.inputs.size();

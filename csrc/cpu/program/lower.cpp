@@ -197,11 +197,16 @@ class Lowering {
       if (ins.is_reduce && ins.phase == pass + 1) {
         const Dtype dtype = tile_dtype(ins.compute), result = value(ins.out).dtype;
         const int op = static_cast<int>(combine_op(ins.reduce)), t = static_cast<int>(dtype);
+        const Location in = read(ins.in[0]);
+        std::int32_t place = static_cast<std::int32_t>(out.moving.size());
+        while (--place >= 0 && out.moving[place].location != in) {
+        }
         out.reductions.push_back(
-            {dtype, read(ins.in[0]), ins.out, loops_.op[op][t], loops_.reduce_rows[op][t],
+            {dtype, in, place, ins.out, loops_.op[op][t], loops_.reduce_rows[op][t],
+             loops_.reduce_columns[op][t], loops_.reduce_block[op][t],
              is_half(result) ? loops_.round[static_cast<int>(result)] : nullptr});
       }
-    out_.accumulators = std::max(out_.accumulators, out.reductions.size());
+    out_.reductions = std::max(out_.reductions, out.reductions.size());
   }
 
   // Gives a value that later passes read a place that outlives the tile.

@@ -81,9 +81,12 @@ struct Moving {
 struct Reduction {
   Dtype dtype;  // in tiles
   Location in;
+  std::int32_t moving;  // of the pass's `moving`, where it is in memory; else negative
   ValueId out;
   Loop loop;
   RowLoop rows;
+  ColumnLoop columns;
+  BlockLoop block;
   Loop round;  // for a 16-bit result
 };
 
@@ -96,8 +99,8 @@ struct Pass {
   std::vector<Reduction> reductions;
 };
 
-// A context's table holds, in this order: a tile a value, one for each row value's expansion,
-// registers, and two accumulators a reduction.
+// A context's table holds, in this order: a tile a value, one for each row value's expansion, and
+// registers.
 struct Lowered {
   LayoutClass layout;
   int outer = 0, reduced = 0;  // axes of each group
@@ -106,8 +109,8 @@ struct Lowered {
   std::vector<SmallValue> small;
   std::vector<Pass> passes;
   Location values = 0, registers = 0;
-  std::size_t accumulators = 0;
-  std::uint32_t slots = 0;  // values that scratch memory keeps between passes
+  std::size_t reductions = 0;  // of a pass, at most
+  std::uint32_t slots = 0;     // values that scratch memory keeps between passes
 };
 Lowered lower(const Program& program, const LayoutClass& layout);
 

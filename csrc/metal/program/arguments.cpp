@@ -18,7 +18,7 @@ std::uint64_t value_of(const Source& s, const Numbers& n,
     case Source::What::rows: return static_cast<std::uint64_t>(n.rows);
     case Source::What::columns: return static_cast<std::uint64_t>(n.columns);
     case Source::What::chunks: return static_cast<std::uint64_t>(n.chunks);
-    case Source::What::chunk_length: return static_cast<std::uint64_t>(n.chunk_length);
+    case Source::What::chunk_blocks: return static_cast<std::uint64_t>(n.chunk_blocks);
     case Source::What::size: return static_cast<std::uint64_t>(n.size);
   }
   return 0;

@@ -2,6 +2,7 @@
 #include "metal/program/geometry.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdlib>
 
 #include "metal/program/passes.h"
@@ -9,7 +10,7 @@
 namespace cermet::metal {
 namespace {
 
-constexpr std::int64_t kSoloLength = 16, kSimdLength = 256, kGroupLength = 4096;
+constexpr std::int64_t kSoloLength = 16, kSimdLength = 512, kGroupBlocks = 8;
 constexpr std::int64_t kRegisterElements = 16;  // of a row, a thread
 constexpr std::int64_t kRegisters = 64;         // for values kept between passes, a thread
 constexpr std::int64_t kMaxIndex = 0x7fffffff;
@@ -82,11 +83,12 @@ class Arrangement {
       list(AxisGroup::reduced) = merge(p_.outer, p_.reduced, false);
     }
     form_.chunked = stage == Stage::partial;
+    form_.blocks = stage != Stage::final && blocks() > 1;
     form_.long_index = needs_long();
+    numbers_.chunk_blocks = static_cast<std::int64_t>(
+        std::bit_ceil(static_cast<std::uint64_t>(ceil_div(blocks(), numbers_.chunks))));
     form_.lanes = lanes();
     form_.elements = elements();
-    numbers_.chunk_length =
-        ceil_div(ceil_div(numbers_.length, numbers_.chunks), form_.lanes) * form_.lanes;
     for (int g = 0; g < 3; ++g)
       for (const Axis& axis : numbers_.axes[g]) {
         std::vector<Step> steps;
@@ -127,8 +129,11 @@ class Arrangement {
     if (!p_.reduced) return Geometry::flat;
     if (numbers_.length <= kSoloLength) return Geometry::solo;
     if (numbers_.columns > 1) return Geometry::columns;
-    return numbers_.length <= kSimdLength ? Geometry::simd : Geometry::group;
+    const bool is_short = numbers_.length <= kSimdLength || (blocks() == 1 && !elements(256));
+    return is_short ? Geometry::simd : Geometry::group;
   }
+
+  std::int64_t blocks() const { return ceil_div(numbers_.length, kReductionBlock); }
 
   bool needs_long() const {
     if (numbers_.size > kMaxIndex || numbers_.rows * numbers_.chunks > kMaxIndex) return true;
@@ -144,22 +149,38 @@ class Arrangement {
   int lanes() const {
     switch (form_.geometry) {
       case Geometry::simd: return 32;
-      case Geometry::group: return numbers_.length <= kGroupLength || form_.chunked ? 256 : 1024;
+      case Geometry::group:
+        if (form_.chunked)  // a simdgroup has a block of its own
+          return 32 * static_cast<int>(std::min(kGroupBlocks, numbers_.chunk_blocks));
+        return blocks() <= kGroupBlocks ? 256 : 1024;
       case Geometry::columns: return 8;
       default: return 1;
     }
   }
 
-  int elements() const {
-    if (form_.geometry == Geometry::flat || form_.geometry == Geometry::solo) return 0;
+  // The elements of a row that each of so many threads keeps in registers; 0: it can't.
+  int elements(int threads) const {
     std::set<ValueId> kept;
     plan_passes(p_, &kept);
     std::int64_t elements = 1;
-    while (elements * form_.lanes < numbers_.length) elements *= 2;
-    return !kept.empty() && elements <= kRegisterElements &&
+    while (elements * threads < numbers_.length) elements *= 2;
+    return elements <= kRegisterElements &&
                    elements * static_cast<std::int64_t>(kept.size()) <= kRegisters
                ? static_cast<int>(elements)
                : 0;
+  }
+  int elements() const {
+    switch (form_.geometry) {
+      case Geometry::group: return form_.blocks ? 0 : elements(form_.lanes);
+      case Geometry::simd:
+      case Geometry::columns: {
+        if (form_.blocks || form_.stage == Stage::final) return 0;
+        std::set<ValueId> kept;
+        plan_passes(p_, &kept);
+        return kept.empty() ? 0 : elements(form_.lanes);
+      }
+      default: return 0;
+    }
   }
 
   Step step(std::int64_t stride) const {
@@ -221,13 +242,14 @@ class Arrangement {
 Launch launch_of(const ProgramRun& run, Stage stage) { return Arrangement(run, stage).take(); }
 
 std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int64_t inner) {
-  constexpr std::int64_t kChunk = 8192, kMaxChunks = 256, kColumns = 32;
+  constexpr std::int64_t kMaxChunks = 256, kColumns = 32;
   constexpr std::int64_t kManyGroups = 256;  // that fill a GPU without chunks
-  const std::int64_t columns = inner == 1 ? 1 : kColumns;
-  const std::int64_t groups = outer * ((inner + columns - 1) / columns);
-  const std::int64_t chunk = kChunk / columns;
-  if (groups >= kManyGroups || length < 2 * chunk) return 1;
-  return std::min({kMaxChunks, (length + chunk - 1) / chunk, 4 * kManyGroups / groups});
+  const std::int64_t groups = outer * (inner == 1 ? 1 : (inner + kColumns - 1) / kColumns);
+  const std::int64_t blocks = (length + kReductionBlock - 1) / kReductionBlock;
+  if (groups >= kManyGroups || blocks == 1) return 1;
+  std::int64_t run = 1;
+  while (blocks > run * std::min(kMaxChunks, 4 * kManyGroups / groups)) run *= 2;
+  return (blocks + run - 1) / run;
 }
 
 std::int64_t chunks_of(const ProgramRun& run) {

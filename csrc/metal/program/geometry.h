@@ -2,10 +2,12 @@
 //
 //   flat     nothing is reduced: one thread an element.
 //   solo     up to 16 elements are reduced: one thread a row.
-//   simd     rows of up to 256 adjacent in their last axis: one simdgroup a row.
-//   group    longer rows: one threadgroup a row. Values that several passes need stay in registers.
+//   simd     rows adjacent in their last axis: one simdgroup a row, if they are short.
+//   group    longer rows: one threadgroup a row. It shares a block, or each simdgroup has its own.
 //   columns  an axis before the last is reduced: 8 slices of 32 columns a threadgroup.
-// Few long rows are reduced in chunks to partial results, which a second kernel reduces.
+// Values that several passes need stay in registers where the rows are short enough. Few long rows
+// are reduced in chunks to partial results, which a second kernel reduces. All reduce in the same
+// order (reduce.h).
 #pragma once
 
 #include <cstdint>
@@ -48,6 +50,7 @@ struct Form {
   Geometry geometry = Geometry::flat;
   Stage stage = Stage::whole;
   bool chunked = false;
+  bool blocks = false;  // a row, or a chunk of one, has several
   bool long_index = false;
   int lanes = 1;                           // threads along the reduced axes
   int elements = 0;                        // of a row that a thread keeps in registers; 0: none
@@ -58,7 +61,7 @@ struct Form {
 // What differs from launch to launch.
 struct Numbers {
   std::int64_t size, rows, columns, length, chunks = 1;
-  std::int64_t chunk_length = 0;  // elements of a row's chunk
+  std::int64_t chunk_blocks = 0;  // blocks of a row's chunk
   AxisList axes[3];               // by AxisGroup
 };
 

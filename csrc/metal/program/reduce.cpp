@@ -18,6 +18,21 @@ const char* reduction_name(ReduceOp op) {
   return "";
 }
 
+// The lanes of a block that a thread has: the first, how many, and how far apart.
+struct Lanes {
+  const char* first;
+  int count, step;
+};
+Lanes lanes_of(Geometry geometry) {
+  switch (geometry) {
+    case Geometry::solo: return {"0", 16, 1};
+    case Geometry::columns: return {"slice", 8, 8};
+    default: return {"lane", 2, 32};
+  }
+}
+
+std::string text(std::int64_t n) { return std::to_string(n); }
+
 }  // namespace
 
 void Writer::reduce() {
@@ -29,11 +44,10 @@ void Writer::reduce() {
     if (form_.stage == Stage::partial && phase == 1) break;
     row_instructions(phase);
     const Pass& pass = passes_[phase];
-    if (form_.stage == Stage::final)
-      partial_results(pass);
-    else if (!pass.values.empty() || !pass.reductions.empty())
+    if (!pass.reductions.empty())
+      reduce_values(pass, at);
+    else if (!pass.values.empty() && form_.stage != Stage::final)
       full_values(pass, at);
-    for (const Instruction* r : pass.reductions) finish(*r);
   }
   if (form_.stage != Stage::partial) row_outputs(at);
 }
@@ -114,100 +128,173 @@ bool Writer::readable(const Instruction& ins) const {
   return true;
 }
 
-std::string Writer::total(const Instruction& ins) const {
-  return "total" + std::to_string(p_.values[ins.out].index);
-}
 std::string Writer::functor(const Instruction& ins) const {
   return std::string(reduction_name(ins.reduce)) + "<" + type_name(accumulator(p_, ins)) + ">";
 }
-void Writer::declare_totals(const Pass& pass) {
-  for (const Instruction* r : pass.reductions)
-    line(type_name(accumulator(p_, *r)), " ", total(*r), " = ", functor(*r), "::identity();");
-}
 
-void Writer::full_values(const Pass& pass, const Coordinates& kept) {
-  declare_totals(pass);
-  const std::string step = std::to_string(form_.lanes);
-  const std::string lane = form_.geometry == Geometry::columns ? "slice"
-                           : form_.geometry == Geometry::group ? "thread_index"
-                           : form_.geometry == Geometry::simd  ? "lane"
-                                                               : "0";
-  const bool columns = form_.geometry == Geometry::columns;
-  if (columns) open("if (inside)");
-  const auto length = [&] { return number("length", Source::What::length); };
-  if (form_.elements) {
-    open("for (int k = 0; k < " + std::to_string(form_.elements) + "; ++k)");
-    line("const ", index_, " j = ", lane, " + k * ", step, ";");
-    line("if (j >= ", length(), ") break;");
-  } else if (form_.chunked) {
-    const std::string size = number("chunk_length", Source::What::chunk_length);
-    line("const ", index_, " last = min((chunk + 1) * ", size, ", ", length(), ");");
-    open("for (" + index_ + " j = chunk * " + size + " + " + lane + "; j < last; j += " + step +
-         ")");
-  } else {
-    const std::string advance = form_.lanes == 1 ? "++j" : "j += " + step;
-    open("for (" + index_ + " j = " + lane + "; j < " + length() + "; " + advance + ")");
-  }
-  Coordinates at = kept;
+void Writer::values_and_outputs(const Pass& pass, Coordinates at) {
   for (const Coordinate& c : unflatten(AxisGroup::reduced, "j")) at.push_back(c);
   for (const ValueId v : pass.values) compute(v, at);
-  for (const Instruction* r : pass.reductions) {
-    const std::string type = type_name(accumulator(p_, *r));
-    const Value& in = p_.values[r->in[0]];
-    const std::string x = operand(r->in[0]);
-    line(total(*r), " = ", functor(*r), "::combine(", total(*r), ", ",
-         type_name(in.dtype) == type ? x : "cast<" + type + ">(" + x + ")", ");");
-  }
   for (const std::size_t i : pass.outputs) write(i, at);
+}
+
+// A pass without reductions: its elements in any order.
+void Writer::full_values(const Pass& pass, const Coordinates& kept) {
+  const std::string length = number("length", Source::What::length);
+  const std::string lane =
+      form_.geometry == Geometry::group ? "thread_index" : lanes_of(form_.geometry).first;
+  const bool columns = form_.geometry == Geometry::columns;
+  if (columns) open("if (inside)");
+  if (form_.elements) {
+    open("for (int k = 0; k < " + text(form_.elements) + "; ++k)");
+    line("const ", index_, " j = ", lane, " + k * ", form_.lanes, ";");
+    line("if (j >= ", length, ") break;");
+  } else {
+    open("for (" + index_ + " j = " + lane + "; j < " + length + "; j += " + text(form_.lanes) +
+         ")");
+  }
+  values_and_outputs(pass, kept);
   close();
   if (columns) close();
 }
 
-void Writer::partial_results(const Pass& pass) {
-  if (pass.reductions.empty()) return;
-  declare_totals(pass);
-  const std::string length = number("length", Source::What::length);
-  open("for (" + index_ + " j = lane; j < " + length + "; j += 32)");
+// Threadgroup memory, one area a type.
+void Writer::areas(const Pass& pass) {
+  const int size = form_.geometry == Geometry::columns ? 256
+                   : form_.elements                    ? 1024
+                                                       : form_.lanes / 32;
+  if (form_.geometry != Geometry::columns && form_.geometry != Geometry::group) return;
   for (const Instruction* r : pass.reductions)
-    line(total(*r), " = ", functor(*r), "::combine(", total(*r), ", ",
-         load(port_named(partial_of(*r)), "row * " + length + " + j"), ");");
-  close();
+    if (const std::string type = type_name(accumulator(p_, *r)); areas_.insert(type).second)
+      line("threadgroup ", type, " shared_", type, "[", size, "];");
 }
 
-std::string Writer::partial_of(const Instruction& r) const {
+// A pass with reductions: block by block.
+void Writer::reduce_values(const Pass& pass, const Coordinates& kept) {
+  const std::string length = number("length", Source::What::length);
+  if (form_.stage == Stage::final) {
+    for (const Instruction* r : pass.reductions)
+      finish(*r, "combine_chunks<" + functor(*r) + ">(" + ports_[partial_of(*r)].name + ", row * " +
+                     length + ", lane, uint(" + length + "))");
+    return;
+  }
+  areas(pass);
+  if (!form_.blocks) {
+    reduce_block(pass, kept, "0", length);
+    for (const Instruction* r : pass.reductions)
+      finish(*r, folded(*r, "min(uint(" + length + "), 64u)"));
+    return;
+  }
+  const auto blocks_of = [&](const Instruction& r) {
+    return "blocks" + std::to_string(p_.values[r.out].index);
+  };
+  for (const Instruction* r : pass.reductions)
+    line("Blocks<", functor(*r), ", ", type_name(accumulator(p_, *r)), "> ", blocks_of(*r), ";");
+  const bool group = form_.geometry == Geometry::group;
+  const int step = group ? form_.lanes / 32 : 1;  // a simdgroup has a block of its own
+  const std::string type = index_, size = type + "(4096)";
+  std::string first = "0", last = "(" + length + " + 4095) / 4096";
+  if (form_.chunked) {
+    const std::string run = number("chunk_blocks", Source::What::chunk_blocks);
+    first = "chunk * " + run;
+    last = "min(" + first + " + " + run + ", " + last + ")";
+  }
+  open("for (" + type + " first = " + first + ", last = " + last +
+       "; first < last; first += " + text(step) + ")");
+  line("const ", type, " begin = ", group ? "(first + simdgroup)" : "first", " * 4096;");
+  line("const ", type, " end = min(begin + ", size, ", ", length, ");");
+  line("const uint count = uint(max(min(end - begin, ", type, "(64)), ", type, "(0)));");
+  reduce_block(pass, kept, "begin", "end");
+  for (const Instruction* r : pass.reductions) {
+    std::string value = folded(*r, "count");
+    if (group)
+      value = "combine_simdgroups<" + functor(*r) + ">(" + value + ", shared_" +
+              type_name(accumulator(p_, *r)) + ", lane, simdgroup, uint(min(last - first, " + type +
+              "(" + text(step) + "))))";
+    line(blocks_of(*r), ".push(", value, ");");
+  }
+  close();
+  for (const Instruction* r : pass.reductions) finish(*r, blocks_of(*r) + ".total()");
+}
+
+// The values of one block, each combined with its lane.
+void Writer::reduce_block(const Pass& pass, const Coordinates& kept, const std::string& begin,
+                          const std::string& end) {
+  const bool shares = form_.geometry == Geometry::group && !form_.blocks;
+  const Lanes lanes =
+      shares ? Lanes{"thread_index", form_.elements, 256} : lanes_of(form_.geometry);
+  for (const Instruction* r : pass.reductions) {
+    const std::string type = type_name(accumulator(p_, *r));
+    const std::string total = "total" + std::to_string(p_.values[r->out].index);
+    line(type, " ", total, "[", lanes.count, "];");
+    if (!shares)
+      line("for (int q = 0; q < ", lanes.count, "; ++q) ", total, "[q] = ", type, "(0);");
+  }
+  const bool columns = form_.geometry == Geometry::columns;
+  if (columns) open("if (inside)");
+  std::string lane, first;
+  if (form_.elements) {
+    open("for (int k = 0; k < " + text(form_.elements) + "; ++k)");
+    line("const ", index_, " j = ", lanes.first, " + k * ", lanes.step, ";");
+    lane = shares ? "k" : "k % " + text(lanes.count);
+    first = "k < " + text(lanes.count);
+  } else {
+    if (form_.geometry != Geometry::solo)
+      open("for (" + index_ + " base = " + begin + "; base < " + end + "; base += 64)");
+    open("for (int q = 0; q < " + text(lanes.count) + "; ++q)");
+    line("const ", index_, " j = ", form_.geometry == Geometry::solo ? "" : "base + ", lanes.first,
+         " + q * ", lanes.step, ";");
+    lane = "q";
+    first = "base == " + begin;
+  }
+  line("if (j >= ", end, ") break;");
+  values_and_outputs(pass, kept);
+  for (const Instruction* r : pass.reductions) {
+    const std::string type = type_name(accumulator(p_, *r)), name = operand(r->in[0]);
+    const std::string x =
+        type_name(p_.values[r->in[0]].dtype) == type ? name : "cast<" + type + ">(" + name + ")";
+    const std::string total = "total" + std::to_string(p_.values[r->out].index) + "[" + lane + "]";
+    if (form_.geometry == Geometry::solo || shares) {
+      line(total, " = ", x, ";");
+    } else {
+      line("if (", first, ") ", total, " = ", x, ";");
+      line("else ", total, " = ", functor(*r), "::combine(", total, ", ", x, ");");
+    }
+  }
+  close();
+  if (!form_.elements && form_.geometry != Geometry::solo) close();
+  if (columns) close();
+}
+
+// A block's lanes, `count` of which have a value.
+std::string Writer::folded(const Instruction& r, const std::string& count) {
+  const std::string total = "total" + std::to_string(p_.values[r.out].index);
+  switch (form_.geometry) {
+    case Geometry::solo: return "fold_thread<" + functor(r) + ">(" + total + ", " + count + ")";
+    case Geometry::columns:
+      return "fold_slices<" + functor(r) + ">(" + total + ", shared_" +
+             type_name(accumulator(p_, r)) + ", thread_index.x, slice, " + count + ")";
+    case Geometry::group:
+      if (!form_.blocks)
+        return "fold_threadgroup<" + functor(r) + ">(" + total + ", " + text(form_.elements) +
+               ", shared_" + type_name(accumulator(p_, r)) + ", thread_index, uint(" +
+               number("length", Source::What::length) + "))";
+      [[fallthrough]];
+    default: return "fold_simdgroup<" + functor(r) + ">(" + total + ", lane, " + count + ")";
+  }
+}
+
+std::size_t Writer::partial_of(const Instruction& r) const {
   int k = 0;
   for (const Instruction& ins : p_.instructions) {
     if (&ins == &r) break;
     k += ins.is_reduce;
   }
-  return "partial" + std::to_string(k);
+  return port_named("partial" + std::to_string(k));
 }
 
-// Threadgroup memory for a value a simdgroup or thread: two areas a type, used in turns.
-std::string Writer::area(const std::string& type) {
-  int& used = areas_[type];
-  const std::string name = "shared_" + type + (used % 2 ? "_b" : "_a");
-  if (used++ < 2)
-    line("threadgroup ", type, " ", name, "[",
-         form_.geometry == Geometry::columns ? 256 : form_.lanes / 32, "];");
-  return name;
-}
-
-void Writer::finish(const Instruction& r) {
-  const std::string type = type_name(accumulator(p_, r)), sum = total(r);
-  std::string value = sum;
-  switch (form_.geometry) {
-    case Geometry::simd: value = functor(r) + "::simd(" + sum + ")"; break;
-    case Geometry::group:
-      value = "reduce_threadgroup<" + functor(r) + ">(" + sum + ", " + area(type) +
-              ", lane, simdgroup, " + std::to_string(form_.lanes / 32) + ")";
-      break;
-    case Geometry::columns:
-      value = "reduce_slices<" + functor(r) + ">(" + sum + ", " + area(type) +
-              ", thread_index.x, slice)";
-      break;
-    default: break;
-  }
+void Writer::finish(const Instruction& r, const std::string& value) {
+  const std::string type = type_name(accumulator(p_, r));
   if (form_.stage == Stage::partial) {
     const std::string part = "part" + std::to_string(p_.values[r.out].index);
     line("const ", type, " ", part, " = ", value, ";");
@@ -216,8 +303,7 @@ void Writer::finish(const Instruction& r) {
             ? "(row * " + number("columns", Source::What::columns) + " + column)"
             : std::string("row");
     open("if (" + leader_ + ")");
-    store(port_named(partial_of(r)),
-          row + " * " + number("chunks", Source::What::chunks) + " + chunk", part);
+    store(partial_of(r), row + " * " + number("chunks", Source::What::chunks) + " + chunk", part);
     close();
     return;
   }

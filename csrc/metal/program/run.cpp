@@ -57,7 +57,8 @@ LayoutClass classify(const ProgramRun& run) {
     out.push_back(static_cast<std::uint32_t>(form.geometry) |
                   static_cast<std::uint32_t>(form.stage) << 8 |
                   static_cast<std::uint32_t>(form.chunked) << 16 |
-                  static_cast<std::uint32_t>(form.long_index) << 17);
+                  static_cast<std::uint32_t>(form.long_index) << 17 |
+                  static_cast<std::uint32_t>(form.blocks) << 18);
     out.push_back(static_cast<std::uint32_t>(form.lanes));
     out.push_back(static_cast<std::uint32_t>(form.elements));
     for (const auto& axes : form.axes) {

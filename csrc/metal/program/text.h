@@ -3,7 +3,6 @@
 // argument, so one text serves many launches.
 #pragma once
 
-#include <map>
 #include <set>
 #include <sstream>
 #include <string>
@@ -85,14 +84,16 @@ class Writer {
   void row_inputs(const Coordinates& at);
   void row_instructions(int phase);
   bool readable(const Instruction& ins) const;
-  std::string total(const Instruction& ins) const;
   std::string functor(const Instruction& ins) const;
-  void declare_totals(const Pass& pass);
+  void values_and_outputs(const Pass& pass, Coordinates at);
   void full_values(const Pass& pass, const Coordinates& kept);
-  void partial_results(const Pass& pass);
-  std::string partial_of(const Instruction& r) const;
-  std::string area(const std::string& type);
-  void finish(const Instruction& r);
+  void reduce_values(const Pass& pass, const Coordinates& kept);
+  void reduce_block(const Pass& pass, const Coordinates& kept, const std::string& begin,
+                    const std::string& end);
+  std::string folded(const Instruction& ins, const std::string& count);
+  std::size_t partial_of(const Instruction& r) const;
+  void areas(const Pass& pass);
+  void finish(const Instruction& r, const std::string& value);
   void row_outputs(const Coordinates& at);
 
   std::string name_of_text(const std::string& text) const;
@@ -105,8 +106,8 @@ class Writer {
   std::set<ValueId> kept_;  // values held in registers from one pass to the next
   std::vector<Member> members_;
   std::vector<std::string> builtins_;
-  std::string leader_;  // which thread stores a row's values
-  std::map<std::string, int> areas_;
+  std::string leader_;           // which thread stores a row's values
+  std::set<std::string> areas_;  // of threadgroup memory
   std::ostringstream body_;
   int depth_ = 1;
 };

@@ -1,0 +1,225 @@
+// The loops of reductions, in the one order that all have: element i of a block goes to lane i mod
+// 64, a lane combines in ascending order, and lanes fold halves onto halves.
+#include "cpu/loop.h"
+
+namespace cermet::cpu::CERMET_ISA {
+namespace {
+
+template <Op op>
+struct Function {};
+#define CERMET_REDUCTION(name) \
+  template <>                  \
+  struct Function<Op::name> {  \
+    template <class T>         \
+    static T apply(T x, T y) { \
+      return T(name(x, y));    \
+    }                          \
+  };
+CERMET_REDUCTION(add)
+CERMET_REDUCTION(multiply)
+CERMET_REDUCTION(logical_and)
+CERMET_REDUCTION(logical_or)
+#undef CERMET_REDUCTION
+// As maximum() and minimum(), but with two selects a chain of them vectorizes.
+#define CERMET_EXTREME(name, compare)         \
+  template <>                                 \
+  struct Function<Op::name> {                 \
+    template <class T>                        \
+    static T apply(T x, T y) {                \
+      if constexpr (std::is_same_v<T, c64>) { \
+        return name(x, y);                    \
+      } else {                                \
+        const T value = x compare y ? x : y;  \
+        return x != x ? x : value;            \
+      }                                       \
+    }                                         \
+  };
+CERMET_EXTREME(maximum, >)
+CERMET_EXTREME(minimum, <)
+#undef CERMET_EXTREME
+
+// y[i] = from[i] combined with `count` rows, ascending.
+template <class F, class T, int count>
+void combine_rows(T* y, const T* from, const T* x, std::int64_t stride, std::int64_t n) {
+  CERMET_VECTORIZE
+  for (std::int64_t i = 0; i < n; ++i) {
+    T row[count];
+#pragma GCC unroll 8
+    for (int r = 0; r < count; ++r) row[r] = x[r * stride + i];
+    T value = from[i];
+#pragma GCC unroll 8
+    for (int r = 0; r < count; ++r) value = F::apply(value, row[r]);
+    y[i] = value;
+  }
+}
+
+// Eight rows in each pass, so that the partial results are read and written once for eight.
+template <class F, class T>
+void combine(T* y, const T* x, std::int64_t stride, std::int64_t rows, std::int64_t n, bool first) {
+  const T* from = y;
+  if (first) {
+    from = x;
+    x += stride;
+    if (--rows == 0)
+      for (std::int64_t i = 0; i < n; ++i) y[i] = from[i];
+  }
+  const auto step = [&]<int count>(std::integral_constant<int, count>) {
+    combine_rows<F, T, count>(y, from, x, stride, n);
+    x += count * stride;
+    rows -= count;
+    from = y;
+  };
+  while (rows >= 8) step(std::integral_constant<int, 8>{});
+  if (rows >= 4) step(std::integral_constant<int, 4>{});
+  if (rows >= 2) step(std::integral_constant<int, 2>{});
+  if (rows >= 1) step(std::integral_constant<int, 1>{});
+}
+
+template <class F, class T>
+void column_loop(void* out, const void* in, std::int64_t stride, std::int64_t rows, std::int64_t n,
+                 bool first) {
+  combine<F>(static_cast<T*>(out), static_cast<const T*>(in), stride, rows, n, first);
+}
+
+inline constexpr std::int64_t kFew = 8;  // rows that fold at once
+template <class T>
+inline constexpr std::int64_t kStrip = 1024 / sizeof(T);  // sixteen fit the first-level cache
+
+// Folds up to kFew rows of up to kStrip elements. Gives the result, which is in y or the only row.
+template <class F, class T>
+const T* fold_few(T* y, const T* (&row)[kFew], std::int64_t count, std::int64_t n) {
+  if (count == kFew) {
+    CERMET_VECTORIZE
+    for (std::int64_t i = 0; i < n; ++i) {
+      T lane[kFew];
+#pragma GCC unroll 8
+      for (int l = 0; l < kFew; ++l) lane[l] = row[l][i];
+#pragma GCC unroll 8
+      for (int l = 0; l < 4; ++l) lane[l] = F::apply(lane[l], lane[l + 4]);
+      lane[0] = F::apply(lane[0], lane[2]);
+      lane[1] = F::apply(lane[1], lane[3]);
+      y[i] = F::apply(lane[0], lane[1]);
+    }
+    return y;
+  }
+  alignas(64) T partial[kFew / 2][kStrip<T>];
+  for (std::int64_t w = kFew / 2; w > 0; w /= 2) {
+    for (std::int64_t l = 0; l < w && l + w < count; ++l) {
+      T* to = w == 1 ? y : partial[l];
+      combine_rows<F, T, 1>(to, row[l], row[l + w], 0, n);
+      row[l] = to;
+    }
+    count = count < w ? count : w;
+  }
+  return row[0];
+}
+
+// Lanes are taken eight at a time, every eighth, as these fold with each other.
+template <class F, class T>
+void block_loop(void* out, const void* in, std::int64_t stride, std::int64_t steps,
+                std::int64_t n) {
+  alignas(64) T sums[kFew][kStrip<T>], folds[kFew][kStrip<T>];
+  const std::int64_t lanes = steps < kLanes ? steps : kLanes;
+  for (std::int64_t first = 0; first < n; first += kStrip<T>) {
+    const std::int64_t width = n - first < kStrip<T> ? n - first : kStrip<T>;
+    const T* x = static_cast<const T*>(in) + first;
+    const T* folded[kFew];
+    for (std::int64_t l = 0; l < kFew && l < lanes; ++l) {
+      const T* row[kFew];
+      std::int64_t count = 0;
+      for (std::int64_t lane = l; lane < lanes; lane += kFew, ++count) {
+        row[count] = x + lane * stride;
+        if (const std::int64_t rows = (steps - lane + kLanes - 1) / kLanes; rows > 1) {
+          combine<F>(sums[count], row[count], kLanes * stride, rows, width, true);
+          row[count] = sums[count];
+        }
+      }
+      folded[l] = fold_few<F>(folds[l], row, count, width);
+    }
+    T* y = static_cast<T*>(out) + first;
+    const T* result = fold_few<F>(y, folded, lanes < kFew ? lanes : kFew, width);
+    for (std::int64_t i = 0; result != y && i < width; ++i) y[i] = result[i];
+  }
+}
+
+// Folds 2 * width lanes.
+template <class F, int width, class T>
+T fold(T* lanes) {
+  for (int l = 0; l < width; ++l) lanes[l] = F::apply(lanes[l], lanes[l + width]);
+  if constexpr (width == 1)
+    return lanes[0];
+  else
+    return fold<F, width / 2>(lanes);
+}
+
+// A row of more than `width` and up to 2 * width elements, one a lane.
+template <class F, int width, class T>
+T fold_row(const T* x, int n) {
+  T lanes[width];
+  if constexpr (width <= 8) {  // in registers
+#pragma GCC unroll 8
+    for (int l = 0; l < width; ++l) lanes[l] = l + width < n ? F::apply(x[l], x[l + width]) : x[l];
+  } else {
+    for (int l = 0; l < n - width; ++l) lanes[l] = F::apply(x[l], x[l + width]);
+    for (int l = n - width; l < width; ++l) lanes[l] = x[l];
+  }
+  if constexpr (width == 1)
+    return lanes[0];
+  else
+    return fold<F, width / 2>(lanes);
+}
+
+template <class F, int width, class T>
+void fold_rows(T* y, const T* x, std::int64_t rows, std::int64_t n) {
+  for (std::int64_t r = 0; r < rows; ++r) y[r] = fold_row<F, width>(x + r * n, static_cast<int>(n));
+}
+
+template <class F, class T>
+void row_loop(void* out, const void* in, std::int64_t rows, std::int64_t n) {
+  const auto* x = static_cast<const T*>(in);
+  auto* y = static_cast<T*>(out);
+  if (n == 1)
+    for (std::int64_t r = 0; r < rows; ++r) y[r] = x[r];
+  else if (n <= 2)
+    fold_rows<F, 1>(y, x, rows, n);
+  else if (n <= 4)
+    fold_rows<F, 2>(y, x, rows, n);
+  else if (n <= 8)
+    fold_rows<F, 4>(y, x, rows, n);
+  else if (n <= 16)
+    fold_rows<F, 8>(y, x, rows, n);
+  else if (n <= 32)
+    fold_rows<F, 16>(y, x, rows, n);
+  else if (n < kLanes)
+    fold_rows<F, 32>(y, x, rows, n);
+  else
+    for (std::int64_t r = 0; r < rows; ++r, x += n) {
+      alignas(64) T lanes[kLanes];
+      combine<F>(lanes, x, kLanes, n / kLanes, kLanes, true);
+      combine<F>(lanes, x + n / kLanes * kLanes, 0, 1, n % kLanes, false);
+      y[r] = fold<F, kLanes / 2>(lanes);
+    }
+}
+
+template <Op op, Rule rule>
+void fill(Loops& table) {
+  for_types<rule>([&]<class T>(Type<T>) {
+    const int o = static_cast<int>(op), t = static_cast<int>(dtype_of<T>);
+    table.reduce_rows[o][t] = row_loop<Function<op>, T>;
+    table.reduce_columns[o][t] = column_loop<Function<op>, T>;
+    table.reduce_block[o][t] = block_loop<Function<op>, T>;
+  });
+}
+
+}  // namespace
+
+void fill_reductions(Loops& table) {
+  fill<Op::add, Rule::same>(table);
+  fill<Op::multiply, Rule::same>(table);
+  fill<Op::maximum, Rule::same>(table);
+  fill<Op::minimum, Rule::same>(table);
+  fill<Op::logical_and, Rule::logical>(table);
+  fill<Op::logical_or, Rule::logical>(table);
+}
+
+}  // namespace cermet::cpu::CERMET_ISA
