@@ -37,7 +37,8 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::scan: return scan(as(Type<Scan>{}), inputs[0], out);
     case Kind::sort: return sort(as(Type<Sort>{}), inputs[0], out);
     case Kind::matmul: return matmul(inputs[0], inputs[1], out);
-    case Kind::quantized_matmul: return quantized_matmul(as(Type<QuantizedMatmul>{}), inputs, out);
+    case Kind::composite:  // the one that it takes
+      return quantized_matmul(as(Type<QuantizedMatmul>{}).options, inputs, out);
     case Kind::random_bits: return random_bits(inputs[0], out);
     default:
       throw std::logic_error(std::string(primitive.name()) + ": the CPU runs this in another way");
@@ -145,7 +146,11 @@ class CpuBackend final : public Backend {
   bool is_host() const override { return true; }
   const Limits& limits() const override {
     // A program's code stays in the cache, and so does what it holds.
-    static constexpr Limits limits{256, 32, 1024, nullptr, [](const Node&) { return false; }};
+    static constexpr Limits limits{
+        256, 32, 1024, nullptr, [](const Node& composite) {
+          return composite.dtype != float64 &&
+                 dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
+        }};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "cpu/backend.h"
+#include "graph/composites.h"
 
 namespace cermet::cpu {
 
@@ -16,7 +17,7 @@ void arg_reduce(const ArgReduce& p, const Tensor& a, const Tensor& out);
 void scan(const Scan& p, const Tensor& a, const Tensor& out);
 void sort(const Sort& p, const Tensor& a, const Tensor& out);
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out);
-void quantized_matmul(const QuantizedMatmul& p, std::span<const Tensor> inputs, const Tensor& out);
+void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void random_bits(const Tensor& keys, const Tensor& out);
 
 }  // namespace cermet::cpu

@@ -23,9 +23,6 @@ const float* floats(const Tensor& a, std::optional<Scratch>& layout, std::option
       parallel_for(x.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
         CERMET_DISPATCH(to_floats(data<const T>(x) + begin, to + begin, end - begin));
       });
-    else
-      throw std::invalid_argument("quantized_matmul: expected float16, bfloat16 or float32, got " +
-                                  std::string(name_of(x.dtype)));
   });
   return to;
 }
@@ -41,7 +38,7 @@ void store(const float* from, const Tensor& out, std::int64_t at, std::int64_t n
 
 }  // namespace
 
-void quantized_matmul(const QuantizedMatmul& p, std::span<const Tensor> inputs, const Tensor& out) {
+void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out) {
   std::optional<Scratch> holders[7];
   const float* x = floats(inputs[0], holders[0], holders[1]);
   const Tensor weights = dense(inputs[1], holders[2]);

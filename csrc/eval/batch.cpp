@@ -35,13 +35,6 @@ std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
     Node* n = tape.nodes[s];
     flags |= tape.flags[s];
     if (tape.is(s, Tape::held)) batch->held_[s] = Ref<Node>(n);
-    if (tape.is(s, Tape::expanded) && !tape.is(s, Tape::traced)) {
-      // From here on it is its expansion, and keeps nothing else alive.
-      const array stand_in = expansion_of(*n);
-      n->primitive = Identity::instance(Identity::Why::depends);
-      n->inputs = {stand_in};
-      n->outputs.clear();
-    }
   }
   batch->nodes_ = std::move(tape.nodes);
   batch->flags_ = std::move(tape.flags);

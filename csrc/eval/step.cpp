@@ -35,8 +35,7 @@ void Batch::run_step(const Step& step) {
 const Node& Batch::source_of(const Step& step) const {
   const Slot s = step.outputs[0];
   if (const Operand in = step.reads[0]; !in.is_constant()) return node(in.index());
-  const bool stands_in = is(s, Tape::expanded) && is(s, Tape::traced);
-  return stands_in ? *expansion_of(node(s)).node() : *node(s).inputs[0].node();
+  return is(s, Tape::expanded) ? *expansion_of(node(s)).node() : *node(s).inputs[0].node();
 }
 
 // ---- Memory ----

@@ -52,11 +52,6 @@ array section(const array& a, int axis, std::int64_t start, std::int64_t stop, s
 // The first rows and columns of matrices.
 array corner(const array& a, std::int64_t rows, std::int64_t columns, StreamOrDevice s);
 
-// The matrices of `a` (..., m, n), counted along the flattened leading axes, that the indices name;
-// `a` itself without indices.
-array gather_matrices(std::string_view op, const array& a, const std::optional<array>& indices,
-                      StreamOrDevice s);
-
 // The maximum over the axes (0 where it is infinite), a constant of differentiation, and
 // log(sum(exp(a - maximum))). The sum of both is logsumexp, which may be too large to hold the
 // second.

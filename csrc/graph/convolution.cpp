@@ -7,7 +7,8 @@
 #include <limits>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/composites.h"
+#include "graph/rules.h"
 
 namespace cermet {
 namespace {
@@ -63,6 +64,13 @@ std::vector<Along> spatial_axes(std::string_view op, const array& input, const a
     axes.push_back(a);
   }
   return axes;
+}
+
+Shape result_shape(const array& input, const array& weight, const std::vector<Along>& axes) {
+  Shape shape{input.shape(0)};
+  for (const Along& a : axes) shape.push_back(a.out());
+  shape.push_back(weight.shape(0));
+  return shape;
 }
 
 // Zeros between the elements of an axis.
@@ -149,8 +157,7 @@ array depthwise(const array& x, const array& weight, const std::vector<Along>& a
 array convolve_nd(std::string_view op, const array& input, const array& weight,
                   const ConvOptions& o, StreamOrDevice s) {
   const std::vector<Along> axes = spatial_axes(op, input, weight, o);
-  const int dims = static_cast<int>(axes.size());
-  const std::int64_t batch = input.shape(0), channels = input.shape(-1), outs = weight.shape(0);
+  const std::int64_t channels = input.shape(-1), outs = weight.shape(0);
   const std::int64_t groups = o.groups, each = weight.shape(-1);
   if (groups < 1 || each * groups != channels || outs % groups != 0 || each == 0)
     fail(op, "input ", input.shape(), " and weight ", weight.shape(), " do not fit ", groups,
@@ -159,26 +166,8 @@ array convolve_nd(std::string_view op, const array& input, const array& weight,
   const Dtype t = promote(input.dtype(), weight.dtype());
   require_inexact(op, t);
 
-  Shape out_shape{batch};
-  for (const Along& a : axes) out_shape.push_back(a.out());
-  out_shape.push_back(outs);
-  array x = padded(astype(input, t, s), axes, s), w = astype(weight, t, s);
-  if (o.flip) {
-    Axes spatial;
-    for (int i = 0; i < dims; ++i) spatial.push_back(i + 1);
-    w = flip(w, spatial, s);
-  }
-  const std::int64_t taps = element_count(w.shape()) / std::max<std::int64_t>(1, outs * each);
-  if (each == 1 && groups > 1 && taps <= kMostSlices) return depthwise(x, w, axes, out_shape, s);
-
-  // (n, *out, groups, *kernel, channels of a group), the groups first, times
-  // (groups, kernel elements, out channels of a group).
-  x = unflatten(x, -1, {groups, each}, s);
-  for (int i = dims; i-- > 0;) x = windows(x, i + 1, axes[i], dims + 2, s);
-  const std::int64_t rows = element_count(out_shape) / std::max<std::int64_t>(1, outs);
-  x = reshape(moveaxis(x, dims + 1, 0, s), {groups, rows, taps * each}, s);
-  w = transpose(reshape(w, {groups, outs / groups, taps * each}, s), {0, 2, 1}, s);
-  return reshape(transpose(matmul(x, w, s), {1, 0, 2}, s), out_shape, s);
+  return array(make_ref<const Convolution>(o), result_shape(input, weight, axes), t,
+               {astype(input, t, s), astype(weight, t, s)}, s.resolve());
 }
 
 std::string numbered(std::string_view name, int dims) {
@@ -192,6 +181,56 @@ void check_dims(std::string_view op, int dims, const array& input) {
 }
 
 }  // namespace
+
+std::string Convolution::parameters() const {
+  return "stride=" + tuple(options.stride) + ", padding=" + tuple(options.padding_low) + "-" +
+         tuple(options.padding_high) + ", kernel_dilation=" + tuple(options.kernel_dilation) +
+         ", input_dilation=" + tuple(options.input_dilation) +
+         ", groups=" + std::to_string(options.groups) + (options.flip ? ", flip" : "");
+}
+
+Arrays Convolution::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  const std::vector<Along> axes = spatial_axes(name(), inputs[0], inputs[1], options);
+  const int dims = static_cast<int>(axes.size());
+  const Shape out_shape = result_shape(inputs[0], inputs[1], axes);
+  array x = padded(inputs[0], axes, s), w = inputs[1];
+  const std::int64_t outs = w.shape(0), each = w.shape(-1), groups = options.groups;
+  if (options.flip) {
+    Axes spatial;
+    for (int i = 0; i < dims; ++i) spatial.push_back(i + 1);
+    w = flip(w, spatial, s);
+  }
+  const std::int64_t taps = element_count(w.shape()) / std::max<std::int64_t>(1, outs * each);
+  if (each == 1 && groups > 1 && taps <= kMostSlices) return {depthwise(x, w, axes, out_shape, s)};
+
+  // (n, *out, groups, *kernel, channels of a group), the groups first, times
+  // (groups, kernel elements, out channels of a group).
+  x = unflatten(x, -1, {groups, each}, s);
+  for (int i = dims; i-- > 0;) x = windows(x, i + 1, axes[i], dims + 2, s);
+  const std::int64_t rows = element_count(out_shape) / std::max<std::int64_t>(1, outs);
+  x = reshape(moveaxis(x, dims + 1, 0, s), {groups, rows, taps * each}, s);
+  w = transpose(reshape(w, {groups, outs / groups, taps * each}, s), {0, 2, 1}, s);
+  return {reshape(transpose(matmul(x, w, s), {1, 0, 2}, s), out_shape, s)};
+}
+
+array Convolution::vmap(std::span<const array> inputs, std::span<const bool> batched,
+                        std::int64_t batch, const array& output) const {
+  const auto convolve = [&](const array& x, const array& w, int groups) {
+    ConvOptions o = options;
+    o.groups = groups;
+    return conv_general(x, w, o);
+  };
+  if (!batched[1])  // more images
+    return reshape(convolve(fold_batch(inputs[0]), inputs[1], options.groups),
+                   batch_shape(batch, output.shape()));
+  // Every entry has its weight: more groups.
+  const Arrays all = all_batched(inputs, batched, batch);
+  const array x = moveaxis(all[0], 0, -2);
+  const array out =
+      convolve(flatten(x, -2, -1), fold_batch(all[1]), options.groups * static_cast<int>(batch));
+  return moveaxis(unflatten(out, -1, {batch, output.shape(-1)}), -2, 0);
+}
 
 array conv_general(const array& input, const array& weight, const ConvOptions& options,
                    StreamOrDevice s) {

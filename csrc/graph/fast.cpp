@@ -4,9 +4,11 @@
 #include <cmath>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/composites.h"
+#include "graph/rules.h"
 
-namespace cermet::fast {
+namespace cermet {
+namespace fast {
 namespace {
 
 void check_norm(std::string_view op, const array& x, std::string_view name,
@@ -90,24 +92,39 @@ array rope(const array& a, int dims, bool traditional, std::optional<double> bas
     fail("rope", "the offset is ", offset.dtype(), " of shape ", offset.shape(),
          ", expected integers () or ", Shape{a.shape(0)});
   if (a.size() == 0) return a;
+  SmallVector<array, 2> inputs{a, offset};
+  if (freqs) inputs.push_back(*freqs);
+  return array(make_ref<const Rope>(RopeOptions{dims, traditional, base, scale}), a.shape(),
+               a.dtype(), std::move(inputs), s.resolve());
+}
 
-  if (dims < a.shape(-1)) {
-    const Arrays parts = split(a, Shape{dims}, -1, s);
-    return concatenate({rope(parts[0], dims, traditional, base, scale, offset, freqs, s), parts[1]},
-                       -1, s);
-  }
+}  // namespace fast
+
+Arrays Rope::expand(const Node& node, std::span<const array> inputs) const {
+  const auto& [dims, traditional, base, scale] = options;
+  const StreamOrDevice s = node.stream;
+  const std::int64_t width = node.shape.back();
+  const auto columns = [&](std::int64_t start, std::int64_t stop) {
+    return section(inputs[0], inputs[0].ndim() - 1, start, stop, 1, s);
+  };
+  const array a = dims < width ? columns(0, dims) : inputs[0];
+  std::optional<array> freqs;
+  if (!base) freqs = inputs[2];
   // (x, y) turns to (x cos - y sin, y cos + x sin): the pair, and the pair flipped.
   const int pair = traditional ? -1 : -2;
-  const array turn = angles(a, dims, base, scale, offset, freqs, s);
+  const array turn = fast::angles(a, dims, base, scale, inputs[1], freqs, s);
   // Sines are computed once for all heads, not once for each.
   const array signs = reshape(array({-1.0f, 1.0f}), traditional ? Shape{2} : Shape{2, 1}, s);
   const array along = contiguous(expand_dims(cos(turn, s), {pair}, s), false, s);
   const array across =
       contiguous(multiply(expand_dims(sin(turn, s), {pair}, s), signs, s), false, s);
-  const array x = astype(reshape(a, paired(a, traditional), s), accurate(a.dtype()), s);
+  const array x = astype(reshape(a, fast::paired(a, traditional), s), accurate(a.dtype()), s);
   const array turned = add(multiply(x, along, s), multiply(flip(x, {pair}, s), across, s), s);
-  return astype(reshape(turned, a.shape(), s), a.dtype(), s);
+  const array out = astype(reshape(turned, a.shape(), s), a.dtype(), s);
+  return {dims < width ? concatenate({out, columns(dims, width)}, -1, s) : out};
 }
+
+namespace fast {
 
 array scaled_dot_product_attention(const array& q, const array& k, const array& v, double scale,
                                    const std::optional<array>& mask, bool causal,
@@ -123,12 +140,43 @@ array scaled_dot_product_attention(const array& q, const array& k, const array& 
   const Dtype t = promote(promote(q.dtype(), k.dtype()), v.dtype());
   require_floating(op, t);
   if (mask && causal) fail(op, "both a mask and causal are given");
+  SmallVector<array, 2> inputs{astype(q, t, s), astype(k, t, s), astype(v, t, s)};
+  if (mask) {
+    const Shape full{batch, heads, rows, columns};
+    if (!broadcasts_to(mask->shape(), full))
+      fail(op, "the mask of shape ", mask->shape(), " does not broadcast to ", full);
+    if (promote(mask->dtype(), t) != t)
+      fail(op, "the mask is ", mask->dtype(), ", which does not promote to ", t);
+    inputs.push_back(*mask);
+  }
+  if (sinks) {
+    if (sinks->shape() != Shape{heads})
+      fail(op, "sinks have shape ", sinks->shape(), ", expected ", Shape{heads});
+    inputs.push_back(*sinks);
+  }
+  const AttentionOptions options{scale, causal, mask.has_value(), sinks.has_value()};
+  return array(make_ref<const Attention>(options), {batch, heads, rows, v.shape(3)}, t,
+               std::move(inputs), s.resolve());
+}
 
+}  // namespace fast
+
+std::string Attention::parameters() const {
+  return "scale=" + std::to_string(options.scale) + (options.causal ? ", causal" : "") +
+         (options.mask ? ", mask" : "") + (options.sinks ? ", sinks" : "");
+}
+
+Arrays Attention::expand(const Node& node, std::span<const array> inputs) const {
+  const array &q = inputs[0], &k = inputs[1], &v = inputs[2];
+  const StreamOrDevice s = node.stream;
+  const Dtype t = node.dtype;
+  const std::int64_t batch = q.shape(0), heads = q.shape(1), rows = q.shape(2), dim = q.shape(3);
+  const std::int64_t groups = k.shape(1), columns = k.shape(2);
   // The queries that share a head of keys are the rows of one matrix: keys are not repeated.
   const Shape grouped{batch, groups, heads / groups * rows, columns};
-  const array scaled = multiply(astype(q, t, s), array(scale, t), s);
+  const array scaled = multiply(q, array(options.scale, t), s);
   const array queries = reshape(scaled, {batch, groups, grouped[2], dim}, s);
-  const array products = matmul(queries, swapaxes(astype(k, t, s), -1, -2, s), s);
+  const array products = matmul(queries, swapaxes(k, -1, -2, s), s);
   const Shape full{batch, heads, rows, columns};
   const Dtype wide = accurate(t);
   array scores = reshape(astype(products, wide, s), full, s);
@@ -136,25 +184,20 @@ array scaled_dot_product_attention(const array& q, const array& k, const array& 
   const auto keep = [&](const array& attends) {
     return select(attends, scores, array(-std::numeric_limits<float>::max(), wide), s);
   };
-  if (causal) {
+  if (options.causal) {
     // The last query sees every key.
     const array row =
         arange(static_cast<double>(columns - rows), static_cast<double>(columns), 1, int32, s);
     scores = keep(greater_equal(expand_dims(row, {1}, s), arange(columns, s), s));
-  } else if (mask) {
-    if (!broadcasts_to(mask->shape(), full))
-      fail(op, "the mask of shape ", mask->shape(), " does not broadcast to ", full);
-    if (promote(mask->dtype(), t) != t)
-      fail(op, "the mask is ", mask->dtype(), ", which does not promote to ", t);
-    scores = mask->dtype() == Dtype::bool_ ? keep(*mask) : add(scores, astype(*mask, wide, s), s);
+  } else if (options.mask) {
+    const array& mask = inputs[3];
+    scores = mask.dtype() == Dtype::bool_ ? keep(mask) : add(scores, astype(mask, wide, s), s);
   }
 
   array weights = scores;
-  if (sinks) {
+  if (options.sinks) {
     // One more score a head that takes part in the sum alone.
-    if (sinks->shape() != Shape{heads})
-      fail(op, "sinks have shape ", sinks->shape(), ", expected ", Shape{heads});
-    const array sink = reshape(astype(*sinks, wide, s), {heads, 1, 1}, s);
+    const array sink = reshape(astype(inputs.back(), wide, s), {-1, heads, 1, 1}, s);
     const array high = stop_gradient(maximum(max(scores, Axes{-1}, true, s), sink, s), s);
     const array e = exp(subtract(scores, high, s), s);
     const array total = add(sum(e, Axes{-1}, true, s), exp(subtract(sink, high, s), s), s);
@@ -162,9 +205,33 @@ array scaled_dot_product_attention(const array& q, const array& k, const array& 
   } else {
     weights = softmax(scores, Axes{-1}, true, s);
   }
-  const array out = matmul(reshape(astype(weights, t, s), grouped, s), astype(v, t, s), s);
-  return reshape(out, {batch, heads, rows, v.shape(3)}, s);
+  const array out = matmul(reshape(astype(weights, t, s), grouped, s), v, s);
+  return {reshape(out, {batch, heads, rows, v.shape(3)}, s)};
 }
+
+array Attention::vmap(std::span<const array> inputs, std::span<const bool> batched,
+                      std::int64_t batch, const array& output) const {
+  // The entries of the batch become entries of the node's own.
+  const std::int64_t n = output.shape(0);
+  SmallVector<array, 2> folded;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const int axes = options.sinks && i + 1 == inputs.size() ? 2 : 4;
+    array a = inputs[i];
+    if (batched[i] || (a.ndim() == axes && a.shape(0) == n)) {
+      a = expand_entries(all_batched({&a, 1}, {&batched[i], 1}, batch)[0], axes);
+      Shape shape = a.shape();
+      shape[1] = n;
+      a = fold_batch(broadcast_to(a, shape));
+    }
+    folded.push_back(a);  // what has no entries of its own serves all
+  }
+  Shape shape = output.shape();
+  shape[0] *= batch;
+  const array out(Ref<const Primitive>(this), shape, output.dtype(), folded, output.stream());
+  return reshape(out, batch_shape(batch, output.shape()));
+}
+
+namespace fast {
 
 array cross_entropy(const array& logits, const array& targets, StreamOrDevice s) {
   require_floating("cross_entropy", logits.dtype());
@@ -181,4 +248,5 @@ array cross_entropy(const array& logits, const array& targets, StreamOrDevice s)
   return astype(squeeze(loss, {-1}, s), logits.dtype(), s);
 }
 
-}  // namespace cermet::fast
+}  // namespace fast
+}  // namespace cermet

@@ -61,17 +61,49 @@ Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
 
 // ---- Composites ----
 
+namespace {
+std::mutex& expansion_mutex() {  // a transform and an evaluation may both ask
+  static std::mutex* const mutex = new std::mutex;
+  return *mutex;
+}
+}  // namespace
+
+Shape Composite::output_shape(const Node& node, std::span<const array> inputs) const {
+  const StreamContext context(node.stream);
+  const Arrays results = expand(node, inputs);
+  return results.size() == 1 ? results[0].shape() : Primitive::output_shape(node, inputs);
+}
+
+const Node* composite_of(const Node& node) {
+  const Node& of = node.primitive->kind() == Kind::pick ? *node.inputs[0].node() : node;
+  return of.primitive && of.primitive->kind() == Kind::composite ? &of : nullptr;
+}
+
 const array& expansion_of(const Node& node) {
   const bool picks = node.primitive->kind() == Kind::pick;
   Node& composite = const_cast<Node&>(picks ? *node.inputs[0].node() : node);
-  static std::mutex* const mutex = new std::mutex;  // a transform and an evaluation may both ask
-  const std::scoped_lock lock(*mutex);
+  const std::scoped_lock lock(expansion_mutex());
   if (composite.outputs.empty()) {
     const StreamContext context(composite.stream);
     composite.outputs = static_cast<const Composite&>(*composite.primitive)
                             .expand(composite, {composite.inputs.data(), composite.inputs.size()});
   }
   return composite.outputs[picks ? static_cast<const Pick&>(*node.primitive).index : 0];
+}
+
+bool has_expansion(const Node& composite) {
+  const std::scoped_lock lock(expansion_mutex());
+  return !composite.outputs.empty();
+}
+
+void become_expansion(Node& node) {
+  const array stand_in = expansion_of(node);
+  node.outputs.clear();
+  Node& e = *stand_in.node();
+  const bool alone = e.refs() == 1 && !e.constant && e.stream == node.stream &&
+                     e.status.load(std::memory_order_acquire) == Status::lazy;
+  node.primitive = alone ? e.primitive : Identity::instance(Identity::Why::depends);
+  node.inputs = alone ? std::move(e.inputs) : SmallVector<array, 2>{stand_in};
 }
 
 // ---- Several results ----
@@ -105,7 +137,7 @@ Arrays Several::vmap_all(std::span<const array> inputs, std::span<const bool> ba
   return stacked;
 }
 
-Arrays make_outputs(Ref<const Several> primitive, Results results, SmallVector<array, 2> inputs,
+Arrays make_outputs(Ref<const Primitive> primitive, Results results, SmallVector<array, 2> inputs,
                     Stream stream) {
   const auto shared = std::make_shared<const Results>(std::move(results));
   const array node(std::move(primitive), {}, shared->at(0).dtype, std::move(inputs), stream);
@@ -157,6 +189,12 @@ Shape batch_shape(std::int64_t batch, const Shape& entry) {
   Shape shape{batch};
   for (auto d : entry) shape.push_back(d);
   return shape;
+}
+
+array fold_batch(const array& a) {
+  Shape shape(a.shape().begin() + 1, a.shape().end());
+  shape[0] *= a.shape(0);
+  return reshape(a, shape);
 }
 
 Axes batch_axes(const Axes& axes) {

@@ -42,7 +42,6 @@ enum class Kind : std::uint8_t {
   scan,
   sort,
   matmul,
-  quantized_matmul,
   random_bits,
   composite,  // a graph of others, which a device may compute whole
   // Several results, each read by a pick.
@@ -409,26 +408,6 @@ class Matmul final : public Primitive {
   CERMET_RULES("matmul")
 };
 
-// Inputs x (..., k), w packed, scales, biases, with equal leading axes of w, scales, biases and
-// either none or those of x.
-class QuantizedMatmul final : public Primitive {
- public:
-  QuantizedMatmul(bool transpose, int group_size, int bits)
-      : Primitive(Kind::quantized_matmul),
-        transpose(transpose),
-        group_size(group_size),
-        bits(bits) {}
-  const bool transpose;
-  const int group_size, bits;
-  bool differentiable_by(int i) const override { return i != 1; }
-  bool equals(const Primitive& o) const override {
-    const auto& q = static_cast<const QuantizedMatmul&>(o);
-    return transpose == q.transpose && group_size == q.group_size && bits == q.bits;
-  }
-  std::string parameters() const override;
-  CERMET_RULES("quantized_matmul")
-};
-
 // Threefry over a counter: input keys (..., 2) uint32, output (..., n) of unsigned elements, where
 // the node's last axis is n. Bytes of the stream are the same for every element width.
 class RandomBits final : public Primitive {
@@ -461,27 +440,21 @@ class Composite : public Primitive {
  public:
   Composite() : Primitive(Kind::composite) {}
   virtual Arrays expand(const Node& node, std::span<const array> inputs) const = 0;
-  // Whether transforms have rules that keep it whole. Else they go through its expansion.
-  virtual bool has_rules() const { return false; }
+  // The rules that keep it whole. Transforms that have none go through its expansion.
+  enum class Rules : std::uint8_t { none, vmap, all };
+  virtual Rules rules() const { return Rules::none; }
+  // By the expansion's.
+  Shape output_shape(const Node& node, std::span<const array> inputs) const override;
 };
+// The composite that a node is, or is a result of; null for others.
+const Node* composite_of(const Node& node);
 // What stands for a composite node, or for one of its results: made at its first use and kept as
 // long as its graph.
 const array& expansion_of(const Node& node);
-
-// beta c + alpha (a @ b): c broadcasts to the product, of matrices or of batches that broadcast.
-class Addmm final : public Composite {
- public:
-  Addmm(double alpha, double beta) : alpha(alpha), beta(beta) {}
-  const double alpha, beta;
-  bool equals(const Primitive& o) const override {
-    const auto* m = dynamic_cast<const Addmm*>(&o);
-    return m && alpha == m->alpha && beta == m->beta;
-  }
-  Arrays expand(const Node& node, std::span<const array> inputs) const override;
-  bool has_rules() const override { return true; }
-  std::string parameters() const override;
-  CERMET_RULES("addmm")
-};
+// Whether somebody has used it.
+bool has_expansion(const Node& composite);
+// Turns a node that no trace needs into what stands for it, so that it keeps nothing else alive.
+void become_expansion(Node& node);
 
 // A routine of linear algebra, applied to every matrix of a batch: inputs (..., m, n) of float32 or
 // float64, with equal leading axes.
@@ -556,13 +529,8 @@ class GpuKernel final : public Custom {
     throw std::invalid_argument("metal_kernel: " + launch.kernel + " runs on the GPU only");
   }
 };
-#undef CERMET_ADD_VJP
-#undef CERMET_ADD_JVP
-#undef CERMET_RULES
-#undef CERMET_SHAPE_RULES
-
 // The results of a node with several as arrays: the node and one Pick for each.
-Arrays make_outputs(Ref<const Several> primitive, Results results, SmallVector<array, 2> inputs,
+Arrays make_outputs(Ref<const Primitive> primitive, Results results, SmallVector<array, 2> inputs,
                     Stream stream);
 
 // Marks the run of a traced function by this thread. Until it ends, evaluation by any thread keeps

@@ -1,5 +1,5 @@
 // Rules of the matrix products.
-#include "graph/primitive.h"
+#include "graph/composites.h"
 #include "graph/rules.h"
 
 namespace cermet {
@@ -102,6 +102,7 @@ Shape QuantizedMatmul::output_shape(const Node& node, std::span<const array> inp
 array QuantizedMatmul::vjp(int i, std::span<const array> inputs, const array&,
                            const array& cotangent) const {
   const array &x = inputs[0], &w = inputs[1], &scales = inputs[2], &biases = inputs[3];
+  const auto [transpose, group_size, bits] = options;
   if (i == 0) return quantized_matmul(cotangent, w, scales, biases, !transpose, group_size, bits);
   // w = scale * q + bias, so both gather the cotangent of w over each group.
   const bool one = w.ndim() == 2;
@@ -117,7 +118,7 @@ array QuantizedMatmul::jvp(int i, std::span<const array> inputs, const array&,
                            const array& tangent) const {
   const array &x = inputs[0], &w = inputs[1], &scales = inputs[2], &biases = inputs[3];
   const auto product = [&](const array& a, const array& s, const array& b) {
-    return quantized_matmul(a, w, s, b, transpose, group_size, bits);
+    return quantized_matmul(a, w, s, b, options.transpose, options.group_size, options.bits);
   };
   switch (i) {
     case 0: return product(tangent, scales, biases);
@@ -144,13 +145,14 @@ array QuantizedMatmul::vmap(std::span<const array> inputs, std::span<const bool>
       all[i] = broadcast_to(aligned, shape);
     }
   }
-  const array product =
-      quantized_matmul(all[0], all[1], all[2], all[3], transpose, group_size, bits);
+  const array product = quantized_matmul(all[0], all[1], all[2], all[3], options.transpose,
+                                         options.group_size, options.bits);
   return reshape(product, batch_shape(batch, output.shape()));
 }
 std::string QuantizedMatmul::parameters() const {
-  return "transpose=" + std::string(transpose ? "true" : "false") +
-         ", group_size=" + std::to_string(group_size) + ", bits=" + std::to_string(bits);
+  return "transpose=" + std::string(options.transpose ? "true" : "false") +
+         ", group_size=" + std::to_string(options.group_size) +
+         ", bits=" + std::to_string(options.bits);
 }
 
 }  // namespace cermet

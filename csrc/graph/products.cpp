@@ -8,7 +8,7 @@
 #include <map>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/composites.h"
 
 namespace cermet {
 namespace {
@@ -448,15 +448,43 @@ EinsumPath einsum_path(const std::string& subscripts, const Arrays& operands) {
 
 // ---- Products of chosen or masked matrices ----
 
-array gather_matrices(std::string_view op, const array& a, const std::optional<array>& indices,
-                      StreamOrDevice s) {
-  if (!indices) return a;
-  if (!is_integer(indices->dtype()))
-    fail(op, "indices are ", indices->dtype(), ", expected an integer type");
-  const Shape matrix(a.shape().end() - 2, a.shape().end());
-  Shape flat = matrix;
+// The matrices of `a` (..., m, n), counted along the flattened leading axes, that the indices name.
+array gather_matrices(const array& a, const array& indices, StreamOrDevice s) {
+  Shape flat(a.shape().end() - 2, a.shape().end());
   flat.insert(flat.begin(), product(a.shape(), 0, a.shape().size() - 2));
-  return take(reshape(a, flat, s), *indices, 0, s);
+  return take(reshape(a, flat, s), indices, 0, s);
+}
+
+Arrays GatheredMatmul::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  const std::size_t factors = options.format ? 4 : 2;
+  Arrays in(inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(factors));
+  if (options.left) in[0] = gather_matrices(in[0], inputs[factors], s);
+  if (options.right)
+    for (std::size_t i = 1; i < factors; ++i) in[i] = gather_matrices(in[i], inputs.back(), s);
+  if (!options.format) return {multiply_any(name(), in[0], in[1], node.dtype, s)};
+  const auto [transpose, group_size, bits] = *options.format;
+  return {quantized_matmul(in[0], in[1], in[2], in[3], transpose, group_size, bits, s)};
+}
+
+array gathered(Arrays factors, const std::optional<array>& left, const std::optional<array>& right,
+               const std::optional<QuantizedFormat>& format, StreamOrDevice s) {
+  const auto primitive =
+      make_ref<const GatheredMatmul>(GatheredOptions{format, left.has_value(), right.has_value()});
+  SmallVector<array, 2> inputs;
+  for (const array& a : factors) inputs.push_back(a);
+  for (const auto& indices : {left, right}) {
+    if (!indices) continue;
+    if (!is_integer(indices->dtype()))
+      fail(primitive->name(), "indices are ", indices->dtype(), ", expected an integer type");
+    inputs.push_back(*indices);
+  }
+  Dtype t = promote(factors[0].dtype(), factors.back().dtype());
+  if (format) t = promote(t, factors[2].dtype());
+  // Its expansion checks the shapes.
+  array node(primitive, {}, t, inputs, s.resolve());
+  Shape shape = expansion_of(*node.node()).shape();
+  return array(primitive, std::move(shape), t, std::move(inputs), s.resolve());
 }
 
 array gather_mm(const array& a, const array& b, const std::optional<array>& lhs_indices,
@@ -464,8 +492,8 @@ array gather_mm(const array& a, const array& b, const std::optional<array>& lhs_
   if (a.ndim() < 2 || b.ndim() < 2)
     fail("gather_mm", "shapes ", a.shape(), " and ", b.shape(), ": expected at least 2 dimensions");
   const Dtype t = promote(a.dtype(), b.dtype());
-  return multiply_any("gather_mm", gather_matrices("gather_mm", a, lhs_indices, s),
-                      gather_matrices("gather_mm", b, rhs_indices, s), t, s);
+  require_inexact("gather_mm", t);
+  return gathered({astype(a, t, s), astype(b, t, s)}, lhs_indices, rhs_indices, {}, s);
 }
 
 namespace {

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/composites.h"
 
 namespace cermet {
 namespace {
@@ -162,8 +162,14 @@ array quantized_matmul(const array& x, const array& w, const array& scales, cons
   Shape shape = batch;
   shape.push_back(x.shape(-2));
   shape.push_back(n);
-  return array(make_ref<const QuantizedMatmul>(transpose, group_size, bits), std::move(shape), t,
-               std::move(inputs), s.resolve());
+  return array(make_ref<const QuantizedMatmul>(QuantizedFormat{transpose, group_size, bits}),
+               std::move(shape), t, std::move(inputs), s.resolve());
+}
+
+Arrays QuantizedMatmul::expand(const Node& node, std::span<const array> inputs) const {
+  const array w = dequantize(inputs[1], inputs[2], inputs[3], options.group_size, options.bits,
+                             node.dtype, node.stream);
+  return {matmul(inputs[0], options.transpose ? swapaxes(w, -1, -2, node.stream) : w, node.stream)};
 }
 
 array gather_qmm(const array& x, const array& w, const array& scales, const array& biases,
@@ -173,9 +179,8 @@ array gather_qmm(const array& x, const array& w, const array& scales, const arra
   check_packed(op, w, scales, biases, group_size, bits);
   if (x.ndim() < 2 || w.ndim() < 2)
     fail(op, "x ", x.shape(), " and packed ", w.shape(), ": expected at least 2 dimensions");
-  const auto chosen = [&](const array& a) { return gather_matrices(op, a, rhs_indices, s); };
-  return quantized_matmul(gather_matrices(op, x, lhs_indices, s), chosen(w), chosen(scales),
-                          chosen(biases), transpose, group_size, bits, s);
+  return gathered({x, w, scales, biases}, lhs_indices, rhs_indices,
+                  QuantizedFormat{transpose, group_size, bits}, s);
 }
 
 array to_fp8(const array& x, StreamOrDevice s) {

@@ -14,6 +14,8 @@ array sum_to_shape(const array& a, const Shape& shape);
 array expand_entries(const array& a, int ndim);
 // The shape of a batch of such entries.
 Shape batch_shape(std::int64_t batch, const Shape& entry);
+// The batch axis and the first of the entries as one.
+array fold_batch(const array& a);
 // The axes of an entry as axes of the batch.
 Axes batch_axes(const Axes& axes);
 // The stop that gives `count` elements from start with this step, as slice() takes it.

@@ -3,7 +3,7 @@
 #include <bit>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/composites.h"
 
 namespace cermet {
 namespace {
@@ -55,8 +55,16 @@ array searchsorted(const array& sorted, const array& values, bool right, StreamO
   if (n >= std::int64_t{1} << 32)
     fail("searchsorted", "the sorted sequence has ", n, " elements, places are uint32");
   const Dtype t = promote(sorted.dtype(), values.dtype());
-  const array x = astype(sorted, t, s), v = astype(values, t, s);
-  array position = zeros(values.shape(), uint32, s);
+  return array(make_ref<const SearchSorted>(right), values.shape(), uint32,
+               {astype(sorted, t, s), astype(values, t, s)}, s.resolve());
+}
+
+Arrays SearchSorted::expand(const Node& node, std::span<const array> inputs) const {
+  const array &x = inputs[0], &v = inputs[1];
+  const bool right = options;
+  const StreamOrDevice s = node.stream;
+  const std::int64_t n = x.size();
+  array position = zeros(v.shape(), uint32, s);
   // A binary search for all values at once: one step for each bit of the answer.
   for (auto step = std::bit_floor(static_cast<std::uint64_t>(n)); step > 0; step /= 2) {
     const array next = add(position, array(static_cast<std::int64_t>(step), uint32), s);
@@ -65,14 +73,14 @@ array searchsorted(const array& sorted, const array& values, bool right, StreamO
         subtract(minimum(next, array(n, uint32), s), array(std::int64_t{1}, uint32), s);
     const array at = take(x, last, 0, s);
     array before = elementwise(right ? Op::less_equal : Op::less, at, v, s);
-    if (is_inexact(t)) {  // nan is behind everything
+    if (is_inexact(v.dtype())) {  // nan is behind everything
       const array nan = isnan(v, s);
       before =
           logical_or(before, right ? nan : logical_and(nan, logical_not(isnan(at, s), s), s), s);
     }
     position = select(logical_and(within, before, s), next, position, s);
   }
-  return position;
+  return {position};
 }
 
 Unique unique(const array& a, std::int64_t size, const std::optional<array>& fill_value,

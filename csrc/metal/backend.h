@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "eval/backend.h"
-#include "graph/primitive.h"
+#include "graph/composites.h"
 #include "metal/device.h"
 
 namespace cermet::metal {

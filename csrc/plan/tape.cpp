@@ -1,6 +1,8 @@
 // Recording: a depth-first walk with a stack of its own, since graphs are deep.
 #include "plan/tape.h"
 
+#include <algorithm>
+#include <string_view>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -37,18 +39,23 @@ class Recorder {
     static std::uint32_t epoch = 0;  // under graph_mutex()
     epoch_ = ++epoch;
     for (const array& out : outputs) {
-      enter(out.node());
+      enter(out.node(), kOutside);
       while (!stack_.empty()) {
         Frame& top = stack_.back();
         if (top.next < top.reads.size()) {
           Node* child = top.reads[top.next++].node();
-          if (!child->constant) enter(child);
+          if (child->constant) continue;
+          if (merged_.contains(child) && is_traced(*top.node)) restore(child);
+          enter(child, top.within);
         } else {
-          add(top.node, top.reads, top.expanded ? Tape::expanded : 0);
+          const Frame frame = top;
           stack_.pop_back();
+          if (frame.expanded || frame.inside == kOutside || !merge(frame.node))
+            add(frame.node, frame.reads, frame.expanded ? Tape::expanded | Tape::traced : 0);
         }
       }
     }
+    merged_.clear();
     tape_.first.push_back(static_cast<std::uint32_t>(tape_.operands.size()));
     find_held(outputs);
     return std::move(tape_);
@@ -60,28 +67,118 @@ class Recorder {
     std::span<const array> reads;
     std::size_t next;
     bool expanded;
+    int inside;  // the expansion that it is a part of
+    int within;  // that of what it reads
   };
+  // The inputs of a composite whose expansion is recorded: they are no part of it.
+  struct Inside {
+    std::vector<const Node*> inputs;
+    int outer;
+  };
+  static constexpr int kOutside = -1;
 
   // Notes a node that is not on the tape yet. One that has its value goes there at once.
-  void enter(Node* n) {
+  void enter(Node* n, int inside) {
     if (n->mark == epoch_) return;
     n->mark = epoch_;
+    while (inside != kOutside && is_input(*n, insides_[static_cast<std::size_t>(inside)]))
+      inside = insides_[static_cast<std::size_t>(inside)].outer;
     const Status status = n->status.load(std::memory_order_acquire);
     if (status != Status::lazy) {
       if (status == Status::scheduled || status == Status::encoded) tape_.pending.push_back(n);
-      return add(n, {}, Tape::leaf);  // a failed one fails its step
+      if (inside == kOutside || !merge(n)) add(n, {}, Tape::leaf);  // a failed one fails its step
+      return;
     }
-    if (is_expanded(*n)) return stack_.push_back({n, {&expansion_of(*n), 1}, 0, true});
-    stack_.push_back({n, {n->inputs.data(), n->inputs.size()}, 0, false});
+    int within = inside;
+    while (is_expanded(*n)) {
+      if (is_traced(*n))
+        return stack_.push_back({n, {&expansion_of(*n), 1}, 0, true, kOutside, kOutside});
+      insides_.push_back({{}, within});
+      within = static_cast<int>(insides_.size()) - 1;
+      for (const array& in : composite_of(*n)->inputs) insides_.back().inputs.push_back(in.node());
+      become_expansion(*n);
+    }
+    stack_.push_back({n, {n->inputs.data(), n->inputs.size()}, 0, false, inside, within});
+  }
+  static bool is_input(const Node& n, const Inside& of) {
+    return std::find(of.inputs.begin(), of.inputs.end(), &n) != of.inputs.end();
+  }
+
+  // ---- Equal nodes of expansions: one stands for all, so what layers share is computed once ----
+
+  // Whether a node, whose inputs are recorded, equals one on the tape that stands for it from here.
+  bool merge(Node* n) {
+    const bool leaf = n->status.load(std::memory_order_acquire) != Status::lazy;
+    if (leaf ? !is_small_value(*n) : has_several_results(n->primitive->kind()) || is_traced(*n))
+      return false;
+    if (!stack_.empty() && is_traced(*stack_.back().node)) return false;  // its reader
+    std::size_t hash = static_cast<std::size_t>(n->dtype);
+    const auto mix = [&](std::size_t value) {
+      hash = (hash ^ value ^ hash >> 29) * 0x9e3779b97f4a7c15;
+    };
+    if (leaf) {
+      mix(std::hash<std::string_view>{}(bytes_of(*n)));
+    } else {
+      mix(static_cast<std::size_t>(n->primitive->kind()) << 48 ^ static_cast<std::size_t>(n->size));
+      for (const array& in : n->inputs)
+        mix(in.node()->constant ? in.node()->scalar : in.node()->slot);
+    }
+    const auto [begin, end] = twins_.equal_range(hash);
+    for (auto at = begin; at != end; ++at)
+      if (const Node& other = *tape_.nodes[at->second]; is_twin(*n, other, leaf)) {
+        n->slot = at->second;
+        merged_.emplace(n, array(Ref<Node>(n)));
+        return true;
+      }
+    twins_.emplace(hash, static_cast<Slot>(tape_.nodes.size()));
+    return false;
+  }
+  static bool is_small_value(const Node& n) {
+    return n.status.load(std::memory_order_acquire) == Status::available && n.buffer &&
+           static_cast<std::size_t>(n.size) * size_of(n.dtype) <= 4096 &&
+           n.strides == row_major(n.shape);
+  }
+  static std::string_view bytes_of(const Node& n) {
+    const std::size_t size = size_of(n.dtype);
+    return {static_cast<const char*>(n.buffer->data()) + static_cast<std::size_t>(n.offset) * size,
+            static_cast<std::size_t>(n.size) * size};
+  }
+  bool is_twin(const Node& n, const Node& other, bool leaf) const {
+    if (n.dtype != other.dtype || n.shape != other.shape || n.stream != other.stream) return false;
+    if (leaf) return is_small_value(other) && bytes_of(n) == bytes_of(other);
+    return other.primitive && n.primitive->kind() == other.primitive->kind() &&
+           n.primitive->equals(*other.primitive) &&
+           std::equal(n.inputs.begin(), n.inputs.end(), other.inputs.begin(), other.inputs.end(),
+                      [](const array& x, const array& y) {
+                        const Node &a = *x.node(), &b = *y.node();
+                        return a.constant || b.constant
+                                   ? a.constant && b.constant && a.dtype == b.dtype &&
+                                         a.scalar == b.scalar
+                                   : a.slot == b.slot;
+                      });
+  }
+  // The reader of a merged node now reads the one that stands for it.
+  void redirect(Node* reader) {
+    if (merged_.empty()) return;
+    for (array& in : reader->inputs)
+      if (merged_.contains(in.node())) in = array(Ref<Node>(tape_.nodes[in.node()->slot]));
+  }
+  // For a reader that a trace needs, which may not change: a merged node gets a place after all.
+  void restore(Node* n) {
+    const array twin(Ref<Node>(tape_.nodes[n->slot]));
+    merged_.erase(n);
+    if (n->status.load(std::memory_order_acquire) != Status::lazy) return add(n, {}, Tape::leaf);
+    n->primitive = Identity::instance(Identity::Why::depends);
+    n->inputs = {twin};
+    add(n, {n->inputs.data(), 1}, 0);
   }
 
   // Whether its expansion stands for a composite, or for one of its results: the device does not
   // take it whole.
   bool is_expanded(const Node& n) const {
-    const Node& of = n.primitive->kind() == Kind::pick ? *n.inputs[0].node() : n;
-    return of.primitive && of.primitive->kind() == Kind::composite &&
-           of.status.load(std::memory_order_acquire) == Status::lazy &&
-           !limits_(of.stream).takes(of);
+    const Node* of = composite_of(n);
+    return of && of->status.load(std::memory_order_acquire) == Status::lazy &&
+           !limits_(of->stream).takes(*of);
   }
 
   void add(Node* n, std::span<const array> reads, std::uint8_t flags) {
@@ -93,13 +190,14 @@ class Recorder {
     Kind kind = Kind::identity;
     std::uint32_t operation = 0;
     if (!leaf) {
+      if (!(flags & Tape::expanded)) redirect(n);
       for (const array& in : reads) read(in.node());
       if (flags & Tape::expanded) {
-        // The composite has one handle on its expansion, and keeps its inputs until it is planned.
+        // The composite has one handle on its expansion, and keeps its inputs.
         if (const Node* e = reads[0].node(); !e->constant && !counted_.insert(e).second)
           --uses_[e->slot];
         for (const array& in : n->inputs)
-          if (in.node()->mark == epoch_) ++uses_[in.node()->slot];
+          if (in.node()->mark == epoch_ && !merged_.contains(in.node())) ++uses_[in.node()->slot];
       } else {
         kind = n->primitive->kind();
       }
@@ -117,9 +215,9 @@ class Recorder {
     }
     const std::uint32_t shape = shape_of(*n, reads);
     tape_.key.push_back(operation | static_cast<std::uint32_t>(n->dtype) << 16 |
-                        static_cast<std::uint32_t>(flags) << 24);
+                        static_cast<std::uint32_t>(flags & ~Tape::traced) << 24);
     tape_.key.push_back(shape);
-    if (!leaf && is_traced(*n)) flags |= Tape::traced;  // no part of the key
+    if (!leaf && is_traced(*n)) flags |= Tape::traced;
     tape_.kinds.push_back(kind);
     tape_.flags.push_back(flags);
     if (leaf) return;
@@ -200,6 +298,9 @@ class Recorder {
   std::unordered_map<std::int64_t, std::uint32_t> extents_{{0, 0}, {1, 1}};
   std::unordered_map<Scalar, std::uint32_t, ScalarHash> constants_;
   std::unordered_set<const Node*> counted_;  // expansions that were read
+  std::vector<Inside> insides_;
+  std::unordered_multimap<std::size_t, Slot> twins_;  // parts of expansions, by hash
+  std::unordered_map<const Node*, array> merged_;     // kept until all is recorded
 };
 
 }  // namespace

@@ -45,8 +45,8 @@ struct Tape {
     leaf = 1,       // has its value, or another batch computes it
     held = 2,       // someone outside the tape refers to it
     chunked = 4,    // a reduction that its device makes in chunks
-    traced = 8,     // a trace needs its graph
-    expanded = 16,  // a composite (or one of its results), for which its expansion stands
+    traced = 8,     // a trace needs its graph; no part of the key
+    expanded = 16,  // a traced composite (or a result of one), for which its expansion stands
   };
 
   std::vector<Node*> nodes;         // inputs first

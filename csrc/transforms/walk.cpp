@@ -21,11 +21,16 @@ bool stops_derivatives(const Node& node) {
                      [](const array& in) { return is_inexact(in.dtype()); });
 }
 
-// Whether a node is a composite without rules, or a result of one.
-bool is_expandable(const Node& node) {
-  const Primitive* p = node.primitive.get();
-  if (p->kind() == Kind::pick) p = node.inputs[0].primitive();
-  return p && p->kind() == Kind::composite && !static_cast<const Composite*>(p)->has_rules();
+// Whether the expansion of a composite, or of one that a node is a result of, is followed. One that
+// a derivative went through already is in use anyway.
+bool is_expanded(const Node& node, Walk::Follow follow) {
+  const Node* composite = composite_of(node);
+  if (!composite) return false;
+  const auto rules = static_cast<const Composite&>(*composite->primitive).rules();
+  if (rules == Composite::Rules::all) return false;
+  return follow == Walk::Follow::differentiable ||
+         (follow == Walk::Follow::all && rules == Composite::Rules::none) ||
+         has_expansion(*composite);
 }
 
 }  // namespace
@@ -47,7 +52,7 @@ Walk::Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Fo
     if (node.trace < trace.id()) return;
     if (!slots_.try_emplace(&node, kIndependent).second) return;
     if (!node.primitive || (follow == Follow::differentiable && stops_derivatives(node))) return;
-    if (follow != Follow::whole && is_expandable(node))
+    if (is_expanded(node, follow))
       stack.push_back({&a, {&expansion_of(node), 1}, true});
     else
       stack.push_back({&a, {a.inputs().data(), a.inputs().size()}, false});

@@ -16,8 +16,8 @@ namespace cermet {
 // Only nodes of the trace are read: others may be under evaluation by another thread.
 class Walk {
  public:
-  // Through every node, or where derivatives flow. Composites without rules are followed through
-  // their expansion, but by `whole`.
+  // What is followed, for compile, vmap and derivatives. A composite without their rules is
+  // followed through its expansion; compile needs none.
   enum class Follow : std::uint8_t { whole, all, differentiable };
   Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Follow follow);
 

@@ -289,6 +289,7 @@ struct ConvOptions {
   Shape kernel_dilation{1}, input_dilation{1};
   int groups = 1;
   bool flip = false;  // the kernel's spatial axes: a convolution instead of a correlation
+  bool operator==(const ConvOptions&) const = default;
 };
 // input (n, *spatial, c), weight (o, *kernel, c / groups) -> (n, *out, o).
 array conv_general(const array& input, const array& weight, const ConvOptions& options = {},

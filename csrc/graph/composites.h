@@ -1,0 +1,132 @@
+// The composites, one class each: a backend that has a kernel for one computes it whole.
+#pragma once
+
+#include "graph/primitive.h"
+
+namespace cermet {
+
+// A composite is told from others of its class by its options.
+template <class Self, class OptionsOf>
+class CompositeWith : public Composite {
+ public:
+  using Options = OptionsOf;
+  explicit CompositeWith(Options options) : options(std::move(options)) {}
+  const Options options;
+  bool equals(const Primitive& o) const override {
+    const auto* other = dynamic_cast<const Self*>(&o);
+    return other && options == other->options;
+  }
+};
+
+#define CERMET_COMPOSITE(kind_name)                            \
+  std::string_view name() const override { return kind_name; } \
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+
+// ---- Products: an order of their own, and rules that keep them whole ----
+
+// beta c + alpha (a @ b): c broadcasts to the product, of matrices or of batches that broadcast.
+class Addmm final : public Composite {
+ public:
+  Addmm(double alpha, double beta) : alpha(alpha), beta(beta) {}
+  const double alpha, beta;
+  bool equals(const Primitive& o) const override {
+    const auto* m = dynamic_cast<const Addmm*>(&o);
+    return m && alpha == m->alpha && beta == m->beta;
+  }
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  std::string parameters() const override;
+  CERMET_RULES("addmm")
+};
+
+// How weights are packed, and whether the product is with their transpose.
+struct QuantizedFormat {
+  bool transpose;
+  int group_size, bits;
+  bool operator==(const QuantizedFormat&) const = default;
+};
+
+// Inputs x (..., k), w packed, scales, biases, with equal leading axes of w, scales, biases and
+// either none or those of x.
+class QuantizedMatmul final : public CompositeWith<QuantizedMatmul, QuantizedFormat> {
+ public:
+  using CompositeWith::CompositeWith;
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  bool differentiable_by(int i) const override { return i != 1; }
+  std::string parameters() const override;
+  CERMET_RULES("quantized_matmul")
+};
+
+// Products of chosen matrices. Inputs a and b, or x, w, scales, biases; then the indices there are.
+struct GatheredOptions {
+  std::optional<QuantizedFormat> format;
+  bool left, right;  // which side has indices
+  bool operator==(const GatheredOptions&) const = default;
+};
+class GatheredMatmul final : public CompositeWith<GatheredMatmul, GatheredOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  CERMET_COMPOSITE(options.format ? "gather_qmm" : "gather_mm")
+};
+
+array gathered(Arrays factors, const std::optional<array>& left, const std::optional<array>& right,
+               const std::optional<QuantizedFormat>& format, StreamOrDevice s);
+
+// Inputs q (n, heads, rows, d), k and v (n, groups of heads, columns, d or any) of one type, then
+// the mask and the sinks, (heads,) or (n, heads), where there are such.
+struct AttentionOptions {
+  double scale;
+  bool causal, mask, sinks;
+  bool operator==(const AttentionOptions&) const = default;
+};
+class Attention final : public CompositeWith<Attention, AttentionOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  Rules rules() const override { return Rules::vmap; }
+  std::string parameters() const override;
+  CERMET_COMPOSITE("scaled_dot_product_attention")
+  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
+             const array& output) const override;
+};
+
+// Inputs (n, *spatial, c) and (o, *kernel, c / groups) of one type.
+class Convolution final : public CompositeWith<Convolution, ConvOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  Rules rules() const override { return Rules::vmap; }
+  std::string parameters() const override;
+  CERMET_COMPOSITE("convolution")
+  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
+             const array& output) const override;
+};
+
+// ---- Others: they have the bits of their expansion ----
+
+// Inputs a (n, ..., l, d), the offset () or (n,), and the frequencies where there is no base.
+struct RopeOptions {
+  int dims;
+  bool traditional;
+  std::optional<double> base;
+  double scale;
+  bool operator==(const RopeOptions&) const = default;
+};
+class Rope final : public CompositeWith<Rope, RopeOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  CERMET_COMPOSITE("rope")
+};
+
+// Inputs of one type: the sorted sequence and the values whose places are asked for.
+class SearchSorted final : public CompositeWith<SearchSorted, bool> {  // right of equal elements?
+ public:
+  using CompositeWith::CompositeWith;
+  CERMET_COMPOSITE("searchsorted")
+};
+#undef CERMET_COMPOSITE
+#undef CERMET_ADD_VJP
+#undef CERMET_ADD_JVP
+#undef CERMET_RULES
+#undef CERMET_SHAPE_RULES
+
+}  // namespace cermet

@@ -1,0 +1,123 @@
+// Composites with one and with several results: their expansion, and results through Pick.
+#include <doctest/doctest.h>
+
+#include "cermet/eval.h"
+#include "cermet/fast.h"
+#include "cermet/ops.h"
+#include "cermet/random.h"
+#include "cermet/transforms.h"
+#include "graph/composites.h"
+
+using namespace cermet;
+
+namespace {
+
+// The least and the largest of each row of exp(x): two results of a composite.
+class Extremes final : public Composite {
+ public:
+  std::string_view name() const override { return "extremes"; }
+  Arrays expand(const Node&, std::span<const array> inputs) const override {
+    const array y = exp(inputs[0]);
+    return {min(y, Axes{-1}), max(y, Axes{-1})};
+  }
+  bool equals(const Primitive& o) const override { return dynamic_cast<const Extremes*>(&o); }
+};
+
+Arrays extremes(const array& x) {
+  Shape shape = x.shape();
+  shape.pop_back();
+  return make_outputs(make_ref<const Extremes>(), {{shape, x.dtype()}, {shape, x.dtype()}}, {x},
+                      x.stream());
+}
+Arrays expanded(const array& x) { return {min(exp(x), Axes{-1}), max(exp(x), Axes{-1})}; }
+
+array normal(const Shape& shape, std::uint64_t seed) {
+  const array a = random::normal(shape, float32, {}, {}, random::key(seed));
+  a.eval();
+  return a;
+}
+
+bool same(const array& a, const array& b) {
+  return a.shape() == b.shape() && a.dtype() == b.dtype() && array_equal(a, b).item<bool>();
+}
+void check_same(const Arrays& got, const Arrays& expected) {
+  REQUIRE(got.size() == expected.size());
+  for (std::size_t i = 0; i < got.size(); ++i) CHECK(same(got[i], expected[i]));
+}
+
+int steps(const Arrays& arrays) {
+  const std::string text = explain(arrays);
+  int n = 0;
+  for (auto at = text.find("step "); at != std::string::npos; at = text.find("step ", at + 1)) ++n;
+  return n;
+}
+
+}  // namespace
+
+TEST_CASE("results of a composite are those of its expansion, together or one alone") {
+  const array x = normal({3, 5}, 1);
+  check_same(extremes(x), expanded(x));
+  check_same({extremes(x)[1]}, {expanded(x)[1]});
+  const Arrays both = extremes(x);
+  eval({both[0]});
+  check_same(both, expanded(x));
+  check_same({tanh(extremes(x)[0] * 2.0f)}, {tanh(expanded(x)[0] * 2.0f)});
+}
+
+TEST_CASE("results of a composite under transforms") {
+  const array x = normal({4, 3, 5}, 2);
+  check_same(vmap(Function([](const Arrays& in) { return extremes(in[0]); }))({x}), expanded(x));
+  const auto loss = [](auto f) {
+    return ScalarFunction([f](const Arrays& in) {
+      const Arrays out = f(in[0]);
+      return sum(out[1] * out[1] - out[0]);
+    });
+  };
+  const Arrays gradient = grad(loss(expanded))({x});
+  check_same(grad(loss(extremes))({x}), gradient);
+  check_same(compile(Function(grad(loss(extremes))))({x}), gradient);
+  check_same(compile(Function([](const Arrays& in) { return extremes(in[0]); }))({x}), expanded(x));
+  const Function both = [](const Arrays& in) { return extremes(in[0]); };
+  check_same(jvp(both, {x}, {cos(x)}).second,
+             jvp(Function([](const Arrays& in) { return expanded(in[0]); }), {x}, {cos(x)}).second);
+}
+
+TEST_CASE("a composite has the bits of its expansion, in no more steps") {
+  const array q = normal({2, 4, 5, 8}, 3), k = normal({2, 2, 6, 8}, 4), v = normal({2, 2, 6, 8}, 5);
+  const array mask = normal({5, 6}, 6), sinks = normal({4}, 7), weight = normal({6, 3, 3, 8}, 8);
+  const auto attention = [&](bool causal, std::optional<array> m, std::optional<array> s) {
+    return [=] { return fast::scaled_dot_product_attention(q, k, v, 0.5, m, causal, s); };
+  };
+  const std::vector<std::function<array()>> nodes{
+      attention(false, {}, {}),
+      attention(true, {}, sinks),
+      attention(false, mask, {}),
+      [&] { return conv_general(q, weight, {{2}, {1}, {2}, {1}, {1}, 1, true}); },
+      [&] { return conv_transpose(2, q, weight, {2}, {1}); },
+      [&] { return fast::rope(q, 6, true, 1e4, 1, array(2), {}); },
+      [&] { return searchsorted(sort(sinks, 0), mask, true); },
+      [&] { return addmm(mask, normal({5, 3}, 9), normal({3, 6}, 10), 2, 3); },
+      [&] { return gather_mm(q, swapaxes(q, -1, -2), {}, array({2, 1, 0, 3})); },
+  };
+  for (const auto& make : nodes) {
+    const array whole = make(), other = make();
+    REQUIRE(other.primitive()->kind() == Kind::composite);
+    CAPTURE(other.primitive()->name());
+    const auto& composite = static_cast<const Composite&>(*other.primitive());
+    const Arrays parts =
+        composite.expand(*other.node(), {other.inputs().data(), other.inputs().size()});
+    CHECK(composite.output_shape(*other.node(), {other.inputs().data(), other.inputs().size()}) ==
+          whole.shape());
+    CHECK(steps({whole}) <= steps(parts));
+    check_same({whole}, parts);
+  }
+}
+
+TEST_CASE("a quantized product is near its expansion, which computes float64") {
+  const Quantized w = quantize(normal({6, 64}, 1), 32, 4);
+  const array x = normal({3, 64}, 2);
+  const array whole = quantized_matmul(x, w.w, w.scales, w.biases, true, 32, 4);
+  const array wide = quantized_matmul(astype(x, float64), w.w, w.scales, w.biases, true, 32, 4);
+  CHECK(wide.dtype() == float64);
+  CHECK(max(abs(whole - astype(wide, float32))).item<float>() < 1e-4f);
+}
