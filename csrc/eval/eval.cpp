@@ -137,6 +137,11 @@ std::string explain(const Arrays& arrays) {
   return to_string(*plan_of(tape, limits_of), tape);
 }
 
+PlanCounts plan_counts() {
+  std::scoped_lock lock(graph_mutex());
+  return counts_of_plans();
+}
+
 void context::evaluate(const Arrays& arrays) { eval(arrays); }
 
 }  // namespace cermet

@@ -4,6 +4,7 @@
 #include <bit>
 #include <unordered_map>
 
+#include "graph/hash.h"
 #include "graph/lru_map.h"
 #include "graph/primitive.h"
 #include "plan/cluster.h"
@@ -203,6 +204,39 @@ class Builder {
   std::unordered_map<ValueId, std::size_t> written_;
 };
 
+using Words = std::vector<std::uint32_t>;
+struct WordsHash {
+  std::size_t operator()(const Words& words) const {
+    std::size_t h = words.size();
+    for (const std::uint32_t word : words) h = mix(h, word);
+    return h;
+  }
+};
+
+// All of a program but which nodes it reads and writes.
+Words structure_of(const Program& p) {
+  Words out{static_cast<std::uint32_t>(p.domain.size()), static_cast<std::uint32_t>(p.outer),
+            static_cast<std::uint32_t>(p.reduced), static_cast<std::uint32_t>(p.phases)};
+  const auto add = [&](auto... words) { (out.push_back(static_cast<std::uint32_t>(words)), ...); };
+  const auto add_axes = [&](const Axes& axes) {
+    add(axes.size());
+    for (const int a : axes) add(a);
+  };
+  add(p.values.size(), p.inputs.size(), p.instructions.size(), p.outputs.size());
+  for (const Value& v : p.values) add(v.dtype, v.extent, v.from, v.index);
+  for (const ProgramInput& in : p.inputs) add_axes(in.axes);
+  for (const Instruction& ins : p.instructions)
+    add(ins.op, ins.reduce, ins.is_reduce, ins.phase, ins.compute, ins.out, ins.in[0], ins.in[1],
+        ins.in[2]);
+  for (const ProgramOutput& o : p.outputs) {
+    add(o.value);
+    add_axes(o.axes);
+  }
+  return out;
+}
+
+std::shared_ptr<Kernels> kernels_of(const Program& program);
+
 Step make_step(const Tape& tape, const Clusters& all, Cluster& c) {
   std::sort(c.members.begin(), c.members.end());
   Step step;
@@ -210,7 +244,7 @@ Step make_step(const Tape& tape, const Clusters& all, Cluster& c) {
   if (c.fusible) {
     step.kind = Step::Kind::program;
     step.program = std::make_unique<const Program>(Builder(tape, all, c).build(step.outputs));
-    step.kernels = std::make_unique<Kernels>();
+    step.kernels = kernels_of(*step.program);
   } else {
     const Slot s = c.members[0];
     const Kind kind = tape.kinds[s];
@@ -232,24 +266,24 @@ std::shared_ptr<const Plan> make_plan(const Tape& tape, LimitsOf limits) {
 
 // ---- Kept plans ----
 
-struct KeyHash {
-  std::size_t operator()(const std::vector<std::uint32_t>& key) const {
-    std::uint64_t h = key.size();
-    for (const std::uint32_t word : key) h = std::rotl(h ^ word, 23) * 0x9e3779b97f4a7c15;
-    return h;
-  }
-};
-
 // Under graph_mutex(), as planning is.
 struct Cache {
   // A plan weighs as much as its key has words, and is several times as large.
   static constexpr std::size_t kMaxWeight = 4 << 20;
-  LruMap<std::vector<std::uint32_t>, std::shared_ptr<const Plan>, KeyHash> plans{kMaxWeight};
+  LruMap<Words, std::shared_ptr<const Plan>, WordsHash> plans{kMaxWeight};
+  LruMap<Words, std::shared_ptr<Kernels>, WordsHash> kernels{kMaxWeight};  // by program
   std::uint64_t made = 0, found = 0;
 };
 Cache& cache() {
   static Cache* const c = new Cache;  // arrays may be evaluated after static objects are gone
   return *c;
+}
+
+std::shared_ptr<Kernels> kernels_of(const Program& program) {
+  Words structure = structure_of(program);
+  if (const auto* known = cache().kernels.find(structure)) return *known;
+  const std::size_t weight = structure.size();
+  return cache().kernels.insert(std::move(structure), std::make_shared<Kernels>(), weight);
 }
 
 }  // namespace
@@ -264,6 +298,9 @@ std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits) {
   return c.plans.insert(tape.key, make_plan(tape, limits), tape.key.size());
 }
 
-PlanCounts plan_counts() { return {cache().made, cache().found, cache().plans.dropped()}; }
+PlanCounts counts_of_plans() {
+  const Cache& c = cache();
+  return {c.made, c.found, c.plans.dropped(), Kernels::made};
+}
 
 }  // namespace cermet

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
+#include "cermet/eval.h"
 #include "plan/program.h"
 #include "plan/tape.h"
 
@@ -21,7 +23,7 @@ class Kernel {
 // Tells apart what a program's kernels depend on besides its structure.
 using LayoutClass = SmallVector<std::uint32_t, 8>;
 
-// The kernels of one program, those used last. Shared by all who run its plan.
+// The kernels of one program, those used last. Shared by all plans that have it.
 class Kernels {
  public:
   // The kernel that `owner` made for a class of layouts; `make()` gives it when it is not there.
@@ -33,8 +35,11 @@ class Kernels {
     });
     if (it != kept_.end()) return it->kernel;
     if (kept_.size() == kMax) kept_.erase(kept_.begin());
-    return kept_.push_back({owner, layout, make()}), kept_.back().kernel;
+    kept_.push_back({owner, layout, make()});
+    ++made;
+    return kept_.back().kernel;
   }
+  static inline std::atomic<std::uint64_t> made{0};  // by all
 
  private:
   static constexpr std::size_t kMax = 8;
@@ -60,7 +65,7 @@ struct Step {
   std::vector<Slot> outputs;   // the members that get a value
   std::vector<Operand> reads;  // of a view or a primitive
   std::unique_ptr<const Program> program;
-  std::unique_ptr<Kernels> kernels;  // of the program
+  std::shared_ptr<Kernels> kernels;  // of the program, and of those that differ in slots only
 };
 
 struct Plan {
@@ -70,10 +75,8 @@ struct Plan {
 // The plan of a tape. The caller holds graph_mutex().
 std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits);
 
-struct PlanCounts {
-  std::uint64_t made, found, dropped;
-};
-PlanCounts plan_counts();
+// The caller holds graph_mutex().
+PlanCounts counts_of_plans();
 
 // The steps as text, with the shapes that a tape gives them.
 std::string to_string(const Plan& plan, const Tape& tape);

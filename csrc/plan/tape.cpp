@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "graph/hash.h"
 #include "plan/mask.h"
 
 namespace cermet {
@@ -14,8 +15,8 @@ namespace {
 struct ShapeHash {
   std::size_t operator()(const Shape& shape) const {
     std::size_t h = shape.size();
-    for (const std::int64_t d : shape) h = (h ^ static_cast<std::size_t>(d)) * 0x9e3779b97f4a7c15;
-    return h ^ h >> 32;
+    for (const std::int64_t d : shape) h = mix(h, static_cast<std::uint64_t>(d));
+    return h;
   }
 };
 
@@ -26,8 +27,7 @@ struct Scalar {
 };
 struct ScalarHash {
   std::size_t operator()(const Scalar& s) const {
-    const std::size_t h = (s.bits ^ static_cast<std::size_t>(s.dtype) << 56) * 0x9e3779b97f4a7c15;
-    return h ^ h >> 32;
+    return mix(static_cast<std::size_t>(s.dtype), s.bits);
   }
 };
 
@@ -113,15 +113,13 @@ class Recorder {
       return false;
     if (!stack_.empty() && is_traced(*stack_.back().node)) return false;  // its reader
     std::size_t hash = static_cast<std::size_t>(n->dtype);
-    const auto mix = [&](std::size_t value) {
-      hash = (hash ^ value ^ hash >> 29) * 0x9e3779b97f4a7c15;
-    };
     if (leaf) {
-      mix(std::hash<std::string_view>{}(bytes_of(*n)));
+      hash = mix(hash, std::hash<std::string_view>{}(bytes_of(*n)));
     } else {
-      mix(static_cast<std::size_t>(n->primitive->kind()) << 48 ^ static_cast<std::size_t>(n->size));
+      hash = mix(mix(hash, static_cast<std::size_t>(n->primitive->kind())),
+                 static_cast<std::uint64_t>(n->size));
       for (const array& in : n->inputs)
-        mix(in.node()->constant ? in.node()->scalar : in.node()->slot);
+        hash = mix(hash, in.node()->constant ? in.node()->scalar : in.node()->slot);
     }
     const auto [begin, end] = twins_.equal_range(hash);
     for (auto at = begin; at != end; ++at)

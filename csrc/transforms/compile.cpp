@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "graph/hash.h"
 #include "transforms/walk.h"
 
 namespace cermet {
@@ -36,10 +37,6 @@ class Tape {
 };
 
 namespace {
-
-std::size_t mix(std::size_t hash, std::size_t value) {
-  return hash ^ (value + 0x9e3779b97f4a7c15ull + (hash << 6) + (hash >> 2));
-}
 
 bool same_operation(const Node& a, const Node& b) {
   return a.primitive->kind() == b.primitive->kind() && a.dtype == b.dtype && a.shape == b.shape &&

@@ -1,4 +1,6 @@
 // Transforms of Python functions: what they share, and the evaluation of what they return.
+#include <nanobind/stl/map.h>
+
 #include "transforms.h"
 
 namespace cermet::python {
@@ -49,6 +51,15 @@ void bind_evaluation(nb::module_& m) {
       },
       nb::sig("def explain(*args: typing.Any) -> str"),
       "The plan that evaluating the arrays would follow, as text. Nothing is computed.");
+  m.def(
+      "plan_counts",
+      [] {
+        const PlanCounts c = plan_counts();
+        return std::map<std::string, std::uint64_t>{
+            {"made", c.made}, {"found", c.found}, {"dropped", c.dropped}, {"kernels", c.kernels}};
+      },
+      "What planning has done so far, in all threads: plans `made`, `found` among those kept, "
+      "`dropped` as not used for longest; `kernels` prepared for row programs.");
   m.def(
       "depends",
       [](nb::object inputs, nb::object dependencies) {

@@ -1,6 +1,7 @@
 // Evaluation: from the lazy graph to values.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -22,6 +23,13 @@ std::string explain(const Arrays& arrays);
 // names of its other kernels. `complete` sources compile as they are: each has before it what it
 // includes. Needs no GPU; nothing is computed.
 std::string metal_source(const Arrays& arrays, bool complete = false);
+
+// What planning has done so far: plans made, found among those kept, and dropped as not used for
+// long; kernels prepared for programs, each for a class of layouts.
+struct PlanCounts {
+  std::uint64_t made, found, dropped, kernels;
+};
+PlanCounts plan_counts();
 
 // Thrown by an evaluation that the interrupt check stopped.
 class Interrupted : public std::exception {

@@ -1,0 +1,140 @@
+"""Plans are kept: what has the structure of something evaluated before is not planned again."""
+
+import math
+
+import pytest
+
+import cermet.core as mx
+import cermet.nn as nn
+
+
+class Counts:
+    """What planning did inside a `with`."""
+
+    def __enter__(self):
+        self.before = mx.plan_counts()
+        return self
+
+    def __exit__(self, *_):
+        after = mx.plan_counts()
+        for name, value in after.items():
+            setattr(self, name, value - self.before[name])
+
+
+def layer(x, w, scale):
+    y = mx.softmax(x @ w, axis=-1) * scale
+    return y - mx.mean(y, axis=0, keepdims=True)
+
+
+def test_a_structure_is_planned_once():
+    w = mx.random.normal((8, 8))
+    mx.eval(w)
+    mx.eval(layer(mx.ones((5, 8)), w, 2.5))
+    with Counts() as counts:
+        for rows in range(9, 16):
+            mx.eval(layer(mx.ones((rows, 8)), w, rows + 0.25))
+    assert counts.made == 0 and counts.found >= 7 and counts.kernels == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda x, y: x + x * y.astype(mx.float16),
+        lambda x, y: x - x * y,
+        lambda x, y: (x + x * y)[0],
+        lambda x, y: x + x,
+        lambda x, y: mx.sum(x + x * y, axis=0),
+        lambda x, y: mx.sum(x + x * y, axis=1),
+        lambda x, y: x[:1] + x * y,
+        lambda x, y: x + mx.stop_gradient(x) * y,
+    ],
+)
+def test_another_structure_is_another_plan(other):
+    x, y = mx.random.normal((3, 4)), mx.random.normal((3, 4))
+    mx.eval(x, y, x + x * y)
+    expected = (x + x * y).tolist()
+    mx.eval(other(x, y))
+    with Counts() as counts:
+        again = (x + x * y).tolist()
+    assert again == expected and counts.made == 0
+
+
+def test_what_others_hold_is_part_of_the_structure():
+    def f(hold):
+        x = mx.arange(1000).astype(mx.float32)
+        y = mx.exp(-x)
+        z = y * 2 + y
+        mx.eval(z)
+        return y.sum().item() if hold else None
+
+    f(False)
+    expected = sum(math.exp(-i) for i in range(1000))
+    assert f(True) == pytest.approx(expected, rel=1e-6)
+    f(False)
+    assert f(True) == pytest.approx(expected, rel=1e-6)
+
+
+def test_extents_that_become_equal_are_planned_anew():
+    for n in (3, 4, 5, 1, 0, 4):
+        a, b = mx.ones((n, 4)), mx.ones((4, 5))
+        out = mx.sum(a, axis=1) * 2, mx.sum(b, axis=0) + 1
+        assert out[0].tolist() == [8.0] * n and out[1].tolist() == [5.0] * 5
+
+
+class Decoder(nn.Module):
+    """Attention over a cache that grows by a row each token."""
+
+    def __init__(self, dims=32, heads=2):
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(dims, 3 * dims, bias=False)
+        self.out = nn.Linear(dims, dims)
+        self.norm = nn.RMSNorm(dims)
+        self.rope = nn.RoPE(dims // heads)
+
+    def __call__(self, x, cache):
+        batch, length, dims = x.shape
+        parts = mx.split(self.project(self.norm(x)), 3, axis=-1)
+        q, k, v = (p.reshape(batch, length, self.heads, -1).transpose(0, 2, 1, 3) for p in parts)
+        at = cache[0].shape[2] if cache else 0
+        q, k = self.rope(q, offset=at), self.rope(k, offset=at)
+        if cache:
+            k, v = mx.concatenate([cache[0], k], axis=2), mx.concatenate([cache[1], v], axis=2)
+        y = mx.fast.scaled_dot_product_attention(q, k, v, scale=dims**-0.5)
+        y = y.transpose(0, 2, 1, 3).reshape(batch, length, dims)
+        return x + nn.silu(self.out(y)), (k, v)
+
+
+def test_a_decoder_is_not_planned_for_each_token():
+    model, cache = Decoder(), None
+    mx.eval(model.parameters())
+    x = mx.random.normal((1, 1, 32))
+
+    def step():
+        nonlocal x, cache
+        x, cache = model(x, cache)
+        x = x / 2
+        mx.eval(x, cache)
+
+    for _ in range(2):
+        step()
+    tokens = 100 if mx.metal.is_available() else 1000
+    with Counts() as counts:
+        for _ in range(tokens):
+            step()
+    assert counts.made <= 12 and counts.kernels <= 12, vars(counts)
+
+
+def test_plans_are_dropped_when_there_are_too_many():
+    mx.eval(x := mx.ones((4,)))
+
+    def long(n):
+        y = x
+        for i in range(2000):
+            y = mx.abs(y) if i == n else -y
+        return y
+
+    with Counts() as counts, mx.stream(mx.cpu):
+        for n in range(700):
+            mx.eval(long(n))
+    assert counts.made == 700 and counts.dropped > 0
