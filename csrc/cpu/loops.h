@@ -3,6 +3,7 @@
 // loops for conversion only.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cermet/elementwise.h"
@@ -27,10 +28,20 @@ using ColumnLoop = void (*)(void* out, const void* in, std::int64_t stride, std:
 using BlockLoop = void (*)(void* out, const void* in, std::int64_t stride, std::int64_t steps,
                            std::int64_t n);
 
+// A scan goes by runs of kScanRun elements, whose totals are scanned in groups of as many.
+inline constexpr std::int64_t kScanRun = 64, kScanGroup = kScanRun * kScanRun;
 // Scans in place `runs` runs of n elements each: of one a `step` apart, their starts `apart`.
-inline constexpr std::int64_t kScanRun = 64;
-using ScanLoop = void (*)(void* x, std::int64_t runs, std::int64_t apart, std::int64_t n,
-                          std::int64_t step);
+using RunLoop = void (*)(void* x, std::int64_t runs, std::int64_t apart, std::int64_t n,
+                         std::int64_t step);
+// What stands before a group of runs, where `before` is not null: the scan of the groups' totals,
+// and that of the runs' totals, which the first run is combined with.
+struct ScanPrefix {
+  alignas(8) std::byte groups[8], runs[8];
+};
+// Scans in place a group of n elements a `step` of 1 or -1 apart, and gives its own total; without
+// `store` nothing but that.
+using GroupLoop = void (*)(void* x, std::int64_t n, std::int64_t step, const ScanPrefix* before,
+                           void* total, bool store);
 
 struct Loops {
   Loop op[kOpCount][kDtypeCount] = {};              // by the computing type
@@ -41,7 +52,8 @@ struct Loops {
   RowLoop reduce_rows[kOpCount][kDtypeCount] = {};  // by the combining operation
   ColumnLoop reduce_columns[kOpCount][kDtypeCount] = {};
   BlockLoop reduce_block[kOpCount][kDtypeCount] = {};
-  ScanLoop scan[kOpCount][kDtypeCount] = {};
+  RunLoop scan_runs[kOpCount][kDtypeCount] = {};
+  GroupLoop scan_group[kOpCount][kDtypeCount] = {};
 };
 
 // The loops of the chosen instruction set.

@@ -20,19 +20,22 @@ CERMET_REDUCTION(multiply)
 CERMET_REDUCTION(logical_and)
 CERMET_REDUCTION(logical_or)
 #undef CERMET_REDUCTION
-// As maximum() and minimum(), but with two selects a chain of them vectorizes.
-#define CERMET_EXTREME(name, compare)         \
-  template <>                                 \
-  struct Function<Op::name> {                 \
-    template <class T>                        \
-    static T apply(T x, T y) {                \
-      if constexpr (std::is_same_v<T, c64>) { \
-        return name(x, y);                    \
-      } else {                                \
-        const T value = x compare y ? x : y;  \
-        return x != x ? x : value;            \
-      }                                       \
-    }                                         \
+// As maximum() and minimum(), but where bits choose, a chain of them vectorizes.
+#define CERMET_EXTREME(name, compare)                                                             \
+  template <>                                                                                     \
+  struct Function<Op::name> {                                                                     \
+    template <class T>                                                                            \
+    static T apply(T x, T y) {                                                                    \
+      if constexpr (std::is_floating_point_v<T>) {                                                \
+        using Bits = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;              \
+        const Bits nan = -Bits(x != x);                                                           \
+        const T extreme = x compare y ? x : y;                                                    \
+        return __builtin_bit_cast(                                                                \
+            T, (__builtin_bit_cast(Bits, x) & nan) | (__builtin_bit_cast(Bits, extreme) & ~nan)); \
+      } else {                                                                                    \
+        return name(x, y);                                                                        \
+      }                                                                                           \
+    }                                                                                             \
   };
 CERMET_EXTREME(maximum, >)
 CERMET_EXTREME(minimum, <)
@@ -53,7 +56,7 @@ void combine_rows(T* y, const T* from, const T* x, std::int64_t stride, std::int
   }
 }
 
-// Eight rows in each pass, so that the partial results are read and written once for eight.
+// Several rows in each pass, so that the partial results are read and written once for all.
 template <class F, class T>
 void combine(T* y, const T* x, std::int64_t stride, std::int64_t rows, std::int64_t n, bool first) {
   const T* from = y;
@@ -69,10 +72,9 @@ void combine(T* y, const T* x, std::int64_t stride, std::int64_t rows, std::int6
     rows -= count;
     from = y;
   };
-  while (rows >= 8) step(std::integral_constant<int, 8>{});
-  if (rows >= 4) step(std::integral_constant<int, 4>{});
-  if (rows >= 2) step(std::integral_constant<int, 2>{});
-  if (rows >= 1) step(std::integral_constant<int, 1>{});
+  while (rows >= 7) step(std::integral_constant<int, 7>{});
+  while (rows >= 3) step(std::integral_constant<int, 3>{});
+  while (rows >= 1) step(std::integral_constant<int, 1>{});
 }
 
 template <class F, class T>
@@ -83,7 +85,7 @@ void column_loop(void* out, const void* in, std::int64_t stride, std::int64_t ro
 
 inline constexpr std::int64_t kFew = 8;  // rows that fold at once
 template <class T>
-inline constexpr std::int64_t kStrip = 1024 / sizeof(T);  // sixteen fit the first-level cache
+inline constexpr std::int64_t kStrip = 2048 / sizeof(T);  // sixteen fit the first-level cache
 
 // Folds up to kFew rows of up to kStrip elements. Gives the result, which is in y or the only row.
 template <class F, class T>

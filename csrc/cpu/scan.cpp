@@ -101,57 +101,57 @@ class Carry {
   std::vector<Level> levels_;
 };
 
-// Along rows: the runs of a row on their own, then each with what stands before it.
-void scan_rows(const Scanned& s, Loop combine, ScanLoop scan) {
+// Along rows, group by group.
+void scan_rows(const Scanned& s, Loop combine, RunLoop scan_runs, GroupLoop scan_group) {
   const std::int64_t size = s.size(), step = s.reverse ? -1 : 1;
   if (s.n <= kScanRun)
     return parallel_for(s.outer, grain_for(s.n), [&](std::int64_t begin, std::int64_t end) {
-      scan(s.at(begin, 0), end - begin, s.n, s.n, step);
+      scan_runs(s.at(begin, 0), end - begin, s.n, s.n, step);
     });
-  const std::int64_t runs = (s.n + kScanRun - 1) / kScanRun;
-  const auto length = [&](std::int64_t run) { return std::min(kScanRun, s.n - run * kScanRun); };
-  const auto scan_runs = [&](std::int64_t row, std::int64_t begin, std::int64_t end) {
-    const std::int64_t whole = std::min(end, s.n / kScanRun) - begin;
-    scan(s.at(row, begin * kScanRun), whole, step * kScanRun, kScanRun, step);
-    if (begin + whole < end) scan(s.at(row, (end - 1) * kScanRun), 1, 0, length(end - 1), step);
+  const std::int64_t groups = (s.n + kScanGroup - 1) / kScanGroup;
+  const auto scan = [&](std::int64_t row, std::int64_t group, const ScanPrefix* before,
+                        std::byte* total, bool store) {
+    const std::int64_t first = group * kScanGroup;
+    scan_group(s.at(row, first), std::min(kScanGroup, s.n - first), step, before, total, store);
   };
-  // Combines a run with `before`.
-  const auto shift = [&](std::int64_t row, std::int64_t run, const std::byte* before) {
-    alignas(64) std::byte copies[kScanRun * 8];
-    const std::int64_t n = length(run);
-    for (std::int64_t i = 0; i < n; ++i) std::memcpy(copies + i * size, before, size);
-    std::byte* x = s.at(row, run * kScanRun + (s.reverse ? n - 1 : 0));
-    combine(x, copies, x, nullptr, n);
-  };
-  const auto last = [&](std::int64_t row, std::int64_t run) {
-    return s.at(row, run * kScanRun + length(run) - 1);
+  // What stands before the next group, from what stands before one and its total.
+  const auto follow = [&](Carry& carry, const ScanPrefix* before, const std::byte* total) {
+    ScanPrefix next;
+    std::memcpy(next.runs, total, size);
+    if (before) combine(next.runs, before->groups, total, nullptr, 1);
+    carry.push(total);
+    std::memcpy(next.groups, carry.value(), size);
+    return next;
   };
   if (s.outer >= 2 * get_num_threads() || s.n <= 2 * kGrain)
     return parallel_for(s.outer, grain_for(s.n), [&](std::int64_t begin, std::int64_t end) {
       Carry carry(combine, 1, size);
-      for (std::int64_t row = begin; row < end; ++row, carry.restart()) {
-        scan_runs(row, 0, runs);
-        std::byte total[8];
-        std::memcpy(total, last(row, 0), size);
-        for (std::int64_t run = 1; run < runs; ++run) {
-          carry.push(total);
-          std::memcpy(total, last(row, run), size);
-          shift(row, run, carry.value());
+      alignas(8) std::byte total[8];
+      ScanPrefix prefix;
+      for (std::int64_t row = begin; row < end; ++row, carry.restart())
+        for (std::int64_t group = 0; group < groups; ++group) {
+          const ScanPrefix* before = group ? &prefix : nullptr;
+          scan(row, group, before, total, true);
+          prefix = follow(carry, before, total);
         }
-      }
     });
-  const Workspace<std::byte> before(runs * size);
+  // A long row: all groups' totals first.
+  const Workspace<ScanPrefix> prefixes(groups);
   for (std::int64_t row = 0; row < s.outer; ++row) {
-    parallel_for(runs, kGrain / kScanRun,
-                 [&](std::int64_t begin, std::int64_t end) { scan_runs(row, begin, end); });
+    constexpr std::int64_t kGroups = kGrain / kScanGroup;
+    parallel_for(groups - 1, kGroups, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t g = begin; g < end; ++g)
+        scan(row, g, nullptr, prefixes.get()[g + 1].runs, false);
+    });
     Carry carry(combine, 1, size);
-    for (std::int64_t run = 0; run + 1 < runs; ++run) {
-      carry.push(last(row, run));
-      std::memcpy(before.get() + run * size, carry.value(), size);
+    for (std::int64_t g = 1; g < groups; ++g) {
+      ScanPrefix& prefix = prefixes.get()[g];
+      prefix = follow(carry, g > 1 ? &prefix - 1 : nullptr, prefix.runs);
     }
-    parallel_for(runs - 1, kGrain / kScanRun, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t run = begin; run < end; ++run)
-        shift(row, run + 1, before.get() + run * size);
+    parallel_for(groups, kGroups, [&](std::int64_t begin, std::int64_t end) {
+      alignas(8) std::byte unused[8];
+      for (std::int64_t g = begin; g < end; ++g)
+        scan(row, g, g ? prefixes.get() + g : nullptr, unused, true);
     });
   }
 }
@@ -232,12 +232,12 @@ void scan_in_place(const Scan& p, T* x, const Split& split) {
   const Scanned s{
       reinterpret_cast<std::byte*>(x), dtype_of<T>, split.outer, split.n, split.inner, p.reverse};
   const int op = static_cast<int>(combine_op(p.op)), t = static_cast<int>(s.dtype);
-  const ScanLoop scan = loops().scan[op][t];
-  if (!scan)
+  const RunLoop runs = loops().scan_runs[op][t];
+  if (!runs)
     throw std::invalid_argument("logcumsumexp: expected a floating dtype, got " +
                                 std::string(name_of(s.dtype)));
   if (s.inner == 1)
-    scan_rows(s, loops().op[op][t], scan);
+    scan_rows(s, loops().op[op][t], runs, loops().scan_group[op][t]);
   else
     scan_columns(s, loops().op[op][t]);
   if (!p.inclusive) shift_places(s, identity_of<T>(p.op));
