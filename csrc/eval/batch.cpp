@@ -19,32 +19,52 @@ std::mutex& graph_mutex() {
 const Limits& limits_of(Stream stream) { return backend_of(stream.device).limits(); }
 
 std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
-  Tape tape = record(arrays, limits_of);
-  auto plan = plan_of(tape, limits_of);
-  if (plan->steps.empty()) return nullptr;
   auto batch = std::make_shared<Batch>();
-  batch->plan_ = std::move(plan);
+  Tape tape = record_folded(arrays, limits_of);
+  const auto unfolded = tape.calls.empty() ? nullptr : find_unfolded(tape);
+  if (unfolded) {
+    batch->plan_ = unfolded->plan;
+  } else if (tape.calls.empty()) {
+    batch->plan_ = plan_of(tape, limits_of);
+  } else {
+    std::vector<Ref<const Primitive>> calls;
+    for (const Slot s : tape.calls) calls.push_back(tape.nodes[s]->primitive);
+    Tape whole = record_unfolded(arrays, limits_of, tape);
+    batch->plan_ = plan_of(whole, limits_of);
+    keep_unfolded(tape, whole, batch->plan_, calls);
+    tape = std::move(whole);
+  }
+  if (batch->plan_->steps.empty()) return nullptr;
   for (const Node* n : tape.pending)
     if (std::find(batch->dependencies_.begin(), batch->dependencies_.end(), n->batch) ==
         batch->dependencies_.end())
       batch->dependencies_.push_back(n->batch);
-  for (const Node* c : tape.constants) batch->constants_.push_back(c->scalar);
-  batch->held_.resize(tape.nodes.size());
+  if (unfolded)
+    batch->stand_in(tape, unfolded, arrays);
+  else
+    batch->adopt(std::move(tape));
+  return batch;
+}
+
+void Batch::adopt(Tape tape) {
+  constants_.clear();
+  for (const Node* c : tape.constants) constants_.push_back(c->scalar);
+  held_.resize(tape.nodes.size());
   std::uint8_t flags = 0;
   for (Slot s = 0; s < tape.nodes.size(); ++s) {
-    Node* n = tape.nodes[s];
     flags |= tape.flags[s];
-    if (tape.is(s, Tape::held)) batch->held_[s] = Ref<Node>(n);
+    if (tape.is(s, Tape::held)) held_[s] = Ref<Node>(tape.nodes[s]);
   }
-  batch->nodes_ = std::move(tape.nodes);
-  batch->flags_ = std::move(tape.flags);
-  if (flags & Tape::traced) batch->keep_traced();
-  for (const Step& step : batch->plan_->steps)
-    for (const Slot s : step.outputs) {
-      batch->node(s).batch = batch;
-      batch->node(s).status.store(Status::scheduled, std::memory_order_release);
-    }
-  return batch;
+  nodes_ = std::move(tape.nodes);
+  flags_ = std::move(tape.flags);
+  if (flags & Tape::traced) keep_traced();
+  for (const Step& step : plan_->steps)
+    for (const Slot s : step.outputs) schedule(node(s));
+}
+
+void Batch::schedule(Node& node) {
+  node.batch = shared_from_this();
+  node.status.store(Status::scheduled, std::memory_order_release);
 }
 
 std::exception_ptr Batch::error_of(const Node* node) {
@@ -87,7 +107,7 @@ std::exception_ptr Batch::run(bool detached) {
         const auto named = std::make_exception_ptr(
             OutOfMemory(std::string(node(step.outputs[0]).primitive->name()) + ": " + e.what()));
         if (!first_) first_ = named;
-        fail(step, named, !detached);
+        fail(step, named, !detached && (!unfolded_ || unfold(next)));
       } catch (...) {
         if (!first_) first_ = std::current_exception();
         fail(step, std::current_exception(), false);
@@ -102,7 +122,8 @@ std::exception_ptr Batch::run(bool detached) {
       for (auto& [n, result] : results_) note_error(*result.node, first_);
       results_.clear();
     }
-    for (; next < steps.size(); ++next) fail(steps[next], first_, true);
+    const bool retry = !unfolded_ || unfold(next);
+    for (; next < steps.size(); ++next) fail(steps[next], first_, retry);
   }
   close();
   return first_;
@@ -114,11 +135,16 @@ void Batch::abandon(const std::exception_ptr& why) {
 }
 
 void Batch::close() {
+  hand_over();
+  wanted_.clear();
+  stand_ins_.clear();
+  asked_.clear();
   dependencies_.clear();
   queues_.clear();
   nodes_.clear();
   held_.clear();
   plan_.reset();
+  unfolded_.reset();
   {
     std::scoped_lock lock(mutex_);
     finished_ = true;
@@ -182,17 +208,20 @@ void Batch::finish_step(const Step& step, Queue& queue, std::shared_ptr<Ticket> 
       results_.emplace(&node(s), Result{Ref<Node>(&node(s)), under_way_.size(), &queue});
     under_way_.push_back(std::move(entry));
   }
-  // The graph goes before the value is announced: from then on other threads may read the node.
-  drop_graph(step);
-  for (const Slot s : step.outputs) {
-    node(s).status.store(under_way ? Status::encoded : Status::available,
-                         std::memory_order_release);
-    held_[s] = {};
-  }
+  announce(step, under_way ? Status::encoded : Status::available);
   // What nobody can read any more gives its memory to later steps.
   for (const Node* n : read)
     if (const auto it = results_.find(n); it != results_.end() && n->refs() == 1)
       results_.erase(it);
+}
+
+void Batch::announce(const Step& step, Status status) {
+  // The graph goes before the value is announced: from then on other threads may read the node.
+  drop_graph(step);
+  for (const Slot s : step.outputs) {
+    node(s).status.store(status, std::memory_order_release);
+    held_[s] = {};
+  }
 }
 
 void Batch::settle() {
@@ -235,16 +264,17 @@ bool Batch::retains(const Step& step) const {
 }
 
 void Batch::drop_graph(const Step& step) {
-  SmallVector<array, 2> dropped;
-  for (const Slot s : step.members) {
-    if (is(s, Tape::traced)) continue;
-    Node& n = node(s);
-    if (n.primitive->kind() == Kind::composite) n.outputs.clear();  // its expansion
-    n.primitive = {};
-    n.trace.store(0, std::memory_order_relaxed);  // it depends on nothing any more
-    dropped = std::move(n.inputs);                // may end what stood before it on the tape
-    n.inputs.clear();
-  }
+  if (unfolded_) return release(step);
+  for (const Slot s : step.members)
+    if (!is(s, Tape::traced)) forget_graph(node(s));
+}
+
+void Batch::forget_graph(Node& n) {
+  if (n.primitive->kind() == Kind::composite) n.outputs.clear();  // its expansion
+  n.primitive = {};
+  n.trace.store(0, std::memory_order_relaxed);  // it depends on nothing any more
+  // May end what stood before it on the tape.
+  const SmallVector<array, 2> dropped = std::exchange(n.inputs, {});
 }
 
 void Batch::fail(const Step& step, const std::exception_ptr& error, bool retry) {

@@ -52,30 +52,43 @@ class Batch : public std::enable_shared_from_this<Batch> {
 
   Node& node(Slot s) const { return *nodes_[s]; }
   bool is(Slot s, Tape::Flag flag) const { return flags_[s] & flag; }
+  bool is_kept(Slot s) const { return flags_[s] & (Tape::held | Tape::kept); }
   // Calls visit(node) for everything a step reads but constants.
   template <class F>
   void for_each_input(const Step& step, F visit) const {
-    if (step.program)
-      for (const ProgramInput& in : step.program->inputs) visit(node(in.slot));
-    for (const Operand in : step.reads)
-      if (!in.is_constant()) visit(node(in.index()));
+    for_each_read(step, [&](Slot s) { visit(node(s)); });
   }
   // The queue for a step on a backend. It waits for inputs that are under way elsewhere.
   Queue& prepare(const Step& step, Backend& backend);
 
+  // With calls of compiled functions that were planned before, their parts have no nodes: the batch
+  // runs on stand-ins, one for each result of a step, and in the end hands their values over.
+  void stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolded, const Arrays& asked);
+  void hand_over();
+  // Lets go of the memory that a step was the last to read.
+  void release(const Step& step);
+  // Gives the parts nodes after all, so that what was not done can be asked for again. False when
+  // it cannot be.
+  bool unfold(std::size_t steps_done);
+  // Runs on the nodes of a tape. The caller holds graph_mutex(), as for those above.
+  void adopt(Tape tape);
+  void schedule(Node& node);
+
   void run_step(const Step& step);
   std::shared_ptr<Ticket> run_program(const Step& step, ProgramRun& run, Backend& on, Queue& queue);
-  std::shared_ptr<Ticket> run_primitive(Node& out, bool retain, Queue& queue);
+  std::shared_ptr<Ticket> run_primitive(const Step& step, Node& out, Queue& queue);
   // What a view is of.
   const Node& source_of(const Step& step) const;
-  bool can_donate(const Node& n, std::uint32_t references, const Queue& queue) const;
+  bool can_donate(const Step& step, Slot s, const Queue& queue) const;
   // Whether a trace keeps a part of the step's graph, so that its inputs stay.
   bool retains(const Step& step) const;
   void keep_traced();
 
   std::exception_ptr inherited_error(const Step& step) const;
   void finish_step(const Step& step, Queue& queue, std::shared_ptr<Ticket> ticket);
+  void announce(const Step& step, Status status);
   void drop_graph(const Step& step);
+  void forget_graph(Node& node);
   void fail(const Step& step, const std::exception_ptr& error, bool retry);
   void note_error(Node& node, const std::exception_ptr& error) noexcept;
   // Waits for what is under way.
@@ -86,7 +99,10 @@ class Batch : public std::enable_shared_from_this<Batch> {
   std::vector<Node*> nodes_;         // by slot
   std::vector<std::uint8_t> flags_;  // the tape's
   std::vector<std::uint64_t> constants_;
-  std::vector<Ref<Node>> held_;  // what others may let go of before it has its value
+  std::vector<Ref<Node>> held_;               // what others may let go of before it has its value
+  std::shared_ptr<const Unfolded> unfolded_;  // when it runs on stand-ins
+  Arrays stand_ins_, asked_;
+  std::vector<std::pair<Slot, Ref<Node>>> wanted_;  // the nodes that stand-ins stand for
   std::vector<std::shared_ptr<Batch>> dependencies_;
   bool traced_ = false;
   std::exception_ptr first_;  // the first error

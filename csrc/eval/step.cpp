@@ -20,7 +20,7 @@ void Batch::run_step(const Step& step) {
   std::shared_ptr<Ticket> ticket;
   if (step.kind == Step::Kind::primitive) {
     Queue& queue = prepare(step, mine.takes(first) ? mine : host_backend());
-    return finish_step(step, queue, run_primitive(first, retains(step), queue));
+    return finish_step(step, queue, run_primitive(step, first, queue));
   }
   const bool copies = mine.takes(first.dtype) && mine.takes(source_of(step).dtype);
   Queue& queue = prepare(step, copies ? mine : host_backend());
@@ -40,11 +40,13 @@ const Node& Batch::source_of(const Step& step) const {
 
 // ---- Memory ----
 
-// Whether a step that alone refers to an input may write its result over it.
-bool Batch::can_donate(const Node& n, std::uint32_t references, const Queue& queue) const {
-  const bool pending = results_.contains(&n);  // the batch's own reference
-  return !n.constant && n.refs() == references + pending &&
-         n.buffer->refs() == 1u + queue.holds(*n.buffer) && !n.buffer->borrowed();
+// Whether a step may write its result over what it reads.
+bool Batch::can_donate(const Step& step, Slot s, const Queue& queue) const {
+  if (is_kept(s) || retains(step) ||
+      std::find(step.last.begin(), step.last.end(), s) == step.last.end())
+    return false;
+  const Buffer& buffer = *node(s).buffer;
+  return buffer.refs() == 1u + queue.holds(buffer) && !buffer.borrowed();
 }
 
 namespace {
@@ -78,7 +80,6 @@ ProgramRun bind(const Program& p, Node* const* nodes, const std::uint64_t* const
 std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Backend& on,
                                            Queue& queue) {
   const Program& p = run.program;
-  const bool retain = retains(step);
   std::uint64_t taken = 0;  // inputs whose memory an output has
   for (std::size_t k = 0; k < p.outputs.size(); ++k) {
     const ProgramOutput& out = p.outputs[k];
@@ -86,8 +87,8 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
     first.strides = row_major(first.shape);
     const auto donor = std::find_if(out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
       const Node& n = *run.inputs[i].node;
-      return !retain && i < 64 && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
-             can_donate(n, p.inputs[i].references, queue);
+      return i < 64 && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
+             can_donate(step, p.inputs[i].slot, queue);
     });
     if (donor != out.donors.end()) {
       taken |= std::uint64_t{1} << *donor;
@@ -151,14 +152,13 @@ enum class Layout : std::uint8_t {
   overwritten,  // the memory, which it updates in place
 };
 template <class CanDonate>
-Layout shared_layout(const Node& out, bool retain, CanDonate can_donate) {
+Layout shared_layout(const Node& out, CanDonate can_donate) {
   const Kind kind = out.primitive->kind();
   const bool overwrites = kind == Kind::scatter || kind == Kind::slice_update;
   if (!overwrites && kind != Kind::contiguous) return Layout::fresh;
   const Node& in = *out.inputs[0].node();
   const bool row_major_input = !in.constant && in.strides == row_major(in.shape);
-  if (overwrites)
-    return !retain && row_major_input && can_donate(in) ? Layout::overwritten : Layout::fresh;
+  if (overwrites) return row_major_input && can_donate() ? Layout::overwritten : Layout::fresh;
   const bool allow_col_major = static_cast<const Contiguous&>(*out.primitive).allow_col_major;
   return !in.constant && (row_major_input || (allow_col_major && is_dense_column_major(in)))
              ? Layout::same
@@ -167,7 +167,7 @@ Layout shared_layout(const Node& out, bool retain, CanDonate can_donate) {
 
 }  // namespace
 
-std::shared_ptr<Ticket> Batch::run_primitive(Node& out, bool retain, Queue& queue) {
+std::shared_ptr<Ticket> Batch::run_primitive(const Step& step, Node& out, Queue& queue) {
   const Primitive& p = *out.primitive;
   if (p.kind() == Kind::constant) return materialize(out, out), nullptr;
   if (p.kind() == Kind::reduce) {  // of nothing
@@ -180,8 +180,11 @@ std::shared_ptr<Ticket> Batch::run_primitive(Node& out, bool retain, Queue& queu
   std::vector<Node> constants(out.inputs.size());
   const std::vector<Node*> inputs = nodes_read(out, constants);
   if (has_several_results(p.kind())) return queue.run(out, inputs);
-  const Layout layout =
-      shared_layout(out, retain, [&](const Node& in) { return can_donate(in, 1, queue); });
+  const Layout layout = shared_layout(out, [&] {
+    const Operand base = step.reads[0];
+    const bool once = std::count(step.reads.begin(), step.reads.end(), base) == 1;
+    return once && can_donate(step, base.index(), queue);
+  });
   if (layout == Layout::fresh) {
     allocate_value(out, queue);
   } else {

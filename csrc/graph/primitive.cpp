@@ -79,6 +79,12 @@ const Node* composite_of(const Node& node) {
   return of.primitive && of.primitive->kind() == Kind::composite ? &of : nullptr;
 }
 
+std::uint64_t identity_of(const Node& node) {
+  return node.primitive && node.primitive->kind() == Kind::composite
+             ? static_cast<const Composite&>(*node.primitive).identity()
+             : 0;
+}
+
 const array& expansion_of(const Node& node) {
   const bool picks = node.primitive->kind() == Kind::pick;
   Node& composite = const_cast<Node&>(picks ? *node.inputs[0].node() : node);
@@ -97,13 +103,16 @@ bool has_expansion(const Node& composite) {
 }
 
 void become_expansion(Node& node) {
+  const bool picks = node.primitive->kind() == Kind::pick;  // then the composite has it, too
   const array stand_in = expansion_of(node);
   node.outputs.clear();
   Node& e = *stand_in.node();
-  const bool alone = e.refs() == 1 && !e.constant && e.stream == node.stream &&
+  const bool alone = e.refs() == 1u + picks && !e.constant && e.stream == node.stream &&
                      e.status.load(std::memory_order_acquire) == Status::lazy;
-  node.primitive = alone ? e.primitive : Identity::instance(Identity::Why::depends);
-  node.inputs = alone ? std::move(e.inputs) : SmallVector<array, 2>{stand_in};
+  const auto depends = Identity::instance(Identity::Why::depends);
+  node.primitive = alone ? std::exchange(e.primitive, depends) : depends;
+  node.inputs =
+      alone ? std::exchange(e.inputs, {array(Ref<Node>(&node))}) : SmallVector<array, 2>{stand_in};
 }
 
 // ---- Several results ----

@@ -445,9 +445,16 @@ class Composite : public Primitive {
   virtual Rules rules() const { return Rules::none; }
   // By the expansion's.
   Shape output_shape(const Node& node, std::span<const array> inputs) const override;
+  // Of a call of a compiled function the number of its trace, else 0. Calls of one trace have the
+  // same expansion, but for their inputs, and refer to the same `captured` arrays. Their results
+  // are picks, also one alone.
+  virtual std::uint64_t identity() const { return 0; }
+  virtual std::span<const array> captured() const { return {}; }
 };
 // The composite that a node is, or is a result of; null for others.
 const Node* composite_of(const Node& node);
+// Of a call of a compiled function, see Composite::identity(); 0 for other nodes.
+std::uint64_t identity_of(const Node& node);
 // What stands for a composite node, or for one of its results: made at its first use and kept as
 // long as its graph.
 const array& expansion_of(const Node& node);

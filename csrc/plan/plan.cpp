@@ -136,14 +136,11 @@ class Builder {
     if (const auto it = computed_.find(o.index()); it != computed_.end()) return it->second;
     auto& known = inputs_[o.index()];
     for (const auto& [m, id] : known)
-      if (m == mask) {
-        ++p_.inputs[p_.values[id].index].references;
-        return id;
-      }
+      if (m == mask) return id;
     const Dtype dtype = node(o.index()).dtype;
     const ValueId id = new_value(
         {dtype, extent_of(mask), Value::From::input, static_cast<std::uint32_t>(p_.inputs.size())});
-    p_.inputs.push_back({id, o.index(), dtype, extent_of(mask), axes_of(mask), 1});
+    p_.inputs.push_back({id, o.index(), dtype, extent_of(mask), axes_of(mask)});
     known.emplace_back(mask, id);
     return id;
   }
@@ -181,7 +178,9 @@ class Builder {
           p_.instructions.begin() + v.index + 1, p_.instructions.end(), [&](const Instruction& k) {
             return std::find(std::begin(k.in), std::end(k.in), in.value) != std::end(k.in);
           });
-      if (in.extent == Extent::full && in.dtype == v.dtype && in_order(in.axes) && !read_later)
+      const bool read_once = inputs_.at(in.slot).size() == 1;
+      if (in.extent == Extent::full && in.dtype == v.dtype && in_order(in.axes) && read_once &&
+          !read_later)
         out.donors.push_back(i);
     }
   }
@@ -261,6 +260,11 @@ std::shared_ptr<const Plan> make_plan(const Tape& tape, LimitsOf limits) {
   Clusters all(tape, limits);
   auto plan = std::make_shared<Plan>();
   for (const int c : all.order()) plan->steps.push_back(make_step(tape, all, all.clusters[c]));
+  std::vector<char> read(tape.nodes.size());
+  for (auto step = plan->steps.rbegin(); step != plan->steps.rend(); ++step)
+    for_each_read(*step, [&](Slot s) {
+      if (!std::exchange(read[s], true)) step->last.push_back(s);
+    });
   return plan;
 }
 
@@ -272,6 +276,7 @@ struct Cache {
   static constexpr std::size_t kMaxWeight = 4 << 20;
   LruMap<Words, std::shared_ptr<const Plan>, WordsHash> plans{kMaxWeight};
   LruMap<Words, std::shared_ptr<Kernels>, WordsHash> kernels{kMaxWeight};  // by program
+  LruMap<Words, std::shared_ptr<const Unfolded>, WordsHash> unfolded{kMaxWeight};
   std::uint64_t made = 0, found = 0;
 };
 Cache& cache() {
@@ -296,6 +301,50 @@ std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits) {
   }
   ++c.made;
   return c.plans.insert(tape.key, make_plan(tape, limits), tape.key.size());
+}
+
+// ---- Calls of compiled functions ----
+
+std::shared_ptr<const Unfolded> find_unfolded(const Tape& folded) {
+  const auto* known = cache().unfolded.find(folded.key);
+  if (!known) return nullptr;
+  ++cache().found;
+  return *known;
+}
+
+void keep_unfolded(const Tape& folded, const Tape& unfolded, std::shared_ptr<const Plan> plan,
+                   const std::vector<Ref<const Primitive>>& calls) {
+  using Place = Unfolded::Place;
+  std::unordered_map<const Node*, Place> known;
+  for (std::size_t i = 0; i < calls.size(); ++i) {
+    const auto captured = static_cast<const Composite&>(*calls[i]).captured();
+    for (std::uint32_t k = 0; k < captured.size(); ++k)
+      known.insert({captured[k].node(), {Place::From::captured, folded.calls[i], k}});
+  }
+  for (Slot s = 0; s < folded.nodes.size(); ++s)  // calls are gone
+    if (std::find(folded.calls.begin(), folded.calls.end(), s) == folded.calls.end() &&
+        !known.insert({folded.nodes[s], {Place::From::tape, s}}).second)
+      return;  // another time the tape may have another array there
+
+  auto result = std::make_shared<Unfolded>();
+  for (Slot s = 0; s < unfolded.nodes.size(); ++s) {
+    Node& n = *unfolded.nodes[s];
+    const auto it = known.find(&n);
+    Place& place = result->places.emplace_back(it == known.end() ? Place() : it->second);
+    if (!unfolded.is(s, Tape::leaf)) {
+      if (place.from != Place::From::tape && unfolded.is(s, Tape::held)) return;  // by someone else
+      if (place.from != Place::From::tape || folded.kinds[place.slot] == Kind::pick)
+        place.node = array(n.primitive, n.shape, n.dtype, {}, n.stream);
+    } else if (place.from != Place::From::tape) {
+      if (n.status.load(std::memory_order_acquire) != Status::available) return;
+      if (it == known.end()) place.node = array(Ref<Node>(&n));
+    }
+  }
+  for (const Node* c : unfolded.constants)
+    result->constants.emplace_back(Ref<Node>(const_cast<Node*>(c)));
+  result->plan = std::move(plan);
+  const std::size_t weight = folded.key.size() + 16 * result->places.size();
+  cache().unfolded.insert(folded.key, std::move(result), weight);
 }
 
 PlanCounts counts_of_plans() {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -64,9 +65,19 @@ struct Step {
   std::vector<Slot> members;   // the nodes the step stands for, in order
   std::vector<Slot> outputs;   // the members that get a value
   std::vector<Operand> reads;  // of a view or a primitive
+  std::vector<Slot> last;      // what no later step reads
   std::unique_ptr<const Program> program;
   std::shared_ptr<Kernels> kernels;  // of the program, and of those that differ in slots only
 };
+
+// Calls visit(slot) for everything a step reads but constants.
+template <class F>
+void for_each_read(const Step& step, F visit) {
+  if (step.program)
+    for (const ProgramInput& in : step.program->inputs) visit(in.slot);
+  for (const Operand in : step.reads)
+    if (!in.is_constant()) visit(in.index());
+}
 
 struct Plan {
   std::vector<Step> steps;
@@ -74,6 +85,31 @@ struct Plan {
 
 // The plan of a tape. The caller holds graph_mutex().
 std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits);
+
+// What a tape with calls of compiled functions becomes: the plan of the same tape with their
+// expansions, which need not be made again.
+struct Unfolded {
+  struct Place {
+    enum class From : std::uint8_t {
+      tape,      // the tape with the calls has it at `slot`
+      captured,  // the trace of the call at `slot` captured it, as number `index`
+      inside,    // a part of a call
+    };
+    From from = From::inside;
+    Slot slot = 0;
+    std::uint32_t index = 0;
+    // What to compute, for a part or a result of a call; an array that a call's expansion made.
+    std::optional<array> node = {};
+  };
+  std::shared_ptr<const Plan> plan;
+  std::vector<Place> places;  // by the plan's slots
+  Arrays constants;
+};
+// Null when there is none yet. The caller holds graph_mutex().
+std::shared_ptr<const Unfolded> find_unfolded(const Tape& folded);
+// Keeps it, where what is inside the calls follows from them alone.
+void keep_unfolded(const Tape& folded, const Tape& unfolded, std::shared_ptr<const Plan> plan,
+                   const std::vector<Ref<const Primitive>>& calls);
 
 // The caller holds graph_mutex().
 PlanCounts counts_of_plans();

@@ -47,7 +47,6 @@ struct ProgramInput {
   Dtype dtype;
   Extent extent;
   Axes axes;  // the domain's axis for each axis of the array that is not of extent 1
-  std::uint32_t references = 0;  // by the nodes the program stands for
 };
 struct ProgramOutput {
   ValueId value;

@@ -33,7 +33,9 @@ struct ScalarHash {
 
 class Recorder {
  public:
-  explicit Recorder(LimitsOf limits) : limits_(limits) {}
+  // Calls stay whole when `fold` says so. Of each node in `kept` the caller has a handle.
+  Recorder(LimitsOf limits, bool fold, const std::unordered_set<const Node*>& kept)
+      : limits_(limits), fold_(fold), kept_(kept) {}
 
   Tape run(const Arrays& outputs) {
     static std::uint32_t epoch = 0;  // under graph_mutex()
@@ -58,6 +60,7 @@ class Recorder {
     merged_.clear();
     tape_.first.push_back(static_cast<std::uint32_t>(tape_.operands.size()));
     find_held(outputs);
+    if (!tape_.calls.empty()) add_numbers();
     return std::move(tape_);
   }
 
@@ -176,7 +179,7 @@ class Recorder {
   bool is_expanded(const Node& n) const {
     const Node* of = composite_of(n);
     return of && of->status.load(std::memory_order_acquire) == Status::lazy &&
-           !limits_(of->stream).takes(*of);
+           !(fold_ && identity_of(*of)) && !limits_(of->stream).takes(*of);
   }
 
   void add(Node* n, std::span<const array> reads, std::uint8_t flags) {
@@ -225,9 +228,30 @@ class Recorder {
                           static_cast<std::uint32_t>(reduce.axes.size()));
       for (const int axis : reduce.axes) tape_.key.push_back(static_cast<std::uint32_t>(axis));
     }
+    if (const Node* of = fold_ ? composite_of(*n) : nullptr)
+      if (const std::uint64_t identity = identity_of(*of)) add_call(*n, identity);
     tape_.key.push_back(static_cast<std::uint32_t>(reads.size()));
     for (std::size_t i = tape_.first.back(); i < tape_.operands.size(); ++i)
       tape_.key.push_back(tape_.operands[i].bits());
+  }
+
+  void add_call(const Node& n, std::uint64_t identity) {
+    if (n.primitive->kind() == Kind::pick)
+      return tape_.key.push_back(
+          static_cast<std::uint32_t>(static_cast<const Pick&>(*n.primitive).index));
+    tape_.calls.push_back(n.slot);
+    add_number(identity);
+  }
+  void add_number(std::uint64_t number) {
+    tape_.key.push_back(static_cast<std::uint32_t>(number));
+    tape_.key.push_back(static_cast<std::uint32_t>(number >> 32));
+  }
+  // What a call's expansion has of its own is equal to some of these or not.
+  void add_numbers() {
+    std::vector<std::int64_t> extents(extents_.size());
+    for (const auto& [extent, number] : extents_) extents[number] = extent;
+    for (const std::int64_t extent : extents) add_number(static_cast<std::uint64_t>(extent));
+    for (const Node* c : tape_.constants) add_number(c->scalar);
   }
 
   void read(Node* in) {
@@ -271,8 +295,8 @@ class Recorder {
 
   void find_held(const Arrays& outputs) {
     for (Slot s = 0; s < tape_.nodes.size(); ++s)
-      if (!tape_.is(s, Tape::leaf) && tape_.nodes[s]->refs() > uses_[s])
-        tape_.flags[s] |= Tape::held;
+      if (tape_.nodes[s]->refs() > uses_[s] + kept_.contains(tape_.nodes[s]))
+        tape_.flags[s] |= tape_.is(s, Tape::leaf) ? Tape::kept : Tape::held;
     for (const array& out : outputs)
       if (out.node()->mark == epoch_ && !tape_.is(out.node()->slot, Tape::leaf))
         tape_.flags[out.node()->slot] |= Tape::held;
@@ -287,6 +311,8 @@ class Recorder {
   }
 
   const LimitsOf limits_;
+  const bool fold_;
+  const std::unordered_set<const Node*>& kept_;
   std::uint32_t epoch_ = 0;
   Stream stream_{{DeviceType::cpu, -1}, -1};  // of the node before
   std::vector<Frame> stack_;
@@ -303,6 +329,31 @@ class Recorder {
 
 }  // namespace
 
-Tape record(const Arrays& arrays, LimitsOf limits) { return Recorder(limits).run(arrays); }
+Tape record(const Arrays& arrays, LimitsOf limits) {
+  return Recorder(limits, false, {}).run(arrays);
+}
+
+Tape record_folded(const Arrays& arrays, LimitsOf limits) {
+  Tape tape = Recorder(limits, true, {}).run(arrays);
+  if (tape.calls.empty()) return tape;
+  std::uint8_t flags = 0;
+  for (const std::uint8_t f : tape.flags) flags |= f;
+  const bool folds =
+      !(flags & Tape::traced) && std::none_of(tape.calls.begin(), tape.calls.end(), [&](Slot s) {
+        return tape.is(s, Tape::held) || has_expansion(*tape.nodes[s]);
+      });
+  return folds ? tape : record(arrays, limits);
+}
+
+Tape record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded) {
+  Arrays handles;
+  std::unordered_set<const Node*> kept;
+  for (Slot s = 0; s < folded.nodes.size(); ++s)
+    if (identity_of(*folded.nodes[s]) == 0) {  // a call goes with its results
+      handles.emplace_back(Ref<Node>(folded.nodes[s]));
+      kept.insert(folded.nodes[s]);
+    }
+  return Recorder(limits, false, kept).run(arrays);
+}
 
 }  // namespace cermet

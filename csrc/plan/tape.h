@@ -20,6 +20,7 @@ class Operand {
   bool is_constant() const { return bits_ & kConstant; }
   std::uint32_t index() const { return bits_ & ~kConstant; }
   std::uint32_t bits() const { return bits_; }
+  bool operator==(const Operand&) const = default;
 
  private:
   explicit Operand(std::uint32_t bits) : bits_(bits) {}
@@ -43,9 +44,10 @@ using LimitsOf = const Limits& (*)(Stream);
 struct Tape {
   enum Flag : std::uint8_t {
     leaf = 1,       // has its value, or another batch computes it
-    held = 2,       // someone outside the tape refers to it
+    held = 2,       // a result that someone outside the tape refers to
     chunked = 4,    // a reduction that its device makes in chunks
     traced = 8,     // a trace needs its graph; no part of the key
+    kept = 32,      // the same of a leaf; no part of the key
     expanded = 16,  // a traced composite (or a result of one), for which its expansion stands
   };
 
@@ -56,8 +58,10 @@ struct Tape {
   std::vector<Operand> operands;
   std::vector<const Node*> constants;  // by type and bits
   std::vector<Node*> pending;          // leaves that another batch computes
+  std::vector<Slot> calls;             // of compiled functions, that were not expanded
   // Operations, types, sharing, streams and flags; of extents only which are 0, 1 or equal, of
-  // constants only which are equal. Tapes with one key have one plan.
+  // constants only which are equal. Tapes with one key have one plan. With calls in it, all extents
+  // and constants are part of the key.
   std::vector<std::uint32_t> key;
 
   std::span<const Operand> inputs(Slot s) const {
@@ -71,5 +75,10 @@ struct Tape {
 
 // Lists what the arrays need and is not computed yet. The caller holds graph_mutex().
 Tape record(const Arrays& arrays, LimitsOf limits);
+// The same with the calls of compiled functions left whole, if no trace needs any of it and whoever
+// wants a result of a call wants it now.
+Tape record_folded(const Arrays& arrays, LimitsOf limits);
+// What `record` gives after `record_folded` gave `folded`, whose nodes stay where they are.
+Tape record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded);
 
 }  // namespace cermet

@@ -1,5 +1,5 @@
-// Tracing a function to a tape and replaying it. A replay makes new nodes from the tape's, with no
-// search and no checks, so that it costs little more than their memory.
+// Tracing a function once; a call is then one node that stands for the trace. Where its graph is
+// needed, new nodes are made from the trace's, with no search and no checks.
 #include "transforms/compile.h"
 
 #include <atomic>
@@ -13,26 +13,34 @@
 namespace cermet {
 
 // A flat list of steps. A value is numbered by its slot: inputs first, then constants, then steps.
-class Tape {
+class Trace : public std::enable_shared_from_this<Trace> {
  public:
-  Tape(const TraceFunction& fun, const Arrays& inputs);
+  Trace(const TraceFunction& fun, const Arrays& inputs);
   // Absent when the trace does not tell the shapes for these inputs.
-  std::optional<Traced> replay(const Arrays& inputs) const;
+  std::optional<Traced> apply(const Arrays& inputs) const;
+  // The results that are computed, made of new nodes.
+  std::optional<Arrays> replay(std::span<const array> inputs) const;
+
+  const std::uint64_t id;
+  const Arrays& constants() const { return constants_; }
 
  private:
   using Slot = std::uint32_t;
   struct Step {
-    array node;         // of the trace: the new node differs in its inputs (and shape) only
+    array node;         // of the trace: a new node differs in its inputs (and shape) only
     std::size_t first;  // of operands_; as many as the primitive has inputs
     std::size_t count;
   };
-  bool fits(const Arrays& inputs) const;
+  bool fits(std::span<const array> inputs) const;
+  Arrays call(const Arrays& inputs) const;
 
   std::vector<Shape> shapes_;  // of the inputs it was traced with
   Arrays constants_;
   std::vector<Step> steps_;
-  std::vector<Slot> operands_, outputs_;
-  bool has_several_ = false;  // the shapes of several results are not derived anew
+  std::vector<Slot> operands_;
+  std::vector<Slot> results_;  // the steps that are outputs, once each
+  std::vector<Slot> outputs_;  // where they are: inputs, constants, results
+  bool has_several_ = false;   // the shapes of several results are not derived anew
   std::shared_ptr<const void> extra_;
 };
 
@@ -43,6 +51,30 @@ bool same_operation(const Node& a, const Node& b) {
          a.stream == b.stream && a.primitive->equals(*b.primitive);
 }
 
+// A call of a trace with inputs of its shapes.
+class Call final : public Composite {
+ public:
+  explicit Call(std::shared_ptr<const Trace> trace) : trace_(std::move(trace)) {}
+  std::string_view name() const override { return "compiled"; }
+  bool equals(const Primitive& o) const override {
+    const auto* other = dynamic_cast<const Call*>(&o);
+    return other && trace_ == other->trace_;
+  }
+  Arrays expand(const Node&, std::span<const array> inputs) const override {
+    return trace_->replay(inputs).value();
+  }
+  std::uint64_t identity() const override { return trace_->id; }
+  std::span<const array> captured() const override { return trace_->constants(); }
+
+ private:
+  const std::shared_ptr<const Trace> trace_;
+};
+
+std::uint64_t next_id() {
+  static std::atomic<std::uint64_t> last{0};
+  return ++last;
+}
+
 bool is_tracer(const Primitive& primitive) {
   return primitive.kind() == Kind::identity &&
          static_cast<const Identity&>(primitive).why == Identity::Why::tracer;
@@ -50,7 +82,7 @@ bool is_tracer(const Primitive& primitive) {
 
 }  // namespace
 
-Tape::Tape(const TraceFunction& fun, const Arrays& inputs) {
+Trace::Trace(const TraceFunction& fun, const Arrays& inputs) : id(next_id()) {
   const Tracing trace;
   Arrays placeholders;
   for (const array& in : inputs) {
@@ -113,15 +145,21 @@ Tape::Tape(const TraceFunction& fun, const Arrays& inputs) {
     known.emplace(hash, steps_.size());
     steps_.push_back(std::move(step));
   }
-  for (const array& out : traced.outputs) outputs_.push_back(slot_of(out));
+  for (const array& out : traced.outputs) {
+    Slot& slot = outputs_.emplace_back(slot_of(out));
+    if (slot < before_steps) continue;
+    const auto known = std::find(results_.begin(), results_.end(), slot) - results_.begin();
+    if (known == std::ssize(results_)) results_.push_back(slot);
+    slot = static_cast<Slot>(before_steps) + static_cast<Slot>(known);
+  }
 }
 
-bool Tape::fits(const Arrays& inputs) const {
+bool Trace::fits(std::span<const array> inputs) const {
   return std::equal(inputs.begin(), inputs.end(), shapes_.begin(), shapes_.end(),
                     [](const array& in, const Shape& shape) { return in.shape() == shape; });
 }
 
-std::optional<Traced> Tape::replay(const Arrays& inputs) const {
+std::optional<Arrays> Trace::replay(std::span<const array> inputs) const {
   const bool same_shapes = fits(inputs);
   if (!same_shapes && has_several_) return std::nullopt;
   Arrays values;
@@ -142,8 +180,32 @@ std::optional<Traced> Tape::replay(const Arrays& inputs) const {
       return std::nullopt;
     }
   }
+  Arrays results;
+  for (const Slot slot : results_) results.push_back(values[slot]);
+  return results;
+}
+
+Arrays Trace::call(const Arrays& inputs) const {
+  if (results_.empty()) return {};
+  Results results;
+  for (const Slot slot : results_) {
+    const array& node = steps_[slot - inputs.size() - constants_.size()].node;
+    results.push_back({node.shape(), node.dtype()});
+  }
+  return make_outputs(make_ref<Call>(shared_from_this()), std::move(results),
+                      {inputs.begin(), inputs.end()}, default_stream(default_device()));
+}
+
+std::optional<Traced> Trace::apply(const Arrays& inputs) const {
+  const std::optional<Arrays> computed = fits(inputs) ? call(inputs) : replay(inputs);
+  if (!computed) return std::nullopt;
   Traced result{{}, extra_};
-  for (Slot slot : outputs_) result.outputs.push_back(values[slot]);
+  for (std::size_t slot : outputs_) {
+    const Arrays* from = &inputs;
+    for (const Arrays* next : {&constants_, &*computed})
+      if (slot >= from->size()) slot -= std::exchange(from, next)->size();
+    result.outputs.push_back((*from)[slot]);
+  }
   return result;
 }
 
@@ -181,24 +243,24 @@ std::string key_of(const Arrays& inputs, std::string_view key, bool with_shapes)
 
 }  // namespace
 
-std::shared_ptr<const Tape> CompiledFunction::tape(const TraceFunction& fun, const Arrays& inputs,
-                                                   const std::string& key) {
+std::shared_ptr<const Trace> CompiledFunction::trace(const TraceFunction& fun, const Arrays& inputs,
+                                                     const std::string& key) {
   {
     const std::lock_guard lock(mutex_);
-    if (const auto* found = tapes_.find(key)) return *found;
+    if (const auto* found = traces_.find(key)) return *found;
   }
-  auto traced = std::make_shared<const Tape>(fun, inputs);  // unlocked: it may call itself
+  auto traced = std::make_shared<const Trace>(fun, inputs);  // unlocked: it may call itself
   const std::lock_guard lock(mutex_);
-  if (const auto* found = tapes_.find(key)) return *found;  // of another thread
-  return tapes_.insert(key, std::move(traced));
+  if (const auto* found = traces_.find(key)) return *found;  // of another thread
+  return traces_.insert(key, std::move(traced));
 }
 
 Traced CompiledFunction::operator()(const TraceFunction& fun, const Arrays& inputs,
                                     std::string_view key) {
   if (!enabled()) return fun(inputs);
   if (shapeless_)
-    if (auto result = tape(fun, inputs, key_of(inputs, key, false))->replay(inputs)) return *result;
-  return tape(fun, inputs, key_of(inputs, key, true))->replay(inputs).value();
+    if (auto result = trace(fun, inputs, key_of(inputs, key, false))->apply(inputs)) return *result;
+  return trace(fun, inputs, key_of(inputs, key, true))->apply(inputs).value();
 }
 
 Function compile(Function fun, bool shapeless) {

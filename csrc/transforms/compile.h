@@ -19,7 +19,7 @@ struct Traced {
 };
 using TraceFunction = std::function<Traced(const Arrays&)>;
 
-class Tape;
+class Trace;
 
 // How many traces of a function are kept: those used last.
 inline constexpr std::size_t kMaxTraces = 256;
@@ -34,11 +34,11 @@ class CompiledFunction {
   Traced operator()(const TraceFunction& fun, const Arrays& inputs, std::string_view key = {});
 
  private:
-  std::shared_ptr<const Tape> tape(const TraceFunction& fun, const Arrays& inputs,
-                                   const std::string& key);
+  std::shared_ptr<const Trace> trace(const TraceFunction& fun, const Arrays& inputs,
+                                     const std::string& key);
   const bool shapeless_;
   std::mutex mutex_;
-  LruMap<std::string, std::shared_ptr<const Tape>> tapes_{kMaxTraces};
+  LruMap<std::string, std::shared_ptr<const Trace>> traces_{kMaxTraces};
 };
 
 }  // namespace cermet

@@ -26,6 +26,7 @@ bool stops_derivatives(const Node& node) {
 bool is_expanded(const Node& node, Walk::Follow follow) {
   const Node* composite = composite_of(node);
   if (!composite) return false;
+  if (identity_of(*composite)) return true;
   const auto rules = static_cast<const Composite&>(*composite->primitive).rules();
   if (rules == Composite::Rules::all) return false;
   return follow == Walk::Follow::differentiable ||
