@@ -137,7 +137,6 @@ void Batch::abandon(const std::exception_ptr& why) {
 void Batch::close() {
   hand_over();
   wanted_.clear();
-  stand_ins_.clear();
   asked_.clear();
   dependencies_.clear();
   queues_.clear();
@@ -220,7 +219,7 @@ void Batch::announce(const Step& step, Status status) {
   drop_graph(step);
   for (const Slot s : step.outputs) {
     node(s).status.store(status, std::memory_order_release);
-    held_[s] = {};
+    if (!unfolded_) held_[s] = {};
   }
 }
 

@@ -101,7 +101,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
   std::vector<std::uint64_t> constants_;
   std::vector<Ref<Node>> held_;               // what others may let go of before it has its value
   std::shared_ptr<const Unfolded> unfolded_;  // when it runs on stand-ins
-  Arrays stand_ins_, asked_;
+  Arrays asked_;
   std::vector<std::pair<Slot, Ref<Node>>> wanted_;  // the nodes that stand-ins stand for
   std::vector<std::shared_ptr<Batch>> dependencies_;
   bool traced_ = false;

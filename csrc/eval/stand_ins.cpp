@@ -21,21 +21,31 @@ void Batch::stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolde
   using From = Unfolded::Place::From;
   unfolded_ = std::move(unfolded);
   asked_ = asked;
+  const std::size_t slots = unfolded_->places.size();
+  held_.resize(slots);
+  flags_.resize(slots);
   for (const array& c : unfolded_->constants) constants_.push_back(c.node()->scalar);
-  for (const auto& [from, slot, index, node] : unfolded_->places) {
-    Node* n = from == From::inside ? node->node() : folded.nodes[slot];
-    std::uint8_t flags = from == From::tape ? folded.flags[slot] : 0;
+  for (Slot s = 0; s < slots; ++s) {
+    const auto& [from, place, index, part] = unfolded_->places[s];
+    Node* n = from == From::inside ? part->node() : folded.nodes[place];
     if (from == From::captured)
       n = static_cast<const Composite&>(*n->primitive).captured()[index].node();
-    else if (flags & Tape::held)
-      wanted_.emplace_back(static_cast<Slot>(nodes_.size()), Ref<Node>(n));
-    if (from != From::tape && n->status.load(std::memory_order_acquire) == Status::available)
-      flags = Tape::leaf | Tape::kept;
+    const bool available = n->status.load(std::memory_order_acquire) == Status::available;
+    if (from == From::tape) flags_[s] = folded.flags[place];
+    if (is(s, Tape::held)) {
+      wanted_.emplace_back(s, Ref<Node>(n));
+    } else if (available && (from != From::tape || is(s, Tape::kept) || !n->buffer)) {
+      flags_[s] |= Tape::kept;
+    } else if (available) {  // its memory goes with its last reader
+      held_[s] = array(n->buffer, n->shape, n->dtype, n->strides, n->offset).ref();
+      wanted_.emplace_back(s, Ref<Node>(n));
+      n->buffer = {};
+      n = held_[s].get();
+    }
     nodes_.push_back(n);
-    flags_.push_back(flags);
   }
-  held_.resize(nodes_.size());
-  for (const auto& [slot, node] : wanted_) schedule(*node);
+  for (const auto& [slot, node] : wanted_)
+    if (!is(slot, Tape::leaf)) schedule(*node);
   for (const Step& step : plan_->steps)
     for (const Slot s : step.outputs) {
       const auto& part = unfolded_->places[s].node;
@@ -44,10 +54,9 @@ void Batch::stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolde
       for (const Operand in : step.reads)
         inputs.push_back(in.is_constant() ? unfolded_->constants[in.index()]
                                           : array(Ref<Node>(&node(in.index()))));
-      nodes_[s] =
-          stand_ins_
-              .emplace_back(like.primitive, like.shape, like.dtype, std::move(inputs), like.stream)
-              .node();
+      held_[s] =
+          array(like.primitive, like.shape, like.dtype, std::move(inputs), like.stream).ref();
+      nodes_[s] = held_[s].get();
       schedule(node(s));
     }
 }
@@ -55,6 +64,10 @@ void Batch::stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolde
 void Batch::hand_over() {
   for (const auto& [slot, wanted] : wanted_) {
     Node &from = node(slot), &to = *wanted;
+    if (is(slot, Tape::leaf)) {
+      if (held_[slot]) copy_value(from, to);  // nobody read it
+      continue;
+    }
     const Status status = from.status.load(std::memory_order_acquire);
     if (status == Status::failed) {
       note_error(to, error_of(&from));
@@ -69,35 +82,39 @@ void Batch::hand_over() {
 }
 
 void Batch::release(const Step& step) {
+  for (const Slot s : step.outputs) node(s).inputs.clear();
   for (const Slot s : step.last)
-    if (!is_kept(s)) {
-      node(s).buffer = {};
-      node(s).outputs.clear();
-    }
+    if (!is_kept(s)) held_[s] = {};
 }
 
 bool Batch::unfold(std::size_t steps_done) {
   const std::scoped_lock lock(graph_mutex());
-  for (const auto& [slot, node] : wanted_)
-    node->status.store(Status::lazy, std::memory_order_release);
+  const auto all_wanted = [&](Status status) {
+    for (const auto& [slot, node] : wanted_)
+      if (!is(slot, Tape::leaf)) node->status.store(status, std::memory_order_release);
+  };
+  all_wanted(Status::lazy);
   Tape tape = record(asked_, limits_of);
-  if (plan_of(tape, limits_of) != plan_) {  // its plan was dropped meanwhile
-    for (const auto& [slot, node] : wanted_) schedule(*node);
+  if (plan_of(tape, limits_of) != plan_) {  // it was dropped meanwhile
+    all_wanted(Status::scheduled);
     return false;
   }
-  const std::vector<Node*> stand_ins = std::exchange(nodes_, {});
-  const Arrays keep = std::exchange(stand_ins_, {});
+  const std::vector<Ref<Node>> stand_ins = std::exchange(held_, {});
   const auto unfolded = std::exchange(unfolded_, nullptr);
   wanted_.clear();
   adopt(std::move(tape));
+  for (Slot s = 0; s < stand_ins.size(); ++s)
+    if (stand_ins[s]) copy_value(*stand_ins[s], node(s));
   for (std::size_t i = 0; i < steps_done; ++i) {
     const Step& step = plan_->steps[i];
-    for (const Slot s : step.outputs) copy_value(*stand_ins[s], node(s));
-    if (stand_ins[step.outputs[0]]->status.load(std::memory_order_acquire) == Status::failed) {
-      for (const Slot s : step.outputs) note_error(node(s), error_of(stand_ins[s]));
-    } else {
+    std::exception_ptr error;
+    for (const Slot s : step.outputs)
+      if (stand_ins[s] && stand_ins[s]->status.load(std::memory_order_acquire) == Status::failed)
+        error = error_of(stand_ins[s].get());
+    if (error)
+      fail(step, error, false);
+    else
       announce(step, Status::available);
-    }
   }
   return true;
 }
