@@ -1,4 +1,4 @@
-// Copies between layouts, and updates of a part of a tensor.
+// Copies between layouts.
 #include <metal_stdlib>
 
 #include "axes.h"
@@ -37,12 +37,4 @@ template <typename T, typename Index>
     if (left + x < width && top + k < height)
       to[to_tile + static_cast<Index>(x) * static_cast<Index>(p.to.strides[0]) +
          static_cast<Index>(k) * static_cast<Index>(p.to.strides[1])] = tile[x][k];
-}
-
-template <typename T, typename Combination, typename Index, int axes>
-[[kernel]] void update_elements(device const T* from [[buffer(0)]], device T* to [[buffer(1)]],
-                                constant CopyArguments& p [[buffer(2)]],
-                                uint3 at [[thread_position_in_grid]]) {
-  const Index i = offset_at<Index, axes>(at, p.to);
-  store(to, i, Combination::combine(load(to, i), load(from, offset_at<Index, axes>(at, p.from))));
 }

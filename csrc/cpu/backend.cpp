@@ -147,10 +147,15 @@ class CpuBackend final : public Backend {
   const Limits& limits() const override {
     // A program's code stays in the cache, and so does what it holds.
     static constexpr Limits limits{
-        256, 32, 1024, nullptr, [](const Node& composite) {
+        256,
+        32,
+        1024,
+        nullptr,
+        [](const Node& composite) {
           return composite.dtype != float64 &&
                  dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
-        }};
+        },
+        true};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

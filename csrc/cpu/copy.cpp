@@ -3,7 +3,6 @@
 
 #include "cpu/layout.h"
 #include "cpu/primitives.h"
-#include "cpu/scalar.h"
 
 namespace cermet::cpu {
 namespace {
@@ -60,16 +59,6 @@ void order_axes(Domain<2>& domain) {
       domain.swap_axes(j - 1, j);
 }
 
-template <class T, class F>
-void update_elements(const T* update, T* dst, const Domain<2>& domain, F combine) {
-  for_each_run(domain, [&](auto offsets, std::int64_t n, auto steps) {
-    T* to = dst + offsets[0];
-    const T* from = update + offsets[1];
-    for (std::int64_t i = 0; i < n; ++i)
-      to[i * steps[0]] = combine(to[i * steps[0]], from[i * steps[1]]);
-  });
-}
-
 }  // namespace
 
 void copy(const Tensor& src, const Tensor& dst) {
@@ -116,7 +105,8 @@ Tensor slice_of(Tensor a, const Shape& start, const Shape& step, const Shape& sh
 void concatenate(const Concatenate& p, std::span<const Tensor> inputs, const Tensor& out) {
   Shape start(out.shape.size()), step(out.shape.size(), 1);
   for (const Tensor& input : inputs) {
-    copy(input, slice_of(out, start, step, input.shape));
+    const Tensor part = slice_of(out, start, step, input.shape);
+    if (part.data != input.data) copy(input, part);
     start[p.axis] += input.shape[p.axis];
   }
 }
@@ -124,21 +114,7 @@ void concatenate(const Concatenate& p, std::span<const Tensor> inputs, const Ten
 void slice_update(const SliceUpdate& p, std::span<const Tensor> inputs, const Tensor& out) {
   const Tensor& update = inputs[1];
   if (out.data != inputs[0].data) copy(inputs[0], out);
-  if (update.size() == 0) return;
-  const Tensor part = slice_of(out, p.start, p.step, update.shape);
-  if (p.mode == Update::set) return copy(update, part);
-  const Domain<2> domain{part.shape, {part.strides, update.strides}};
-  visit(out.dtype, [&]<class T>(Type<T>) {
-    auto apply = [&](auto combine) {
-      update_elements(data<const T>(update), data<T>(part), domain, combine);
-    };
-    switch (p.mode) {
-      case Update::add: return apply(Add());
-      case Update::multiply: return apply(Multiply());
-      case Update::minimum: return apply(Minimum());
-      default: return apply(Maximum());
-    }
-  });
+  copy(update, slice_of(out, p.start, p.step, update.shape));
 }
 
 }  // namespace cermet::cpu

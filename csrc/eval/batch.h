@@ -44,6 +44,14 @@ class Batch : public std::enable_shared_from_this<Batch> {
     std::vector<std::size_t> reads;  // places of the steps it reads
     std::exception_ptr error = nullptr;
   };
+  // The memory of a concatenation or slice update that operands are stored in.
+  struct Begun {
+    Queue* queue;                              // that allocated it
+    std::shared_ptr<Ticket> ticket = nullptr;  // of a copy that was made first
+    // How far the operands have been counted, and where the next begins.
+    std::uint32_t operand = 0;
+    std::int64_t start = 0;
+  };
   struct Result {
     Ref<Node> node;
     std::size_t step;  // its place in under_way_
@@ -79,7 +87,13 @@ class Batch : public std::enable_shared_from_this<Batch> {
   std::shared_ptr<Ticket> run_primitive(const Step& step, Node& out, Queue& queue);
   // What a view is of.
   const Node& source_of(const Step& step) const;
-  bool can_donate(const Step& step, Slot s, const Queue& queue) const;
+  // `sharing`: other results with its memory, which do not keep it.
+  bool can_donate(const Step& step, Slot s, const Queue& queue, std::uint32_t sharing = 0) const;
+  // Gives a result its region in another's memory (places.cpp). False: it needs memory of its own.
+  // What is placed by a step without a `run` is a concatenation.
+  bool place(Slot s, const Step& step, ProgramRun* run, Queue& queue);
+  bool begin(const Place& place, const Step& step, ProgramRun* run, Queue& queue);
+  void put_in_region(const Place& place, Begun& begun, Node& part) const;
   // Whether a trace keeps a part of the step's graph, so that its inputs stay.
   bool retains(const Step& step) const;
   void keep_traced();
@@ -110,12 +124,16 @@ class Batch : public std::enable_shared_from_this<Batch> {
   std::vector<std::pair<std::pair<Backend*, Stream>, std::unique_ptr<Queue>>> queues_;
   std::vector<UnderWay> under_way_;
   std::unordered_map<const Node*, Result> results_;  // of them, what may still be read
+  std::unordered_map<const Node*, Begun> begun_;
 
   std::mutex mutex_;
   std::condition_variable done_;
   std::atomic<bool> finished_{false};
   std::unordered_map<const Node*, std::exception_ptr> errors_;
 };
+
+// A row-major value's memory.
+void allocate_value(Node& node, Queue& queue);
 
 // Waits for the work given to streams by async_eval.
 void wait_for_streams();

@@ -1,5 +1,6 @@
 // One step: what it reads is bound to its plan, memory is found for its results, and a queue takes
 // it.
+#include <algorithm>
 #include <cstring>
 
 #include "eval/batch.h"
@@ -41,23 +42,19 @@ const Node& Batch::source_of(const Step& step) const {
 // ---- Memory ----
 
 // Whether a step may write its result over what it reads.
-bool Batch::can_donate(const Step& step, Slot s, const Queue& queue) const {
+bool Batch::can_donate(const Step& step, Slot s, const Queue& queue, std::uint32_t sharing) const {
   if (is_kept(s) || retains(step) ||
       std::find(step.last.begin(), step.last.end(), s) == step.last.end())
     return false;
   const Buffer& buffer = *node(s).buffer;
-  return buffer.refs() == 1u + queue.holds(buffer) && !buffer.borrowed();
+  return buffer.refs() == 1u + sharing + queue.holds(buffer) && !buffer.borrowed();
 }
-
-namespace {
 
 void allocate_value(Node& node, Queue& queue) {
   node.buffer = queue.allocate(static_cast<std::size_t>(node.size) * size_of(node.dtype));
   node.strides = row_major(node.shape);
   node.offset = 0;
 }
-
-}  // namespace
 
 // ---- Programs ----
 
@@ -84,6 +81,10 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
   for (std::size_t k = 0; k < p.outputs.size(); ++k) {
     const ProgramOutput& out = p.outputs[k];
     Node& first = *run.outputs[k].node;
+    if (place(out.slots[0], step, &run, queue)) {
+      run.outputs[k].strides = over_domain(p.axes(), out.axes, first.shape, first.strides);
+      continue;
+    }
     first.strides = row_major(first.shape);
     const auto donor = std::find_if(out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
       const Node& n = *run.inputs[i].node;
@@ -104,7 +105,7 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
       n.strides = row_major(n.shape);
     }
   }
-  run.overwrites = taken != 0;
+  run.overwrites |= taken != 0;
   if (run.size() == 0) return nullptr;
   const auto kernel = step.kernels->find(&on, on.classify(run), [&] { return on.prepare(run); });
   return queue.run(*kernel, run);
@@ -180,6 +181,14 @@ std::shared_ptr<Ticket> Batch::run_primitive(const Step& step, Node& out, Queue&
   std::vector<Node> constants(out.inputs.size());
   const std::vector<Node*> inputs = nodes_read(out, constants);
   if (has_several_results(p.kind())) return queue.run(out, inputs);
+  if (const auto begun = begun_.find(&out); begun != begun_.end()) {  // its places are filled
+    const bool whole = p.kind() == Kind::slice_update ||
+                       std::all_of(inputs.begin(), inputs.end(),
+                                   [&](const Node* in) { return in->buffer == out.buffer; });
+    return whole ? begun->second.ticket : queue.run(out, inputs);
+  }
+  if (place(step.outputs[0], step, nullptr, queue))
+    return out.size ? queue.run(out, inputs) : nullptr;
   const Layout layout = shared_layout(out, [&] {
     const Operand base = step.reads[0];
     const bool once = std::count(step.reads.begin(), step.reads.end(), base) == 1;

@@ -185,6 +185,13 @@ auto slice_place(const SliceUpdate& p, const array& update) {
 Shape SliceUpdate::output_shape(const Node& node, std::span<const array> inputs) const {
   return Primitive::output_shape(node, inputs);
 }
+Arrays SliceUpdate::expand(const Node&, std::span<const array> inputs) const {
+  static constexpr Op ops[] = {Op::add, Op::multiply, Op::minimum, Op::maximum};
+  const auto place = slice_place(*this, inputs[1]);
+  const array combined =
+      elementwise(ops[static_cast<int>(mode) - 1], place.read(inputs[0]), inputs[1]);
+  return {place.write(inputs[0], combined, Update::set)};
+}
 array SliceUpdate::vjp(int i, std::span<const array> inputs, const array& output,
                        const array& cotangent) const {
   return update_vjp(i, mode, inputs[0], inputs[1], output, cotangent,

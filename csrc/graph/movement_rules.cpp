@@ -1,4 +1,5 @@
 // Rules of the primitives that move elements without computing: views, copies and concatenation.
+#include <map>
 #include <numeric>
 
 #include "graph/primitive.h"
@@ -13,6 +14,51 @@ Shape without_units(const Shape& shape) {
   Shape out;
   std::copy_if(shape.begin(), shape.end(), std::back_inserter(out), [](auto d) { return d != 1; });
   return out;
+}
+
+bool is_zeros(const array& a) {
+  const Node& n = *a.node();
+  return n.primitive && n.primitive->kind() == Kind::broadcast && n.inputs[0].node()->constant &&
+         n.inputs[0].node()->scalar == 0;
+}
+
+// A sum with a term added to a slice of it. Where it is zeros and terms that cover an axis, each
+// element once, it becomes their concatenation: so the derivative of a split is one.
+array add_to_slice(const array& sum, const array& term, const Shape& start, const Shape& step) {
+  const array added =
+      slice_update(sum, term, start, slice_stop(start, step, term.shape()), step, Update::add);
+  int axis = 0;
+  while (axis < sum.ndim() && term.shape(axis) == sum.shape(axis)) ++axis;
+  // Looked for twice at most: the last term is most often the first or the last on the axis.
+  const std::int64_t extent = axis < sum.ndim() ? sum.shape(axis) : 0;
+  if (!extent || (start[at(axis)] != 0 && start[at(axis)] + term.shape(axis) != extent))
+    return added;
+  std::map<std::int64_t, array> terms;  // by where they begin
+  std::int64_t left = extent;
+  array rest = added;
+  while (left > 0) {
+    // What nobody else refers to is no other thread's. (The caller and `rest` do.)
+    const bool alone =
+        rest.node() == added.node() || rest.node()->refs() <= (rest.node() == sum.node() ? 3u : 2u);
+    const auto* p = alone ? dynamic_cast<const SliceUpdate*>(rest.primitive()) : nullptr;
+    if (!p || (p->mode != Update::set && p->mode != Update::add) ||
+        p->step != Shape(p->step.size(), 1))
+      return added;
+    const array piece = rest.inputs()[1];
+    for (int i = 0; i < sum.ndim(); ++i)
+      if (i != axis && piece.shape(i) != sum.shape(i)) return added;
+    if (!terms.emplace(p->start[at(axis)], piece).second) return added;
+    left -= piece.shape(axis);
+    rest = array(rest.inputs()[0]);
+  }
+  Arrays joined;
+  std::int64_t next = 0;
+  for (const auto& [begin, piece] : terms) {
+    if (begin != next) return added;
+    next += piece.shape(axis);
+    joined.push_back(piece);
+  }
+  return next == extent && is_zeros(rest) ? concatenate(joined, axis) : added;
 }
 
 }  // namespace
@@ -132,10 +178,9 @@ array Slice::vjp(int, std::span<const array> inputs, const array& output,
   return slice_update(zeros_like(inputs[0]), cotangent, start,
                       slice_stop(start, step, output.shape()), step);
 }
-array Slice::add_vjp(int, std::span<const array>, const array& output, const array& cotangent,
+array Slice::add_vjp(int, std::span<const array>, const array&, const array& cotangent,
                      const array& sum) const {
-  return slice_update(sum, cotangent, start, slice_stop(start, step, output.shape()), step,
-                      Update::add);
+  return add_to_slice(sum, cotangent, start, step);
 }
 array Slice::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
   return slice(tangent, start, slice_stop(start, step, output.shape()), step);
@@ -265,10 +310,9 @@ array Concatenate::jvp(int i, std::span<const array> inputs, const array& output
 }
 array Concatenate::add_jvp(int i, std::span<const array> inputs, const array&, const array& tangent,
                            const array& sum) const {
-  Shape start(at(sum.ndim()), 0), stop = sum.shape();
+  Shape start(at(sum.ndim()), 0);
   for (const array& before : inputs.first(at(i))) start[at(axis)] += before.shape(axis);
-  stop[at(axis)] = start[at(axis)] + tangent.shape(axis);
-  return slice_update(sum, tangent, start, stop, Shape(start.size(), 1), Update::add);
+  return add_to_slice(sum, tangent, start, Shape(start.size(), 1));
 }
 array Concatenate::vmap(std::span<const array> inputs, std::span<const bool> batched,
                         std::int64_t batch, const array&) const {

@@ -337,22 +337,6 @@ class Scatter final : public Primitive {
   CERMET_ADD_JVP
 };
 
-// Inputs: a and the update, which has the shape of the slice.
-class SliceUpdate final : public Primitive {
- public:
-  SliceUpdate(Shape start, Shape step, Update mode)
-      : Primitive(Kind::slice_update), start(std::move(start)), step(std::move(step)), mode(mode) {}
-  const Shape start, step;
-  const Update mode;
-  bool equals(const Primitive& o) const override {
-    const auto& s = static_cast<const SliceUpdate&>(o);
-    return start == s.start && step == s.step && mode == s.mode;
-  }
-  std::string parameters() const override;
-  CERMET_RULES("slice_update")
-  CERMET_ADD_JVP
-};
-
 // The uint32 index of the extreme along an axis, which the output keeps with extent 1.
 class ArgReduce final : public Primitive {
  public:
@@ -438,7 +422,7 @@ class Several : public Primitive {
 // computes it whole. One or several results; of several, each is read through Pick.
 class Composite : public Primitive {
  public:
-  Composite() : Primitive(Kind::composite) {}
+  explicit Composite(Kind kind = Kind::composite) : Primitive(kind) {}
   virtual Arrays expand(const Node& node, std::span<const array> inputs) const = 0;
   // The rules that keep it whole. Transforms that have none go through its expansion.
   enum class Rules : std::uint8_t { none, vmap, all };
@@ -462,6 +446,28 @@ const array& expansion_of(const Node& node);
 bool has_expansion(const Node& composite);
 // Turns a node that no trace needs into what stands for it, so that it keeps nothing else alive.
 void become_expansion(Node& node);
+
+// Inputs: a and the update, which has the shape of the slice. To combine it with the slice is a
+// composite: the slice is set to what they give.
+class SliceUpdate final : public Composite {
+ public:
+  SliceUpdate(Shape start, Shape step, Update mode)
+      : Composite(mode == Update::set ? Kind::slice_update : Kind::composite),
+        start(std::move(start)),
+        step(std::move(step)),
+        mode(mode) {}
+  const Shape start, step;
+  const Update mode;
+  bool equals(const Primitive& o) const override {
+    const auto* s = dynamic_cast<const SliceUpdate*>(&o);
+    return s && start == s->start && step == s->step && mode == s->mode;
+  }
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  std::string parameters() const override;
+  CERMET_RULES("slice_update")
+  CERMET_ADD_JVP
+};
 
 // A routine of linear algebra, applied to every matrix of a batch: inputs (..., m, n) of float32 or
 // float64, with equal leading axes.

@@ -101,10 +101,15 @@ class MetalBackend final : public Backend {
   std::string_view name() const override { return "metal"; }
   const Limits& limits() const override {
     // Metal binds 31 buffers; a compiler takes its time for long texts.
-    static constexpr Limits limits{24, 24, 1024, reduction_chunks, [](const Node& composite) {
+    static constexpr Limits limits{24,
+                                   24,
+                                   1024,
+                                   reduction_chunks,
+                                   [](const Node& composite) {
                                      return supports(composite) ||
                                             host_backend().limits().takes(composite);
-                                   }};
+                                   },
+                                   true};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

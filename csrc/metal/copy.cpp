@@ -64,15 +64,15 @@ Size grid_over(const Shape& shape) {
 // A kernel with a thread an element. The types are its first template arguments.
 void run_elements(Commands& commands, std::string_view function, const std::string& type,
                   const std::string& other, const Walk& walk, const Tensor& from,
-                  const Argument& target) {
+                  const Tensor& to) {
   const std::size_t n = walk.shape.size();
-  const Kernel& k = kernel(
-      "copy", function,
-      {type, other, index_for(walk.unit, {target.tensor, &from}), std::to_string(n <= 3 ? n : 0)});
+  const Kernel& k =
+      kernel("copy", function,
+             {type, other, index_for(walk.unit, {&to, &from}), std::to_string(n <= 3 ? n : 0)});
   const CopyArguments arguments{strided_axes(walk.shape, walk.from),
                                 strided_axes(walk.shape, walk.to)};
   const Size grid = grid_over(walk.shape);
-  commands.threads(k, {in(from), target, value(arguments)}, grid, group_for(grid));
+  commands.threads(k, {in(from), out(to), value(arguments)}, grid, group_for(grid));
 }
 
 // Moves the axis that `from` is contiguous along next to the innermost one, that `to` is contiguous
@@ -97,7 +97,7 @@ void copy_words(Commands& commands, const Tensor& from, const Tensor& to) {
   Walk walk = in_words(from, to);
   const std::string type = word_name(walk.unit);
   if (!expose_transpose(walk))
-    return run_elements(commands, "copy_elements", type, type, walk, from, out(to));
+    return run_elements(commands, "copy_elements", type, type, walk, from, to);
   constexpr std::uint32_t kTile = 32;
   const CopyArguments arguments{strided_axes(walk.shape, walk.from),
                                 strided_axes(walk.shape, walk.to)};
@@ -137,7 +137,7 @@ void copy(Commands& commands, const Tensor& from, const Tensor& to) {
   for_each_grid(from, to, [&](const Tensor& f, const Tensor& t) {
     if (f.dtype != t.dtype)
       return run_elements(commands, "copy_elements", type_name(f.dtype), type_name(t.dtype),
-                          in_elements(f, t), f, out(t));
+                          in_elements(f, t), f, t);
     const std::int64_t n = t.shape[0], cut = widest_part(f, t);
     if (cut > 0) copy_words(commands, part_of(f, 0, cut), part_of(t, 0, cut));
     copy_words(commands, part_of(f, cut, n), part_of(t, cut, n));
@@ -157,14 +157,7 @@ void slice_update(Commands& commands, const SliceUpdate& primitive, std::span<co
                   const Tensor& out) {
   const Tensor& update = inputs[1];
   copy(commands, inputs[0], out);
-  if (update.size() == 0) return;
-  const Tensor part = slice_of(out, primitive.start, primitive.step, update.shape);
-  if (primitive.mode == Update::set) return copy(commands, update, part);
-  const Combination combination = combination_of(out.dtype, primitive.mode);
-  for_each_grid(update, part, [&](const Tensor& f, const Tensor& t) {
-    run_elements(commands, "update_elements", combination.type, combination.name, in_elements(f, t),
-                 f, in_out(t));
-  });
+  copy(commands, update, slice_of(out, primitive.start, primitive.step, update.shape));
 }
 
 }  // namespace cermet::metal

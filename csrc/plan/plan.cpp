@@ -265,6 +265,7 @@ std::shared_ptr<const Plan> make_plan(const Tape& tape, LimitsOf limits) {
     for_each_read(*step, [&](Slot s) {
       if (!std::exchange(read[s], true)) step->last.push_back(s);
     });
+  find_places(tape, limits, *plan);
   return plan;
 }
 

@@ -7,7 +7,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "cermet/eval.h"
@@ -79,9 +81,27 @@ void for_each_read(const Step& step, F visit) {
     if (!in.is_constant()) visit(in.index());
 }
 
+// A result that is a region of another's memory: an operand of a concatenation or slice update.
+// Where it lies there follows from the extents and parameters of each run.
+struct Place {
+  Slot whole;
+  std::uint32_t operand;
+  std::size_t step;  // the whole's
+};
+
 struct Plan {
   std::vector<Step> steps;
+  std::unordered_map<Slot, Place> places;
+
+  // Null: it has memory of its own. So has what a trace may ask for again.
+  const Place* place_of(Slot s, std::span<const std::uint8_t> flags) const {
+    const auto it = places.find(s);
+    return it != places.end() && !(flags[it->second.whole] & Tape::traced) ? &it->second : nullptr;
+  }
 };
+
+// Finds the plan's places. (regions.cpp)
+void find_places(const Tape& tape, LimitsOf limits, Plan& plan);
 
 // The plan of a tape. The caller holds graph_mutex().
 std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits);

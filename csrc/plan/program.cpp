@@ -60,7 +60,42 @@ std::string_view name_of(Extent e) {
   return e == Extent::full ? "full" : e == Extent::row ? "row" : "scalar";
 }
 
-void print(std::ostream& out, const Program& p, const Tape& tape) {
+std::string step_of(const Node& node) {
+  const std::string params = node.primitive->parameters();
+  return std::string(node.primitive->name()) + (params.empty() ? "" : " " + params);
+}
+
+// Where a result lies in another.
+std::string text_of(const Place& place, const Tape& tape) {
+  const Node& whole = *tape.nodes[place.whole];
+  return ", operand " + std::to_string(place.operand) + " of " + step_of(whole) + " -> " +
+         type_of(whole);
+}
+
+// What a primitive is still to move: some inputs lie in their places, and what a slice update
+// updates may give it its memory.
+SmallVector<const Node*, 2> moved_by(const Step& step, const Plan& plan, const Tape& tape) {
+  const auto placed = [&](std::size_t i) {
+    return i < step.reads.size() && !step.reads[i].is_constant() &&
+           plan.place_of(step.reads[i].index(), tape.flags);
+  };
+  const Node& node = *tape.nodes[step.outputs[0]];
+  SmallVector<const Node*, 2> inputs;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i)
+    if (!placed(i)) inputs.push_back(node.inputs[i].node());
+  if (tape.kinds[step.outputs[0]] == Kind::slice_update && placed(1)) {
+    const Slot base = step.reads[0].index();
+    const Node& n = *inputs[0];
+    const bool dies = std::find(step.last.begin(), step.last.end(), base) != step.last.end() &&
+                      !(tape.flags[base] & (Tape::held | Tape::kept)) &&
+                      (tape.is(base, Tape::leaf) ? n.buffer && n.buffer->refs() == 1
+                                                 : !is_view(tape.kinds[base]));
+    if (dies) inputs.clear();
+  }
+  return inputs;
+}
+
+void print(std::ostream& out, const Program& p, const Plan& plan, const Tape& tape) {
   const auto name = [&](ValueId v) {
     const Value& x = p.values[v];
     if (x.from == Value::From::constant)
@@ -83,8 +118,11 @@ void print(std::ostream& out, const Program& p, const Tape& tape) {
     for (int k = 0; k < 3 && ins.in[k] != kNoValue; ++k) out << (k ? ", " : " ") << name(ins.in[k]);
     out << " : " << cermet::name_of(v.dtype) << " " << name_of(v.extent) << "\n";
   }
-  for (const ProgramOutput& o : p.outputs)
-    out << "  store " << name(o.value) << " -> " << type_of(*tape.nodes[o.slots[0]]) << "\n";
+  for (const ProgramOutput& o : p.outputs) {
+    out << "  store " << name(o.value) << " -> " << type_of(*tape.nodes[o.slots[0]]);
+    if (const Place* place = plan.place_of(o.slots[0], tape.flags)) out << text_of(*place, tape);
+    out << "\n";
+  }
 }
 
 std::size_t bytes_of(const Node& n) { return static_cast<std::size_t>(n.size) * size_of(n.dtype); }
@@ -101,24 +139,29 @@ std::string to_string(const Plan& plan, const Tape& tape) {
   std::ostringstream out;
   std::size_t read = 0, written = 0, number = 0;
   for (const Step& step : plan.steps) {
+    const Node& node = *tape.nodes[step.outputs[0]];
+    const auto inputs = moved_by(step, plan, tape);
+    if (!step.program && inputs.empty() && !node.inputs.empty()) continue;
     out << "step " << number++ << " on " << to_string(step.stream) << ": ";
     if (step.program) {
       out << "row program, ";
-      print(out, *step.program, tape);
+      print(out, *step.program, plan, tape);
       for (const ProgramInput& in : step.program->inputs) read += bytes_of(*tape.nodes[in.slot]);
       for (const ProgramOutput& o : step.program->outputs)
         written += bytes_of(*tape.nodes[o.slots[0]]);
       continue;
     }
-    const Node& node = *tape.nodes[step.outputs[0]];
-    out << (step.kind == Step::Kind::view ? "view " : "") << node.primitive->name();
-    if (const std::string params = node.primitive->parameters(); !params.empty())
-      out << " " << params;
-    for (const array& in : node.inputs) out << " " << type_of(*in.node());
-    out << " -> " << type_of(node) << "\n";
+    out << (step.kind == Step::Kind::view ? "view " : "") << step_of(node);
+    for (const Node* in : inputs) out << " " << type_of(*in);
+    out << " -> " << type_of(node);
+    if (const Place* place = plan.place_of(step.outputs[0], tape.flags))
+      out << text_of(*place, tape);
+    out << "\n";
     if (step.kind == Step::Kind::view) continue;
-    for (const array& in : node.inputs) read += in.nbytes();
-    written += bytes_of(node);
+    std::size_t moved = 0;
+    for (const Node* in : inputs) moved += bytes_of(*in);
+    read += moved;
+    written += node.primitive->kind() == Kind::concatenate ? moved : bytes_of(node);
   }
   out << number << (number == 1 ? " step" : " steps") << ", reads " << read << " bytes, writes "
       << written << " bytes\n";

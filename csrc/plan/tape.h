@@ -38,6 +38,7 @@ struct Limits {
   std::int64_t (*chunks)(std::int64_t outer, std::int64_t length, std::int64_t inner);
   // Whether the device computes a composite whole. Else its expansion is planned.
   bool (*takes)(const Node& composite);
+  bool regions = false;  // whether programs and concatenations can write a part of an array
 };
 using LimitsOf = const Limits& (*)(Stream);
 

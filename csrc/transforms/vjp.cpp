@@ -18,7 +18,8 @@ void accumulate(Cotangent& sum, const array& term) { sum = sum ? *sum + term : t
 bool overwrites(const Primitive& p) {
   const auto by = [](Update mode) { return mode == Update::set || mode == Update::multiply; };
   if (p.kind() == Kind::scatter) return by(static_cast<const Scatter&>(p).mode);
-  return p.kind() == Kind::slice_update && by(static_cast<const SliceUpdate&>(p).mode);
+  const auto* update = dynamic_cast<const SliceUpdate*>(&p);
+  return update && by(update->mode);
 }
 
 // What has reached the results of a node with several, whose rule takes them together.

@@ -6,7 +6,8 @@
 // from one pass over a row for the next.
 //
 // Three geometries cover all programs:
-//   flat     nothing is reduced: tiles in any order.
+//   flat     nothing is reduced: tiles in any order. They end where the rows of an array do that is
+//            a region of another's memory, and are then that memory.
 //   rows     several short rows (up to a tile) share a tile; each reduces in one loop.
 //   lanes    a unit is one outer index and some inner elements (one, when the last axis is
 //            reduced). A tile holds as many reduced steps as fit.
@@ -17,6 +18,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -34,6 +36,7 @@ constexpr std::int64_t kMinParallel = 16 * 1024;  // elements a thread should ge
 constexpr std::int64_t kNarrow = 64;  // elements of a row that shares a loop with the next ones
 constexpr std::int64_t kCached = 32 * 1024;  // elements that a core's cache holds for sure
 constexpr std::int64_t kMinWidth = 128;      // of a unit that is narrow for more threads
+constexpr std::int64_t kLongRow = 256;       // of a region: worth tiles that end with it
 
 // How a domain is cut.
 struct Extents {
@@ -108,10 +111,15 @@ class Run {
         loops_(loops()),
         geometry_(program.layout.geometry),
         x_(binding.domain, program.outer, program.reduced) {
-    for (std::size_t i = 0; i < p_.ports.size(); ++i)
-      layouts_.push_back(p_.ports[i].linear ? Layout()
-                                            : layout_of(b_.domain, bound(i).strides, p_.outer,
-                                                        p_.reduced, p_.ports[i].extent));
+    for (std::size_t i = 0; i < p_.ports.size(); ++i) {
+      const Port& port = p_.ports[i];
+      layouts_.push_back(layout_of(b_.domain, bound(i).strides, p_.outer, p_.reduced, port.extent));
+      if (!port.linear) continue;
+      if (layouts_[i].linear())
+        layouts_[i] = {};
+      else
+        row_ = std::min(row_, layouts_[i].extents.back());
+    }
     if (geometry_ == Geometry::lanes) scratch_elements_ = x_.unit();
   }
 
@@ -199,18 +207,21 @@ class Run {
 
   // ---- Tiles ----
 
+  // Where an element of a port is.
+  std::byte* place(std::size_t port, std::int64_t first, std::size_t size) const {
+    return bound(port).data + layouts_[port].at(first) * static_cast<std::int64_t>(size);
+  }
   void load_port(std::size_t index, std::int64_t first, std::int64_t n, std::byte* out) const {
     const Port& port = p_.ports[index];
     const std::size_t size = size_of(port.dtype);
     const std::byte* base = bound(index).data;
     if (!is_half(port.dtype)) {
       if (!port.linear) return load(layouts_[index], base, size, first, n, out);
-      std::memcpy(out, base + first * static_cast<std::int64_t>(size), n * size);
+      std::memcpy(out, place(index, first, size), n * size);
       return;
     }
     const Loop widen = loops_.widen[static_cast<int>(port.dtype)];
-    if (port.linear)
-      return widen(out, base + first * static_cast<std::int64_t>(size), nullptr, nullptr, n);
+    if (port.linear) return widen(out, place(index, first, size), nullptr, nullptr, n);
     alignas(64) std::byte narrow[kTile * 2];
     load(layouts_[index], base, size, first, n, narrow);
     widen(out, narrow, nullptr, nullptr, n);
@@ -222,12 +233,11 @@ class Run {
     std::byte* base = bound(index).data;
     if (!is_half(port.dtype)) {
       if (!port.linear) return store(layouts_[index], base, size, first, n, in);
-      std::memcpy(base + first * static_cast<std::int64_t>(size), in, n * size);
+      std::memcpy(place(index, first, size), in, n * size);
       return;
     }
     const Loop narrow_loop = loops_.narrow[static_cast<int>(port.dtype)];
-    if (port.linear)
-      return narrow_loop(base + first * static_cast<std::int64_t>(size), in, nullptr, nullptr, n);
+    if (port.linear) return narrow_loop(place(index, first, size), in, nullptr, nullptr, n);
     alignas(64) std::byte narrow[kTile * 2];
     narrow_loop(narrow, in, nullptr, nullptr, n);
     store(layouts_[index], base, size, first, n, narrow);
@@ -237,7 +247,7 @@ class Run {
   std::byte* address(const Moving& m, const Context& c, std::int64_t first,
                      std::int64_t local) const {
     const auto size = static_cast<std::int64_t>(m.size);
-    return m.port >= 0 ? bound(m.port).data + first * size
+    return m.port >= 0 ? place(m.port, first, m.size)
                        : c.scratch + m.slot * scratch_elements_ * 8 + local * size;
   }
 
@@ -261,10 +271,16 @@ class Run {
     const auto cost = static_cast<std::int64_t>(pass.calls.size() + 1);
     const std::int64_t grain =
         std::clamp(std::int64_t{1 << 18} / cost / kTile * kTile, 2 * kTile, 4 * kMinParallel);
+    // A row's tiles are about as long.
+    const std::int64_t pieces = (std::min(row_, x_.outer * x_.inner) + kTile - 1) / kTile;
+    const std::int64_t tile =
+        row_ == kNoRow ? kTile : ((row_ + pieces - 1) / pieces + 15) / 16 * 16;
     parallel_for(x_.outer * x_.inner, grain, [&](std::int64_t begin, std::int64_t end) {
       Context c = make_context();
-      for (std::int64_t i = begin; i < end; i += kTile)
-        run_tile(pass, c, i, 0, std::min(kTile, end - i));
+      for (std::int64_t i = begin, n; i < end; i += n) {
+        n = std::min({tile, end - i, row_ - i % row_});
+        run_tile(pass, c, i, 0, n);
+      }
     });
   }
 
@@ -495,7 +511,9 @@ class Run {
   const Loops& loops_;
   const Geometry geometry_;
   const Extents x_;
-  SmallVector<Layout, 8> layouts_;         // of ports that are not linear
+  static constexpr std::int64_t kNoRow = std::numeric_limits<std::int64_t>::max();
+  std::int64_t row_ = kNoRow;              // tiles end where rows of so many elements do
+  SmallVector<Layout, 8> layouts_;         // of ports; empty where all elements are adjacent
   std::int64_t scratch_elements_ = kTile;  // of a unit's tiles
 };
 
@@ -512,7 +530,11 @@ LayoutClass classify(const Program& p, const Binding& b) {
     const std::size_t k = input ? i : i - p.inputs.size();
     const Extent extent = input ? p.inputs[k].extent : p.values[p.outputs[k].value].extent;
     const BoundPort& port = input ? b.inputs[k] : b.outputs[k];
-    out.linear.push_back(layout_of(b.domain, port.strides, p.outer, p.reduced, extent).linear());
+    const Layout layout = layout_of(b.domain, port.strides, p.outer, p.reduced, extent);
+    const bool has_rows =
+        !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
+    out.linear.push_back(layout.linear() ||
+                         (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
   }
   return out;
 }

@@ -29,6 +29,17 @@ struct Layout {
   // Whether it is one run of adjacent elements.
   bool linear() const { return extents.empty() || (extents.size() == 1 && strides[0] == 1); }
 
+  // Where the first-th element is.
+  std::int64_t at(std::int64_t first) const {
+    if (extents.empty()) return first;
+    std::int64_t offset = 0;
+    for (int i = static_cast<int>(extents.size()) - 1; i > 0; --i) {
+      offset += first % extents[i] * strides[i];
+      first /= extents[i];
+    }
+    return offset + first * strides[0];
+  }
+
   // Calls visit(offset, stride, count) for each run of the elements [first, first + n).
   template <class F>
   void runs(std::int64_t first, std::int64_t n, F visit) const {

@@ -39,7 +39,7 @@ struct Binding {
 struct LayoutClass {
   Geometry geometry = Geometry::flat;
   bool keeps = true;             // what a pass computes is kept for the next ones
-  SmallVector<bool, 16> linear;  // of inputs, then outputs: one run of adjacent elements
+  SmallVector<bool, 16> linear;  // of inputs, then outputs: a tile is a run of adjacent elements
   bool operator==(const LayoutClass&) const = default;
 };
 LayoutClass classify(const Program& program, const Binding& binding);
