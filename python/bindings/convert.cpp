@@ -408,6 +408,10 @@ array to_array(Operand operand, std::optional<Dtype> like) {
   return a.dtype() == *like ? a : make_array(h, like);
 }
 
+std::optional<array> to_optional_array(std::optional<Operand> operand, Dtype like) {
+  return operand ? std::optional(to_array(*operand, like)) : std::nullopt;
+}
+
 std::pair<array, array> to_arrays(Operand a, Operand b) {
   const array* x = as_array(a.value);
   const array* y = as_array(b.value);
