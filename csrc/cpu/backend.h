@@ -18,11 +18,7 @@ struct Tensor {
   Shape shape;
   Strides strides;
 
-  std::int64_t size() const {
-    std::int64_t n = 1;
-    for (auto d : shape) n *= d;
-    return n;
-  }
+  std::int64_t size() const { return element_count(shape); }
 };
 
 std::unique_ptr<Backend> make_backend();

@@ -70,12 +70,8 @@ void copy(const Tensor& src, const Tensor& dst) {
     std::memcpy(dst.data, src.data, size_of(dst.dtype));
     return;
   }
-  switch (size_of(dst.dtype)) {
-    case 1: return copy_elements(data<const std::uint8_t>(src), data<std::uint8_t>(dst), domain);
-    case 2: return copy_elements(data<const std::uint16_t>(src), data<std::uint16_t>(dst), domain);
-    case 4: return copy_elements(data<const std::uint32_t>(src), data<std::uint32_t>(dst), domain);
-    default: return copy_elements(data<const std::uint64_t>(src), data<std::uint64_t>(dst), domain);
-  }
+  by_size(size_of(dst.dtype),
+          [&]<class U>(Type<U>) { copy_elements(data<const U>(src), data<U>(dst), domain); });
 }
 
 Tensor dense(const Tensor& a, std::optional<Scratch>& holder) {

@@ -153,13 +153,6 @@ void scatter_blocks(const Blocks& blocks, const std::vector<std::int64_t>& offse
   });
 }
 
-struct Replace {
-  template <class T>
-  T operator()(T, T b) const {
-    return b;
-  }
-};
-
 }  // namespace
 
 void gather(const Gather& p, std::span<const Tensor> inputs, const Tensor& out) {
@@ -175,12 +168,8 @@ void gather(const Gather& p, std::span<const Tensor> inputs, const Tensor& out) 
     }
     return;
   }
-  switch (size_of(a.dtype)) {
-    case 1: return gather_blocks(blocks, data<const std::uint8_t>(a), data<std::uint8_t>(out));
-    case 2: return gather_blocks(blocks, data<const std::uint16_t>(a), data<std::uint16_t>(out));
-    case 4: return gather_blocks(blocks, data<const std::uint32_t>(a), data<std::uint32_t>(out));
-    default: return gather_blocks(blocks, data<const std::uint64_t>(a), data<std::uint64_t>(out));
-  }
+  by_size(size_of(a.dtype),
+          [&]<class U>(Type<U>) { gather_blocks(blocks, data<const U>(a), data<U>(out)); });
 }
 
 void scatter(const Scatter& p, std::span<const Tensor> inputs, const Tensor& out) {
@@ -193,14 +182,8 @@ void scatter(const Scatter& p, std::span<const Tensor> inputs, const Tensor& out
   if (out.data != inputs[0].data) copy(inputs[0], out);
   if (updates.size() == 0) return;
   visit(out.dtype, [&]<class T>(Type<T>) {
-    auto apply = [&](auto combine) { scatter_blocks<T>(blocks, offsets, updates, out, combine); };
-    switch (p.mode) {
-      case Update::set: return apply(Replace());
-      case Update::add: return apply(Add());
-      case Update::multiply: return apply(Multiply());
-      case Update::minimum: return apply(Minimum());
-      default: return apply(Maximum());
-    }
+    by_combination(
+        p.mode, [&](auto combine) { scatter_blocks<T>(blocks, offsets, updates, out, combine); });
   });
 }
 

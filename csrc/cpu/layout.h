@@ -27,6 +27,17 @@ T* data(const Tensor& t) {
   return reinterpret_cast<T*>(t.data);
 }
 
+// Calls f with the unsigned type of the given size.
+template <class F>
+void by_size(std::size_t size, F f) {
+  switch (size) {
+    case 1: return f(Type<std::uint8_t>{});
+    case 2: return f(Type<std::uint16_t>{});
+    case 4: return f(Type<std::uint32_t>{});
+    default: return f(Type<std::uint64_t>{});
+  }
+}
+
 // A row-major tensor in memory of its own.
 struct Scratch {
   Scratch(Dtype dtype, const Shape& shape)
@@ -83,11 +94,7 @@ struct Domain {
     }
     return last;
   }
-  std::int64_t size() const {
-    std::int64_t n = 1;
-    for (auto d : shape) n *= d;
-    return n;
-  }
+  std::int64_t size() const { return element_count(shape); }
 };
 
 // A position in a domain, moved in row-major order; offset[k] is tensor k's.

@@ -8,6 +8,7 @@
 #include <type_traits>
 
 #include "cermet/dtype.h"
+#include "cermet/ops.h"
 #include "cpu/loops.h"
 
 namespace cermet::cpu {
@@ -91,5 +92,24 @@ struct Maximum {
     return is_nan(a) || (!is_nan(b) && less(b, a)) ? a : b;
   }
 };
+
+struct Replace {
+  template <class T>
+  T operator()(T, T b) const {
+    return b;
+  }
+};
+
+// Calls f with what combines an element with its update.
+template <class F>
+void by_combination(Update mode, F f) {
+  switch (mode) {
+    case Update::set: return f(Replace());
+    case Update::add: return f(Add());
+    case Update::multiply: return f(Multiply());
+    case Update::minimum: return f(Minimum());
+    case Update::maximum: return f(Maximum());
+  }
+}
 
 }  // namespace cermet::cpu

@@ -7,6 +7,7 @@
 
 #include "cermet/ops.h"
 #include "graph/context.h"
+#include "graph/layout.h"
 #include "graph/primitive.h"
 #include "ops/cpp.h"
 
@@ -49,7 +50,7 @@ Ref<Node> make_scalar(V v, Dtype dtype) {
   node->dtype = dtype;
   node->size = 1;
   node->constant = true;
-  node->primitive = Constant::instance();
+  node->primitive = the<Constant>();
   node->scalar = scalar_bits(v, dtype);
   return node;
 }
@@ -185,15 +186,7 @@ const Strides& array::strides() const {
   return node_->strides;
 }
 
-bool array::is_contiguous() const {
-  const Strides& s = strides();
-  std::int64_t expected = 1;
-  for (int i = ndim() - 1; i >= 0; --i) {
-    if (shape()[i] != 1 && s[i] != expected) return false;
-    expected *= shape()[i];
-  }
-  return true;
-}
+bool array::is_contiguous() const { return is_row_major(shape(), strides()); }
 
 namespace {
 

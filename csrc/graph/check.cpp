@@ -27,6 +27,38 @@ Axes normalize_axes(std::string_view op, const OptionalAxes& axes, int ndim) {
   return out;
 }
 
+Axes moved_last(int ndim, const Axes& last) {
+  Axes order;
+  for (int i = 0; i < ndim; ++i)
+    if (std::find(last.begin(), last.end(), i) == last.end()) order.push_back(i);
+  for (const int axis : last) order.push_back(axis);
+  return order;
+}
+
+Axes inverse_of(const Axes& order) {
+  Axes inverse(order.size());
+  for (std::size_t i = 0; i < order.size(); ++i) inverse[order[i]] = static_cast<int>(i);
+  return inverse;
+}
+
+Shape without(const Shape& shape, const Axes& axes) {
+  Shape left;
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    if (std::find(axes.begin(), axes.end(), static_cast<int>(i)) == axes.end())
+      left.push_back(shape[i]);
+  return left;
+}
+
+Shape batch_of(const array& matrices) {
+  return {matrices.shape().begin(), matrices.shape().end() - 2};
+}
+
+Shape matrices(Shape batch, std::int64_t rows, std::int64_t columns) {
+  batch.push_back(rows);
+  batch.push_back(columns);
+  return batch;
+}
+
 bool broadcasts_to(const Shape& from, const Shape& to) {
   if (from.size() > to.size()) return false;
   const std::size_t skip = to.size() - from.size();

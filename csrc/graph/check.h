@@ -36,6 +36,16 @@ inline IndexError index_error(std::string_view op, std::int64_t index, int axis,
 // All axes when absent.
 Axes normalize_axes(std::string_view op, const OptionalAxes& axes, int ndim);
 
+// All of `ndim` axes, those given last.
+Axes moved_last(int ndim, const Axes& last);
+// The order of axes that undoes a transposition.
+Axes inverse_of(const Axes& order);
+// The extents of the axes that are not among these.
+Shape without(const Shape& shape, const Axes& axes);
+// The batch axes of matrices, and the shape of a batch of matrices.
+Shape batch_of(const array& matrices);
+Shape matrices(Shape batch, std::int64_t rows, std::int64_t columns);
+
 // Throws where places along an axis are more than uint32, the type of indices, can tell apart.
 void require_places(std::string_view op, const Shape& shape, int axis);
 

@@ -86,8 +86,7 @@ class Attention final : public CompositeWith<Attention, AttentionOptions> {
   Rules rules() const override { return Rules::vmap; }
   std::string parameters() const override;
   CERMET_COMPOSITE("scaled_dot_product_attention")
-  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
-             const array& output) const override;
+  array vmap(const Batched& in, const array& output) const override;
 };
 
 // Inputs (n, *spatial, c) and (o, *kernel, c / groups) of one type.
@@ -97,8 +96,7 @@ class Convolution final : public CompositeWith<Convolution, ConvOptions> {
   Rules rules() const override { return Rules::vmap; }
   std::string parameters() const override;
   CERMET_COMPOSITE("convolution")
-  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
-             const array& output) const override;
+  array vmap(const Batched& in, const array& output) const override;
 };
 
 // ---- Others: they have the bits of their expansion ----
@@ -124,8 +122,7 @@ class SearchSorted final : public CompositeWith<SearchSorted, bool> {  // right 
   CERMET_COMPOSITE("searchsorted")
 };
 #undef CERMET_COMPOSITE
-#undef CERMET_ADD_VJP
-#undef CERMET_ADD_JVP
+#undef CERMET_PARAMETERS
 #undef CERMET_RULES
 #undef CERMET_SHAPE_RULES
 

@@ -214,22 +214,21 @@ Arrays Convolution::expand(const Node& node, std::span<const array> inputs) cons
   return {reshape(transpose(matmul(x, w, s), {1, 0, 2}, s), out_shape, s)};
 }
 
-array Convolution::vmap(std::span<const array> inputs, std::span<const bool> batched,
-                        std::int64_t batch, const array& output) const {
+array Convolution::vmap(const Batched& in, const array& output) const {
   const auto convolve = [&](const array& x, const array& w, int groups) {
     ConvOptions o = options;
     o.groups = groups;
     return conv_general(x, w, o);
   };
-  if (!batched[1])  // more images
-    return reshape(convolve(fold_batch(inputs[0]), inputs[1], options.groups),
-                   batch_shape(batch, output.shape()));
+  if (!in.flags[1])  // more images
+    return reshape(convolve(fold_batch(in.inputs[0]), in.inputs[1], options.groups),
+                   batch_shape(in.size, output.shape()));
   // Every entry has its weight: more groups.
-  const Arrays all = all_batched(inputs, batched, batch);
+  const Arrays all = in.all();
   const array x = moveaxis(all[0], 0, -2);
   const array out =
-      convolve(flatten(x, -2, -1), fold_batch(all[1]), options.groups * static_cast<int>(batch));
-  return moveaxis(unflatten(out, -1, {batch, output.shape(-1)}), -2, 0);
+      convolve(flatten(x, -2, -1), fold_batch(all[1]), options.groups * static_cast<int>(in.size));
+  return moveaxis(unflatten(out, -1, {in.size, output.shape(-1)}), -2, 0);
 }
 
 array conv_general(const array& input, const array& weight, const ConvOptions& options,

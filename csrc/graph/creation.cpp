@@ -127,7 +127,7 @@ array view(const array& a, Dtype dtype, StreamOrDevice s) {
            " bytes, not a multiple of ", dtype, "'s ", to);
     shape.back() = bytes / to;
   }
-  return array(Bitcast::instance(), std::move(shape), dtype, {a}, s.resolve());
+  return array(the<Bitcast>(), std::move(shape), dtype, {a}, s.resolve());
 }
 
 array stop_gradient(const array& a, StreamOrDevice s) {

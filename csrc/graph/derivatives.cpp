@@ -131,33 +131,29 @@ const Row* row(Op op) {
 
 bool Elementwise::differentiable() const { return row(op) != nullptr; }
 
-array Elementwise::jvp(int i, std::span<const array> inputs, const array& output,
-                       const array& tangent) const {
-  const Point p{i, inputs.front(), inputs.back(), output, tangent};
-  return broadcast_to(row(op)->forward(p), output.shape());
+array Elementwise::jvp(const Edge& e, const array& tangent) const {
+  const Point p{e.i, e.inputs.front(), e.inputs.back(), e.output, tangent};
+  return broadcast_to(row(op)->forward(p), e.output.shape());
 }
 
-array Elementwise::vjp(int i, std::span<const array> inputs, const array& output,
-                       const array& cotangent) const {
-  const array& in = inputs[static_cast<std::size_t>(i)];
+array Elementwise::vjp(const Edge& e, const array& cotangent) const {
   const auto transposed = [&](const array& t) {
     const Row& r = *row(op);
-    const Point p{i, inputs.front(), inputs.back(), output, t};
+    const Point p{e.i, e.inputs.front(), e.inputs.back(), e.output, t};
     if (r.reverse) return r.reverse(p);
-    if (!is_complex(output.dtype())) return r.forward(p);
+    if (!is_complex(e.output.dtype())) return r.forward(p);
     // The map multiplies by a complex number: its transpose multiplies by the conjugate.
     const array conjugated = conjugate(t);
-    return conjugate(r.forward({i, p.a, p.b, output, conjugated}));
+    return conjugate(r.forward({e.i, p.a, p.b, e.output, conjugated}));
   };
-  return sum_to_shape(transposed(cotangent), in.shape());
+  return sum_to_shape(transposed(cotangent), e.input().shape());
 }
 
-array Elementwise::vmap(std::span<const array> inputs, std::span<const bool> batched,
-                        std::int64_t batch, const array& output) const {
+array Elementwise::vmap(const Batched& in, const array& output) const {
   SmallVector<array, 2> aligned;
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    aligned.push_back(batched[i] ? expand_entries(inputs[i], output.ndim()) : inputs[i]);
-  return array(Elementwise::instance(op), batch_shape(batch, output.shape()), output.dtype(),
+  for (std::size_t i = 0; i < in.inputs.size(); ++i)
+    aligned.push_back(in.flags[i] ? expand_entries(in.inputs[i], output.ndim()) : in.inputs[i]);
+  return array(Elementwise::instance(op), batch_shape(in.size, output.shape()), output.dtype(),
                std::move(aligned), output.stream());
 }
 

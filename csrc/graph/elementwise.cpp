@@ -162,10 +162,6 @@ Shape Elementwise::output_shape(const Node&, std::span<const array> inputs) cons
   return broadcast(op, inputs);
 }
 
-Ref<const Primitive> Constant::instance() {
-  static Constant* const constant = new Constant;
-  return Ref<const Primitive>(constant);
-}
 Shape Constant::output_shape(const Node& node, std::span<const array>) const { return node.shape; }
 
 }  // namespace cermet

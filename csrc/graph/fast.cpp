@@ -209,16 +209,15 @@ Arrays Attention::expand(const Node& node, std::span<const array> inputs) const 
   return {reshape(out, {batch, heads, rows, v.shape(3)}, s)};
 }
 
-array Attention::vmap(std::span<const array> inputs, std::span<const bool> batched,
-                      std::int64_t batch, const array& output) const {
+array Attention::vmap(const Batched& in, const array& output) const {
   // The entries of the batch become entries of the node's own.
   const std::int64_t n = output.shape(0);
   SmallVector<array, 2> folded;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const int axes = options.sinks && i + 1 == inputs.size() ? 2 : 4;
-    array a = inputs[i];
-    if (batched[i] || (a.ndim() == axes && a.shape(0) == n)) {
-      a = expand_entries(all_batched({&a, 1}, {&batched[i], 1}, batch)[0], axes);
+  for (std::size_t i = 0; i < in.inputs.size(); ++i) {
+    const int axes = options.sinks && i + 1 == in.inputs.size() ? 2 : 4;
+    array a = in.inputs[i];
+    if (in.flags[i] || (a.ndim() == axes && a.shape(0) == n)) {
+      a = expand_entries(Batched{{&a, 1}, {&in.flags[i], 1}, in.size}.all()[0], axes);
       Shape shape = a.shape();
       shape[1] = n;
       a = fold_batch(broadcast_to(a, shape));
@@ -226,9 +225,9 @@ array Attention::vmap(std::span<const array> inputs, std::span<const bool> batch
     folded.push_back(a);  // what has no entries of its own serves all
   }
   Shape shape = output.shape();
-  shape[0] *= batch;
+  shape[0] *= in.size;
   const array out(Ref<const Primitive>(this), shape, output.dtype(), folded, output.stream());
-  return reshape(out, batch_shape(batch, output.shape()));
+  return reshape(out, batch_shape(in.size, output.shape()));
 }
 
 namespace fast {

@@ -67,9 +67,7 @@ Places places(std::string_view op, const array& a, const Arrays& indices, const 
     const array& index = indices[static_cast<std::size_t>(at - axes.begin())];
     p.indices.push_back(broadcast_to(as_index(op, index, s), p.shape, s));
   }
-  for (int i = 0; i < a.ndim(); ++i) {
-    if (std::find(p.axes.begin(), p.axes.end(), i) == p.axes.end()) p.shape.push_back(a.shape()[i]);
-  }
+  for (const std::int64_t n : without(a.shape(), p.axes)) p.shape.push_back(n);
   return p;
 }
 

@@ -1,5 +1,6 @@
 // Rules of gather, and of the two primitives that update elements of an array: scatter and
 // slice_update. Both updates reach their elements by a pair of functions, and share the derivative.
+#include "graph/check.h"
 #include "graph/primitive.h"
 #include "graph/rules.h"
 
@@ -41,37 +42,38 @@ array copy(const array& a) {
 }
 
 template <class P>
-array update_vjp(int i, Update mode, const array& a, const array& update, const array& result,
-                 const array& cotangent, const P& place) {
+array update_vjp(const Edge& e, Update mode, const array& cotangent, const P& place) {
+  const array &a = e.inputs[0], &update = e.inputs[1], &result = e.output;
   switch (mode) {
     case Update::set:
-      if (i == 0) return place.write(cotangent, zeros_like(update), Update::set);
+      if (e.i == 0) return place.write(cotangent, zeros_like(update), Update::set);
       return copy(place.read(cotangent));
-    case Update::add: return i == 0 ? cotangent : place.read(cotangent);
+    case Update::add: return e.i == 0 ? cotangent : place.read(cotangent);
     case Update::multiply:
-      if (i == 0) return place.write(cotangent, conjugate(update), Update::multiply);
+      if (e.i == 0) return place.write(cotangent, conjugate(update), Update::multiply);
       return place.read(cotangent) * conjugate(other_factors(a, update, result, place));
     default:
-      if (i == 0) return where_true(result == a, cotangent);
+      if (e.i == 0) return where_true(result == a, cotangent);
       return place.read(cotangent) * taken(a, update, result, place);
   }
 }
 
 // The tangent of an update is added to `sum`, which is zero where the update replaces elements.
 template <class P>
-array update_jvp(int i, Update mode, const array& a, const array& update, const array& result,
-                 const array& tangent, const array& sum, const P& place) {
+array update_jvp(const Edge& e, Update mode, const array& tangent, const array& sum,
+                 const P& place) {
+  const array &a = e.inputs[0], &update = e.inputs[1], &result = e.output;
   const auto added = [&](const array& t) { return place.write(sum, t, Update::add); };
   switch (mode) {
     case Update::set:
-      if (i == 0) return place.write(tangent, zeros_like(update), Update::set);
+      if (e.i == 0) return place.write(tangent, zeros_like(update), Update::set);
       return place.write(sum, tangent, Update::set);
-    case Update::add: return i == 0 ? tangent : added(tangent);
+    case Update::add: return e.i == 0 ? tangent : added(tangent);
     case Update::multiply:
-      if (i == 0) return place.write(tangent, update, Update::multiply);
+      if (e.i == 0) return place.write(tangent, update, Update::multiply);
       return added(tangent * other_factors(a, update, result, place));
     default:
-      if (i == 0) return where_true(result == a, tangent);
+      if (e.i == 0) return where_true(result == a, tangent);
       return added(tangent * taken(a, update, result, place));
   }
 }
@@ -81,12 +83,12 @@ Arrays indices_of(std::span<const array> inputs, std::size_t first) {
 }
 
 // The indices with the batch first, and the batch entry's own index in front of them.
-Arrays batched_indices(std::span<const array> indices, std::span<const bool> batched,
-                       std::int64_t batch) {
-  Arrays all = all_batched(indices, batched, batch);
+Arrays batched_indices(const Batched& indices) {
+  Arrays all = indices.all();
   Shape column(static_cast<std::size_t>(all.at(0).ndim()), 1);
-  column[0] = batch;
-  const array entry = reshape(arange(0, static_cast<double>(batch), 1, all[0].dtype()), column);
+  column[0] = indices.size;
+  const array entry =
+      reshape(arange(0, static_cast<double>(indices.size), 1, all[0].dtype()), column);
   all.insert(all.begin(), broadcast_to(entry, all[0].shape()));
   return all;
 }
@@ -103,29 +105,26 @@ Axes with_batch(const Axes& axes) {
 
 Shape Gather::output_shape(const Node&, std::span<const array> inputs) const {
   Shape shape = inputs.size() > 1 ? inputs[1].shape() : Shape{};
-  for (int i = 0; i < inputs[0].ndim(); ++i)
-    if (std::find(axes.begin(), axes.end(), i) == axes.end()) shape.push_back(inputs[0].shape(i));
+  for (const std::int64_t n : without(inputs[0].shape(), axes)) shape.push_back(n);
   return shape;
 }
-array Gather::vjp(int, std::span<const array> inputs, const array&, const array& cotangent) const {
-  return scatter(zeros_like(inputs[0]), indices_of(inputs, 1), cotangent, axes, Update::add);
+array Gather::vjp(const Edge& e, const array& cotangent) const {
+  return scatter(zeros_like(e.inputs[0]), indices_of(e.inputs, 1), cotangent, axes, Update::add);
 }
-array Gather::add_vjp(int, std::span<const array> inputs, const array&, const array& cotangent,
-                      const array& sum) const {
-  return scatter(sum, indices_of(inputs, 1), cotangent, axes, Update::add);
+array Gather::add_vjp(const Edge& e, const array& cotangent, const array& sum) const {
+  return scatter(sum, indices_of(e.inputs, 1), cotangent, axes, Update::add);
 }
-array Gather::jvp(int, std::span<const array> inputs, const array&, const array& tangent) const {
-  return gather(tangent, indices_of(inputs, 1), axes);
+array Gather::jvp(const Edge& e, const array& tangent) const {
+  return gather(tangent, indices_of(e.inputs, 1), axes);
 }
-array Gather::vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
-                   const array&) const {
-  const auto indices = inputs.subspan(1);
-  if (!batched[0]) return gather(inputs[0], all_batched(indices, batched.subspan(1), batch), axes);
-  const bool shared = std::find(batched.begin() + 1, batched.end(), true) == batched.end();
+array Gather::vmap(const Batched& in, const array&) const {
+  const auto indices = in.inputs.subspan(1);
+  if (!in.flags[0]) return gather(in.inputs[0], in.part(1).all(), axes);
+  const bool shared = std::find(in.flags.begin() + 1, in.flags.end(), true) == in.flags.end();
   if (shared)  // the batch axis is one more that is taken whole
-    return moveaxis(gather(inputs[0], indices_of(inputs, 1), batch_axes(axes)),
+    return moveaxis(gather(in.inputs[0], indices_of(in.inputs, 1), batch_axes(axes)),
                     indices.empty() ? 0 : indices[0].ndim(), 0);
-  return gather(inputs[0], batched_indices(indices, batched.subspan(1), batch), with_batch(axes));
+  return gather(in.inputs[0], batched_indices(in.part(1)), with_batch(axes));
 }
 std::string Gather::parameters() const { return "axes=" + tuple(axes); }
 
@@ -144,26 +143,20 @@ auto scatter_place(std::span<const array> inputs, const Axes& axes) {
 Shape Scatter::output_shape(const Node&, std::span<const array> inputs) const {
   return inputs[0].shape();
 }
-array Scatter::vjp(int i, std::span<const array> inputs, const array& output,
-                   const array& cotangent) const {
-  return update_vjp(i, mode, inputs[0], inputs[1], output, cotangent, scatter_place(inputs, axes));
+array Scatter::vjp(const Edge& e, const array& cotangent) const {
+  return update_vjp(e, mode, cotangent, scatter_place(e.inputs, axes));
 }
-array Scatter::jvp(int i, std::span<const array> inputs, const array& output,
-                   const array& tangent) const {
-  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent,
-                    zeros(output.shape(), tangent.dtype()), scatter_place(inputs, axes));
+array Scatter::jvp(const Edge& e, const array& tangent) const {
+  return update_jvp(e, mode, tangent, zeros(e.output.shape(), tangent.dtype()),
+                    scatter_place(e.inputs, axes));
 }
-array Scatter::add_jvp(int i, std::span<const array> inputs, const array& output,
-                       const array& tangent, const array& sum) const {
-  if (i == 0) return Primitive::add_jvp(i, inputs, output, tangent, sum);
-  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, sum,
-                    scatter_place(inputs, axes));
+array Scatter::add_jvp(const Edge& e, const array& tangent, const array& sum) const {
+  if (e.i == 0) return Primitive::add_jvp(e, tangent, sum);
+  return update_jvp(e, mode, tangent, sum, scatter_place(e.inputs, axes));
 }
-array Scatter::vmap(std::span<const array> inputs, std::span<const bool> batched,
-                    std::int64_t batch, const array&) const {
-  const Arrays values = all_batched(inputs.first(2), batched.first(2), batch);
-  return scatter(values[0], batched_indices(inputs.subspan(2), batched.subspan(2), batch),
-                 values[1], with_batch(axes), mode);
+array Scatter::vmap(const Batched& in, const array&) const {
+  const Arrays values = in.part(0, 2).all();
+  return scatter(values[0], batched_indices(in.part(2)), values[1], with_batch(axes), mode);
 }
 std::string Scatter::parameters() const {
   return "axes=" + tuple(axes) + ", mode=" + std::string(name_of(mode));
@@ -192,25 +185,19 @@ Arrays SliceUpdate::expand(const Node&, std::span<const array> inputs) const {
       elementwise(ops[static_cast<int>(mode) - 1], place.read(inputs[0]), inputs[1]);
   return {place.write(inputs[0], combined, Update::set)};
 }
-array SliceUpdate::vjp(int i, std::span<const array> inputs, const array& output,
-                       const array& cotangent) const {
-  return update_vjp(i, mode, inputs[0], inputs[1], output, cotangent,
-                    slice_place(*this, inputs[1]));
+array SliceUpdate::vjp(const Edge& e, const array& cotangent) const {
+  return update_vjp(e, mode, cotangent, slice_place(*this, e.inputs[1]));
 }
-array SliceUpdate::jvp(int i, std::span<const array> inputs, const array& output,
-                       const array& tangent) const {
-  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent,
-                    zeros(output.shape(), tangent.dtype()), slice_place(*this, inputs[1]));
+array SliceUpdate::jvp(const Edge& e, const array& tangent) const {
+  return update_jvp(e, mode, tangent, zeros(e.output.shape(), tangent.dtype()),
+                    slice_place(*this, e.inputs[1]));
 }
-array SliceUpdate::add_jvp(int i, std::span<const array> inputs, const array& output,
-                           const array& tangent, const array& sum) const {
-  if (i == 0) return Primitive::add_jvp(i, inputs, output, tangent, sum);
-  return update_jvp(i, mode, inputs[0], inputs[1], output, tangent, sum,
-                    slice_place(*this, inputs[1]));
+array SliceUpdate::add_jvp(const Edge& e, const array& tangent, const array& sum) const {
+  if (e.i == 0) return Primitive::add_jvp(e, tangent, sum);
+  return update_jvp(e, mode, tangent, sum, slice_place(*this, e.inputs[1]));
 }
-array SliceUpdate::vmap(std::span<const array> inputs, std::span<const bool> batched,
-                        std::int64_t batch, const array&) const {
-  const Arrays all = all_batched(inputs, batched, batch);
+array SliceUpdate::vmap(const Batched& in, const array&) const {
+  const Arrays all = in.all();
   const Shape first = batch_shape(0, start), steps = batch_shape(1, step);
   return slice_update(all[0], all[1], first, slice_stop(first, steps, all[1].shape()), steps, mode);
 }

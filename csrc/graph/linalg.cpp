@@ -20,9 +20,8 @@ Results Factorization::results(const Shape& input) const {
   return all;
 }
 
-Arrays Factorization::vmap_all(std::span<const array> inputs, std::span<const bool> batched,
-                               std::int64_t batch, const Arrays& outputs) const {
-  const Arrays all = all_batched(inputs, batched, batch);
+Arrays Factorization::vmap_all(const Batched& in, const Arrays& outputs) const {
+  const Arrays all = in.all();
   return make_outputs(Ref<const Several>(this), results(all[0].shape()), {all.begin(), all.end()},
                       outputs[0].stream());
 }
@@ -71,13 +70,9 @@ array solve_with(std::string_view op, Routine routine, const array& a, const arr
     fail(op, "a ", a.shape(), " and b ", b.shape(), " do not fit: ", n, " rows against ",
          b.shape(-2));
   const Dtype t = promote(a.dtype(), b.dtype());
-  const Shape batch = broadcast_shapes(Shape(a.shape().begin(), a.shape().end() - 2),
-                                       Shape(b.shape().begin(), b.shape().end() - 2));
+  const Shape batch = broadcast_shapes(batch_of(a), batch_of(b));
   const auto batched = [&](const array& x, std::int64_t width) {
-    Shape shape = batch;
-    shape.push_back(n);
-    shape.push_back(width);
-    return broadcast_to(astype(x, t, s), shape, s);
+    return broadcast_to(astype(x, t, s), matrices(batch, n, width), s);
   };
   return factorize(op, routine, {batched(a, n), batched(b, columns)}, {{{n, columns}, t}}, s,
                    upper)[0];
@@ -259,12 +254,7 @@ array restored(const array& norms, Axes axes, bool keepdims, StreamOrDevice s) {
 
 // The singular values (..., k) of the matrices along two axes.
 array singular_values_along(const array& a, const Axes& axes, StreamOrDevice s) {
-  Axes order;
-  for (int i = 0; i < a.ndim(); ++i)
-    if (i != axes[0] && i != axes[1]) order.push_back(i);
-  order.push_back(axes[0]);
-  order.push_back(axes[1]);
-  return singular_values(transpose(a, order, s), s);
+  return singular_values(transpose(a, moved_last(a.ndim(), axes), s), s);
 }
 
 array matrix_norm(const array& a, double order, const Axes& axes, bool keepdims, StreamOrDevice s) {

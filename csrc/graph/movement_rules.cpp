@@ -2,6 +2,7 @@
 #include <map>
 #include <numeric>
 
+#include "graph/check.h"
 #include "graph/primitive.h"
 #include "graph/rules.h"
 
@@ -65,10 +66,6 @@ array add_to_slice(const array& sum, const array& term, const Shape& start, cons
 
 // ---- broadcast_to ----
 
-Ref<const Primitive> Broadcast::instance() {
-  static const Ref<const Primitive> it(new Broadcast);
-  return it;
-}
 Shape Broadcast::output_shape(const Node& node, std::span<const array> inputs) const {
   // Axes that were repeated keep their extent; the others follow the input.
   const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
@@ -82,16 +79,15 @@ Shape Broadcast::output_shape(const Node& node, std::span<const array> inputs) c
       refuse_shapes(*this, inputs);
   return shape;
 }
-array Broadcast::vjp(int, std::span<const array> inputs, const array&,
-                     const array& cotangent) const {
-  return sum_to_shape(cotangent, inputs[0].shape());
+array Broadcast::vjp(const Edge& e, const array& cotangent) const {
+  return sum_to_shape(cotangent, e.inputs[0].shape());
 }
-array Broadcast::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
-  return broadcast_to(tangent, output.shape());
+array Broadcast::jvp(const Edge& e, const array& tangent) const {
+  return broadcast_to(tangent, e.output.shape());
 }
-array Broadcast::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
-                      const array& output) const {
-  return broadcast_to(expand_entries(inputs[0], output.ndim()), batch_shape(batch, output.shape()));
+array Broadcast::vmap(const Batched& in, const array& output) const {
+  return broadcast_to(expand_entries(in.inputs[0], output.ndim()),
+                      batch_shape(in.size, output.shape()));
 }
 
 // ---- reshape ----
@@ -124,15 +120,14 @@ Shape Reshape::output_shape(const Node& node, std::span<const array> inputs) con
     if (d != 1) d = *next++;
   return shape;
 }
-array Reshape::vjp(int, std::span<const array> inputs, const array&, const array& cotangent) const {
-  return reshape(cotangent, inputs[0].shape());
+array Reshape::vjp(const Edge& e, const array& cotangent) const {
+  return reshape(cotangent, e.inputs[0].shape());
 }
-array Reshape::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
-  return reshape(tangent, output.shape());
+array Reshape::jvp(const Edge& e, const array& tangent) const {
+  return reshape(tangent, e.output.shape());
 }
-array Reshape::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
-                    const array& output) const {
-  return reshape(inputs[0], batch_shape(batch, output.shape()));
+array Reshape::vmap(const Batched& in, const array& output) const {
+  return reshape(in.inputs[0], batch_shape(in.size, output.shape()));
 }
 std::string Reshape::parameters() const { return "shape=" + tuple(spec); }
 
@@ -143,19 +138,16 @@ Shape Transpose::output_shape(const Node&, std::span<const array> inputs) const 
   for (int axis : axes) shape.push_back(inputs[0].shape(axis));
   return shape;
 }
-array Transpose::vjp(int, std::span<const array>, const array&, const array& cotangent) const {
-  Axes inverse(axes.size());
-  for (std::size_t i = 0; i < axes.size(); ++i) inverse[at(axes[i])] = static_cast<int>(i);
-  return cermet::transpose(cotangent, inverse);
+array Transpose::vjp(const Edge&, const array& cotangent) const {
+  return cermet::transpose(cotangent, inverse_of(axes));
 }
-array Transpose::jvp(int, std::span<const array>, const array&, const array& tangent) const {
+array Transpose::jvp(const Edge&, const array& tangent) const {
   return cermet::transpose(tangent, axes);
 }
-array Transpose::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
-                      const array&) const {
+array Transpose::vmap(const Batched& in, const array&) const {
   Axes all = batch_axes(axes);
   all.insert(all.begin(), 0);
-  return cermet::transpose(inputs[0], all);
+  return cermet::transpose(in.inputs[0], all);
 }
 std::string Transpose::parameters() const { return "axes=" + tuple(axes); }
 
@@ -173,22 +165,19 @@ Shape Slice::output_shape(const Node& node, std::span<const array> inputs) const
   }
   return shape;
 }
-array Slice::vjp(int, std::span<const array> inputs, const array& output,
-                 const array& cotangent) const {
-  return slice_update(zeros_like(inputs[0]), cotangent, start,
-                      slice_stop(start, step, output.shape()), step);
+array Slice::vjp(const Edge& e, const array& cotangent) const {
+  return slice_update(zeros_like(e.inputs[0]), cotangent, start,
+                      slice_stop(start, step, e.output.shape()), step);
 }
-array Slice::add_vjp(int, std::span<const array>, const array&, const array& cotangent,
-                     const array& sum) const {
+array Slice::add_vjp(const Edge&, const array& cotangent, const array& sum) const {
   return add_to_slice(sum, cotangent, start, step);
 }
-array Slice::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
-  return slice(tangent, start, slice_stop(start, step, output.shape()), step);
+array Slice::jvp(const Edge& e, const array& tangent) const {
+  return slice(tangent, start, slice_stop(start, step, e.output.shape()), step);
 }
-array Slice::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
-                  const array& output) const {
-  return slice(inputs[0], batch_shape(0, start),
-               batch_shape(batch, slice_stop(start, step, output.shape())), batch_shape(1, step));
+array Slice::vmap(const Batched& in, const array& output) const {
+  return slice(in.inputs[0], batch_shape(0, start),
+               batch_shape(in.size, slice_stop(start, step, output.shape())), batch_shape(1, step));
 }
 std::string Slice::parameters() const { return "start=" + tuple(start) + ", step=" + tuple(step); }
 
@@ -197,31 +186,24 @@ std::string Slice::parameters() const { return "start=" + tuple(start) + ", step
 Shape AsStrided::output_shape(const Node& node, std::span<const array> inputs) const {
   return Primitive::output_shape(node, inputs);
 }
-array AsStrided::vjp(int i, std::span<const array> inputs, const array& output,
-                     const array& cotangent) const {
-  return add_vjp(i, inputs, output, cotangent, zeros_like(inputs[0]));
+array AsStrided::vjp(const Edge& e, const array& cotangent) const {
+  return add_vjp(e, cotangent, zeros_like(e.inputs[0]));
 }
-array AsStrided::add_vjp(int, std::span<const array>, const array& output, const array& cotangent,
-                         const array& sum) const {
-  const array element = as_strided(arange(sum.size()), output.shape(), strides, offset);
+array AsStrided::add_vjp(const Edge& e, const array& cotangent, const array& sum) const {
+  const array element = as_strided(arange(sum.size()), e.output.shape(), strides, offset);
   return reshape(scatter(reshape(sum, {-1}), {element}, cotangent, {0}, Update::add), sum.shape());
 }
-array AsStrided::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
-  return as_strided(tangent, output.shape(), strides, offset);
+array AsStrided::jvp(const Edge& e, const array& tangent) const {
+  return as_strided(tangent, e.output.shape(), strides, offset);
 }
-array AsStrided::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
-                      const array& output) const {
-  const std::int64_t entry = batch ? inputs[0].size() / batch : 0;
-  return as_strided(inputs[0], batch_shape(batch, output.shape()), batch_shape(entry, strides),
+array AsStrided::vmap(const Batched& in, const array& output) const {
+  const std::int64_t entry = in.size ? in.inputs[0].size() / in.size : 0;
+  return as_strided(in.inputs[0], batch_shape(in.size, output.shape()), batch_shape(entry, strides),
                     offset);
 }
 
 // ---- view ----
 
-Ref<const Primitive> Bitcast::instance() {
-  static const Ref<const Primitive> it(new Bitcast);
-  return it;
-}
 Shape Bitcast::output_shape(const Node& node, std::span<const array> inputs) const {
   Shape shape = inputs[0].shape();
   if (shape.empty()) return shape;
@@ -231,15 +213,14 @@ Shape Bitcast::output_shape(const Node& node, std::span<const array> inputs) con
   shape.back() = bytes / itemsize;
   return shape;
 }
-array Bitcast::vjp(int, std::span<const array> inputs, const array&, const array& cotangent) const {
-  return view(cotangent, inputs[0].dtype());
+array Bitcast::vjp(const Edge& e, const array& cotangent) const {
+  return view(cotangent, e.inputs[0].dtype());
 }
-array Bitcast::jvp(int, std::span<const array>, const array& output, const array& tangent) const {
-  return view(tangent, output.dtype());
+array Bitcast::jvp(const Edge& e, const array& tangent) const {
+  return view(tangent, e.output.dtype());
 }
-array Bitcast::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
-                    const array& output) const {
-  return view(inputs[0], output.dtype());
+array Bitcast::vmap(const Batched& in, const array& output) const {
+  return view(in.inputs[0], output.dtype());
 }
 
 // ---- identity ----
@@ -256,16 +237,11 @@ Ref<const Primitive> Identity::instance(Why why) {
 Shape Identity::output_shape(const Node&, std::span<const array> inputs) const {
   return inputs[0].shape();
 }
-array Identity::vjp(int, std::span<const array>, const array&, const array& cotangent) const {
-  return cotangent;
-}
-array Identity::jvp(int, std::span<const array>, const array&, const array& tangent) const {
-  return tangent;
-}
-array Identity::vmap(std::span<const array> inputs, std::span<const bool> batched,
-                     std::int64_t batch, const array& output) const {
-  const array first = all_batched(inputs.first(1), batched.first(1), batch)[0];
-  SmallVector<array, 2> all(inputs.begin(), inputs.end());
+array Identity::vjp(const Edge&, const array& cotangent) const { return cotangent; }
+array Identity::jvp(const Edge&, const array& tangent) const { return tangent; }
+array Identity::vmap(const Batched& in, const array& output) const {
+  const array first = in.part(0, 1).all()[0];
+  SmallVector<array, 2> all(in.inputs.begin(), in.inputs.end());
   all[0] = first;
   return array(instance(why), first.shape(), output.dtype(), std::move(all), output.stream());
 }
@@ -275,15 +251,12 @@ array Identity::vmap(std::span<const array> inputs, std::span<const bool> batche
 Shape Contiguous::output_shape(const Node&, std::span<const array> inputs) const {
   return inputs[0].shape();
 }
-array Contiguous::vjp(int, std::span<const array>, const array&, const array& cotangent) const {
-  return cotangent;
-}
-array Contiguous::jvp(int, std::span<const array>, const array&, const array& tangent) const {
+array Contiguous::vjp(const Edge&, const array& cotangent) const { return cotangent; }
+array Contiguous::jvp(const Edge&, const array& tangent) const {
   return contiguous(tangent, allow_col_major);
 }
-array Contiguous::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
-                       const array&) const {
-  return contiguous(inputs[0], allow_col_major);
+array Contiguous::vmap(const Batched& in, const array&) const {
+  return contiguous(in.inputs[0], allow_col_major);
 }
 
 // ---- concatenate ----
@@ -297,26 +270,26 @@ Shape Concatenate::output_shape(const Node&, std::span<const array> inputs) cons
   }
   return shape;
 }
-array Concatenate::vjp(int i, std::span<const array> inputs, const array& output,
-                       const array& cotangent) const {
-  Shape start(at(output.ndim()), 0), stop = output.shape();
-  for (const array& before : inputs.first(at(i))) start[at(axis)] += before.shape(axis);
-  stop[at(axis)] = start[at(axis)] + inputs[at(i)].shape(axis);
-  return slice(cotangent, start, stop);
+// Where an input begins in the output.
+static std::int64_t start_of(const Edge& e, int axis) {
+  std::int64_t start = 0;
+  for (const array& before : e.inputs.first(at(e.i))) start += before.shape(axis);
+  return start;
 }
-array Concatenate::jvp(int i, std::span<const array> inputs, const array& output,
-                       const array& tangent) const {
-  return add_jvp(i, inputs, output, tangent, zeros(output.shape(), tangent.dtype()));
+array Concatenate::vjp(const Edge& e, const array& cotangent) const {
+  const std::int64_t start = start_of(e, axis);
+  return section(cotangent, axis, start, start + e.input().shape(axis), 1, {});
 }
-array Concatenate::add_jvp(int i, std::span<const array> inputs, const array&, const array& tangent,
-                           const array& sum) const {
+array Concatenate::jvp(const Edge& e, const array& tangent) const {
+  return add_jvp(e, tangent, zeros(e.output.shape(), tangent.dtype()));
+}
+array Concatenate::add_jvp(const Edge& e, const array& tangent, const array& sum) const {
   Shape start(at(sum.ndim()), 0);
-  for (const array& before : inputs.first(at(i))) start[at(axis)] += before.shape(axis);
+  start[at(axis)] = start_of(e, axis);
   return add_to_slice(sum, tangent, start, Shape(start.size(), 1));
 }
-array Concatenate::vmap(std::span<const array> inputs, std::span<const bool> batched,
-                        std::int64_t batch, const array&) const {
-  return concatenate(all_batched(inputs, batched, batch), axis + 1);
+array Concatenate::vmap(const Batched& in, const array&) const {
+  return concatenate(in.all(), axis + 1);
 }
 std::string Concatenate::parameters() const { return "axis=" + std::to_string(axis); }
 

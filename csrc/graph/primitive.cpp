@@ -32,30 +32,20 @@ Shape Primitive::output_shape(const Node& node, std::span<const array> inputs) c
   if (!same_shapes(inputs, {node.inputs.data(), node.inputs.size()})) refuse_shapes(*this, inputs);
   return node.shape;
 }
-array Primitive::vjp(int, std::span<const array>, const array&, const array&) const {
-  no_rule("vjp", *this);
+array Primitive::vjp(const Edge&, const array&) const { no_rule("vjp", *this); }
+array Primitive::jvp(const Edge&, const array&) const { no_rule("jvp", *this); }
+array Primitive::add_vjp(const Edge& e, const array& cotangent, const array& sum) const {
+  return sum + vjp(e, cotangent);
 }
-array Primitive::jvp(int, std::span<const array>, const array&, const array&) const {
-  no_rule("jvp", *this);
+array Primitive::add_jvp(const Edge& e, const array& tangent, const array& sum) const {
+  return sum + jvp(e, tangent);
 }
-array Primitive::add_vjp(int i, std::span<const array> inputs, const array& output,
-                         const array& cotangent, const array& sum) const {
-  return sum + vjp(i, inputs, output, cotangent);
-}
-array Primitive::add_jvp(int i, std::span<const array> inputs, const array& output,
-                         const array& tangent, const array& sum) const {
-  return sum + jvp(i, inputs, output, tangent);
-}
-array Primitive::vmap(std::span<const array>, std::span<const bool>, std::int64_t,
-                      const array&) const {
-  no_rule("vmap", *this);
-}
+array Primitive::vmap(const Batched&, const array&) const { no_rule("vmap", *this); }
 
-Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
-                   std::int64_t batch) {
+Arrays Batched::all() const {
   Arrays out(inputs.begin(), inputs.end());
   for (std::size_t i = 0; i < out.size(); ++i)
-    if (!batched[i]) out[i] = broadcast_to(out[i], batch_shape(batch, out[i].shape()));
+    if (!flags[i]) out[i] = broadcast_to(out[i], batch_shape(size, out[i].shape()));
   return out;
 }
 
@@ -126,23 +116,22 @@ Arrays Several::jvp_all(std::span<const array>, const Arrays&,
   no_rule("jvp", *this);
 }
 
-Arrays Several::vmap_all(std::span<const array> inputs, std::span<const bool> batched,
-                         std::int64_t batch, const Arrays& outputs) const {
+Arrays Several::vmap_all(const Batched& in, const Arrays& outputs) const {
   Results results;
   for (const array& out : outputs) results.push_back({out.shape(), out.dtype()});
   std::vector<Arrays> rows(outputs.size());
-  for (std::int64_t b = 0; b < batch; ++b) {
+  for (std::int64_t b = 0; b < in.size; ++b) {
     SmallVector<array, 2> entry;
-    for (std::size_t i = 0; i < inputs.size(); ++i)
-      entry.push_back(batched[i] ? take(inputs[i], array(b), 0) : inputs[i]);
+    for (std::size_t i = 0; i < in.inputs.size(); ++i)
+      entry.push_back(in.flags[i] ? take(in.inputs[i], array(b), 0) : in.inputs[i]);
     const Arrays row =
         make_outputs(Ref<const Several>(this), results, std::move(entry), outputs[0].stream());
     for (std::size_t i = 0; i < rows.size(); ++i) rows[i].push_back(row[i]);
   }
   Arrays stacked;
   for (std::size_t i = 0; i < rows.size(); ++i)
-    stacked.push_back(batch ? stack(rows[i])
-                            : zeros(batch_shape(0, results[i].shape), results[i].dtype));
+    stacked.push_back(in.size ? stack(rows[i])
+                              : zeros(batch_shape(0, results[i].shape), results[i].dtype));
   return stacked;
 }
 
@@ -161,19 +150,14 @@ Arrays make_outputs(Ref<const Primitive> primitive, Results results, SmallVector
 
 Shape Arange::output_shape(const Node& node, std::span<const array>) const { return node.shape; }
 
-Ref<const Primitive> RandomBits::instance() {
-  static const Ref<const Primitive> it(new RandomBits);
-  return it;
-}
 Shape RandomBits::output_shape(const Node& node, std::span<const array> inputs) const {
   Shape shape = inputs[0].shape();
   shape.back() = node.shape.back();
   return shape;
 }
-array RandomBits::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t batch,
-                       const array& output) const {
-  return array(instance(), batch_shape(batch, output.shape()), output.dtype(), {inputs[0]},
-               output.stream());
+array RandomBits::vmap(const Batched& in, const array& output) const {
+  return array(the<RandomBits>(), batch_shape(in.size, output.shape()), output.dtype(),
+               {in.inputs[0]}, output.stream());
 }
 
 // ---- Helpers of the rules ----

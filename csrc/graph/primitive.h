@@ -9,6 +9,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "cermet/array.h"
@@ -51,6 +52,26 @@ enum class Kind : std::uint8_t {
 constexpr bool has_several_results(Kind k) { return k >= Kind::factorization; }
 constexpr bool is_view(Kind k) { return k >= Kind::broadcast && k <= Kind::pick; }
 
+// Where a derivative goes through a primitive: between input `i` and the output.
+struct Edge {
+  int i;
+  std::span<const array> inputs;
+  const array& output;
+  const array& input() const { return inputs[static_cast<std::size_t>(i)]; }
+};
+// Inputs of which some have a batch, of `size` entries, as axis 0.
+struct Batched {
+  std::span<const array> inputs;
+  std::span<const bool> flags;  // which
+  std::int64_t size;
+  // With the batch axis on every input.
+  Arrays all() const;
+  // `count` of them from the first one given on.
+  Batched part(std::size_t first, std::size_t count = std::dynamic_extent) const {
+    return {inputs.subspan(first, count), flags.subspan(first, count), size};
+  }
+};
+
 class Primitive : public RefCounted {
  public:
   explicit Primitive(Kind kind) : kind_(kind) {}
@@ -64,22 +85,17 @@ class Primitive : public RefCounted {
   // The output's shape for other inputs than those of `node`, with the same parameters.
   virtual Shape output_shape(const Node& node, std::span<const array> inputs) const;
 
-  // The cotangent of input i, given the output's. Default: no derivative (an error that names it).
-  virtual array vjp(int i, std::span<const array> inputs, const array& output,
-                    const array& cotangent) const;
-  // What the tangent of input i adds to the output's tangent.
-  virtual array jvp(int i, std::span<const array> inputs, const array& output,
-                    const array& tangent) const;
+  // The cotangent of the input, given the output's. Default: no derivative (an error that names
+  // it).
+  virtual array vjp(const Edge& e, const array& cotangent) const;
+  // What the tangent of the input adds to the output's tangent.
+  virtual array jvp(const Edge& e, const array& tangent) const;
   // The same, added to what others contributed. Default: a sum; overridden where a contribution
   // falls on a part of the whole, which is then updated in place.
-  virtual array add_vjp(int i, std::span<const array> inputs, const array& output,
-                        const array& cotangent, const array& sum) const;
-  virtual array add_jvp(int i, std::span<const array> inputs, const array& output,
-                        const array& tangent, const array& sum) const;
-  // The batched output, batch first. `inputs` have the batch (of `batch` entries) as axis 0 where
-  // `batched` says so; `output` is the unbatched node.
-  virtual array vmap(std::span<const array> inputs, std::span<const bool> batched,
-                     std::int64_t batch, const array& output) const;
+  virtual array add_vjp(const Edge& e, const array& cotangent, const array& sum) const;
+  virtual array add_jvp(const Edge& e, const array& tangent, const array& sum) const;
+  // The batched output, batch first; `output` is the unbatched node.
+  virtual array vmap(const Batched& in, const array& output) const;
   // A derivative that is zero everywhere or undefined: transforms stop here without an error.
   virtual bool differentiable() const { return true; }
   // False for an input that chooses (indices, a condition): its derivative is zero.
@@ -89,58 +105,47 @@ class Primitive : public RefCounted {
   Kind kind_;
 };
 
-// Puts a batch axis first on every input.
-Arrays all_batched(std::span<const array> inputs, std::span<const bool> batched,
-                   std::int64_t batch);
+// The one object of a primitive that has no parameters.
+template <class P>
+const Ref<const Primitive>& the() {
+  static const Ref<const Primitive> it(new P);
+  return it;
+}
+
+// Declare what a primitive overrides, so that the classes below read as their parameters: its rules
+// of shape and batching, and for most the derivatives too; and what tells it from others of its
+// kind.
+#define CERMET_SHAPE_RULES(kind_name)                                                 \
+  std::string_view name() const override { return kind_name; }                        \
+  Shape output_shape(const Node& node, std::span<const array> inputs) const override; \
+  array vmap(const Batched& in, const array& output) const override;
+#define CERMET_RULES(kind_name)                                    \
+  CERMET_SHAPE_RULES(kind_name)                                    \
+  array vjp(const Edge& e, const array& cotangent) const override; \
+  array jvp(const Edge& e, const array& tangent) const override;
+#define CERMET_PARAMETERS(...)                               \
+  auto tied() const { return std::tie(__VA_ARGS__); }        \
+  bool equals(const Primitive& o) const override {           \
+    return tied() == static_cast<decltype(*this)>(o).tied(); \
+  }
 
 class Constant final : public Primitive {
  public:
   Constant() : Primitive(Kind::constant) { make_immortal(); }
   std::string_view name() const override { return "constant"; }
   Shape output_shape(const Node& node, std::span<const array>) const override;
-  static Ref<const Primitive> instance();
 };
 
 class Elementwise final : public Primitive {
  public:
   explicit Elementwise(Op op) : Primitive(Kind::elementwise), op(op) { make_immortal(); }
   const Op op;
-  std::string_view name() const override { return info(op).name; }
-  bool equals(const Primitive& o) const override {
-    return op == static_cast<const Elementwise&>(o).op;
-  }
-  Shape output_shape(const Node& node, std::span<const array> inputs) const override;
-  array vjp(int i, std::span<const array> inputs, const array& output,
-            const array& cotangent) const override;
-  array jvp(int i, std::span<const array> inputs, const array& output,
-            const array& tangent) const override;
-  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
-             const array& output) const override;
+  CERMET_PARAMETERS(op)
+  CERMET_RULES(info(op).name)
   bool differentiable() const override;
   bool differentiable_by(int i) const override { return op != Op::select || i > 0; }
   static Ref<const Primitive> instance(Op op);
 };
-
-// Declare the rules a primitive overrides, so that the classes below read as their parameters:
-// shape and batching, and for most the derivatives too.
-#define CERMET_SHAPE_RULES(kind_name)                                                          \
-  std::string_view name() const override { return kind_name; }                                 \
-  Shape output_shape(const Node& node, std::span<const array> inputs) const override;          \
-  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch, \
-             const array& output) const override;
-#define CERMET_RULES(kind_name)                                                                \
-  CERMET_SHAPE_RULES(kind_name)                                                                \
-  array vjp(int i, std::span<const array> inputs, const array& output, const array& cotangent) \
-      const override;                                                                          \
-  array jvp(int i, std::span<const array> inputs, const array& output, const array& tangent)   \
-      const override;
-
-#define CERMET_ADD_VJP                                                                             \
-  array add_vjp(int i, std::span<const array> inputs, const array& output, const array& cotangent, \
-                const array& sum) const override;
-#define CERMET_ADD_JVP                                                                           \
-  array add_jvp(int i, std::span<const array> inputs, const array& output, const array& tangent, \
-                const array& sum) const override;
 
 class Reduce final : public Primitive {
  public:
@@ -151,26 +156,15 @@ class Reduce final : public Primitive {
   const ReduceOp op;
   const Axes axes;  // ascending
   const bool counted;
-  Shape output_shape(const Node& node, std::span<const array> inputs) const override;
-  array vjp(int i, std::span<const array> inputs, const array& output,
-            const array& cotangent) const override;
-  array jvp(int i, std::span<const array> inputs, const array& output,
-            const array& tangent) const override;
-  array vmap(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
-             const array& output) const override;
   bool differentiable() const override { return op != ReduceOp::all && op != ReduceOp::any; }
-  std::string_view name() const override { return name_of(op); }
+  CERMET_RULES(name_of(op))
   std::string parameters() const override;
-  bool equals(const Primitive& o) const override {
-    const auto& r = static_cast<const Reduce&>(o);
-    return op == r.op && axes == r.axes && counted == r.counted;
-  }
+  CERMET_PARAMETERS(op, axes, counted)
 };
 
 class Broadcast final : public Primitive {
  public:
   Broadcast() : Primitive(Kind::broadcast) { make_immortal(); }
-  static Ref<const Primitive> instance();
   CERMET_RULES("broadcast_to")
 };
 
@@ -179,9 +173,7 @@ class Reshape final : public Primitive {
  public:
   explicit Reshape(Shape spec) : Primitive(Kind::reshape), spec(std::move(spec)) {}
   const Shape spec;  // as asked: one -1 lets a shapeless replay fit other sizes
-  bool equals(const Primitive& o) const override {
-    return spec == static_cast<const Reshape&>(o).spec;
-  }
+  CERMET_PARAMETERS(spec)
   std::string parameters() const override;
   CERMET_RULES("reshape")
 };
@@ -190,9 +182,7 @@ class Transpose final : public Primitive {
  public:
   explicit Transpose(Axes axes) : Primitive(Kind::transpose), axes(std::move(axes)) {}
   const Axes axes;
-  bool equals(const Primitive& o) const override {
-    return axes == static_cast<const Transpose&>(o).axes;
-  }
+  CERMET_PARAMETERS(axes)
   std::string parameters() const override;
   CERMET_RULES("transpose")
 };
@@ -203,13 +193,10 @@ class Slice final : public Primitive {
   Slice(Shape start, Shape step)
       : Primitive(Kind::slice), start(std::move(start)), step(std::move(step)) {}
   const Shape start, step;
-  bool equals(const Primitive& o) const override {
-    const auto& s = static_cast<const Slice&>(o);
-    return start == s.start && step == s.step;
-  }
+  CERMET_PARAMETERS(start, step)
   std::string parameters() const override;
   CERMET_RULES("slice")
-  CERMET_ADD_VJP
+  array add_vjp(const Edge& e, const array& cotangent, const array& sum) const override;
 };
 
 class AsStrided final : public Primitive {
@@ -218,12 +205,9 @@ class AsStrided final : public Primitive {
       : Primitive(Kind::as_strided), strides(std::move(strides)), offset(offset) {}
   const Strides strides;
   const std::int64_t offset;
-  bool equals(const Primitive& o) const override {
-    const auto& s = static_cast<const AsStrided&>(o);
-    return strides == s.strides && offset == s.offset;
-  }
+  CERMET_PARAMETERS(strides, offset)
   CERMET_RULES("as_strided")
-  CERMET_ADD_VJP
+  array add_vjp(const Edge& e, const array& cotangent, const array& sum) const override;
 };
 
 // The same bytes as the node's dtype. Between complex64 and its parts as float32 it has a
@@ -231,7 +215,6 @@ class AsStrided final : public Primitive {
 class Bitcast final : public Primitive {
  public:
   Bitcast() : Primitive(Kind::bitcast) { make_immortal(); }
-  static Ref<const Primitive> instance();
   CERMET_RULES("view")
 };
 
@@ -243,9 +226,7 @@ class Identity final : public Primitive {
   const Why why;
   bool differentiable() const override { return why != Why::stop_gradient; }
   bool differentiable_by(int i) const override { return i == 0; }
-  bool equals(const Primitive& o) const override {
-    return why == static_cast<const Identity&>(o).why;
-  }
+  CERMET_PARAMETERS(why)
   static Ref<const Primitive> instance(Why why);
   CERMET_RULES("identity")
 };
@@ -265,9 +246,7 @@ class Pick final : public Primitive {
       : Primitive(Kind::pick), index(index), results(std::move(results)) {}
   const int index;
   const std::shared_ptr<const Results> results;
-  bool equals(const Primitive& o) const override {
-    return index == static_cast<const Pick&>(o).index;
-  }
+  CERMET_PARAMETERS(index)
   std::string_view name() const override { return "pick"; }
 };
 
@@ -275,10 +254,7 @@ class Arange final : public Primitive {
  public:
   Arange(double start, double step) : Primitive(Kind::arange), start(start), step(step) {}
   const double start, step;
-  bool equals(const Primitive& o) const override {
-    const auto& a = static_cast<const Arange&>(o);
-    return start == a.start && step == a.step;
-  }
+  CERMET_PARAMETERS(start, step)
   std::string_view name() const override { return "arange"; }
   Shape output_shape(const Node& node, std::span<const array>) const override;
 };
@@ -289,9 +265,7 @@ class Contiguous final : public Primitive {
   explicit Contiguous(bool allow_col_major)
       : Primitive(Kind::contiguous), allow_col_major(allow_col_major) {}
   const bool allow_col_major;
-  bool equals(const Primitive& o) const override {
-    return allow_col_major == static_cast<const Contiguous&>(o).allow_col_major;
-  }
+  CERMET_PARAMETERS(allow_col_major)
   CERMET_RULES("contiguous")
 };
 
@@ -299,12 +273,10 @@ class Concatenate final : public Primitive {
  public:
   explicit Concatenate(int axis) : Primitive(Kind::concatenate), axis(axis) {}
   const int axis;
-  bool equals(const Primitive& o) const override {
-    return axis == static_cast<const Concatenate&>(o).axis;
-  }
+  CERMET_PARAMETERS(axis)
   std::string parameters() const override;
   CERMET_RULES("concatenate")
-  CERMET_ADD_JVP
+  array add_jvp(const Edge& e, const array& tangent, const array& sum) const override;
 };
 
 // Inputs: a, then one index array (int32, uint32 or int64, all of one shape) for each of `axes`.
@@ -313,12 +285,10 @@ class Gather final : public Primitive {
   explicit Gather(Axes axes) : Primitive(Kind::gather), axes(std::move(axes)) {}
   const Axes axes;  // ascending
   bool differentiable_by(int i) const override { return i == 0; }
-  bool equals(const Primitive& o) const override {
-    return axes == static_cast<const Gather&>(o).axes;
-  }
+  CERMET_PARAMETERS(axes)
   std::string parameters() const override;
   CERMET_RULES("gather")
-  CERMET_ADD_VJP
+  array add_vjp(const Edge& e, const array& cotangent, const array& sum) const override;
 };
 
 // Inputs: a, updates (shape of the indices + the other axes), then the indices.
@@ -328,13 +298,10 @@ class Scatter final : public Primitive {
   const Axes axes;
   const Update mode;
   bool differentiable_by(int i) const override { return i < 2; }
-  bool equals(const Primitive& o) const override {
-    const auto& s = static_cast<const Scatter&>(o);
-    return axes == s.axes && mode == s.mode;
-  }
+  CERMET_PARAMETERS(axes, mode)
   std::string parameters() const override;
   CERMET_RULES("scatter")
-  CERMET_ADD_JVP
+  array add_jvp(const Edge& e, const array& tangent, const array& sum) const override;
 };
 
 // The uint32 index of the extreme along an axis, which the output keeps with extent 1.
@@ -344,10 +311,7 @@ class ArgReduce final : public Primitive {
   const bool max;
   const int axis;
   bool differentiable() const override { return false; }
-  bool equals(const Primitive& o) const override {
-    const auto& r = static_cast<const ArgReduce&>(o);
-    return max == r.max && axis == r.axis;
-  }
+  CERMET_PARAMETERS(max, axis)
   std::string parameters() const override;
   CERMET_SHAPE_RULES(max ? "argmax" : "argmin")
 };
@@ -359,10 +323,7 @@ class Scan final : public Primitive {
   const ScanOp op;
   const int axis;
   const bool reverse, inclusive;
-  bool equals(const Primitive& o) const override {
-    const auto& s = static_cast<const Scan&>(o);
-    return op == s.op && axis == s.axis && reverse == s.reverse && inclusive == s.inclusive;
-  }
+  CERMET_PARAMETERS(op, axis, reverse, inclusive)
   std::string parameters() const override;
   CERMET_RULES(name_of(op))
 };
@@ -376,10 +337,7 @@ class Sort final : public Primitive {
   const bool indices;
   const std::int64_t kth;
   bool differentiable() const override { return !indices; }
-  bool equals(const Primitive& o) const override {
-    const auto& s = static_cast<const Sort&>(o);
-    return axis == s.axis && indices == s.indices && kth == s.kth;
-  }
+  CERMET_PARAMETERS(axis, indices, kth)
   std::string parameters() const override;
   CERMET_RULES(kth < 0 ? (indices ? "argsort" : "sort") : (indices ? "argpartition" : "partition"))
 };
@@ -388,7 +346,6 @@ class Sort final : public Primitive {
 class Matmul final : public Primitive {
  public:
   Matmul() : Primitive(Kind::matmul) { make_immortal(); }
-  static Ref<const Primitive> instance();
   CERMET_RULES("matmul")
 };
 
@@ -397,7 +354,6 @@ class Matmul final : public Primitive {
 class RandomBits final : public Primitive {
  public:
   RandomBits() : Primitive(Kind::random_bits) { make_immortal(); }
-  static Ref<const Primitive> instance();
   bool differentiable() const override { return false; }
   CERMET_SHAPE_RULES("random_bits")
 };
@@ -414,8 +370,7 @@ class Several : public Primitive {
   virtual Arrays jvp_all(std::span<const array> inputs, const Arrays& outputs,
                          const std::vector<std::optional<array>>& tangents) const;
   // Batched outputs, batch first.
-  virtual Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched,
-                          std::int64_t batch, const Arrays& outputs) const;
+  virtual Arrays vmap_all(const Batched& in, const Arrays& outputs) const;
 };
 
 // An operation that stands for a graph of others, its expansion. A device that has something better
@@ -466,7 +421,7 @@ class SliceUpdate final : public Composite {
   Rules rules() const override { return Rules::all; }
   std::string parameters() const override;
   CERMET_RULES("slice_update")
-  CERMET_ADD_JVP
+  array add_jvp(const Edge& e, const array& tangent, const array& sum) const override;
 };
 
 // A routine of linear algebra, applied to every matrix of a batch: inputs (..., m, n) of float32 or
@@ -502,12 +457,8 @@ class Factorization final : public Several {
   Results results(const Shape& input) const;
   std::string_view name() const override { return op; }
   std::string parameters() const override { return upper ? "upper=true" : ""; }
-  bool equals(const Primitive& o) const override {
-    const auto& f = static_cast<const Factorization&>(o);
-    return op == f.op && routine == f.routine && upper == f.upper;
-  }
-  Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
-                  const Arrays& outputs) const override;
+  CERMET_PARAMETERS(op, routine, upper)
+  Arrays vmap_all(const Batched& in, const Arrays& outputs) const override;
 };
 
 // Several results with rules of their own.

@@ -33,22 +33,17 @@ array multiply_matrices(std::string_view op, const array& a, const array& b, Str
     return reshape(multiply_matrices(op, reshape(a, {rows, k}, s), b, s), shape, s);
   }
   Shape batch;
-  const Shape batch_a(a.shape().begin(), a.shape().end() - 2),
-      batch_b(b.shape().begin(), b.shape().end() - 2);
   try {
-    batch = broadcast_shapes(batch_a, batch_b);
+    batch = broadcast_shapes(batch_of(a), batch_of(b));
   } catch (const std::invalid_argument&) {
     fail(op, "the batch axes of ", a.shape(), " and ", b.shape(), " do not broadcast");
   }
-  const auto with = [&](std::int64_t rows, std::int64_t columns) {
-    Shape shape = batch;
-    shape.push_back(rows);
-    shape.push_back(columns);
-    return shape;
-  };
-  if (k == 0) return zeros(with(m, n), a.dtype(), s);
-  return array(Matmul::instance(), with(m, n), a.dtype(),
-               {broadcast_to(a, with(m, k), s), broadcast_to(b, with(k, n), s)}, s.resolve());
+  Shape shape = matrices(batch, m, n);
+  if (k == 0) return zeros(shape, a.dtype(), s);
+  return array(
+      the<Matmul>(), std::move(shape), a.dtype(),
+      {broadcast_to(a, matrices(batch, m, k), s), broadcast_to(b, matrices(batch, k, n), s)},
+      s.resolve());
 }
 
 // a @ b in type t: a vector is a row on the left and a column on the right, and its axis goes.
@@ -375,7 +370,7 @@ array tensordot(const array& a, const array& b, const Axes& axes_a, const Axes& 
     fail("tensordot", "axes ", axes_a, " and ", axes_b, " differ in number");
   normalize_axes("tensordot", axes_a, a.ndim());  // no repeats
   normalize_axes("tensordot", axes_b, b.ndim());
-  Axes summed_a, summed_b, order_a, order_b;
+  Axes summed_a, summed_b;
   for (std::size_t i = 0; i < axes_a.size(); ++i) {
     summed_a.push_back(normalize_axis("tensordot", axes_a[i], a.ndim()));
     summed_b.push_back(normalize_axis("tensordot", axes_b[i], b.ndim()));
@@ -384,25 +379,15 @@ array tensordot(const array& a, const array& b, const Axes& axes_a, const Axes& 
            b.shape(), " differ in extent");
   }
   // a as (free, summed), b as (summed, free).
-  Shape shape;
-  const auto free_axes = [&](const array& x, const Axes& summed) {
-    Axes free;
-    for (int i = 0; i < x.ndim(); ++i) {
-      if (std::find(summed.begin(), summed.end(), i) != summed.end()) continue;
-      free.push_back(i);
-      shape.push_back(x.shape()[i]);
-    }
-    return free;
-  };
-  order_a = free_axes(a, summed_a);
+  Axes order_b = moved_last(b.ndim(), summed_b);
+  std::rotate(order_b.begin(), order_b.end() - summed_b.size(), order_b.end());
+  Shape shape = without(a.shape(), summed_a);
   const std::size_t split = shape.size();
-  for (const int axis : summed_a) order_a.push_back(axis);
-  order_b = summed_b;
-  for (const int axis : free_axes(b, summed_b)) order_b.push_back(axis);
+  for (const std::int64_t n : without(b.shape(), summed_b)) shape.push_back(n);
   const std::int64_t m = product(shape, 0, split), n = product(shape, split, shape.size());
   std::int64_t k = 1;
   for (const int axis : summed_a) k *= a.shape()[axis];
-  const array x = reshape(transpose(a, order_a, s), {m, k}, s);
+  const array x = reshape(transpose(a, moved_last(a.ndim(), summed_a), s), {m, k}, s);
   const array y = reshape(transpose(b, order_b, s), {k, n}, s);
   const array out = axes_a.empty()
                         ? multiply(x, y, s)

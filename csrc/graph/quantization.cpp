@@ -145,25 +145,19 @@ array quantized_matmul(const array& x, const array& w, const array& scales, cons
         quantized_matmul(expand_dims(x, {0}, s), w, scales, biases, transpose, group_size, bits, s),
         {-2}, s);
   // A single matrix serves every row of x; otherwise both have the same batch axes.
-  Shape batch(x.shape().begin(), x.shape().end() - 2);
+  Shape batch = batch_of(x);
   const auto batched = [&](const array& a, Dtype dtype) {
-    Shape shape = batch;
-    shape.push_back(a.shape(-2));
-    shape.push_back(a.shape(-1));
-    return broadcast_to(astype(a, dtype, s), shape, s);
+    return broadcast_to(astype(a, dtype, s), matrices(batch, a.shape(-2), a.shape(-1)), s);
   };
   SmallVector<array, 2> inputs;
   if (w.ndim() == 2) {
     inputs = {astype(x, t, s), w, astype(scales, t, s), astype(biases, t, s)};
   } else {
-    batch = broadcast_shapes(batch, Shape(w.shape().begin(), w.shape().end() - 2));
+    batch = broadcast_shapes(batch, batch_of(w));
     inputs = {batched(x, t), batched(w, uint32), batched(scales, t), batched(biases, t)};
   }
-  Shape shape = batch;
-  shape.push_back(x.shape(-2));
-  shape.push_back(n);
   return array(make_ref<const QuantizedMatmul>(QuantizedFormat{transpose, group_size, bits}),
-               std::move(shape), t, std::move(inputs), s.resolve());
+               matrices(batch, x.shape(-2), n), t, std::move(inputs), s.resolve());
 }
 
 Arrays QuantizedMatmul::expand(const Node& node, std::span<const array> inputs) const {

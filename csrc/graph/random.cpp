@@ -114,7 +114,7 @@ array bits(const Shape& shape, int width, const Key& key, StreamOrDevice s) {
   if (key && (key->dtype() != uint32 || key->shape() != Shape{2}))
     fail("random", "the key is ", key->dtype(), " of shape ", key->shape(),
          ", expected uint32 (2,)");
-  const array flat(RandomBits::instance(), {n}, t, {resolve(key)}, s.resolve());
+  const array flat(the<RandomBits>(), {n}, t, {resolve(key)}, s.resolve());
   return reshape(flat, shape, s);
 }
 
@@ -163,8 +163,7 @@ array multivariate_normal(const array& mean, const array& covariance,
     fail(op, "the mean has shape ", mean.shape(), " and the covariance ", covariance.shape(),
          ", expected (..., n) and (..., n, n)");
   const Shape leading =
-      broadcast_shapes({mean.shape().begin(), mean.shape().end() - 1},
-                       {covariance.shape().begin(), covariance.shape().end() - 2});
+      broadcast_shapes({mean.shape().begin(), mean.shape().end() - 1}, batch_of(covariance));
   Shape full = shape.value_or(leading);
   check_shape(op, full, leading);
   full.push_back(n);

@@ -1,15 +1,12 @@
 // Rules of the primitives along axes: reductions, scans and sorts.
 #include <limits>
 
+#include "graph/check.h"
 #include "graph/primitive.h"
 #include "graph/rules.h"
 
 namespace cermet {
 namespace {
-
-bool contains(const Axes& axes, int axis) {
-  return std::find(axes.begin(), axes.end(), axis) != axes.end();
-}
 
 // A reduced array repeated to the shape it had.
 array spread(const array& reduced, const Axes& axes, const Shape& shape) {
@@ -18,20 +15,13 @@ array spread(const array& reduced, const Axes& axes, const Shape& shape) {
 
 // The product of all elements but the one itself, over the axes: right with zeros, too.
 array product_of_others(const array& a, const Axes& axes) {
-  Axes order;
-  for (int i = 0; i < a.ndim(); ++i)
-    if (!contains(axes, i)) order.push_back(i);
-  const int kept = static_cast<int>(order.size());
-  for (int axis : axes) order.push_back(axis);
-  Axes inverse(order.size());
-  for (std::size_t i = 0; i < order.size(); ++i)
-    inverse[static_cast<std::size_t>(order[i])] = static_cast<int>(i);
-
+  const Axes order = moved_last(a.ndim(), axes);
+  const int kept = a.ndim() - static_cast<int>(axes.size());
   const array moved = transpose(a, order);
   const array rows = kept < a.ndim() ? flatten(moved, kept) : expand_dims(moved, {kept});
   const array others =
       scan(ScanOp::prod, rows, kept, false, false) * scan(ScanOp::prod, rows, kept, true, false);
-  return transpose(reshape(others, moved.shape()), inverse);
+  return transpose(reshape(others, moved.shape()), inverse_of(order));
 }
 
 // The derivative of a reduction by each element, in the input's shape.
@@ -46,29 +36,20 @@ array weights(const Reduce& r, const array& in, const array& output) {
 
 Shape Reduce::output_shape(const Node& node, std::span<const array> inputs) const {
   const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
-  Shape shape;
-  for (int i = 0; i < inputs[0].ndim(); ++i) {
-    const auto at = static_cast<std::size_t>(i);
-    if (!contains(axes, i))
-      shape.push_back(now[at]);
-    else if (counted && now[at] != then[at])
-      refuse_shapes(*this, inputs);
-  }
-  return shape;
+  for (const int axis : axes)
+    if (counted && now[axis] != then[axis]) refuse_shapes(*this, inputs);
+  return without(now, axes);
 }
-array Reduce::vjp(int, std::span<const array> inputs, const array& output,
-                  const array& cotangent) const {
-  const array& in = inputs[0];
+array Reduce::vjp(const Edge& e, const array& cotangent) const {
+  const array& in = e.inputs[0];
   const array t = spread(cotangent, axes, in.shape());
-  return op == ReduceOp::sum ? t : t * conjugate(weights(*this, in, output));
+  return op == ReduceOp::sum ? t : t * conjugate(weights(*this, in, e.output));
 }
-array Reduce::jvp(int, std::span<const array> inputs, const array& output,
-                  const array& tangent) const {
-  return sum(op == ReduceOp::sum ? tangent : tangent * weights(*this, inputs[0], output), axes);
+array Reduce::jvp(const Edge& e, const array& tangent) const {
+  return sum(op == ReduceOp::sum ? tangent : tangent * weights(*this, e.inputs[0], e.output), axes);
 }
-array Reduce::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
-                   const array&) const {
-  return reduce(op, inputs[0], batch_axes(axes));
+array Reduce::vmap(const Batched& in, const array&) const {
+  return reduce(op, in.inputs[0], batch_axes(axes));
 }
 std::string Reduce::parameters() const { return "axes=" + tuple(axes); }
 
@@ -79,9 +60,8 @@ Shape ArgReduce::output_shape(const Node&, std::span<const array> inputs) const 
   shape[static_cast<std::size_t>(axis)] = 1;
   return shape;
 }
-array ArgReduce::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
-                      const array&) const {
-  return max ? argmax(inputs[0], axis + 1, true) : argmin(inputs[0], axis + 1, true);
+array ArgReduce::vmap(const Batched& in, const array&) const {
+  return max ? argmax(in.inputs[0], axis + 1, true) : argmin(in.inputs[0], axis + 1, true);
 }
 std::string ArgReduce::parameters() const { return "axis=" + std::to_string(axis); }
 
@@ -144,22 +124,21 @@ Recurrence recurrence_of(const Scan& s, const array& x) {
 Shape Scan::output_shape(const Node&, std::span<const array> inputs) const {
   return inputs[0].shape();
 }
-array Scan::vjp(int, std::span<const array> inputs, const array&, const array& cotangent) const {
+array Scan::vjp(const Edge& e, const array& cotangent) const {
   if (op == ScanOp::sum) return scan(op, cotangent, axis, !reverse, inclusive);
   const array t = inclusive ? cotangent : shift(cotangent, 1, axis, !reverse);
-  const auto [decay, gain] = recurrence_of(*this, inputs[0]);
+  const auto [decay, gain] = recurrence_of(*this, e.inputs[0]);
   return conjugate(gain) *
          recurrence(shift(conjugate(decay), 1, axis, !reverse), t, axis, !reverse);
 }
-array Scan::jvp(int, std::span<const array> inputs, const array&, const array& tangent) const {
+array Scan::jvp(const Edge& e, const array& tangent) const {
   if (op == ScanOp::sum) return scan(op, tangent, axis, reverse, inclusive);
-  const auto [decay, gain] = recurrence_of(*this, inputs[0]);
+  const auto [decay, gain] = recurrence_of(*this, e.inputs[0]);
   const array t = recurrence(decay, gain * tangent, axis, reverse);
   return inclusive ? t : shift(t, 1, axis, reverse);
 }
-array Scan::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
-                 const array&) const {
-  return scan(op, inputs[0], axis + 1, reverse, inclusive);
+array Scan::vmap(const Batched& in, const array&) const {
+  return scan(op, in.inputs[0], axis + 1, reverse, inclusive);
 }
 std::string Scan::parameters() const {
   return "axis=" + std::to_string(axis) + (reverse ? ", reverse" : "") +
@@ -179,15 +158,14 @@ array order_of(const Sort& s, const array& a) {
 Shape Sort::output_shape(const Node&, std::span<const array> inputs) const {
   return inputs[0].shape();
 }
-array Sort::vjp(int, std::span<const array> inputs, const array&, const array& cotangent) const {
-  return put_along_axis(zeros_like(inputs[0]), order_of(*this, inputs[0]), cotangent, axis);
+array Sort::vjp(const Edge& e, const array& cotangent) const {
+  return put_along_axis(zeros_like(e.inputs[0]), order_of(*this, e.inputs[0]), cotangent, axis);
 }
-array Sort::jvp(int, std::span<const array> inputs, const array&, const array& tangent) const {
-  return take_along_axis(tangent, order_of(*this, inputs[0]), axis);
+array Sort::jvp(const Edge& e, const array& tangent) const {
+  return take_along_axis(tangent, order_of(*this, e.inputs[0]), axis);
 }
-array Sort::vmap(std::span<const array> inputs, std::span<const bool>, std::int64_t,
-                 const array&) const {
-  const array& a = inputs[0];
+array Sort::vmap(const Batched& in, const array&) const {
+  const array& a = in.inputs[0];
   if (kth >= 0) return indices ? argpartition(a, kth, axis + 1) : partition(a, kth, axis + 1);
   return indices ? argsort(a, axis + 1) : sort(a, axis + 1);
 }

@@ -25,11 +25,8 @@ std::int64_t count_along(const array& a, const Axes& axes) {
 array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s,
                   bool counted = false) {
   if (axes.empty()) return a;
-  Shape shape;
-  for (int i = 0; i < a.ndim(); ++i)
-    if (std::find(axes.begin(), axes.end(), i) == axes.end()) shape.push_back(a.shape()[i]);
-  const array out(make_ref<const Reduce>(op, axes, counted), std::move(shape), a.dtype(), {a},
-                  s.resolve());
+  const array out(make_ref<const Reduce>(op, axes, counted), without(a.shape(), axes), a.dtype(),
+                  {a}, s.resolve());
   return keepdims ? expand_dims(out, axes, s) : out;
 }
 
@@ -108,16 +105,10 @@ array median(const array& a, const OptionalAxes& axes, bool keepdims, StreamOrDe
   const std::int64_t n = count_along(a, over);
   if (n == 0) fail("median", "axes ", over, " of ", a.shape(), " hold no element");
   // The reduced axes go last and become one.
-  Axes order;
-  Shape shape;
-  for (int i = 0; i < a.ndim(); ++i) {
-    if (std::find(over.begin(), over.end(), i) != over.end()) continue;
-    order.push_back(i);
-    shape.push_back(a.shape()[i]);
-  }
+  Shape shape = without(a.shape(), over);
   shape.push_back(n);
-  for (const int axis : over) order.push_back(axis);
-  const array sorted = sort(reshape(transpose(a, order, s), shape, s), -1, s);
+  const array moved = transpose(a, moved_last(a.ndim(), over), s);
+  const array sorted = sort(reshape(moved, shape, s), -1, s);
   const auto part = [&](std::int64_t begin, std::int64_t end) {
     return section(sorted, sorted.ndim() - 1, begin, end, 1, s);
   };

@@ -328,7 +328,7 @@ array broadcast_to(const array& a, const Shape& shape, StreamOrDevice s) {
   if (a.shape() == shape) return a;
   if (!broadcasts_to(a.shape(), shape))
     fail("broadcast_to", "shape ", a.shape(), " does not broadcast to ", shape);
-  return array(Broadcast::instance(), shape, a.dtype(), {a}, s.resolve());
+  return array(the<Broadcast>(), shape, a.dtype(), {a}, s.resolve());
 }
 
 Arrays broadcast_arrays(const Arrays& arrays, StreamOrDevice s) {
@@ -398,16 +398,11 @@ array diagonal(const array& a, int offset, int axis1, int axis2, StreamOrDevice 
   axis1 = normalize_axis("diagonal", axis1, a.ndim());
   axis2 = normalize_axis("diagonal", axis2, a.ndim());
   if (axis1 == axis2) fail("diagonal", "both axes are ", axis1);
-  Axes order;
-  for (int i = 0; i < a.ndim(); ++i)
-    if (i != axis1 && i != axis2) order.push_back(i);
-  order.push_back(axis1);
-  order.push_back(axis2);
   const std::int64_t n = a.shape()[axis1], m = a.shape()[axis2], k = offset;
   const std::int64_t length =
       std::max<std::int64_t>(0, k >= 0 ? std::min(n, m - k) : std::min(n + k, m));
   // Rows joined, the diagonal is every (m + 1)-th element.
-  const array matrices = transpose(a, order, s);
+  const array matrices = transpose(a, moved_last(a.ndim(), {axis1, axis2}), s);
   Shape flat(matrices.shape().begin(), matrices.shape().end() - 1);
   flat.back() = n * m;
   Shape start(flat.size(), 0), stop = flat, step(flat.size(), 1);

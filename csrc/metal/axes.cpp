@@ -9,10 +9,6 @@
 namespace cermet::metal {
 namespace {
 
-std::int64_t address_of(const Tensor& t) {
-  return static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(t.buffer->data()) + t.offset);
-}
-
 Tensor in_bytes(Tensor t) {
   const auto size = static_cast<std::int64_t>(size_of(t.dtype));
   for (auto& stride : t.strides) stride *= size;
@@ -23,12 +19,6 @@ Tensor in_bytes(Tensor t) {
 }
 
 }  // namespace
-
-std::int64_t Walk::size() const {
-  std::int64_t n = 1;
-  for (auto d : shape) n *= d;
-  return n;
-}
 
 Walk in_elements(const Tensor& from, const Tensor& to) {
   Layout layout = collapse({&from, &to});
@@ -45,7 +35,8 @@ Walk in_words(const Tensor& from, const Tensor& to, const Strides& steps) {
     walk.to.push_back(1);
   }
   const std::size_t inner = walk.shape.size() - 1;
-  std::int64_t bits = 16 | address_of(from) | address_of(to) | walk.shape[inner];
+  std::int64_t bits =
+      16 | static_cast<std::int64_t>(from.address() | to.address()) | walk.shape[inner];
   for (std::size_t i = 0; i < inner; ++i) bits |= walk.from[i] | walk.to[i];
   for (auto step : steps) bits |= step * element;
 

@@ -29,7 +29,7 @@ struct Walk {
   Shape shape;
   Strides from, to;
   std::int64_t unit;  // bytes of to's
-  std::int64_t size() const;
+  std::int64_t size() const { return element_count(shape); }
 };
 Walk in_elements(const Tensor& from, const Tensor& to);
 // For tensors of one dtype: in words, the widest that alignment allows. Both tensors are also

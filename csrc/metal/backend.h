@@ -23,10 +23,10 @@ struct Tensor {
   Shape shape;
   Strides strides;
 
-  std::int64_t size() const {
-    std::int64_t n = 1;
-    for (auto d : shape) n *= d;
-    return n;
+  std::int64_t size() const { return element_count(shape); }
+  // Where the element at index zero is.
+  std::uintptr_t address() const {
+    return reinterpret_cast<std::uintptr_t>(buffer->data()) + offset;
   }
   std::size_t nbytes() const { return static_cast<std::size_t>(size()) * size_of(dtype); }
 };

@@ -94,7 +94,7 @@ bool MetalKernel::mentions(std::string_view word) const {
 
 std::string MetalKernel::kernel_name(const TemplateArguments& arguments) const {
   std::string out = "custom_kernel_" + name_;
-  for (const auto& [name, value] : arguments) out += "_" + text_of(value);
+  for (const auto& [name, value] : arguments) out.append("_").append(text_of(value));
   std::replace_if(out.begin(), out.end(), [](char c) { return !is_word(c); }, 'n');
   return out;
 }

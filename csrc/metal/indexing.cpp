@@ -75,8 +75,7 @@ std::string index_for_all(std::int64_t unit, std::span<const Tensor> inputs, con
 // The 32-bit words that hold the result, since atomic operations know no smaller ones, and which
 // element of them is its first.
 std::pair<Tensor, std::int64_t> containing_words(const Tensor& out) {
-  const auto address = reinterpret_cast<std::uintptr_t>(out.buffer->data()) + out.offset;
-  const std::size_t before = address % 4;
+  const std::size_t before = out.address() % 4;
   const auto words = static_cast<std::int64_t>((before + out.nbytes() + 3) / 4);
   return {{out.buffer, out.offset - before, uint32, {words}, {1}},
           static_cast<std::int64_t>(before / size_of(out.dtype))};

@@ -149,7 +149,7 @@ Kernel kernel(std::string_view family, std::string_view function,
   const std::string instance = std::string(function) + (list.empty() ? "" : "<" + list + ">");
   std::string key = std::string(family) + ":" + instance;
   for (const Constant& c : constants)
-    key += ":" + std::to_string(c.index) + "=" + std::to_string(c.bits);
+    key.append(":").append(std::to_string(c.index)).append("=").append(std::to_string(c.bits));
   return kernel_cache().find(std::move(key), [&] {
     const std::string name = identifier(std::string(function) + "_" + list);
     return KernelSource{name,

@@ -210,8 +210,7 @@ class Product {
   // four elements at a time.
   bool in_fours(const Tensor& t, std::int64_t extent, std::int64_t step,
                 const cermet_long* batch) const {
-    const auto address = reinterpret_cast<std::uintptr_t>(t.buffer->data()) + t.offset;
-    return address % (4 * size_of(t.dtype)) == 0 && extent % 4 == 0 && step % 4 == 0 &&
+    return t.address() % (4 * size_of(t.dtype)) == 0 && extent % 4 == 0 && step % 4 == 0 &&
            std::all_of(batch, batch + p_.batch_axes, [](auto stride) { return stride % 4 == 0; });
   }
 

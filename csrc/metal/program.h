@@ -15,21 +15,18 @@ namespace cermet::metal {
 
 // Where the value of an argument comes from.
 enum class AxisGroup : std::uint8_t { outer, reduced, inner };
+struct Numbers;
 struct Source {
   enum class What : std::uint8_t {
     constant,  // `index`, its bits shifted by `shift`
     extent,    // of the axis `index` of `group`
     stride,    // of `port` along it
-    length,    // the rest are numbers of the geometry
-    rows,
-    columns,
-    chunks,
-    chunk_blocks,
-    size,
+    number,    // of the geometry
   } what;
   AxisGroup group = AxisGroup::outer;
   std::size_t index = 0, port = 0;
   int shift = 0;
+  std::int64_t Numbers::* number = nullptr;
 };
 
 // A member of a kernel's argument struct: its value is read from the numbers of a launch.

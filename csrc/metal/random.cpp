@@ -9,8 +9,8 @@ void random_bits(Commands& commands, std::span<const Tensor> inputs, const Tenso
   const std::int64_t bytes = out.shape.back() * static_cast<std::int64_t>(size_of(out.dtype));
   const std::int64_t streams = out.size() / out.shape.back();
   const std::int64_t words = (bytes - 1) / 4 + 1, blocks = (words - 1) / 2 + 1;
-  const auto address = reinterpret_cast<std::uintptr_t>(out.buffer->data()) + out.offset;
-  const std::int64_t bits = 4 | bytes | static_cast<std::int64_t>(address), unit = bits & -bits;
+  const std::int64_t bits = 4 | bytes | static_cast<std::int64_t>(out.address());
+  const std::int64_t unit = bits & -bits;
 
   const int last = static_cast<int>(keys.shape.size()) - 1;
   const Tensor first = select_axes(keys, [&](int i) { return i < last; });

@@ -64,14 +64,12 @@ class CustomFunction final : public Custom {
         outputs.size(), "jvp");
   }
 
-  Arrays vmap_all(std::span<const array> inputs, std::span<const bool> batched, std::int64_t batch,
-                  const Arrays& outputs) const override {
-    const Arrays primals = concat({inputs.first(n_)});
+  Arrays vmap_all(const Batched& in, const Arrays& outputs) const override {
+    const Arrays primals = concat({in.inputs.first(n_)});
     std::vector<int> axes;
-    for (std::size_t i = 0; i < n_; ++i) axes.push_back(batched[i] ? 0 : kNotMapped);
+    for (std::size_t i = 0; i < n_; ++i) axes.push_back(in.flags[i] ? 0 : kNotMapped);
     if (!rules_.vmap)
-      return wrap(cermet::vmap(fun_, axes), batched_rules(axes), primals,
-                  all_batched(inputs.subspan(n_), batched.subspan(n_), batch));
+      return wrap(cermet::vmap(fun_, axes), batched_rules(axes), primals, in.part(n_).all());
 
     auto [results, result_axes] = rules_.vmap(primals, axes);
     expect(results, outputs.size(), "vmap");
@@ -82,7 +80,7 @@ class CustomFunction final : public Custom {
     for (std::size_t i = 0; i < results.size(); ++i) {
       const bool mapped = result_axes[i] != kNotMapped;
       if (mapped) results[i] = moveaxis(results[i], result_axes[i], 0);
-      results[i] = all_batched({&results[i], 1}, {&mapped, 1}, batch)[0];
+      results[i] = Batched{{&results[i], 1}, {&mapped, 1}, in.size}.all()[0];
     }
     return results;
   }

@@ -18,8 +18,8 @@ std::optional<array> push_through(const Primitive& primitive, std::span<const ar
     const auto& tangent = tangents[static_cast<std::size_t>(k)];
     if (!tangent || !primitive.differentiable_by(k)) continue;
     whole = whole && !is_inexact(tangent->dtype());
-    sum = sum ? primitive.add_jvp(k, inputs, output, *tangent, *sum)
-              : primitive.jvp(k, inputs, output, *tangent);
+    const Edge e{k, inputs, output};
+    sum = sum ? primitive.add_jvp(e, *tangent, *sum) : primitive.jvp(e, *tangent);
   }
   // An integer's tangent may be a float. One that is an integer stays so, whatever a rule makes of
   // it.

@@ -74,10 +74,10 @@ Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& 
     } else if (cotangent) {
       const auto pull = [&](std::size_t k, const array& t) {
         const auto slot = walk.slot(from[k]);
-        const int i = static_cast<int>(k);
-        if (!slot || !primitive.differentiable_by(i)) return;
+        const Edge e{static_cast<int>(k), from, node};
+        if (!slot || !primitive.differentiable_by(e.i)) return;
         Cotangent& sum = cotangents[*slot];
-        sum = sum ? primitive.add_vjp(i, from, node, t, *sum) : primitive.vjp(i, from, node, t);
+        sum = sum ? primitive.add_vjp(e, t, *sum) : primitive.vjp(e, t);
         sum = astype(*sum, from[k].dtype());  // a rule may compute an integer's in floats
       };
       if (overwrites(primitive)) {

@@ -25,7 +25,7 @@ std::vector<Axis> axes_for(const std::vector<Axis>& axes, std::size_t n, const c
 struct Batch {
   Arrays arrays;
   std::unique_ptr<bool[]> batched;
-  std::span<const bool> flags() const { return {batched.get(), arrays.size()}; }
+  Batched of(std::int64_t size) const { return {arrays, {batched.get(), arrays.size()}, size}; }
 };
 
 class Batcher {
@@ -45,8 +45,7 @@ class Batcher {
       if (kind == Kind::pick) {
         result = result_of_custom(node);
       } else {
-        const Batch from = inputs_of(node);
-        result = node.primitive()->vmap(from.arrays, from.flags(), batch_, node);
+        result = node.primitive()->vmap(inputs_of(node).of(batch_), node);
       }
     }
   }
@@ -70,11 +69,9 @@ class Batcher {
   array result_of_custom(const array& pick) {
     const array& owner = pick.inputs()[0];
     const auto [at, first] = customs_.try_emplace(owner.node());
-    if (first) {
-      const Batch from = inputs_of(owner);
+    if (first)
       at->second = static_cast<const Several&>(*owner.primitive())
-                       .vmap_all(from.arrays, from.flags(), batch_, all_results(pick));
-    }
+                       .vmap_all(inputs_of(owner).of(batch_), all_results(pick));
     return at->second.at(
         static_cast<std::size_t>(static_cast<const Pick&>(*pick.primitive()).index));
   }
@@ -126,7 +123,7 @@ Function vmap(Function fun, std::vector<int> in_axes, std::vector<int> out_axes)
         results.push_back(outputs[i]);
         continue;
       }
-      if (!result) result = all_batched({&outputs[i], 1}, std::array{false}, *batch)[0];
+      if (!result) result = Batched{{&outputs[i], 1}, std::array{false}, *batch}.all()[0];
       results.push_back(moveaxis(*result, 0, normalize_axis("vmap", to[i], result->ndim())));
     }
     return results;

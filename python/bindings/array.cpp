@@ -380,8 +380,8 @@ ArrayClass bind_array(nb::module_& m) {
               "typing.Any, dtype: Dtype | None = None, *, copy: bool | None = None) -> array"),
       "a"_a, "dtype"_a = nb::none(), nb::kw_only(), "copy"_a = nb::none(),
       "An array of a value, as the constructor makes it. With `copy=False` another library's "
-      "memory "
-      "is shared, and must not change afterwards; ValueError when that cannot be.");
+      "memory is shared, and must not change afterwards; ValueError when that cannot be. Bools of "
+      "other bytes than 0 and 1 are copied all the same.");
   m.def(
       "from_dlpack", [](nb::object x, Copies copy) { return import_array(x, {}, copy != false); },
       nb::sig("def from_dlpack(x: typing.Any, /, *, copy: bool | None = None) -> array"), nb::arg(),

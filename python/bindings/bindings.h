@@ -28,12 +28,36 @@ void bind_distributed(nb::module_& m);
 void bind_simulator(nb::module_& m);  // not on Apple's systems
 void bind_lint(nb::module_& m);       // not on Apple's systems
 
-// Binds f(a, ...) as a function of the module and as a method of arrays; `extra` describes the
-// arguments behind the array and documents both.
-template <class F, class... Extra>
-void def_both(nb::module_& m, ArrayClass& cls, const char* name, F f, const Extra&... extra) {
-  m.def(name, f, "a"_a, extra...);
-  cls.def(name, f, extra...);
+// A row of a table of functions that are bound alike.
+template <class F>
+struct Row {
+  const char* name;
+  F* function;
+  const char* doc;
+};
+
+// Binds an operation to a module or class. Its stream comes last and by keyword only.
+template <class Scope, class F, class... Args>
+void def_op(Scope& scope, const char* name, F f, const char* doc, const Args&... args) {
+  if constexpr ((std::is_same_v<Args, nb::kw_only> || ...))
+    scope.def(name, f, args..., "stream"_a = nb::none(), doc);
+  else
+    scope.def(name, f, args..., nb::kw_only(), "stream"_a = nb::none(), doc);
+}
+
+// Binds f(a, ...) as a function of the module and as a method of arrays.
+template <class F, class... Args>
+void def_both(nb::module_& m, ArrayClass& cls, const char* name, F f, const char* doc,
+              const Args&... args) {
+  def_op(m, name, f, doc, "a"_a, args...);
+  def_op(cls, name, f, doc, args...);
+}
+
+// A signature for stubs, "reshape(self, *shape: int", with the stream as its last argument.
+inline std::string signature(const std::string& head, const char* result = "array") {
+  return "def " + head +
+         ", stream: Stream | ThreadLocalStream | Device | DeviceType | None = None" + ") -> " +
+         result;
 }
 
 // An axis that may be None, of a function whose operation flattens the array then.

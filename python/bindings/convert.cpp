@@ -267,16 +267,9 @@ array borrow_memory(const Foreign& foreign, Dtype dtype, Shape shape, Strides st
   return array(std::move(buffer), std::move(shape), dtype, std::move(strides), -low);
 }
 
-bool is_row_major(const Shape& shape, const Strides& strides) {
-  const Strides expected = row_major(shape);
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    if (shape[i] != 1 && strides[i] != expected[i]) return false;
-  return true;
-}
-
 // An evaluated copy in memory of Cermet's own.
 array owned_copy(const array& a) {
-  if (!is_row_major(a.shape(), a.strides())) {
+  if (!a.is_contiguous()) {
     array copy = contiguous(a);
     evaluate({copy});
     return copy;
@@ -325,6 +318,10 @@ array import_foreign(const Foreign& foreign, std::optional<Dtype> dtype, bool co
     strides.push_back(1);
     const array parts = borrow_memory(foreign, float64, std::move(pairs), std::move(strides));
     return converted(reshape(view(astype(parts, float32), complex64), shape), wanted);
+  }
+  if (*native == bool_) {  // a byte but 0 and 1 is true, too, which only a copy can show
+    const array bytes = borrow_memory(foreign, uint8, shape, strides);
+    if (copy || max(bytes).item<std::uint32_t>() > 1) return converted(view(bytes, bool_), wanted);
   }
   const array shared = borrow_memory(foreign, *native, std::move(shape), std::move(strides));
   if (wanted == *native) return copy ? owned_copy(shared) : shared;
@@ -406,6 +403,10 @@ array to_array(Operand operand, std::optional<Dtype> like) {
   const array a = make_array(h);
   if (!like || !is_foreign_array(h) || category(a.dtype()) > category(*like)) return a;
   return a.dtype() == *like ? a : make_array(h, like);
+}
+
+std::optional<array> to_optional_array(std::optional<Operand> operand, Dtype like) {
+  return operand ? std::optional(to_array(*operand, like)) : std::nullopt;
 }
 
 std::pair<array, array> to_arrays(Operand a, Operand b) {

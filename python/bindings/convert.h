@@ -60,6 +60,7 @@ bool is_foreign_array(nb::handle h);
 // An operand as an array. A Python scalar or another library's array takes the type `like` where
 // that can hold its kind: it does not promote what it meets.
 array to_array(Operand operand, std::optional<Dtype> like = {});
+std::optional<array> to_optional_array(std::optional<Operand> operand, Dtype like);
 // Two operands as arrays, each scalar in the type of the other.
 std::pair<array, array> to_arrays(Operand a, Operand b);
 

@@ -69,57 +69,56 @@ array bartlett(std::int64_t m, StreamOrDevice s) {
   return 1 - abs(linspace(-1, 1, m, true, float32, s), s);
 }
 
+constexpr Row<array(const array&, int, StreamOrDevice)> kTriangles[] = {
+    {"tril", &tril, "The last two axes with zeros above diagonal k."},
+    {"triu", &triu, "The last two axes with zeros below diagonal k."},
+};
+
 }  // namespace
 
 void bind_creation(nb::module_& m) {
   for (const Fill& fill : kFills) {
-    m.def(
-        fill.name,
+    def_op(
+        m, fill.name,
         [f = fill.function](const Shape& shape, std::optional<Dtype> dtype, StreamOrDevice s) {
           return f(shape, dtype.value_or(float32), s);
         },
-        "shape"_a, "dtype"_a.none() = float32, nb::kw_only(), "stream"_a = nb::none(), fill.doc);
-    m.def(
-        fill.like_name,
-        [f = fill.like](const array& a, std::optional<Dtype> dtype, StreamOrDevice s) {
-          return f(a, dtype, s);
-        },
-        "a"_a, "dtype"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-        (std::string(fill.doc) + " It has the shape of `a`, and its type unless told.").c_str());
+        fill.doc, "shape"_a, "dtype"_a.none() = float32);
+    def_op(m, fill.like_name, fill.like,
+           (std::string(fill.doc) + " It has the shape of `a`, and its type unless told.").c_str(),
+           "a"_a, "dtype"_a = nb::none());
   }
-  m.def(
-      "full",
+  def_op(
+      m, "full",
       [](const Shape& shape, Operand vals, std::optional<Dtype> dtype, StreamOrDevice s) {
         return full(shape, to_array(vals, dtype), dtype, s);
       },
-      "shape"_a, "vals"_a, "dtype"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-      "An array filled with a value, which broadcasts to the shape.");
-  m.def(
-      "full_like",
+      "An array filled with a value, which broadcasts to the shape.", "shape"_a, "vals"_a,
+      "dtype"_a = nb::none());
+  def_op(
+      m, "full_like",
       [](const array& a, Operand vals, std::optional<Dtype> dtype, StreamOrDevice s) {
         return full_like(a, to_array(vals, dtype.value_or(a.dtype())), dtype, s);
       },
-      "a"_a, "vals"_a, "dtype"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-      "An array with the shape of `a`, and its type unless told, filled with a value.");
+      "An array with the shape of `a`, and its type unless told, filled with a value.", "a"_a,
+      "vals"_a, "dtype"_a = nb::none());
 
-  m.def(
-      "arange",
+  def_op(
+      m, "arange",
       [](Number start, std::optional<Number> stop, std::optional<Number> step,
          std::optional<Dtype> dtype, StreamOrDevice s) {
         if (!stop) return range(std::int64_t{0}, start, step, dtype, s);
         return range(start, *stop, step, dtype, s);
       },
-      "start"_a, "stop"_a.none(), "step"_a = nb::none(), "dtype"_a = nb::none(), nb::kw_only(),
-      "stream"_a = nb::none(),
       "The numbers start, start + step, ... below stop (above it for a negative step). Without "
-      "`dtype` integers give int32 (int64 where needed) and floats float32.");
-  m.def(
-      "arange",
+      "`dtype` integers give int32 (int64 where needed) and floats float32.",
+      "start"_a, "stop"_a.none(), "step"_a = nb::none(), "dtype"_a = nb::none());
+  def_op(
+      m, "arange",
       [](Number stop, std::optional<Number> step, std::optional<Dtype> dtype, StreamOrDevice s) {
         return range(std::int64_t{0}, stop, step, dtype, s);
       },
-      "stop"_a, "step"_a = nb::none(), "dtype"_a = nb::none(), nb::kw_only(),
-      "stream"_a = nb::none(), "As above, from 0.");
+      "As above, from 0.", "stop"_a, "step"_a = nb::none(), "dtype"_a = nb::none());
   m.def(
       "linspace",
       [](double start, double stop, std::optional<std::int64_t> num, bool endpoint,
@@ -130,42 +129,30 @@ void bind_creation(nb::module_& m) {
       "stream"_a = nb::none(),
       "`num` numbers in equal steps from start to stop, which counts if `endpoint`.");
 
-  m.def(
-      "eye",
+  def_op(
+      m, "eye",
       [](std::int64_t n, std::optional<std::int64_t> cols, int k, std::optional<Dtype> dtype,
          StreamOrDevice s) { return eye(n, cols.value_or(n), k, dtype.value_or(float32), s); },
-      "n"_a, "m"_a = nb::none(), "k"_a = 0, "dtype"_a.none() = float32, nb::kw_only(),
-      "stream"_a = nb::none(), "Shape (n, m) with ones on diagonal k and zeros elsewhere.");
-  m.def(
-      "identity",
+      "Shape (n, m) with ones on diagonal k and zeros elsewhere.", "n"_a, "m"_a = nb::none(),
+      "k"_a = 0, "dtype"_a.none() = float32);
+  def_op(
+      m, "identity",
       [](std::int64_t n, std::optional<Dtype> dtype, StreamOrDevice s) {
         return identity(n, dtype.value_or(float32), s);
       },
-      "n"_a, "dtype"_a.none() = float32, nb::kw_only(), "stream"_a = nb::none(),
-      "The identity matrix, shape (n, n).");
-  m.def(
-      "tri",
+      "The identity matrix, shape (n, n).", "n"_a, "dtype"_a.none() = float32);
+  def_op(
+      m, "tri",
       [](std::int64_t n, std::optional<std::int64_t> cols, int k, std::optional<Dtype> dtype,
          StreamOrDevice s) { return tri(n, cols.value_or(n), k, dtype.value_or(float32), s); },
-      "n"_a, "m"_a = nb::none(), "k"_a = 0, "dtype"_a = nb::none(), nb::kw_only(),
-      "stream"_a = nb::none(), "Shape (n, m) with ones on and below diagonal k, zeros above.");
-  struct Triangle {
-    const char* name;
-    array (*function)(const array&, int, StreamOrDevice);
-    const char* doc;
-  };
-  for (const Triangle& t :
-       {Triangle{"tril", &tril, "The last two axes with zeros above diagonal k."},
-        Triangle{"triu", &triu, "The last two axes with zeros below diagonal k."}})
-    m.def(
-        t.name, [f = t.function](const array& x, int k, StreamOrDevice s) { return f(x, k, s); },
-        "x"_a, "k"_a = 0, nb::kw_only(), "stream"_a = nb::none(), t.doc);
+      "Shape (n, m) with ones on and below diagonal k, zeros above.", "n"_a, "m"_a = nb::none(),
+      "k"_a = 0, "dtype"_a = nb::none());
+  for (const auto& row : kTriangles) def_op(m, row.name, row.function, row.doc, "x"_a, "k"_a = 0);
   for (const Window& w : kWindows)
-    m.def(
-        w.name, [&w](std::int64_t size, StreamOrDevice s) { return window(w, size, s); }, "M"_a,
-        nb::kw_only(), "stream"_a = nb::none(), w.doc);
-  m.def("bartlett", &bartlett, "M"_a, nb::kw_only(), "stream"_a = nb::none(),
-        "The Bartlett window, shape (M,): a triangle.");
+    def_op(
+        m, w.name, [&w](std::int64_t size, StreamOrDevice s) { return window(w, size, s); }, w.doc,
+        "M"_a);
+  def_op(m, "bartlett", &bartlett, "The Bartlett window, shape (M,): a triangle.", "M"_a);
   m.def(
       "meshgrid",
       [](const nb::args& arrays, std::optional<bool> sparse, std::optional<std::string> indexing,
@@ -173,13 +160,13 @@ void bind_creation(nb::module_& m) {
         return nb::tuple(nb::cast(meshgrid(nb::cast<Arrays>(arrays), sparse.value_or(false),
                                            indexing.value_or("xy"), s)));
       },
-      nb::sig("def meshgrid(*arrays: array, sparse: bool | None = False, indexing: str | None = "
-              "'xy', stream: Stream | ThreadLocalStream | Device | DeviceType | None = None) -> "
-              "tuple[array, ...]"),
+      nb::sig(signature("meshgrid(*arrays: array, sparse: bool | None = False, indexing: str | "
+                        "None = 'xy'",
+                        "tuple[array, ...]")
+                  .c_str()),
       "arrays"_a, "sparse"_a.none() = false, "indexing"_a.none() = "xy", "stream"_a = nb::none(),
       "Coordinate grids of 1-d arrays. With indexing 'xy' the first two axes are exchanged; "
-      "`sparse` "
-      "keeps extents of 1 instead of repeating.");
+      "`sparse` keeps extents of 1 instead of repeating.");
 }
 
 }  // namespace cermet::python

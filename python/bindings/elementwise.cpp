@@ -62,11 +62,7 @@ void bind_binary(nb::module_& m, const char* name, Op op) {
       doc.c_str());
 }
 
-struct Alias {
-  const char* name;
-  Op op;
-};
-constexpr Alias kAliases[] = {
+constexpr std::pair<const char*, Op> kAliases[] = {
     {"asin", Op::arcsin},
     {"acos", Op::arccos},
     {"atan", Op::arctan},
@@ -85,22 +81,23 @@ constexpr Op kMethods[] = {Op::abs, Op::square, Op::sqrt,  Op::rsqrt, Op::recipr
                            Op::log, Op::log2,   Op::log10, Op::log1p, Op::sin,        Op::cos};
 
 void bind_method(ArrayClass& cls, const char* name, Op op) {
-  cls.def(
-      name, [op](const array& a, StreamOrDevice s) { return elementwise(op, a, s); }, nb::kw_only(),
-      "stream"_a = nb::none(), info(op).doc.data());
+  def_op(
+      cls, name, [op](const array& a, StreamOrDevice s) { return elementwise(op, a, s); },
+      info(op).doc.data());
 }
 
-struct Composition {
-  const char* name;
-  array (*function)(const array&, StreamOrDevice);
-  const char* doc;
-};
-constexpr Composition kCompositions[] = {
+constexpr Row<array(const array&, StreamOrDevice)> kCompositions[] = {
     {"positive", &positive, "The elements unchanged."},
     {"degrees", &degrees, "Radians as degrees."},
     {"radians", &radians, "Degrees as radians."},
     {"isposinf", &isposinf, "True where an element is plus infinity."},
     {"isneginf", &isneginf, "True where an element is minus infinity."},
+};
+
+using Closeness = array(const array&, const array&, double, double, bool, StreamOrDevice);
+constexpr Row<Closeness> kCloseness[] = {
+    {"isclose", &isclose, "True where |a - b| <= atol + rtol * |b|."},
+    {"allclose", &allclose, "Whether |a - b| <= atol + rtol * |b| everywhere, as a 0-d array."},
 };
 
 }  // namespace
@@ -114,7 +111,7 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
     const Op op = static_cast<Op>(i);
     bind(info(op).name.data(), op);
   }
-  for (const Alias& alias : kAliases) bind(alias.name, alias.op);
+  for (const auto& [name, op] : kAliases) bind(name, op);
   for (const Op op : kMethods) bind_method(cls, info(op).name.data(), op);
   bind_method(cls, "conj", Op::conjugate);
 
@@ -133,24 +130,23 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
       },
       "The table of elementwise operations: a dict of name, arity and rule for each.");
 
-  for (const Composition& c : kCompositions)
-    m.def(
-        c.name, [f = c.function](Operand a, StreamOrDevice s) { return f(to_array(a), s); }, "a"_a,
-        nb::kw_only(), "stream"_a = nb::none(), c.doc);
+  for (const auto& row : kCompositions)
+    def_op(
+        m, row.name, [f = row.function](Operand a, StreamOrDevice s) { return f(to_array(a), s); },
+        row.doc, "a"_a);
 
   def_both(
       m, cls, "round",
       [](Operand a, int decimals, StreamOrDevice s) { return round(to_array(a), decimals, s); },
-      "decimals"_a = 0, nb::kw_only(), "stream"_a = nb::none(),
       "Rounds to a number of decimals, halves to even; a negative number rounds to tens and "
-      "above.");
-  m.def(
-      "nan_to_num",
+      "above.",
+      "decimals"_a = 0);
+  def_op(
+      m, "nan_to_num",
       [](Operand a, double nan, std::optional<double> posinf, std::optional<double> neginf,
          StreamOrDevice s) { return nan_to_num(to_array(a), nan, posinf, neginf, s); },
-      "a"_a, "nan"_a = 0.0, "posinf"_a = nb::none(), "neginf"_a = nb::none(), nb::kw_only(),
-      "stream"_a = nb::none(),
-      "Replaces nan, and infinities by the values given or the type's largest numbers.");
+      "Replaces nan, and infinities by the values given or the type's largest numbers.", "a"_a,
+      "nan"_a = 0.0, "posinf"_a = nb::none(), "neginf"_a = nb::none());
   m.def(
       "where",
       [](Operand condition, Operand x, Operand y, StreamOrDevice s) {
@@ -162,53 +158,40 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
                   .c_str()),
       nb::arg(), nb::arg(), nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
       "The elements of `x` where the condition is true, else those of `y`; all three broadcast.");
-  m.def(
-      "clip",
+  def_op(
+      m, "clip",
       [](const array& a, std::optional<Operand> a_min, std::optional<Operand> a_max,
          StreamOrDevice s) {
-        const auto bound = [&](const std::optional<Operand>& o) {
-          return o ? std::optional(to_array(*o, a.dtype())) : std::nullopt;
-        };
-        return clip(a, bound(a_min), bound(a_max), s);
+        return clip(a, to_optional_array(a_min, a.dtype()), to_optional_array(a_max, a.dtype()), s);
       },
-      "a"_a, "a_min"_a.none(), "a_max"_a.none(), nb::kw_only(), "stream"_a = nb::none(),
-      "Moves the elements into [a_min, a_max]; None leaves a side open, but not both.");
-  m.def(
-      "divmod",
+      "Moves the elements into [a_min, a_max]; None leaves a side open, but not both.", "a"_a,
+      "a_min"_a.none(), "a_max"_a.none());
+  def_op(
+      m, "divmod",
       [](Operand a, Operand b, StreamOrDevice s) {
         const auto [x, y] = to_arrays(a, b);
         auto [quotient, rest] = divmod(x, y, s);
         return Arrays{std::move(quotient), std::move(rest)};
       },
-      "a"_a, "b"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "The quotient rounded to minus infinity, and the remainder.");
-
-  using Closeness = array (*)(const array&, const array&, double, double, bool, StreamOrDevice);
-  struct Row {
-    const char* name;
-    Closeness function;
-    const char* doc;
-  };
-  for (const Row& row : {Row{"isclose", &isclose, "True where |a - b| <= atol + rtol * |b|."},
-                         Row{"allclose", &allclose,
-                             "Whether |a - b| <= atol + rtol * |b| everywhere, as a 0-d array."}})
-    m.def(
-        row.name,
+      "The quotient rounded to minus infinity, and the remainder.", "a"_a, "b"_a);
+  for (const auto& row : kCloseness)
+    def_op(
+        m, row.name,
         [f = row.function](Operand a, Operand b, double rtol, double atol, bool equal_nan,
                            StreamOrDevice s) {
           const auto [x, y] = to_arrays(a, b);
           return f(x, y, rtol, atol, equal_nan, s);
         },
-        "a"_a, "b"_a, "rtol"_a = 1e-5, "atol"_a = 1e-8, nb::kw_only(), "equal_nan"_a = false,
-        "stream"_a = nb::none(), row.doc);
-  m.def(
-      "array_equal",
+        row.doc, "a"_a, "b"_a, "rtol"_a = 1e-5, "atol"_a = 1e-8, nb::kw_only(),
+        "equal_nan"_a = false);
+  def_op(
+      m, "array_equal",
       [](Operand a, Operand b, bool equal_nan, StreamOrDevice s) {
         const auto [x, y] = to_arrays(a, b);
         return array_equal(x, y, equal_nan, s);
       },
-      "a"_a, "b"_a, "equal_nan"_a = false, nb::kw_only(), "stream"_a = nb::none(),
-      "Whether two arrays have one shape and equal elements, as a 0-d array.");
+      "Whether two arrays have one shape and equal elements, as a 0-d array.", "a"_a, "b"_a,
+      "equal_nan"_a = false);
 }
 
 }  // namespace cermet::python

@@ -166,9 +166,8 @@ void bind_gradients(nb::module_& m) {
       },
       "fun"_a, "primals"_a, "tangents"_a,
       "The outputs of fun(*primals), and the products of its Jacobian with the tangents.");
-  m.def(
-      "stop_gradient", [](const array& a, StreamOrDevice s) { return stop_gradient(a, s); }, "a"_a,
-      nb::kw_only(), "stream"_a = nb::none(), "The same values, through which no gradient flows.");
+  def_op(m, "stop_gradient", &stop_gradient, "The same values, through which no gradient flows.",
+         "a"_a);
 }
 
 }  // namespace cermet::python

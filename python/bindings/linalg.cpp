@@ -9,20 +9,7 @@ namespace {
 
 using Order = std::variant<std::monostate, double, std::string>;
 
-// Functions of one array, and of one array and a triangle.
-template <class Result>
-struct Row {
-  const char* name;
-  Result (*function)(const array&, StreamOrDevice);
-  const char* doc;
-};
-struct TriangleRow {
-  const char* name;
-  array (*function)(const array&, bool, StreamOrDevice);
-  const char* doc;
-};
-
-constexpr Row<array> kMatrices[] = {
+constexpr Row<array(const array&, StreamOrDevice)> kMatrices[] = {
     {"inv", &linalg::inv, "The inverse of square matrices (..., n, n)."},
     {"pinv", &linalg::pinv,
      "The pseudo-inverse (Moore, Penrose) of (..., m, n), shape (..., n, m). Singular values below "
@@ -30,7 +17,7 @@ constexpr Row<array> kMatrices[] = {
     {"det", &linalg::det, "The determinant of (..., n, n)."},
     {"eigvals", &linalg::eigvals, "The eigenvalues (..., n) of (..., n, n), complex64."},
 };
-constexpr Row<std::pair<array, array>> kPairs[] = {
+constexpr Row<std::pair<array, array>(const array&, StreamOrDevice)> kPairs[] = {
     {"qr", &linalg::qr,
      "q (..., m, k) with orthonormal columns and r (..., k, n), upper triangular, with a = q @ r "
      "and k = min(m, n)."},
@@ -43,7 +30,7 @@ constexpr Row<std::pair<array, array>> kPairs[] = {
     {"slogdet", &linalg::slogdet,
      "The sign of the determinant of (..., n, n) and the logarithm of its absolute value."},
 };
-constexpr TriangleRow kTriangles[] = {
+constexpr Row<array(const array&, bool, StreamOrDevice)> kTriangles[] = {
     {"cholesky", &linalg::cholesky,
      "The lower triangular l with a = l @ l.T, or u with a = u.T @ u, of symmetric positive "
      "definite matrices (..., n, n)."},
@@ -67,83 +54,63 @@ array norm(const array& a, const Order& order, const OptionalAxes& axis, bool ke
 }
 
 void bind_solvers(nb::module_& m) {
-  m.def(
-      "solve",
-      [](const array& a, const array& b, StreamOrDevice s) { return linalg::solve(a, b, s); },
-      "a"_a, "b"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "x with a @ x = b, for a (..., n, n) and b (..., n, columns) or one vector (n,).");
-  m.def(
-      "solve_triangular",
-      [](const array& a, const array& b, bool upper, StreamOrDevice s) {
-        return linalg::solve_triangular(a, b, upper, s);
-      },
-      "a"_a, "b"_a, nb::kw_only(), "upper"_a = false, "stream"_a = nb::none(),
-      "As `solve`, for a lower (upper) triangular a, whose other triangle is not read.");
-  m.def(
-      "eigh",
+  def_op(m, "solve", &linalg::solve,
+         "x with a @ x = b, for a (..., n, n) and b (..., n, columns) or one vector (n,).", "a"_a,
+         "b"_a);
+  def_op(m, "solve_triangular", &linalg::solve_triangular,
+         "As `solve`, for a lower (upper) triangular a, whose other triangle is not read.", "a"_a,
+         "b"_a, nb::kw_only(), "upper"_a = false);
+  def_op(
+      m, "eigh",
       [](const array& a, const std::string& triangle, StreamOrDevice s) {
         return linalg::eigh(a, upper_from("eigh", triangle), s);
       },
-      "a"_a, "UPLO"_a = "L", nb::kw_only(), "stream"_a = nb::none(),
       "The eigenvalues (..., n), ascending, and eigenvectors (the columns of (..., n, n)) of "
-      "symmetric matrices, of which only the lower ('L') or upper ('U') triangle is read.");
-  m.def(
-      "eigvalsh",
+      "symmetric matrices, of which only the lower ('L') or upper ('U') triangle is read.",
+      "a"_a, "UPLO"_a = "L");
+  def_op(
+      m, "eigvalsh",
       [](const array& a, const std::string& triangle, StreamOrDevice s) {
         return linalg::eigvalsh(a, upper_from("eigvalsh", triangle), s);
       },
-      "a"_a, "UPLO"_a = "L", nb::kw_only(), "stream"_a = nb::none(), "The eigenvalues of `eigh`.");
-  m.def(
-      "svd",
+      "The eigenvalues of `eigh`.", "a"_a, "UPLO"_a = "L");
+  def_op(
+      m, "svd",
       [](const array& a, bool compute_uv,
          StreamOrDevice s) -> std::variant<array, std::tuple<array, array, array>> {
         if (!compute_uv) return linalg::singular_values(a, s);
         return linalg::svd(a, s);
       },
-      "a"_a, "compute_uv"_a = true, nb::kw_only(), "stream"_a = nb::none(),
       "u (..., m, m), the singular values s (..., min(m, n)), descending, and vt (..., n, n) of "
-      "a = u @ diag(s) @ vt; only s without `compute_uv`.");
-  m.def(
-      "lu", [](const array& a, StreamOrDevice s) { return linalg::lu(a, s); }, "a"_a, nb::kw_only(),
-      "stream"_a = nb::none(),
-      "Row numbers p (..., m), l (..., m, k), lower triangular with a unit diagonal, and u "
-      "(..., k, n), upper triangular, with a = l[p] @ u and k = min(m, n).");
+      "a = u @ diag(s) @ vt; only s without `compute_uv`.",
+      "a"_a, "compute_uv"_a = true);
+  def_op(m, "lu", &linalg::lu,
+         "Row numbers p (..., m), l (..., m, k), lower triangular with a unit diagonal, and u "
+         "(..., k, n), upper triangular, with a = l[p] @ u and k = min(m, n).",
+         "a"_a);
 }
 
 }  // namespace
 
 void bind_linalg(nb::module_& m) {
-  nb::module_ sub =
-      m.def_submodule("linalg",
-                      "Linear algebra on float32 and float64 matrices: the last two axes; leading "
-                      "axes are a batch. "
-                      "A matrix without a result raises a ValueError when the array is evaluated.");
-  const auto bind = [&](const auto& row) {
-    sub.def(
-        row.name, [f = row.function](const array& a, StreamOrDevice s) { return f(a, s); }, "a"_a,
-        nb::kw_only(), "stream"_a = nb::none(), row.doc);
-  };
-  for (const auto& row : kMatrices) bind(row);
-  for (const auto& row : kPairs) bind(row);
-  for (const TriangleRow& row : kTriangles)
-    sub.def(
-        row.name,
-        [f = row.function](const array& a, bool upper, StreamOrDevice s) { return f(a, upper, s); },
-        "a"_a, "upper"_a = false, nb::kw_only(), "stream"_a = nb::none(), row.doc);
+  nb::module_ sub = m.def_submodule(
+      "linalg",
+      "Linear algebra on float32 and float64 matrices: the last two axes; leading axes are a "
+      "batch. A matrix without a result raises a ValueError when the array is evaluated.");
+  for (const auto& row : kMatrices) def_op(sub, row.name, row.function, row.doc, "a"_a);
+  for (const auto& row : kPairs) def_op(sub, row.name, row.function, row.doc, "a"_a);
+  for (const auto& row : kTriangles)
+    def_op(sub, row.name, row.function, row.doc, "a"_a, "upper"_a = false);
   bind_solvers(sub);
-  sub.def("norm", &norm, "a"_a, "ord"_a = nb::none(), "axis"_a = nb::none(), "keepdims"_a = false,
-          nb::kw_only(), "stream"_a = nb::none(),
-          "The norm of vectors along one axis or of matrices along two; without an order the root "
-          "of the sum of squares over the axes, or all. Orders: any number, inf and -inf of "
-          "vectors; 1, -1, 2, -2, inf, -inf, 'fro' and 'nuc' of matrices.");
+  def_op(sub, "norm", &norm,
+         "The norm of vectors along one axis or of matrices along two; without an order the root "
+         "of the sum of squares over the axes, or all. Orders: any number, inf and -inf of "
+         "vectors; 1, -1, 2, -2, inf, -inf, 'fro' and 'nuc' of matrices.",
+         "a"_a, "ord"_a = nb::none(), "axis"_a = nb::none(), "keepdims"_a = false);
   m.attr("matrix_norm") = sub.attr("norm");
-  sub.def(
-      "cross",
-      [](const array& a, const array& b, int axis, StreamOrDevice s) {
-        return linalg::cross(a, b, axis, s);
-      },
-      "a"_a, "b"_a, "axis"_a = -1, nb::kw_only(), "stream"_a = nb::none(),
-      "The vector product along an axis of 3, or of 2: vectors of a plane.");
+  def_op(sub, "cross", &linalg::cross,
+         "The vector product along an axis of 3, or of 2: vectors of a plane.", "a"_a, "b"_a,
+         "axis"_a = -1);
 }
 
 }  // namespace cermet::python

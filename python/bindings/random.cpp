@@ -9,9 +9,12 @@ namespace {
 
 using random::Key;
 
-constexpr const char* kKeyDoc = " With a `key` the same numbers come every time.";
-
-std::string documented(const char* doc) { return std::string(doc) + kKeyDoc; }
+// Binds a function that draws: a key and the stream are its last arguments.
+template <class F, class... Args>
+void def_draw(nb::module_& m, const char* name, F f, const std::string& doc, const Args&... args) {
+  m.def(name, f, args..., "key"_a = nb::none(), "stream"_a = nb::none(),
+        (doc + " With a `key` the same numbers come every time.").c_str());
+}
 
 }  // namespace
 
@@ -44,90 +47,78 @@ void bind_random(nb::module_& m) {
 
   sub.def("seed", &random::seed, "seed"_a, "Starts the global state anew.");
   sub.def("key", &random::key, "seed"_a, "A key, shape (2,) uint32, made of a number.");
-  sub.def(
-      "split",
-      [](const array& key, int num, StreamOrDevice s) { return random::split(key, num, s); },
-      "key"_a, "num"_a = 2, "stream"_a = nb::none(), "Independent keys, shape (num, 2).");
-  sub.def(
-      "uniform",
+  sub.def("split", &random::split, "key"_a, "num"_a = 2, "stream"_a = nb::none(),
+          "Independent keys, shape (num, 2).");
+  def_draw(
+      sub, "uniform",
       [](Operand low, Operand high, const Shape& shape, std::optional<Dtype> dtype, const Key& key,
          StreamOrDevice s) {
         const Dtype t = dtype.value_or(float32);
         return random::uniform(to_array(low, t), to_array(high, t), shape, t, key, s);
       },
-      "low"_a = 0, "high"_a = 1, "shape"_a = Shape(), "dtype"_a.none() = float32,
-      "key"_a = nb::none(), "stream"_a = nb::none(),
-      documented("Uniform in [low, high), which broadcast to the shape.").c_str());
-  sub.def(
-      "normal",
+      "Uniform in [low, high), which broadcast to the shape.", "low"_a = 0, "high"_a = 1,
+      "shape"_a = Shape(), "dtype"_a.none() = float32);
+  def_draw(
+      sub, "normal",
       [](const Shape& shape, std::optional<Dtype> dtype, std::optional<Operand> loc,
          std::optional<Operand> scale, const Key& key, StreamOrDevice s) {
         const Dtype t = dtype.value_or(float32);
-        const auto given = [&](const std::optional<Operand>& o) {
-          return o ? std::optional(to_array(*o, t)) : std::nullopt;
-        };
-        return random::normal(shape, t, given(loc), given(scale), key, s);
+        return random::normal(shape, t, to_optional_array(loc, t), to_optional_array(scale, t), key,
+                              s);
       },
-      "shape"_a = Shape(), "dtype"_a.none() = float32, "loc"_a = nb::none(), "scale"_a = nb::none(),
-      "key"_a = nb::none(), "stream"_a = nb::none(),
-      documented("Normal with mean `loc` (0) and standard deviation `scale` (1).").c_str());
-  sub.def(
-      "multivariate_normal",
+      "Normal with mean `loc` (0) and standard deviation `scale` (1).", "shape"_a = Shape(),
+      "dtype"_a.none() = float32, "loc"_a = nb::none(), "scale"_a = nb::none());
+  def_draw(
+      sub, "multivariate_normal",
       [](const array& mean, const array& cov, const Shape& shape, std::optional<Dtype> dtype,
          const Key& key, StreamOrDevice s) {
         return random::multivariate_normal(mean, cov,
                                            shape.empty() ? std::nullopt : std::optional(shape),
                                            dtype.value_or(float32), key, s);
       },
-      "mean"_a, "cov"_a, "shape"_a = Shape(), "dtype"_a.none() = float32, "key"_a = nb::none(),
-      "stream"_a = nb::none(),
-      documented("Normal vectors (*shape, n) with mean (..., n) and covariance (..., n, n), whose "
-                 "leading axes broadcast to the shape and are the shape when it is ().")
-          .c_str());
-  sub.def(
-      "randint",
+      "Normal vectors (*shape, n) with mean (..., n) and covariance (..., n, n), whose leading "
+      "axes broadcast to the shape and are the shape when it is ().",
+      "mean"_a, "cov"_a, "shape"_a = Shape(), "dtype"_a.none() = float32);
+  def_draw(
+      sub, "randint",
       [](Operand low, Operand high, const Shape& shape, std::optional<Dtype> dtype, const Key& key,
          StreamOrDevice s) {
         return random::randint(to_array(low), to_array(high), shape, dtype.value_or(int32), key, s);
       },
-      "low"_a, "high"_a, "shape"_a = Shape(), "dtype"_a.none() = int32, "key"_a = nb::none(),
-      "stream"_a = nb::none(),
-      documented("Integers in [low, high), which broadcast to the shape.").c_str());
-  sub.def(
-      "bernoulli",
+      "Integers in [low, high), which broadcast to the shape.", "low"_a, "high"_a,
+      "shape"_a = Shape(), "dtype"_a.none() = int32);
+  def_draw(
+      sub, "bernoulli",
       [](Operand p, const std::optional<Shape>& shape, const Key& key, StreamOrDevice s) {
         return random::bernoulli(to_array(p), shape, key, s);
       },
-      "p"_a = 0.5, "shape"_a = nb::none(), "key"_a = nb::none(), "stream"_a = nb::none(),
-      documented("True with probability p; the shape is that of p unless told.").c_str());
-  sub.def(
-      "truncated_normal",
+      "True with probability p; the shape is that of p unless told.", "p"_a = 0.5,
+      "shape"_a = nb::none());
+  def_draw(
+      sub, "truncated_normal",
       [](Operand lower, Operand upper, const std::optional<Shape>& shape,
          std::optional<Dtype> dtype, const Key& key, StreamOrDevice s) {
         const Dtype t = dtype.value_or(float32);
         return random::truncated_normal(to_array(lower, t), to_array(upper, t), shape, t, key, s);
       },
-      "lower"_a, "upper"_a, "shape"_a = nb::none(), "dtype"_a.none() = float32,
-      "key"_a = nb::none(), "stream"_a = nb::none(),
-      documented("Standard normal numbers within [lower, upper].").c_str());
-  sub.def(
-      "gumbel",
+      "Standard normal numbers within [lower, upper].", "lower"_a, "upper"_a,
+      "shape"_a = nb::none(), "dtype"_a.none() = float32);
+  def_draw(
+      sub, "gumbel",
       [](const Shape& shape, std::optional<Dtype> dtype, const Key& key, StreamOrDevice s) {
         return random::gumbel(shape, dtype.value_or(float32), key, s);
       },
-      "shape"_a = Shape(), "dtype"_a.none() = float32, "key"_a = nb::none(),
-      "stream"_a = nb::none(), documented("The standard Gumbel distribution.").c_str());
-  sub.def(
-      "laplace",
+      "The standard Gumbel distribution.", "shape"_a = Shape(), "dtype"_a.none() = float32);
+  def_draw(
+      sub, "laplace",
       [](const Shape& shape, std::optional<Dtype> dtype, double loc, double scale, const Key& key,
          StreamOrDevice s) {
         return random::laplace(shape, dtype.value_or(float32), loc, scale, key, s);
       },
-      "shape"_a = Shape(), "dtype"_a.none() = float32, "loc"_a = 0.0, "scale"_a = 1.0,
-      "key"_a = nb::none(), "stream"_a = nb::none(),
-      documented("The Laplace distribution with mean `loc` and width `scale`.").c_str());
-  sub.def(
-      "categorical",
+      "The Laplace distribution with mean `loc` and width `scale`.", "shape"_a = Shape(),
+      "dtype"_a.none() = float32, "loc"_a = 0.0, "scale"_a = 1.0);
+  def_draw(
+      sub, "categorical",
       [](const array& logits, int axis, const std::optional<Shape>& shape,
          std::optional<int> num_samples, const Key& key, StreamOrDevice s) {
         if (shape && num_samples)
@@ -136,23 +127,19 @@ void bind_random(nb::module_& m) {
         return num_samples ? random::categorical(logits, axis, *num_samples, key, s)
                            : random::categorical(logits, axis, shape, key, s);
       },
-      "logits"_a, "axis"_a = -1, "shape"_a = nb::none(), "num_samples"_a = nb::none(),
-      "key"_a = nb::none(), "stream"_a = nb::none(),
-      documented(
-          "Indices drawn with the probabilities softmax(logits) along an axis. `shape` is the "
-          "result's; `num_samples` puts as many draws along a new last axis.")
-          .c_str());
-  sub.def(
-      "permutation",
+      "Indices drawn with the probabilities softmax(logits) along an axis. `shape` is the "
+      "result's; `num_samples` puts as many draws along a new last axis.",
+      "logits"_a, "axis"_a = -1, "shape"_a = nb::none(), "num_samples"_a = nb::none());
+  def_draw(
+      sub, "permutation",
       [](const std::variant<std::int64_t, const array*>& x, int axis, const Key& key,
          StreamOrDevice s) {
         if (const std::int64_t* n = std::get_if<std::int64_t>(&x))
           return random::permutation(*n, key, s);
         return random::permutation(*std::get<const array*>(x), axis, key, s);
       },
-      "x"_a, "axis"_a = 0, "key"_a = nb::none(), "stream"_a = nb::none(),
-      documented("The parts of an array along an axis, or the numbers below one, in random order.")
-          .c_str());
+      "The parts of an array along an axis, or the numbers below one, in random order.", "x"_a,
+      "axis"_a = 0);
 }
 
 }  // namespace cermet::python

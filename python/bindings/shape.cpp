@@ -56,165 +56,107 @@ array roll_axes(const array& a, Shape shift, std::optional<Axes> axes, StreamOrD
 array transposed(const array& a, const OptionalAxes& axes, StreamOrDevice s) {
   return axes ? transpose(a, *axes, s) : transpose(a, s);
 }
+array squeezed(const array& a, const OptionalAxes& axes, StreamOrDevice s) {
+  return axes ? squeeze(a, *axes, s) : squeeze(a, s);
+}
+array flipped(const array& a, const OptionalAxes& axes, StreamOrDevice s) {
+  return axes ? flip(a, *axes, s) : flip(a, s);
+}
+array joined(const Arrays& arrays, std::optional<int> axis, StreamOrDevice s) {
+  return axis ? concatenate(arrays, *axis, s) : concatenate_flat(arrays, s);
+}
 
 void bind_layout(nb::module_& m, ArrayClass& cls) {
-  m.def(
-      "reshape",
-      [](const array& a, const Shape& shape, StreamOrDevice s) { return reshape(a, shape, s); },
-      "a"_a, "shape"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "The elements, row-major, in another shape; one extent may be -1 and takes what is left.");
+  def_op(m, "reshape", &reshape,
+         "The elements, row-major, in another shape; one extent may be -1 and takes what is left.",
+         "a"_a, "shape"_a);
   cls.def(
       "reshape",
       [](const array& a, const nb::args& shape, StreamOrDevice s) {
         return reshape(a, gathered<Shape>(shape), s);
       },
-      nb::sig("def reshape(self, *shape: int | Sequence[int], stream: Stream | ThreadLocalStream | "
-              "Device | DeviceType | None = None) -> array"),
-      "shape"_a, "stream"_a = nb::none(), "See `reshape`.");
+      nb::sig(signature("reshape(self, *shape: int | Sequence[int]").c_str()), "shape"_a,
+      "stream"_a = nb::none(), "See `reshape`.");
   for (const char* name : {"transpose", "permute_dims"})
-    m.def(name, &transposed, "a"_a, "axes"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-          "The axes in the order given, or reversed.");
+    def_op(m, name, &transposed, "The axes in the order given, or reversed.", "a"_a,
+           "axes"_a = nb::none());
   cls.def(
       "transpose",
       [](const array& a, const nb::args& axes, StreamOrDevice s) {
         return axes.size() == 0 ? transpose(a, s) : transpose(a, gathered<Axes>(axes), s);
       },
-      nb::sig(
-          "def transpose(self, *axes: int | Sequence[int], stream: Stream | ThreadLocalStream | "
-          "Device | DeviceType | None = None) -> array"),
-      "axes"_a, "stream"_a = nb::none(), "See `transpose`.");
-  def_both(
-      m, cls, "flatten",
-      [](const array& a, int start, int end, StreamOrDevice s) {
-        return flatten(a, start, end, s);
-      },
-      "start_axis"_a = 0, "end_axis"_a = -1, nb::kw_only(), "stream"_a = nb::none(),
-      "Joins the axes from start_axis to end_axis, inclusive, to one.");
-  def_both(
-      m, cls, "unflatten",
-      [](const array& a, int axis, const Shape& shape, StreamOrDevice s) {
-        return unflatten(a, axis, shape, s);
-      },
-      "axis"_a, "shape"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "Splits an axis to a shape, in which one extent may be -1.");
-  def_both(
-      m, cls, "squeeze",
-      [](const array& a, const OptionalAxes& axis, StreamOrDevice s) {
-        return axis ? squeeze(a, *axis, s) : squeeze(a, s);
-      },
-      "axis"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-      "Without the axes given, or all, that have extent 1; ValueError for another extent.");
-  def_both(
-      m, cls, "swapaxes",
-      [](const array& a, int i, int j, StreamOrDevice s) { return swapaxes(a, i, j, s); },
-      "axis1"_a, "axis2"_a, nb::kw_only(), "stream"_a = nb::none(), "Two axes exchanged.");
-  def_both(
-      m, cls, "moveaxis",
-      [](const array& a, int from, int to, StreamOrDevice s) { return moveaxis(a, from, to, s); },
-      "source"_a, "destination"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "One axis moved; the others keep their order.");
-  def_both(
-      m, cls, "diag", [](const array& a, int k, StreamOrDevice s) { return diag(a, k, s); },
-      "k"_a = 0, nb::kw_only(), "stream"_a = nb::none(),
-      "Diagonal k of a matrix, or a matrix with a 1-d array on diagonal k.");
-  def_both(
-      m, cls, "diagonal",
-      [](const array& a, int offset, int axis1, int axis2, StreamOrDevice s) {
-        return diagonal(a, offset, axis1, axis2, s);
-      },
-      "offset"_a = 0, "axis1"_a = 0, "axis2"_a = 1, "stream"_a = nb::none(),
-      "The diagonals over two axes, which become one at the end.");
-  def_both(m, cls, "split", &split_sections, "indices_or_sections"_a, "axis"_a = 0, nb::kw_only(),
-           "stream"_a = nb::none(),
-           "Parts along an axis: as many equal ones, or cut at the indices.");
-  def_both(
-      m, cls, "view",
-      [](const array& a, Dtype dtype, StreamOrDevice s) { return view(a, dtype, s); }, "dtype"_a,
-      nb::kw_only(), "stream"_a = nb::none(),
-      "The same bytes as another type; the last axis scales with the sizes' ratio.");
-  m.def(
-      "astype", [](const array& a, Dtype dtype, StreamOrDevice s) { return astype(a, dtype, s); },
-      "a"_a, "dtype"_a, nb::kw_only(), "stream"_a = nb::none(), "The elements as another type.");
-  cls.def(
-      "astype", [](const array& a, Dtype dtype, StreamOrDevice s) { return astype(a, dtype, s); },
-      "dtype"_a, "stream"_a = nb::none(), "The elements as another type.");
+      nb::sig(signature("transpose(self, *axes: int | Sequence[int]").c_str()), "axes"_a,
+      "stream"_a = nb::none(), "See `transpose`.");
+  def_both(m, cls, "flatten", &flatten,
+           "Joins the axes from start_axis to end_axis, inclusive, to one.", "start_axis"_a = 0,
+           "end_axis"_a = -1);
+  def_both(m, cls, "unflatten", &unflatten,
+           "Splits an axis to a shape, in which one extent may be -1.", "axis"_a, "shape"_a);
+  def_both(m, cls, "squeeze", &squeezed,
+           "Without the axes given, or all, that have extent 1; ValueError for another extent.",
+           "axis"_a = nb::none());
+  def_both(m, cls, "swapaxes", &swapaxes, "Two axes exchanged.", "axis1"_a, "axis2"_a);
+  def_both(m, cls, "moveaxis", &moveaxis, "One axis moved; the others keep their order.",
+           "source"_a, "destination"_a);
+  def_both(m, cls, "diag", &diag,
+           "Diagonal k of a matrix, or a matrix with a 1-d array on diagonal k.", "k"_a = 0);
+  const char* diagonal_doc = "The diagonals over two axes, which become one at the end.";
+  m.def("diagonal", &diagonal, "a"_a, "offset"_a = 0, "axis1"_a = 0, "axis2"_a = 1,
+        "stream"_a = nb::none(), diagonal_doc);
+  cls.def("diagonal", &diagonal, "offset"_a = 0, "axis1"_a = 0, "axis2"_a = 1,
+          "stream"_a = nb::none(), diagonal_doc);
+  def_both(m, cls, "split", &split_sections,
+           "Parts along an axis: as many equal ones, or cut at the indices.",
+           "indices_or_sections"_a, "axis"_a = 0);
+  def_both(m, cls, "view", &view,
+           "The same bytes as another type; the last axis scales with the sizes' ratio.",
+           "dtype"_a);
+  def_op(m, "astype", &astype, "The elements as another type.", "a"_a, "dtype"_a);
+  cls.def("astype", &astype, "dtype"_a, "stream"_a = nb::none(), "The elements as another type.");
 
-  m.def(
-      "expand_dims",
-      [](const array& a, const Axes& axis, StreamOrDevice s) { return expand_dims(a, axis, s); },
-      "a"_a, "axis"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "New axes of extent 1, at these places of the result.");
-  m.def(
-      "matrix_transpose", [](const array& a, StreamOrDevice s) { return matrix_transpose(a, s); },
-      "a"_a, nb::kw_only(), "stream"_a = nb::none(), "The last two axes exchanged.");
-  m.def(
-      "flip",
-      [](const array& a, const OptionalAxes& axis, StreamOrDevice s) {
-        return axis ? flip(a, *axis, s) : flip(a, s);
-      },
-      "a"_a, "axis"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-      "The elements in reverse order along the axes, or all.");
-  m.def(
-      "as_strided",
+  def_op(m, "expand_dims", &expand_dims, "New axes of extent 1, at these places of the result.",
+         "a"_a, "axis"_a);
+  def_op(m, "matrix_transpose", &matrix_transpose, "The last two axes exchanged.", "a"_a);
+  def_op(m, "flip", &flipped, "The elements in reverse order along the axes, or all.", "a"_a,
+         "axis"_a = nb::none());
+  def_op(
+      m, "as_strided",
       [](const array& a, const std::optional<Shape>& shape, const std::optional<Strides>& strides,
          std::int64_t offset, StreamOrDevice s) {
         const Shape to = shape.value_or(a.shape());
         return as_strided(a, to, strides ? *strides : row_major(to), offset, s);
       },
-      "a"_a, "shape"_a = nb::none(), "strides"_a = nb::none(), "offset"_a = 0, nb::kw_only(),
-      "stream"_a = nb::none(),
-      "Any strides, in elements, over the row-major elements; ValueError when they reach outside.");
-  m.def(
-      "contiguous",
-      [](const array& a, bool allow_col_major, StreamOrDevice s) {
-        return contiguous(a, allow_col_major, s);
-      },
-      "a"_a, "allow_col_major"_a = false, nb::kw_only(), "stream"_a = nb::none(),
-      "The array in row-major memory (or column-major where it is and that is allowed).");
-  m.def(
-      "trace",
-      [](const array& a, int offset, int axis1, int axis2, std::optional<Dtype> dtype,
-         StreamOrDevice s) { return trace(a, offset, axis1, axis2, dtype, s); },
-      "a"_a, "offset"_a = 0, "axis1"_a = 0, "axis2"_a = 1, "dtype"_a = nb::none(), nb::kw_only(),
-      "stream"_a = nb::none(), "The sum of a diagonal over two axes.");
+      "Any strides, in elements, over the row-major elements; ValueError when they reach outside.",
+      "a"_a, "shape"_a = nb::none(), "strides"_a = nb::none(), "offset"_a = 0);
+  def_op(m, "contiguous", &contiguous,
+         "The array in row-major memory (or column-major where it is and that is allowed).", "a"_a,
+         "allow_col_major"_a = false);
+  def_op(m, "trace", &trace, "The sum of a diagonal over two axes.", "a"_a, "offset"_a = 0,
+         "axis1"_a = 0, "axis2"_a = 1, "dtype"_a = nb::none());
 }
 
 void bind_joining(nb::module_& m) {
   for (const char* name : {"concatenate", "concat"})
-    m.def(
-        name,
-        [](const Arrays& arrays, std::optional<int> axis, StreamOrDevice s) {
-          return axis ? concatenate(arrays, *axis, s) : concatenate_flat(arrays, s);
-        },
-        "arrays"_a, "axis"_a.none() = 0, nb::kw_only(), "stream"_a = nb::none(),
-        "Joins arrays along an axis; with None, flattened. Other extents must agree.");
-  m.def(
-      "stack",
+    def_op(m, name, &joined,
+           "Joins arrays along an axis; with None, flattened. Other extents must agree.",
+           "arrays"_a, "axis"_a.none() = 0);
+  def_op(
+      m, "stack",
       [](const Arrays& arrays, std::optional<int> axis, StreamOrDevice s) {
         return stack(arrays, axis.value_or(0), s);
       },
-      "arrays"_a, "axis"_a.none() = 0, nb::kw_only(), "stream"_a = nb::none(),
-      "Joins arrays of one shape along a new axis.");
+      "Joins arrays of one shape along a new axis.", "arrays"_a, "axis"_a.none() = 0);
   m.def(
       "unstack",
       [](const array& x, int axis, StreamOrDevice s) {
         return nb::tuple(nb::cast(unstack(x, axis, s)));
       },
-      nb::sig("def unstack(x: array, /, *, axis: int = 0, stream: Stream | ThreadLocalStream | "
-              "Device | DeviceType | None = None) -> tuple[array, ...]"),
+      nb::sig(signature("unstack(x: array, /, *, axis: int = 0", "tuple[array, ...]").c_str()),
       nb::arg(), nb::kw_only(), "axis"_a = 0, "stream"_a = nb::none(),
       "The parts along an axis, without it.");
-  m.def(
-      "repeat",
-      [](const array& a, std::int64_t repeats, std::optional<int> axis, StreamOrDevice s) {
-        return repeat(a, repeats, axis, s);
-      },
-      "array"_a, "repeats"_a, "axis"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-      "Each element repeated along an axis, or in the flattened array.");
-  m.def(
-      "tile", [](const array& a, const Shape& reps, StreamOrDevice s) { return tile(a, reps, s); },
-      "a"_a, "reps"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "The whole array repeated along its last axes.");
+  def_op(m, "repeat", &repeat, "Each element repeated along an axis, or in the flattened array.",
+         "array"_a, "repeats"_a, "axis"_a = nb::none());
+  def_op(m, "tile", &tile, "The whole array repeated along its last axes.", "a"_a, "reps"_a);
   m.def(
       "pad",
       [](const array& a, nb::object pad_width, const std::string& mode, Operand constant_values,
@@ -222,33 +164,32 @@ void bind_joining(nb::module_& m) {
         return pad(a, pad_widths(pad_width, a.ndim()), to_array(constant_values, a.dtype()), mode,
                    s);
       },
-      nb::sig("def pad(a: array, pad_width: int | tuple[int] | tuple[int, int] | "
-              "Sequence[tuple[int, int]], mode: str = 'constant', constant_values: bool | int | "
-              "float | complex | array = 0, *, stream: Stream | ThreadLocalStream | Device | "
-              "DeviceType | None = None) -> array"),
+      nb::sig(signature("pad(a: array, pad_width: int | tuple[int] | tuple[int, int] | "
+                        "Sequence[tuple[int, int]], mode: str = 'constant', constant_values: bool "
+                        "| int | float | complex | array = 0, *")
+                  .c_str()),
       "a"_a, "pad_width"_a, "mode"_a = "constant", "constant_values"_a = nb::int_(0), nb::kw_only(),
       "stream"_a = nb::none(),
       "Elements added before and after each axis: a value ('constant'), the outermost element "
       "('edge'), or the array mirrored without ('reflect') or with ('symmetric') the outermost.");
-  m.def("roll", &roll_axes, "a"_a, "shift"_a, "axis"_a = nb::none(), nb::kw_only(),
-        "stream"_a = nb::none(), "Elements moved round along axes, or in the flattened array.");
+  def_op(m, "roll", &roll_axes, "Elements moved round along axes, or in the flattened array.",
+         "a"_a, "shift"_a, "axis"_a = nb::none());
 
-  m.def(
-      "broadcast_to",
+  def_op(
+      m, "broadcast_to",
       [](Operand a, const Shape& shape, StreamOrDevice s) {
         return broadcast_to(to_array(a), shape, s);
       },
-      "a"_a, "shape"_a, nb::kw_only(), "stream"_a = nb::none(),
       "The array repeated along axes of extent 1 and new leading ones; ValueError when it cannot "
-      "be.");
+      "be.",
+      "a"_a, "shape"_a);
   m.def(
       "broadcast_arrays",
       [](const nb::args& arrays, StreamOrDevice s) {
         return broadcast_arrays(nb::cast<Arrays>(arrays), s);
       },
-      nb::sig("def broadcast_arrays(*arrays: array, stream: Stream | ThreadLocalStream | Device | "
-              "DeviceType | None = None) -> list[array]"),
-      "arrays"_a, "stream"_a = nb::none(), "The arrays broadcast to their common shape.");
+      nb::sig(signature("broadcast_arrays(*arrays: array", "list[array]").c_str()), "arrays"_a,
+      "stream"_a = nb::none(), "The arrays broadcast to their common shape.");
   m.def(
       "broadcast_shapes",
       [](const nb::args& shapes) {
@@ -268,54 +209,49 @@ void bind_joining(nb::module_& m) {
           for (const array& a : nb::cast<Arrays>(arrays)) out.push_back(atleast_nd(a, n, s));
           return out.size() == 1 ? nb::cast(out[0]) : nb::cast(out);
         },
-        nb::sig(("def " + name +
-                 "(*arys: array, stream: Stream | ThreadLocalStream | Device | DeviceType | None = "
-                 "None) -> array | list[array]")
-                    .c_str()),
-        "arys"_a, "stream"_a = nb::none(), "Axes of extent 1 added up to this number of axes.");
+        nb::sig(signature(name + "(*arys: array", "array | list[array]").c_str()), "arys"_a,
+        "stream"_a = nb::none(), "Axes of extent 1 added up to this number of axes.");
   }
 }
 
 void bind_taking(nb::module_& m) {
-  m.def(
-      "take",
+  def_op(
+      m, "take",
       [](const array& a, Operand indices, std::optional<int> axis, StreamOrDevice s) {
         const array i = to_array(indices);
         return axis ? take(a, i, *axis, s) : take(a, i, s);
       },
-      "a"_a, "indices"_a, "axis"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
       "The parts at integer indices along an axis (of the flattened array). Negative ones count "
-      "from "
-      "the end; one out of range raises IndexError at evaluation.");
-  m.def(
-      "take_along_axis",
+      "from the end; one out of range raises IndexError at evaluation.",
+      "a"_a, "indices"_a, "axis"_a = nb::none());
+  def_op(
+      m, "take_along_axis",
       [](const array& a, const array& indices, std::optional<int> axis, StreamOrDevice s) {
         const array from = flat_unless(a, axis);
         return take_along_axis(from, indices, *axis, s);
       },
-      "a"_a, "indices"_a, "axis"_a.none() = -1, nb::kw_only(), "stream"_a = nb::none(),
-      "The elements at indices along an axis; the other axes of both broadcast.");
-  m.def(
-      "put_along_axis",
+      "The elements at indices along an axis; the other axes of both broadcast.", "a"_a,
+      "indices"_a, "axis"_a.none() = -1);
+  def_op(
+      m, "put_along_axis",
       [](const array& a, const array& indices, const array& values, std::optional<int> axis,
          StreamOrDevice s) {
         const array into = flat_unless(a, axis);
         return reshape(put_along_axis(into, indices, values, *axis, s), a.shape(), s);
       },
-      "a"_a, "indices"_a, "values"_a, "axis"_a = nb::none(), nb::kw_only(), "stream"_a = nb::none(),
-      "A copy with the elements at indices along an axis set to values.");
-  m.def(
-      "slice",
-      [](const array& a, const array& start, const Axes& axes, const Shape& size,
-         StreamOrDevice s) { return slice(a, start, axes, size, s); },
-      "a"_a, "start_indices"_a, "axes"_a, "slice_size"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "A block of a fixed size at start indices that are an array, one for each of `axes`.");
-  m.def(
-      "slice_update",
-      [](const array& a, const array& update, const array& start, const Axes& axes,
-         StreamOrDevice s) { return slice_update(a, update, start, axes, s); },
-      "a"_a, "update"_a, "start_indices"_a, "axes"_a, nb::kw_only(), "stream"_a = nb::none(),
-      "A copy with the block at the start indices, one for each of `axes`, replaced by `update`.");
+      "A copy with the elements at indices along an axis set to values.", "a"_a, "indices"_a,
+      "values"_a, "axis"_a = nb::none());
+  def_op(m, "slice",
+         nb::overload_cast<const array&, const array&, const Axes&, const Shape&, StreamOrDevice>(
+             &slice),
+         "A block of a fixed size at start indices that are an array, one for each of `axes`.",
+         "a"_a, "start_indices"_a, "axes"_a, "slice_size"_a);
+  def_op(m, "slice_update",
+         nb::overload_cast<const array&, const array&, const array&, const Axes&, StreamOrDevice>(
+             &slice_update),
+         "A copy with the block at the start indices, one for each of `axes`, replaced by "
+         "`update`.",
+         "a"_a, "update"_a, "start_indices"_a, "axes"_a);
 }
 
 }  // namespace

@@ -57,13 +57,11 @@ Constant to_constant(const CompiledLibrary& library, int index, nb::handle value
   for (const FunctionConstant& c : library.constants) {
     if (c.index != index) continue;
     if (c.type == "bool") return {index, Type::boolean, nb::cast<bool>(value)};
-    if (c.type == "int") {
+    if (c.type == "int")
       return {index, Type::int32, static_cast<std::uint32_t>(nb::cast<std::int32_t>(value))};
-    }
     if (c.type == "uint") return {index, Type::uint32, nb::cast<std::uint32_t>(value)};
-    if (c.type == "float") {
+    if (c.type == "float")
       return {index, Type::float32, std::bit_cast<std::uint32_t>(nb::cast<float>(value))};
-    }
     throw std::invalid_argument("launch: function constant " + c.name + " is of type " + c.type +
                                 "; bool, int, uint and float can be given");
   }
@@ -115,19 +113,16 @@ CounterMap launch(const std::string& source, const std::string& kernel, nb::dict
     nb::gil_scoped_release release;
     dispatch.library = compile(source, label, options.sanitize || options.count);
   }
-  for (const KernelInfo& k : dispatch.library->kernels) {
+  for (const KernelInfo& k : dispatch.library->kernels)
     if (k.name == kernel) dispatch.kernel = &k;
-  }
   if (!dispatch.kernel) throw std::invalid_argument("launch: the source has no kernel " + kernel);
-  for (const auto& [index, value] : constants) {
+  for (const auto& [index, value] : constants)
     dispatch.constants.push_back(to_constant(*dispatch.library, nb::cast<int>(index), value));
-  }
   std::vector<std::unique_ptr<Buffer>> borrowed;
   for (const auto& [key, value] : buffers) {
     const int slot = nb::cast<int>(key);
-    if (slot < 0 || slot >= metal::kMaxBuffers) {
+    if (slot < 0 || slot >= metal::kMaxBuffers)
       throw std::invalid_argument("launch: slots are 0 to 30, not " + std::to_string(slot));
-    }
     borrowed.push_back(std::make_unique<Buffer>(slot, value));
     dispatch.buffers.push_back(borrowed.back()->binding(slot));
   }
@@ -145,9 +140,8 @@ CounterMap launch(const std::string& source, const std::string& kernel, nb::dict
 
 metal::Device& simulated_device() {
   metal::Device* const d = metal::device();
-  if (!d || !d->simulated()) {
+  if (!d || !d->simulated())
     throw std::runtime_error("there is no simulated device: set CERMET_METAL=simulator");
-  }
   return *d;
 }
 

@@ -448,7 +448,7 @@ TEST_CASE("one huge row is sorted in parallel") {
 }
 
 TEST_CASE("matrix products of every dtype, layout and batch") {
-  const auto matmul = Matmul::instance();
+  const auto matmul = the<Matmul>();
   for (Dtype dtype : kAll)
     for (auto [m, n, k] : {std::array{1, 1, 1},
                            {3, 4, 5},
@@ -491,7 +491,7 @@ TEST_CASE("complex products") {
     data<complex64_t>(a.t)[i] = {static_cast<float>(i % 5), static_cast<float>(i % 3)};
     data<complex64_t>(b.t)[i] = {static_cast<float>(i % 7), static_cast<float>(-i % 4)};
   }
-  compute(*Matmul::instance(), out, a, b);
+  compute(*the<Matmul>(), out, a, b);
   for (int i = 0; i < 2; ++i)
     for (int j = 0; j < 2; ++j) {
       complex64_t sum{0, 0};
@@ -506,7 +506,7 @@ TEST_CASE("complex products") {
 TEST_CASE("halves widen in panels: sums longer than a panel keep float precision") {
   const Owned a = filled(bfloat16, {600, 5000}, row_major_layout, 0, 1),
               b = filled(bfloat16, {5000, 3}, transposed, 0, 1), out(bfloat16, {600, 3});
-  compute(*Matmul::instance(), out, a, b);
+  compute(*the<Matmul>(), out, a, b);
   const auto x = a.values(), y = b.values(), z = out.values();
   for (std::size_t i = 0; i < 600; ++i)
     for (std::size_t j = 0; j < 3; ++j) {
@@ -585,7 +585,7 @@ TEST_CASE("random bits follow the stream's definition at every width and length"
   for (Dtype dtype : {uint8, uint16, uint32, uint64})
     for (std::int64_t n : {1, 2, 3, 4, 5, 7, 8, 9, 30011}) {
       const Owned out(dtype, {2, 3, n});
-      compute(*RandomBits::instance(), out, keys);
+      compute(*the<RandomBits>(), out, keys);
       const auto bytes = n * static_cast<std::int64_t>(size_of(dtype));
       const std::int64_t words = (bytes + 3) / 4, half = (words + 1) / 2;
       for (int row = 0; row < 6; ++row) {

@@ -586,6 +586,37 @@ def test_a_wider_view_of_borrowed_memory_that_begins_anywhere():
         assert mx.add(a.view(mx.uint32), 1).tolist() == (x.copy().view(np.uint32) + 1).tolist()
 
 
+class OnlyDLPack:
+    def __init__(self, values):
+        self.values = values
+
+    def __dlpack__(self, **options):
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.values.__dlpack_device__()
+
+
+@pytest.mark.parametrize("copy", [None, False])
+@pytest.mark.parametrize("wrap", [lambda x: x, memoryview, OnlyDLPack])
+def test_every_byte_but_0_of_a_borrowed_bool_is_true(wrap, copy):
+    for values in ([0, 1, 2, 128, 255, 0], [0, 1, 1, 0]):
+        x = np.repeat(np.array(values, np.uint8), 2).view(np.bool_)[::2]
+        a = mx.asarray(wrap(x), copy=copy)
+        true = [v != 0 for v in values]
+        assert a.dtype == mx.bool_ and a.tolist() == true
+        assert mx.sum(a).item() == sum(true)
+        assert mx.equal(a, mx.array(true)).tolist() == [True] * len(values)
+        assert a.astype(mx.int32).tolist() == list(map(int, true))
+        assert mx.any(mx.logical_not(a)).item() and a.view(mx.uint8).max().item() == 1
+
+
+def test_clean_bools_are_shared():
+    x = np.array([True, False])
+    a = mx.asarray(x, copy=False)
+    assert np.asarray(a).__array_interface__["data"][0] == x.__array_interface__["data"][0]
+
+
 def test_an_array_of_a_sequence_without_an_end():
     deep, cyclic = 1.0, []
     for _ in range(100_000):

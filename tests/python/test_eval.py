@@ -172,6 +172,20 @@ def test_memory_counters():
     assert mx.get_cache_memory() == 0
 
 
+@pytest.mark.skipif(SIMULATED, reason="counts the CPU's memory")
+def test_scratch_memory_is_counted():
+    x = mx.arange(1 << 15, dtype=mx.float32)
+    mx.eval(x)
+    y = mx.sin(x)
+    total = mx.sum(y - mx.max(y))
+    del y  # never an array: it is kept from one pass over the row for the next
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(total)
+    assert mx.get_peak_memory() - before >= x.nbytes
+    assert mx.get_active_memory() - before < 4096
+
+
 def test_cache_limit():
     previous = mx.set_cache_limit(0)
     try:

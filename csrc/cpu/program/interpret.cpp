@@ -24,6 +24,7 @@
 
 #include "cermet/eval.h"
 #include "cpu/floating_mode.h"
+#include "cpu/layout.h"
 #include "cpu/parallel.h"
 #include "cpu/program/layout.h"
 #include "eval/interrupt.h"
@@ -79,7 +80,11 @@ Layout layout_of(std::span<const std::int64_t> domain, const Strides& strides, i
   Layout out;
   if (extent == Extent::scalar) return out;
   for (int i = 0; i < static_cast<int>(domain.size()); ++i)
-    if (extent == Extent::full || i < outer || i >= outer + reduced) out.add(domain[i], strides[i]);
+    if (extent == Extent::full || i < outer || i >= outer + reduced) {
+      out.extents.push_back(domain[i]);
+      out.strides.push_back(strides[i]);
+    }
+  merge_axes(out.extents, {&out.strides, 1});
   return out;
 }
 
@@ -154,25 +159,24 @@ class Run {
     return (kLanes + levels + 1) * static_cast<std::size_t>(x_.width) * 8;
   }
 
-  // Lays out a thread's memory. Only what a program uses of it is ever touched.
-  Context make_context(std::vector<std::byte>& memory) const {
-    const auto whole = [](std::size_t bytes) { return (bytes + 63) / 64 * 64; };
-    const std::size_t pointers = whole(table_size() * sizeof(std::byte*));
-    const std::size_t totals = whole(p_.reductions * sizeof(Total)), total = whole(total_size());
+  // The bytes of a thread's memory.
+  std::size_t context_bytes() const {
     std::size_t tiles = p_.registers;
     for (const SmallValue& v : p_.small) tiles += v.extent == Extent::row ? 2 : 1;
-    const std::size_t scratch = p_.slots * static_cast<std::size_t>(scratch_elements_) * 8;
-    const std::size_t bytes =
-        pointers + totals + p_.reductions * total + tiles * kRegister + scratch + 64;
-    if (memory.size() < bytes) memory.resize(bytes);
-    auto* next = reinterpret_cast<std::byte*>(
-        (reinterpret_cast<std::uintptr_t>(memory.data()) + 63) & ~std::uintptr_t{63});
+    return whole(table_size() * sizeof(std::byte*)) + whole(p_.reductions * sizeof(Total)) +
+           p_.reductions * whole(total_size()) + tiles * kRegister +
+           p_.slots * static_cast<std::size_t>(scratch_elements_) * 8;
+  }
+  static std::size_t whole(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+  // Lays out a thread's memory. Only what a program uses of it is ever touched.
+  Context make_context(std::byte* next) const {
     const auto take = [&](std::size_t size) { return std::exchange(next, next + size); };
     Context c{};
-    c.table = reinterpret_cast<std::byte**>(take(pointers));
-    c.totals = reinterpret_cast<Total*>(take(totals));
+    c.table = reinterpret_cast<std::byte**>(take(whole(table_size() * sizeof(std::byte*))));
+    c.totals = reinterpret_cast<Total*>(take(whole(p_.reductions * sizeof(Total))));
     for (std::size_t k = 0; k < p_.reductions; ++k) {
-      std::byte* lanes = take(total);
+      std::byte* lanes = take(whole(total_size()));
       c.totals[k] = {lanes, lanes + kLanes * x_.width * 8};
     }
     std::fill_n(c.table, table_size(), nullptr);
@@ -188,9 +192,21 @@ class Run {
       if (v.extent == Extent::scalar) fill_scalar(v, c.table[v.id], n);
     return c;
   }
-  Context make_context() const {
-    thread_local std::vector<std::byte> memory;
-    return make_context(memory);
+
+  // Calls body(context, begin, end) for the pieces of a loop. The threads' memory is there before
+  // anything is written, for what a program overwrites cannot be computed again.
+  template <class Body>
+  void for_each_piece(std::int64_t n, std::int64_t grain, Body body) const {
+    const std::size_t bytes = context_bytes();
+    const int threads = n > grain ? get_num_threads() : 1;
+    const Workspace<std::byte> memory(static_cast<std::int64_t>(bytes) * threads);
+    parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
+      const int thread = threads == 1 ? 0 : thread_index();
+      std::optional<Workspace<std::byte>> own;  // of a thread more, if their number has just grown
+      if (thread >= threads) own.emplace(static_cast<std::int64_t>(bytes));
+      Context c = make_context(own ? own->get() : memory.get() + thread * bytes);
+      body(c, begin, end);
+    });
   }
 
   void fill_scalar(const SmallValue& v, std::byte* out, std::int64_t n) const {
@@ -275,13 +291,13 @@ class Run {
     const std::int64_t pieces = (std::min(row_, x_.outer * x_.inner) + kTile - 1) / kTile;
     const std::int64_t tile =
         row_ == kNoRow ? kTile : ((row_ + pieces - 1) / pieces + 15) / 16 * 16;
-    parallel_for(x_.outer * x_.inner, grain, [&](std::int64_t begin, std::int64_t end) {
-      Context c = make_context();
-      for (std::int64_t i = begin, n; i < end; i += n) {
-        n = std::min({tile, end - i, row_ - i % row_});
-        run_tile(pass, c, i, 0, n);
-      }
-    });
+    for_each_piece(x_.outer * x_.inner, grain,
+                   [&](Context& c, std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t i = begin, n; i < end; i += n) {
+                       n = std::min({tile, end - i, row_ - i % row_});
+                       run_tile(pass, c, i, 0, n);
+                     }
+                   });
   }
 
   // ---- Rows ----
@@ -459,8 +475,7 @@ class Run {
     for (const Pass& pass : p_.passes) cost += static_cast<std::int64_t>(pass.calls.size());
     const std::int64_t grain = std::max<std::int64_t>(
         1, std::int64_t{1 << 17} / std::max<std::int64_t>(1, elements * cost / 2));
-    parallel_for(units, grain, [&](std::int64_t begin, std::int64_t end) {
-      Context c = make_context();
+    for_each_piece(units, grain, [&](Context& c, std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) run_unit(c, unit(i));
     });
   }
@@ -469,22 +484,22 @@ class Run {
   void run_together(std::int64_t index) {
     const Unit u = unit(index);
     // The calling thread's share of the loops below has its own memory.
-    std::vector<std::byte> memory;
-    Context c = make_context(memory);
+    const Workspace<std::byte> memory(static_cast<std::int64_t>(context_bytes()));
+    Context c = make_context(memory.get());
     std::int64_t run = 1;
     while (x_.blocks() / (2 * run) >= 8 * get_num_threads()) run *= 2;
     const std::int64_t runs = (x_.blocks() + run - 1) / run;
     const std::int64_t bytes = u.rows * 8;
-    std::vector<std::byte> sums(static_cast<std::size_t>(runs * bytes) * p_.reductions);
+    const auto reductions = static_cast<std::int64_t>(p_.reductions);
+    const Workspace<std::byte> sums(runs * bytes * reductions);
     const auto sum_of = [&](std::int64_t r, std::size_t k) {
-      return sums.data() + (r * static_cast<std::int64_t>(p_.reductions) + k) * bytes;
+      return sums.get() + (r * reductions + static_cast<std::int64_t>(k)) * bytes;
     };
     for (std::size_t i = 0; i < p_.passes.size(); ++i) {
       const Pass& pass = p_.passes[i];
       begin_pass(i, c, u);
       if (pass.calls.empty() && pass.reductions.empty()) continue;
-      parallel_for(runs, 1, [&](std::int64_t begin, std::int64_t end) {
-        Context mine = make_context();
+      for_each_piece(runs, 1, [&](Context& mine, std::int64_t begin, std::int64_t end) {
         for (const SmallValue& v : p_.small) {  // these are shared and only read
           mine.table[v.id] = c.table[v.id];
           mine.table[p_.values + v.id] = c.table[p_.values + v.id];

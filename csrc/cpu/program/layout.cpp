@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "cpu/layout.h"
+
 namespace cermet::cpu {
 namespace {
 
@@ -21,17 +23,6 @@ void scatter_run(std::byte* out, const std::byte* in, std::int64_t stride, std::
   const auto* x = reinterpret_cast<const T*>(in);
   for (std::int64_t i = 0; i < n; ++i) y[i * stride] = x[i];
 }
-// Calls f with an unsigned type of the given size.
-template <class F>
-void by_size(std::size_t size, F f) {
-  switch (size) {
-    case 1: return f(std::uint8_t{});
-    case 2: return f(std::uint16_t{});
-    case 4: return f(std::uint32_t{});
-    default: return f(std::uint64_t{});
-  }
-}
-
 }  // namespace
 
 void load(const Layout& layout, const std::byte* base, std::size_t size, std::int64_t first,
@@ -41,7 +32,7 @@ void load(const Layout& layout, const std::byte* base, std::size_t size, std::in
     if (stride == 1)
       std::memcpy(out, in, count * size);
     else
-      by_size(size, [&](auto t) { gather_run<decltype(t)>(out, in, stride, count); });
+      by_size(size, [&]<class U>(Type<U>) { gather_run<U>(out, in, stride, count); });
     out += count * size;
   });
 }
@@ -53,13 +44,13 @@ void store(const Layout& layout, std::byte* base, std::size_t size, std::int64_t
     if (stride == 1)
       std::memcpy(out, in, count * size);
     else
-      by_size(size, [&](auto t) { scatter_run<decltype(t)>(out, in, stride, count); });
+      by_size(size, [&]<class U>(Type<U>) { scatter_run<U>(out, in, stride, count); });
     in += count * size;
   });
 }
 
 void splat(std::byte* out, const std::byte* in, std::size_t size, std::int64_t n) {
-  by_size(size, [&](auto t) { gather_run<decltype(t)>(out, in, 0, n); });
+  by_size(size, [&]<class U>(Type<U>) { gather_run<U>(out, in, 0, n); });
 }
 
 }  // namespace cermet::cpu

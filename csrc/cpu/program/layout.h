@@ -15,17 +15,6 @@ struct Layout {
   Shape extents;
   Strides strides;
 
-  // Appends an axis.
-  void add(std::int64_t extent, std::int64_t stride) {
-    if (extent == 1) return;
-    if (!extents.empty() && strides.back() == stride * extent) {
-      extents.back() *= extent;
-      strides.back() = stride;
-    } else {
-      extents.push_back(extent);
-      strides.push_back(stride);
-    }
-  }
   // Whether it is one run of adjacent elements.
   bool linear() const { return extents.empty() || (extents.size() == 1 && strides[0] == 1); }
 

@@ -13,7 +13,7 @@ void Writer::flat() {
   } else if (form_.long_index) {
     builtins_ = {"uint2 position [[thread_position_in_grid]]"};
     line("const long i = long(position.y) * ", kGridWidth, " + position.x;");
-    line("if (i >= ", number("size", Source::What::size), ") return;");
+    line("if (i >= ", number("size", &Numbers::size), ") return;");
     at = {{"i", AxisGroup::inner, 0}};
   } else {
     const bool adjacent =

@@ -5,6 +5,7 @@
 #include <bit>
 #include <cstdlib>
 
+#include "graph/layout.h"
 #include "metal/program/passes.h"
 
 namespace cermet::metal {
@@ -104,23 +105,19 @@ class Arrangement {
   AxisList& list(AxisGroup group) { return numbers_.axes[static_cast<int>(group)]; }
 
   AxisList merge(int first, int count, bool skip_reduced) const {
-    AxisList out;
+    Shape extents;
+    std::vector<Strides> strides(out_.ports.size());
     for (int a = first; a < first + count; ++a) {
       if (skip_reduced && a >= p_.outer && a < p_.outer + p_.reduced) continue;
-      Axis axis{run_.domain[a], {}};
-      for (const Port& port : out_.ports) axis.strides.push_back(port.strides[a]);
-      if (!out.empty()) {
-        Axis& last = out.back();
-        bool fits = true;
-        for (std::size_t k = 0; k < out_.ports.size(); ++k)
-          fits &= last.strides[k] == axis.strides[k] * axis.extent;
-        if (fits) {
-          last.extent *= axis.extent;
-          last.strides = axis.strides;
-          continue;
-        }
-      }
-      out.push_back(std::move(axis));
+      extents.push_back(run_.domain[a]);
+      for (std::size_t k = 0; k < strides.size(); ++k)
+        strides[k].push_back(out_.ports[k].strides[a]);
+    }
+    merge_axes(extents, strides);
+    AxisList out;
+    for (std::size_t i = 0; i < extents.size(); ++i) {
+      out.push_back({extents[i], {}});
+      for (const Strides& s : strides) out.back().strides.push_back(s[i]);
     }
     return out;
   }

@@ -65,7 +65,7 @@ Writer::Coordinates Writer::begin_rows() {
                    "uint simdgroup [[simdgroup_index_in_threadgroup]]",
                    "uint lane [[thread_index_in_simdgroup]]"};
       line("const ", index_, " row = threadgroup_index * 8 + simdgroup;");
-      line("if (row >= ", number("rows", Source::What::rows), ") return;");
+      line("if (row >= ", number("rows", &Numbers::rows), ") return;");
       leader_ = "lane == 0";
       break;
     case Geometry::group:
@@ -83,13 +83,12 @@ Writer::Coordinates Writer::begin_rows() {
     default: {  // columns
       builtins_ = {"uint3 position [[thread_position_in_grid]]",
                    "uint3 thread_index [[thread_position_in_threadgroup]]"};
-      const std::string chunks =
-          form_.chunked ? number("chunks", Source::What::chunks) : std::string();
+      const std::string chunks = form_.chunked ? number("chunks", &Numbers::chunks) : std::string();
       line("const ", index_, " column = position.x, row = position.z", form_.chunked ? " / " : "",
            chunks, ";");
       if (form_.chunked) line("const ", index_, " chunk = position.z % ", chunks, ";");
       line("const uint slice = thread_index.y;");
-      line("const bool inside = column < ", number("columns", Source::What::columns), ";");
+      line("const bool inside = column < ", number("columns", &Numbers::columns), ";");
       leader_ = "inside && slice == 0";
       at = unflatten(AxisGroup::inner, "column");
     }
@@ -140,7 +139,7 @@ void Writer::values_and_outputs(const Pass& pass, Coordinates at) {
 
 // A pass without reductions: its elements in any order.
 void Writer::full_values(const Pass& pass, const Coordinates& kept) {
-  const std::string length = number("length", Source::What::length);
+  const std::string length = number("length", &Numbers::length);
   const std::string lane =
       form_.geometry == Geometry::group ? "thread_index" : lanes_of(form_.geometry).first;
   const bool columns = form_.geometry == Geometry::columns;
@@ -171,7 +170,7 @@ void Writer::areas(const Pass& pass) {
 
 // A pass with reductions: block by block.
 void Writer::reduce_values(const Pass& pass, const Coordinates& kept) {
-  const std::string length = number("length", Source::What::length);
+  const std::string length = number("length", &Numbers::length);
   if (form_.stage == Stage::final) {
     for (const Instruction* r : pass.reductions)
       finish(*r, "combine_chunks<" + functor(*r) + ">(" + ports_[partial_of(*r)].name + ", row * " +
@@ -195,7 +194,7 @@ void Writer::reduce_values(const Pass& pass, const Coordinates& kept) {
   const std::string type = index_, size = type + "(4096)";
   std::string first = "0", last = "(" + length + " + 4095) / 4096";
   if (form_.chunked) {
-    const std::string run = number("chunk_blocks", Source::What::chunk_blocks);
+    const std::string run = number("chunk_blocks", &Numbers::chunk_blocks);
     first = "chunk * " + run;
     last = "min(" + first + " + " + run + ", " + last + ")";
   }
@@ -278,7 +277,7 @@ std::string Writer::folded(const Instruction& r, const std::string& count) {
       if (!form_.blocks)
         return "fold_threadgroup<" + functor(r) + ">(" + total + ", " + text(form_.elements) +
                ", shared_" + type_name(accumulator(p_, r)) + ", thread_index, uint(" +
-               number("length", Source::What::length) + "))";
+               number("length", &Numbers::length) + "))";
       [[fallthrough]];
     default: return "fold_simdgroup<" + functor(r) + ">(" + total + ", lane, " + count + ")";
   }
@@ -298,12 +297,11 @@ void Writer::finish(const Instruction& r, const std::string& value) {
   if (form_.stage == Stage::partial) {
     const std::string part = "part" + std::to_string(p_.values[r.out].index);
     line("const ", type, " ", part, " = ", value, ";");
-    const std::string row =
-        form_.geometry == Geometry::columns
-            ? "(row * " + number("columns", Source::What::columns) + " + column)"
-            : std::string("row");
+    const std::string row = form_.geometry == Geometry::columns
+                                ? "(row * " + number("columns", &Numbers::columns) + " + column)"
+                                : std::string("row");
     open("if (" + leader_ + ")");
-    store(partial_of(r), row + " * " + number("chunks", Source::What::chunks) + " + chunk", part);
+    store(partial_of(r), row + " * " + number("chunks", &Numbers::chunks) + " + chunk", part);
     close();
     return;
   }

@@ -1,5 +1,6 @@
 // From a program to dispatches: its kernels' texts, and their launch.
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "metal/program/text.h"
@@ -11,6 +12,36 @@ namespace {
 std::vector<Stage> stages_of(const ProgramRun& run) {
   if (chunks_of(run) > 1) return {Stage::partial, Stage::final};
   return {Stage::whole};
+}
+
+std::uint64_t value_of(const Source& s, const Numbers& n, const ProgramRun& run) {
+  const auto axis = [&]() -> const Axis& { return n.axes[static_cast<int>(s.group)][s.index]; };
+  switch (s.what) {
+    case Source::What::constant: return run.constants[s.index] >> s.shift;
+    case Source::What::extent: return static_cast<std::uint64_t>(axis().extent);
+    case Source::What::stride: return static_cast<std::uint64_t>(axis().strides[s.port]);
+    case Source::What::number: return static_cast<std::uint64_t>(n.*s.number);
+  }
+  return 0;
+}
+
+// The bytes of a kernel's argument struct; empty without members. Each member lies at a multiple of
+// its size, as Metal lays out a struct.
+std::vector<std::byte> pack(std::span<const Member> members, const Numbers& numbers,
+                            const ProgramRun& run) {
+  std::vector<std::byte> out;
+  std::size_t alignment = 1;
+  const auto align = [&](std::size_t to) { out.resize((out.size() + to - 1) / to * to); };
+  for (const Member& m : members) {
+    // The first bytes of a little-endian number are the narrower number.
+    const std::uint64_t value = value_of(m.source, numbers, run);
+    align(m.size);
+    out.resize(out.size() + m.size);
+    std::memcpy(out.data() + out.size() - m.size, &value, m.size);
+    alignment = std::max(alignment, m.size);
+  }
+  align(alignment);
+  return out;
 }
 
 struct Prepared final : cermet::Kernel {
@@ -108,8 +139,7 @@ void run(Commands& commands, const cermet::Kernel& prepared, const ProgramRun& r
         case ProgramKernel::From::partial:
           arguments.push_back(i == 0 ? out(partial[index]) : in(partial[index]));
       }
-    const std::vector<std::byte> packed =
-        pack(program.members, launch.numbers, {run.constants.data(), run.constants.size()});
+    const std::vector<std::byte> packed = pack(program.members, launch.numbers, run);
     if (!packed.empty()) arguments.push_back(values(packed));
     if (program.groups)
       commands.groups(kernel, arguments, launch.grid, launch.group);

@@ -63,7 +63,7 @@ std::string Writer::number(const std::string& name, const Source& source) {
 
 std::string Writer::constant(ValueId v) {
   const Value& value = p_.values[v];
-  const std::string name = "c" + std::to_string(value.index);
+  const std::string name = std::string("c").append(std::to_string(value.index));
   Source source{Source::What::constant, {}, value.index};
   if (!is_complex(value.dtype))
     return argument(type_name(value.dtype), name, size_of(value.dtype), source);
@@ -106,7 +106,7 @@ std::string Writer::place(std::size_t port, const Coordinates& coordinates) {
     if (!out.empty()) out += " + ";
     out += c.name;
     if (step == Step::length)
-      out += " * " + number("length", Source::What::length);
+      out += " * " + number("length", &Numbers::length);
     else if (step == Step::any)
       out += " * " + number(ports_[port].name + "_" + c.name,
                             {Source::What::stride, c.group, c.index, port});
@@ -155,7 +155,8 @@ void Writer::close() {
 
 std::string Writer::variable(ValueId v) const {
   const Value& value = p_.values[v];
-  return (value.from == Value::From::input ? "x" : "v") + std::to_string(value.index);
+  std::string name = value.from == Value::From::input ? "x" : "v";
+  return name.append(std::to_string(value.index));
 }
 
 // A value as an operand; inside the loop over a row a kept one is an element of its array.

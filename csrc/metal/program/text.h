@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "metal/program/arguments.h"
+#include "metal/program/geometry.h"
 #include "metal/program/passes.h"
 
 namespace cermet::metal {
@@ -32,8 +32,8 @@ class Writer {
                        const Source& source);
   // Of the type of indices.
   std::string number(const std::string& name, const Source& source);
-  std::string number(const std::string& name, Source::What what) {
-    return number(name, Source{what});
+  std::string number(const std::string& name, std::int64_t Numbers::* value) {
+    return number(name, Source{Source::What::number, {}, 0, 0, 0, value});
   }
   std::string constant(ValueId v);
 

@@ -56,9 +56,8 @@ std::string fingerprint(std::initializer_list<std::string_view> texts) {
     }
   }
   std::string hex;
-  for (const std::uint64_t word : state) {
+  for (const std::uint64_t word : state)
     for (int shift = 60; shift >= 0; shift -= 4) hex += "0123456789abcdef"[word >> shift & 15];
-  }
   return hex;
 }
 

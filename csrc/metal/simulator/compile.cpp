@@ -113,9 +113,8 @@ Translation translate_or_throw(const std::string& source, const std::string& lab
   if (translation.diagnostics.empty()) return translation;
   std::string errors;
   for (const Diagnostic& d : translation.diagnostics) {
-    errors += (errors.empty() ? "" : "\n") + d.location.file + ":" +
-              std::to_string(d.location.line) + ":" + std::to_string(d.location.column) +
-              ": error: " + d.message;
+    if (!errors.empty()) errors += '\n';
+    errors += to_string(d.location) + ": error: " + d.message;
   }
   throw CompileError(errors);
 }

@@ -88,9 +88,8 @@ class Source {
 };
 
 const KernelInfo& find_kernel(const CompiledLibrary& library, std::string_view name) {
-  for (const KernelInfo& kernel : library.kernels) {
+  for (const KernelInfo& kernel : library.kernels)
     if (kernel.name == name) return kernel;
-  }
   throw std::invalid_argument("the library has no kernel " + std::string(name));
 }
 
@@ -203,9 +202,8 @@ void run_group(std::span<EncodedDispatch*> group, SharedCounters& counters) {
   }
   bool concurrent = false;
   for (EncodedDispatch* encoded : group) {
-    if (options.sanitize) {
+    if (options.sanitize)
       for (const UndefinedBytes& u : encoded->undefined) declare_undefined(u.data, u.bytes);
-    }
     encoded->dispatch.concurrent = std::exchange(concurrent, true);
     encoded->pipeline->load(encoded->dispatch, options);
     run(encoded->dispatch, options, counters.value);
@@ -231,9 +229,8 @@ void Work::execute(SharedCounters& counters) {
     }
     flush();
     if (const auto* wait = std::get_if<EncodedWait>(&command)) wait->event->wait(wait->value);
-    if (const auto* signal = std::get_if<EncodedSignal>(&command)) {
+    if (const auto* signal = std::get_if<EncodedSignal>(&command))
       signal->event->signal(signal->value);
-    }
   }
   flush();
   completed(error);
@@ -265,17 +262,15 @@ class SimulatedCommandBuffer final : public CommandBuffer {
   }
   void set_threadgroup_memory(int slot, std::size_t bytes) override {
     check_slot(slot);
-    if (threadgroup_bytes_.size() <= static_cast<std::size_t>(slot)) {
+    if (threadgroup_bytes_.size() <= static_cast<std::size_t>(slot))
       threadgroup_bytes_.resize(slot + 1);
-    }
     threadgroup_bytes_[slot] = bytes;
   }
   void dispatch_threads(Size grid, Size group) override {
     if (!pipeline_) throw std::invalid_argument("dispatch: no pipeline is set");
     Dispatch dispatch{};
-    for (const auto& binding : bindings_) {
+    for (const auto& binding : bindings_)
       if (binding) dispatch.buffers.push_back(*binding);
-    }
     dispatch.threadgroup_bytes = threadgroup_bytes_;
     dispatch.grid = grid;
     dispatch.group = group;

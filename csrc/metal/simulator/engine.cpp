@@ -31,9 +31,8 @@ void check_limits(const Dispatch& dispatch) {
   if (dispatch.grid.product() == 0) reject(kernel, "the grid has no threads");
   for (const Parameter& parameter : kernel.buffers) {
     const auto binds = [&](const Binding& b) { return b.slot == parameter.slot; };
-    if (std::none_of(dispatch.buffers.begin(), dispatch.buffers.end(), binds)) {
+    if (std::none_of(dispatch.buffers.begin(), dispatch.buffers.end(), binds))
       reject(kernel, "nothing is bound to buffer " + std::to_string(parameter.slot));
-    }
   }
   std::size_t total = 0;
   for (const std::size_t bytes : dispatch.threadgroup_bytes) {
@@ -67,9 +66,8 @@ void set_constants(const CompiledLibrary& library, std::span<const Constant> con
   check_constants(library, constants);
   for (const FunctionConstant& constant : library.constants) {
     *constant.defined = false;
-    for (const ConstantType& type : kConstantTypes) {
+    for (const ConstantType& type : kConstantTypes)
       if (constant.type == type.name) std::memset(constant.value, 0, type.bytes);
-    }
   }
   for (const Constant& value : constants) {
     if (const FunctionConstant* constant = find_constant(library, value)) {
@@ -129,9 +127,8 @@ void Engine::run(const Dispatch& dispatch, const Options& options, Counters& cou
   counters.max_threadgroup_bytes =
       std::max<std::uint64_t>(counters.max_threadgroup_bytes, threadgroup_bytes_);
   if (!error_.empty()) {
-    for (Thread& thread : threads_) {
+    for (Thread& thread : threads_)
       if (thread.fiber) fibers_.give(std::exchange(thread.fiber, nullptr));
-    }
     reject(*kernel_, error_);
   }
   if (options.sanitize) sanitizer_.raise();
@@ -176,9 +173,8 @@ void Engine::begin_threadgroup(const Dispatch& dispatch, Size position) {
   origin_ = {position.x * group.x, position.y * group.y, position.z * group.z};
   const Size size{std::min(group.x, grid.x - origin_.x), std::min(group.y, grid.y - origin_.y),
                   std::min(group.z, grid.z - origin_.z)};
-  if (size.x != size_.x || size.y != size_.y || size.z != size_.z) {
+  if (size.x != size_.x || size.y != size_.y || size.z != size_.z)
     shape_threadgroup(dispatch, size);
-  }
   alive_ = thread_count_;
   abandoned_ = 0;
   for (std::uint32_t i = 0; i < simdgroup_count_; ++i) {
@@ -232,9 +228,8 @@ void check_constants(const CompiledLibrary& library, std::span<const Constant> c
 
 Size grid_of(Size threadgroups, Size group) {
   const auto threads = [](std::uint64_t n, std::uint32_t each) {
-    if (n * each > std::numeric_limits<std::uint32_t>::max()) {
+    if (n * each > std::numeric_limits<std::uint32_t>::max())
       throw std::invalid_argument("dispatch: more than 2^32 threads along an axis");
-    }
     return static_cast<std::uint32_t>(n * each);
   };
   return {threads(threadgroups.x, group.x), threads(threadgroups.y, group.y),

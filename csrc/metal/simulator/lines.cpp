@@ -192,9 +192,7 @@ class LineProgram {
 LineTable::LineTable(Bytes elf) {
   try {
     Reader section(find_section(elf, ".debug_line"));
-    while (!section.done()) {
-      LineProgram(*this, section.take(section.fixed<std::uint32_t>())).run();
-    }
+    while (!section.done()) LineProgram(*this, section.take(section.fixed<std::uint32_t>())).run();
   } catch (const OutOfBounds&) {
   }
 }

@@ -47,9 +47,8 @@ unsigned long Engine::threadgroup_variable(int id, std::size_t bytes, std::size_
                                [&](const ThreadgroupVariable& v) { return v.id == id; });
   if (variable == variables_.end()) {
     const auto offset = allocate(bytes, alignment, "a threadgroup variable");
-    if (threadgroup_bytes_ > kThreadgroupBytes) {
+    if (threadgroup_bytes_ > kThreadgroupBytes)
       stop("more threadgroup memory than the limit of bytes, ", kThreadgroupBytes);
-    }
     std::memset(arena_ + offset, kPoison, bytes);
     variable = variables_.insert(variables_.end(), {id, offset, bytes});
   }

@@ -10,13 +10,16 @@ namespace {
 constexpr std::size_t kMaxFindings = 20;
 
 std::string text(Size s) {
-  return "(" + std::to_string(s.x) + ", " + std::to_string(s.y) + ", " + std::to_string(s.z) + ")";
+  std::string out = "(";
+  for (const std::uint32_t n : {s.x, s.y, s.z}) {
+    if (out.size() > 1) out += ", ";
+    out += std::to_string(n);
+  }
+  return out += ')';
 }
 
 std::string text(const SourceLocation& location) {
-  if (location.file.empty()) return "an unknown line";
-  return location.file + ":" + std::to_string(location.line) + ":" +
-         std::to_string(location.column);
+  return location.file.empty() ? "an unknown line" : to_string(location);
 }
 
 const char* action(bool reads, bool writes, bool atomic) {
@@ -57,11 +60,10 @@ void Shadow::set_undefined(std::uintptr_t address, std::size_t bytes, bool undef
   while (address < end) {
     const auto stop = std::min(end, (address / kPageBytes + 1) * kPageBytes);
     if (stop - address == kPageBytes) {
-      if (undefined) {
+      if (undefined)
         pages_[address / kPageBytes] = {true, nullptr};
-      } else {
+      else
         pages_.erase(address / kPageBytes);
-      }
       last_ = nullptr;
     } else {
       for (auto a = address; a < stop; ++a) {
@@ -113,16 +115,14 @@ void Sanitizer::begin_threadgroup(Size position, Size size) {
 
 void Sanitizer::threadgroup_barrier(unsigned flags) {
   ++clock_;
-  for (int space = 0; space < 2; ++space) {
+  for (int space = 0; space < 2; ++space)
     if (flags >> space & 1) barrier_[space] = clock_;
-  }
 }
 
 void Sanitizer::simdgroup_barrier(unsigned simdgroup, unsigned flags) {
   ++clock_;
-  for (int space = 0; space < 2; ++space) {
+  for (int space = 0; space < 2; ++space)
     if (flags >> space & 1) simd_barrier_[simdgroup][space] = clock_;
-  }
 }
 
 // ---- Accesses ----------------------------------------------------------------------------------
@@ -130,9 +130,8 @@ const Region* Sanitizer::find(std::uintptr_t address, std::size_t bytes, bool wr
   const auto fits = [&](const Region& r) {
     return r.contains(address, bytes) && (r.writable || !write);
   };
-  if (last_region_ < regions_.size() && fits(regions_[last_region_])) {
+  if (last_region_ < regions_.size() && fits(regions_[last_region_]))
     return &regions_[last_region_];
-  }
   const auto region = std::find_if(regions_.begin(), regions_.end(), fits);
   if (region == regions_.end()) return nullptr;
   last_region_ = static_cast<std::size_t>(region - regions_.begin());
@@ -155,11 +154,9 @@ bool Sanitizer::access(const MemoryAccess& access, unsigned thread) {
     report(Kind::alignment, access.site,
            "misaligned " + action(access) + place(*region, access.address) + ": " + who(thread));
   }
-  if (region->space != Space::constant) {
-    for (std::size_t i = 0; i < access.size; ++i) {
+  if (region->space != Space::constant)
+    for (std::size_t i = 0; i < access.size; ++i)
       touch(shadow_[access.address + i], access, thread, *region, access.address + i);
-    }
-  }
   return true;
 }
 
@@ -187,11 +184,10 @@ void Sanitizer::touch(Cell& cell, const MemoryAccess& access, unsigned thread, c
     return (access.writes || other.writes) && !(access.atomic && other.atomic) &&
            concurrent(other, thread, space);
   };
-  if (conflicts(cell.write)) {
+  if (conflicts(cell.write))
     report_race(access, thread, region, address, cell.write, cell.write_site);
-  } else if (conflicts(cell.shared)) {
+  else if (conflicts(cell.shared))
     report_race(access, thread, region, address, cell.shared, cell.shared_site);
-  }
 
   Stamp mine{};
   mine.clock = clock_;
@@ -232,17 +228,16 @@ Stamp Sanitizer::merged(Stamp other, Stamp mine, Space space) const {
   const auto s = static_cast<std::size_t>(space);
   const unsigned simdgroup = mine.thread / kSimdWidth;
   if (stale(other, space)) return mine;
-  if (other.extent == Stamp::several_threadgroups || other.clock < group_) {
+  if (other.extent == Stamp::several_threadgroups || other.clock < group_)
     mine.extent = Stamp::several_threadgroups;
-  } else if (other.clock < barrier_[s]) {
+  else if (other.clock < barrier_[s])
     return mine;
-  } else if (other.extent == Stamp::one_threadgroup || other.thread / kSimdWidth != simdgroup) {
+  else if (other.extent == Stamp::one_threadgroup || other.thread / kSimdWidth != simdgroup)
     mine.extent = Stamp::one_threadgroup;
-  } else if (other.clock < simd_barrier_[simdgroup][s]) {
+  else if (other.clock < simd_barrier_[simdgroup][s])
     return mine;
-  } else if (other.extent == Stamp::one_simdgroup || other.thread != mine.thread) {
+  else if (other.extent == Stamp::one_simdgroup || other.thread != mine.thread)
     mine.extent = Stamp::one_simdgroup;
-  }
   mine.writes |= other.writes;
   return mine;
 }
@@ -250,9 +245,8 @@ Stamp Sanitizer::merged(Stamp other, Stamp mine, Space space) const {
 // ---- Findings ----------------------------------------------------------------------------------
 void Sanitizer::report(Kind kind, const void* site, std::string text, std::string and_text,
                        SourceLocation other) {
-  if (findings_.size() < kMaxFindings && found_.emplace(kind, site).second) {
+  if (findings_.size() < kMaxFindings && found_.emplace(kind, site).second)
     findings_.push_back({std::move(text), site, std::move(and_text), std::move(other)});
-  }
 }
 
 void Sanitizer::report_bounds(const MemoryAccess& access, unsigned thread) {
@@ -283,9 +277,8 @@ void Sanitizer::report_race(const MemoryAccess& access, unsigned thread, const R
   if (found_.contains({Kind::race, access.site})) return;
   const auto begins_after = [](std::uint64_t clock, const auto& x) { return clock < x.clock; };
   const Record* record = &records_.front();
-  for (const Record& r : records_) {
+  for (const Record& r : records_)
     if (!r.groups.empty() && r.groups.front().clock <= other.clock) record = &r;
-  }
   const auto group = std::prev(std::upper_bound(record->groups.begin(), record->groups.end(),
                                                 std::uint64_t{other.clock}, begins_after));
   const auto* where = reinterpret_cast<const void*>(record->library->begin + other_site);

@@ -130,11 +130,10 @@ void Engine::complete(std::uint32_t index) {
 void Engine::publish(Simdgroup& s, std::uint32_t lanes, unsigned bytes) {
   for (auto rest = lanes; rest; rest &= rest - 1) {
     const auto lane = lowest(rest);
-    if (bytes <= 8) {
+    if (bytes <= 8)
       std::memcpy(s.published[lane], s.exchange[lane], 8);
-    } else {
+    else
       std::memcpy(s.published[lane], s.exchange[lane], kValueBytes);
-    }
   }
 }
 

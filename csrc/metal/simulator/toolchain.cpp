@@ -127,9 +127,7 @@ struct Outcome {
 
 Outcome run(const Arguments& arguments) {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) {
-    throw std::system_error(errno, std::generic_category(), "pipe");
-  }
+  if (pipe2(ends, O_CLOEXEC) != 0) throw std::system_error(errno, std::generic_category(), "pipe");
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -144,9 +142,8 @@ Outcome run(const Arguments& arguments) {
   close(ends[1]);
   Outcome outcome{false, ""};
   char buffer[4096];
-  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0 || (n < 0 && errno == EINTR);) {
+  for (ssize_t n; (n = read(ends[0], buffer, sizeof buffer)) > 0 || (n < 0 && errno == EINTR);)
     if (n > 0) outcome.messages.append(buffer, n);
-  }
   close(ends[0]);
   if (error != 0) throw std::system_error(error, std::generic_category(), arguments[0]);
   int status = 0;
@@ -213,9 +210,8 @@ fs::path precompiled_headers(bool instrumented) {
 
 // ---- Errors ------------------------------------------------------------------------------
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t i = 0; (i = text.find(from, i)) != std::string::npos; i += to.size()) {
+  for (std::size_t i = 0; (i = text.find(from, i)) != std::string::npos; i += to.size())
     text.replace(i, from.size(), to);
-  }
 }
 
 }  // namespace
@@ -268,11 +264,6 @@ bool parse(std::string_view line, Message& message) {
   return false;
 }
 
-std::string format(const SourceLocation& where, const std::string& text) {
-  return where.file + ":" + std::to_string(where.line) + ":" + std::to_string(where.column) +
-         ": error: " + text;
-}
-
 // The errors, the first of each line of the source: one inside the library is at the line that uses
 // it, and one about overloads says what is wrong with the first.
 [[noreturn]] void fail(const std::string& output, const Translation& translation,
@@ -285,7 +276,7 @@ std::string format(const SourceLocation& where, const std::string& text) {
   const auto add = [&](const SourceLocation& where, const std::string& text) {
     if (where.file == last.file && where.line == last.line) return false;
     last = where;
-    errors.push_back(format(translation.original(where), in_metal_terms(text)));
+    errors.push_back(to_string(translation.original(where)) + ": error: " + in_metal_terms(text));
     return true;
   };
   for (std::size_t at = 0; at < output.size();) {

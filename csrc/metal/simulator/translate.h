@@ -13,6 +13,9 @@ struct SourceLocation {
   int line = 0, column = 0;
 };
 
+// "file:line:column"
+std::string to_string(const SourceLocation& location);
+
 // A problem found in a source: what Metal rejects.
 struct Diagnostic {
   SourceLocation location;

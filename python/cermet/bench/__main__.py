@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TypeVar
 
 from . import ab
-from .cases import Case, select
+from .cases import Case, rows, select
 from .measure import Plan, Work, first_line, interleave
 from .peers import (
     DTYPES,
@@ -93,13 +93,7 @@ def measure(cases: Sequence[Case], options: argparse.Namespace) -> tuple[Report,
             report.left_out.append(f"{name}: {reason}")
     failed = SUBJECT not in peers
     plan = Plan(options.repeat, options.min_time)
-    rows = [
-        (case, size, dtype)
-        for case in cases
-        for size in options.size or case.sizes
-        for dtype in options.dtype or case.dtypes
-    ]
-    for case, size, dtype in progress(rows):
+    for case, size, dtype in progress(rows(cases, options)):
         works: dict[str, Work] = {}
         failures: dict[str, str] = {}
         for name, peer in peers.items():
@@ -159,23 +153,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for command in (run, compare, two):
         add = command.add_argument
         add("--size", type=_sizes, help="sizes, as 256,1024, in place of each case's own")
-        add(
-            "--dtype",
-            type=_names(DTYPES),
-            help=f"of {', '.join(DTYPES)}, in place of each case's own",
-        )
-        add(
-            "--threads",
-            type=_positive,
-            default=available_threads(),
-            help="CPU threads of every peer",
-        )
-        add(
-            "--device",
-            choices=("cpu", "gpu"),
-            default="cpu",
-            help="where arrays live (default: cpu)",
-        )
+        dtypes = f"of {', '.join(DTYPES)}, in place of each case's own"
+        add("--dtype", type=_names(DTYPES), help=dtypes)
+        threads = available_threads()
+        add("--threads", type=_positive, default=threads, help="CPU threads of every peer")
+        add("--device", choices=("cpu", "gpu"), default="cpu", help="where arrays live (cpu)")
         add("--json", metavar="FILE", help="save the results")
     two.add_argument(
         "--pairs", type=_positive, default=ab.PAIRS, help="pairs of samples (default: %(default)s)"
@@ -193,12 +175,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         add("--repeat", type=_positive, default=Plan.repeat, help="samples (default: %(default)s)")
         add("--min-time", type=float, default=Plan.min_time, help="seconds of a sample, at least")
         add("--baseline", metavar="FILE", help="compare with results saved before")
-        add(
-            "--fail-above",
-            metavar="R",
-            type=float,
-            help="fail where a ratio to the baseline exceeds R",
-        )
+        limit = "fail where a ratio to the baseline exceeds R"
+        add("--fail-above", metavar="R", type=float, help=limit)
         add("--plot", metavar="FILE", help="draw the results (needs Matplotlib)")
     options = parser.parse_args(arguments)
     if getattr(options, "fail_above", None) is not None and not options.baseline:

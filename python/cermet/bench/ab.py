@@ -13,15 +13,14 @@ import os
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from . import measure
-from .cases import Case
+from .cases import Case, rows
 from .peers import THREAD_VARIABLES
 from .report import QUIET, align, duration, machine
 
@@ -70,12 +69,12 @@ class Side:
                 f"{path}: expected a folder with cermet, a virtual environment or a Python"
             )
         loaded = self._start()
-        if error := loaded.get("error"):
+        error, file = loaded.get("error"), Path(loaded.get("file", ""))
+        if not error and packaged and self.path.resolve() not in file.resolve().parents:
+            error = f"not this cermet is imported, but {file}"
+        if error:
             self.close()
             raise ValueError(f"{path}: {error}")
-        if packaged and self.path.resolve() not in Path(loaded["file"]).resolve().parents:
-            self.close()
-            raise ValueError(f"{path}: not this cermet is imported, but {loaded['file']}")
         self.version = loaded["version"]
 
     def ask(self, *request: Any) -> dict[str, Any]:
@@ -91,8 +90,7 @@ class Side:
 
     def close(self) -> None:
         """Ends the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
+        for stream in (self._requests, self._answers):
             with suppress(BrokenPipeError):
                 stream.close()
         self._process.wait()
@@ -106,14 +104,15 @@ class Side:
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
         return self._exchange(self._load) or {"error": "the process ended while it was loading"}
 
     def _exchange(self, request: Sequence[Any]) -> dict[str, Any] | None:
-        assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            self._requests.write(json.dumps(request) + "\n")
+            self._requests.flush()
+            line = self._answers.readline()
         except BrokenPipeError:
             return None
         return json.loads(line) if line else None
@@ -142,6 +141,11 @@ class Comparison:
         """ "slower" or "faster" where 1 is outside of the interval, else ""."""
         return "slower" if self.lower > 1 else "faster" if self.upper < 1 else ""
 
+    @property
+    def spread(self) -> str:
+        """The interval as text."""
+        return f"{self.lower:.3f} - {self.upper:.3f}"
+
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """An interval that holds the median of what `values` are drawn from, whatever that is.
@@ -166,14 +170,13 @@ def in_pairs(old: Side, new: Side, case: tuple[str, int, str], options: Any) -> 
             return f"absent in {side.name}: {error}"
     loops = max(answer["loops"] for answer in opened.values())
     samples: dict[Side, list[float]] = {old: [], new: []}
-    start, before = time.perf_counter(), _busy(old, new)
+    others = measure.watch(lambda: old.cpu + new.cpu)
     for pair in range(options.pairs):
         for side in (old, new) if pair % 2 == 0 else (new, old):
             answer = side.ask("sample", opened[side]["seconds"], loops)
             if error := answer.get("error"):
                 return f"failed in {side.name}: {error}"
             samples[side].append(answer["seconds"])
-    after, end = _busy(old, new), time.perf_counter()
     ratios = [b / a for a, b in zip(samples[old], samples[new], strict=True)]
     return Comparison(
         *case,
@@ -182,7 +185,7 @@ def in_pairs(old: Side, new: Side, case: tuple[str, int, str], options: Any) -> 
         statistics.median(ratios),
         *interval(ratios),
         ratios,
-        None if before is None or after is None else max(0.0, (after - before) / (end - start)),
+        others(),
     )
 
 
@@ -193,17 +196,15 @@ def run(cases: Sequence[Case], options: argparse.Namespace, progress: Any) -> in
         0; 1 where a case is slower than the tolerance, or only the old build has it, or nothing
         could be measured; 2 where a path holds no build.
     """
-    rows = [
-        (case.name, size, dtype)
-        for case in cases
-        for size in options.size or case.ab_sizes or case.sizes
-        for dtype in options.dtype or case.ab_dtypes or case.dtypes
-    ]
     results, lost = [], []
     try:
-        with _sides(options) as (old, new):
+        with (
+            closing(Side("old", options.old, options.device, options.threads)) as old,
+            closing(Side("new", options.new, options.device, options.threads)) as new,
+        ):
             print(f"old: {old.path}, cermet {old.version}\nnew: {new.path}, cermet {new.version}")
-            for row in progress(rows):
+            for case, size, dtype in progress(rows(cases, options, ab=True)):
+                row = (case.name, size, dtype)
                 outcome = in_pairs(old, new, row, options)
                 if isinstance(outcome, Comparison):
                     results.append(outcome)
@@ -229,22 +230,12 @@ def run(cases: Sequence[Case], options: argparse.Namespace, progress: Any) -> in
 
 def table(results: Sequence[Comparison]) -> str:
     """A row a case; "!" marks what other processes may have disturbed."""
-    rows = [["case", "size", "dtype", "old", "new", "ratio", "95 % interval", ""]]
+    lines = [["case", "size", "dtype", "old", "new", "ratio", "95 % interval", ""]]
     for r in results:
-        noisy = r.others is not None and r.others > QUIET
-        rows.append(
-            [
-                r.case + "!" * noisy,
-                str(r.size),
-                r.dtype,
-                duration(r.old),
-                duration(r.new),
-                f"{r.ratio:.3f}",
-                f"{r.lower:.3f} - {r.upper:.3f}",
-                r.verdict,
-            ]
-        )
-    return align(rows)
+        case = r.case + "!" * (r.others is not None and r.others > QUIET)
+        times = duration(r.old), duration(r.new), f"{r.ratio:.3f}"
+        lines.append([case, str(r.size), r.dtype, *times, r.spread, r.verdict])
+    return align(lines)
 
 
 def summary(results: Sequence[Comparison], above: Sequence[Comparison], tolerance: float) -> str:
@@ -256,27 +247,6 @@ def summary(results: Sequence[Comparison], above: Sequence[Comparison], toleranc
         f"do not differ; geometric mean of the ratios {mean:.3f}"
     ]
     lines += [
-        f"above {tolerance}: {r.case} {r.size} {r.dtype}, {r.ratio:.3f} ({r.lower:.3f} - "
-        f"{r.upper:.3f})"
-        for r in above
+        f"above {tolerance}: {r.case} {r.size} {r.dtype}, {r.ratio:.3f} ({r.spread})" for r in above
     ]
     return "\n".join(lines)
-
-
-@contextmanager
-def _sides(options: argparse.Namespace) -> Iterator[tuple[Side, Side]]:
-    old = Side("old", options.old, options.device, options.threads)
-    try:
-        new = Side("new", options.new, options.device, options.threads)
-        try:
-            yield old, new
-        finally:
-            new.close()
-    finally:
-        old.close()
-
-
-def _busy(*sides: Side) -> float | None:
-    """CPU seconds used by processes that are neither this one nor one of `sides`."""
-    everyone = measure.busy_elsewhere()
-    return None if everyone is None else everyone - sum(side.cpu for side in sides)

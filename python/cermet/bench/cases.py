@@ -6,7 +6,7 @@ A case is a function over an adaptor (see `peers`) and arrays. To add one, add a
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -159,25 +159,6 @@ def quantized(rows: int) -> Build:
     return build
 
 
-def graph(part: str) -> Build:
-    """Builds a chain of `size` additions of 8 elements: its "build", its "eval" or "both"."""
-
-    def build(f: Peer, size: int, dtype: str) -> Work:
-        if part != "both" and not f.lazy:
-            raise Unsupported(f"{f.name} builds no graph")
-        if f.compiled:
-            raise Unsupported(f"{f.name} compiles the graph away")
-        x, y = (f.array(_values((8,), None, seed), dtype) for seed in (0, 1))
-        make = partial(chain, f, x, y, size)
-        if part == "build":
-            return Work(make)
-        if part == "eval":
-            return Work(f.wait, make)
-        return Work(lambda: f.wait(make()))
-
-    return build
-
-
 @dataclass(frozen=True)
 class Case:
     """A row of the table.
@@ -218,6 +199,28 @@ def _reads(n: int, item: int) -> float:
     return n * n * item
 
 
+def graph(name: str, what: str) -> Case:
+    """The case of a chain of n additions of 8 elements: of "graph_build", "graph_eval" or both."""
+
+    def build(f: Peer, size: int, dtype: str) -> Work:
+        if name != "graph" and not f.lazy:
+            raise Unsupported(f"{f.name} builds no graph")
+        if f.compiled:
+            raise Unsupported(f"{f.name} compiles the graph away")
+        x, y = (f.array(_values((8,), None, seed), dtype) for seed in (0, 1))
+        make = partial(chain, f, x, y, size)
+        works = {"graph_build": Work(make), "graph_eval": Work(f.wait, make)}
+        return works.get(name) or Work(lambda: f.wait(make()))
+
+    what = f"n additions of 8 elements: {what}"
+    return Case(name, what, build, sizes=(10_000,), nodes=lambda n: n)
+
+
+def moves(name: str, what: str, bytes: Any, of: Any, *x: Input, **options: Any) -> Case:
+    """A case that memory bounds: `of` the inputs `x`."""
+    return Case(name, what, over(of, *x), bytes=bytes, **options)
+
+
 def extra(name: str, what: str, n: int, dtypes: tuple[str, ...], of: Any, *x: Input) -> Case:
     """A case that only `ab` measures unless it is named."""
     return Case(name, what, over(of, *x), (n,), dtypes, extra=True)
@@ -245,92 +248,48 @@ CASES = (
         sizes=(64,),
         nodes=lambda n: CHAIN,
     ),
-    Case("add", "x + x", over(lambda f, x: x + x, MATRIX), bytes=_copies, ab_dtypes=FLOATS),
-    Case(
-        "rsqrt",
-        "rsqrt(x * x + 1)",
-        over(lambda f, x: f.rsqrt(x * x + 1), MATRIX),
-        bytes=_copies,
+    moves("add", "x + x", _copies, lambda f, x: x + x, MATRIX, ab_dtypes=FLOATS),
+    moves("rsqrt", "rsqrt(x * x + 1)", _copies, lambda f, x: f.rsqrt(x * x + 1), MATRIX),
+    moves("gelu", "GELU (tanh) in operators", _copies, gelu, MATRIX, ab_dtypes=FLOATS),
+    moves("rms_norm", "RMSNorm in operators", _copies, rms_norm, MATRIX, VECTOR, ab_dtypes=FLOATS),
+    moves("silu", "SiLU", _copies, call("silu"), MATRIX),
+    moves("exp", "exp(x)", _copies, call("exp"), MATRIX),
+    moves(
+        "softmax", "softmax of rows", _copies, call("softmax", axis=-1), MATRIX, ab_dtypes=FLOATS
     ),
-    Case("gelu", "GELU (tanh) in operators", over(gelu, MATRIX), bytes=_copies, ab_dtypes=FLOATS),
-    Case(
-        "rms_norm",
-        "RMSNorm in operators",
-        over(rms_norm, MATRIX, VECTOR),
-        bytes=_copies,
-        ab_dtypes=FLOATS,
-    ),
-    Case("silu", "SiLU", over(lambda f, x: f.silu(x), MATRIX), bytes=_copies),
-    Case("exp", "exp(x)", over(lambda f, x: f.exp(x), MATRIX), bytes=_copies),
-    Case(
-        "softmax",
-        "softmax of rows",
-        over(lambda f, x: f.softmax(x, axis=-1), MATRIX),
-        bytes=_copies,
-        ab_dtypes=FLOATS,
-    ),
-    Case(
+    moves(
         "layer_norm",
         "layer normalization of rows with weight and bias",
-        over(lambda f, x, w, b: f.layer_norm(x, w, b, 1e-5), MATRIX, VECTOR, VECTOR),
-        bytes=_copies,
+        _copies,
+        call("layer_norm", eps=1e-5),
+        *(MATRIX, VECTOR, VECTOR),
         ab_dtypes=FLOATS,
     ),
-    Case(
-        "sum_all",
-        "sum of everything",
-        over(lambda f, x: f.sum(x), MATRIX),
-        bytes=_reads,
-        ab_dtypes=FLOATS,
+    moves("sum_all", "sum of everything", _reads, call("sum"), MATRIX, ab_dtypes=FLOATS),
+    moves("sum_rows", "sum of each row", _reads, call("sum", axis=-1), MATRIX, ab_dtypes=INTEGER),
+    moves(
+        "sum_columns", "sum of each column", _reads, call("sum", axis=0), MATRIX, ab_dtypes=INTEGER
     ),
-    Case(
-        "sum_rows",
-        "sum of each row",
-        over(lambda f, x: f.sum(x, axis=-1), MATRIX),
-        bytes=_reads,
-        ab_dtypes=INTEGER,
-    ),
-    Case(
-        "sum_columns",
-        "sum of each column",
-        over(lambda f, x: f.sum(x, axis=0), MATRIX),
-        bytes=_reads,
-        ab_dtypes=INTEGER,
-    ),
-    Case(
+    moves(
         "cumsum",
         "cumulative sum of rows",
-        over(lambda f, x: f.cumsum(x, axis=-1), MATRIX),
-        bytes=_copies,
+        _copies,
+        call("cumsum", axis=-1),
+        MATRIX,
         ab_sizes=(2048,),
         ab_dtypes=INTEGER,
     ),
-    Case(
-        "sort",
-        "sort of rows",
-        over(lambda f, x: f.sort(x, axis=-1), MATRIX),
-        bytes=_copies,
-        ab_sizes=(1024,),
-    ),
-    Case(
-        "argmax",
-        "argmax of rows",
-        over(lambda f, x: f.argmax(x, axis=-1), MATRIX),
-        bytes=_reads,
-    ),
-    Case(
+    moves("sort", "sort of rows", _copies, call("sort", axis=-1), MATRIX, ab_sizes=(1024,)),
+    moves("argmax", "argmax of rows", _reads, call("argmax", axis=-1), MATRIX),
+    moves(
         "transpose",
         "contiguous copy of the transpose",
-        over(lambda f, x: f.transpose_copy(x), MATRIX),
-        bytes=_copies,
+        _copies,
+        call("transpose_copy"),
+        MATRIX,
         ab_sizes=(2048,),
     ),
-    Case(
-        "gather",
-        "n random rows (embedding)",
-        over(lambda f, x, rows: f.take(x, rows, axis=0), MATRIX, ROWS),
-        bytes=_copies,
-    ),
+    moves("gather", "n random rows (embedding)", _copies, call("take", axis=0), MATRIX, ROWS),
     Case(
         "matmul",
         "n x n times n x n",
@@ -340,12 +299,8 @@ CASES = (
         ab_sizes=(64, 256, 1024),
         ab_dtypes=FLOATS,
     ),
-    Case(
-        "matvec",
-        "n x n times n",
-        over(lambda f, x, y: x @ y, MATRIX, VECTOR),
-        bytes=_reads,
-        ab_dtypes=FLOATS,
+    moves(
+        "matvec", "n x n times n", _reads, lambda f, x, y: x @ y, MATRIX, VECTOR, ab_dtypes=FLOATS
     ),
     Case(
         "matmul_batch",
@@ -366,13 +321,7 @@ CASES = (
         quantized(BATCH),
         flops=lambda n: 2 * BATCH * n**2,
     ),
-    Case(
-        "random_normal",
-        "n x n normal values",
-        random_normal,
-        bytes=_reads,
-        ab_sizes=(2048,),
-    ),
+    Case("random_normal", "n x n normal values", random_normal, bytes=_reads, ab_sizes=(2048,)),
     Case(
         "train_mlp",
         f"SGD step of a 3-layer network of width n, batch {BATCH}",
@@ -380,27 +329,9 @@ CASES = (
         sizes=(512,),
         flops=lambda n: 6 * BATCH * (2 * n * n + 10 * n),
     ),
-    Case(
-        "graph_build",
-        "n additions of 8 elements: build only",
-        graph("build"),
-        sizes=(10_000,),
-        nodes=lambda n: n,
-    ),
-    Case(
-        "graph_eval",
-        "n additions of 8 elements: evaluate only",
-        graph("eval"),
-        sizes=(10_000,),
-        nodes=lambda n: n,
-    ),
-    Case(
-        "graph",
-        "n additions of 8 elements: build and evaluate",
-        graph("both"),
-        sizes=(10_000,),
-        nodes=lambda n: n,
-    ),
+    graph("graph_build", "build only"),
+    graph("graph_eval", "evaluate only"),
+    graph("graph", "build and evaluate"),
     *map(unary, ("exp", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsinh", "arctan")),
     *map(unary, ("square", "sigmoid", "erf")),
     *(unary(name, positive) for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt")),
@@ -443,3 +374,13 @@ def select(pattern: str | None, extra: bool = False) -> list[Case]:
         return [case for case in CASES if extra or not case.extra]
     exact = [case for case in CASES if case.name == pattern]
     return exact or [case for case in CASES if fnmatch.fnmatch(case.name, f"*{pattern}*")]
+
+
+def rows(cases: Sequence[Case], options: Any, ab: bool = False) -> list[tuple[Case, int, str]]:
+    """Cases with each size and dtype that is asked for, or that is their own."""
+    return [
+        (case, size, dtype)
+        for case in cases
+        for size in options.size or (ab and case.ab_sizes) or case.sizes
+        for dtype in options.dtype or (ab and case.ab_dtypes) or case.dtypes
+    ]

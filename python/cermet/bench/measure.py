@@ -124,6 +124,28 @@ def busy_elsewhere() -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK") - own.user - own.system
 
 
+def watch(own: Callable[[], float] = lambda: 0.0) -> Callable[[], float | None]:
+    """Gives a function that tells how many CPUs other processes kept busy since now.
+
+    Args:
+        own: CPU seconds used so far by processes that are not to count.
+    """
+
+    def busy() -> float | None:
+        everyone = busy_elsewhere()
+        return None if everyone is None else everyone - own()
+
+    start, before = time.perf_counter(), busy()
+
+    def others() -> float | None:
+        after, end = busy(), time.perf_counter()
+        if before is None or after is None:
+            return None
+        return max(0.0, (after - before) / (end - start))
+
+    return others
+
+
 @dataclass(frozen=True)
 class Outcome:
     """Timings by peer, what the peers that failed said, and the CPUs that others kept busy."""
@@ -145,7 +167,7 @@ def interleave(works: Mapping[str, Work], plan: Plan) -> Outcome:
                 samples[name] = []
             except Exception as error:  # noqa: BLE001 (one peer must not end the run)
                 failures[name] = first_line(error)
-        start, before = time.perf_counter(), busy_elsewhere()
+        others = watch()
         for turn in range(plan.repeat):
             names = [name for name in samples if turn == 0 or calls[name][0] <= plan.limit]
             first = turn % max(len(names), 1)
@@ -153,12 +175,9 @@ def interleave(works: Mapping[str, Work], plan: Plan) -> Outcome:
                 seconds, loops = calls[name]
                 settle(works[name], seconds, SETTLE)
                 samples[name].append(sample(works[name], loops))
-        after, end = busy_elsewhere(), time.perf_counter()
+        busy = others() if samples else None
     timings = {name: Timing.of(values, calls[name][1]) for name, values in samples.items()}
-    others = None
-    if samples and before is not None and after is not None:
-        others = max(0.0, (after - before) / (end - start))
-    return Outcome(timings, failures, others)
+    return Outcome(timings, failures, busy)
 
 
 def first_line(error: Exception) -> str:

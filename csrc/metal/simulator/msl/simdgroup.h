@@ -62,26 +62,21 @@ struct Group {
   }
 };
 
-template <class T>
-MSL_INLINE T smaller(T x, T y) {
-  if constexpr (metal::size_v<T> == 0) {
-    return y < x || x != x ? y : x;
-  } else {
-    using E = metal::element_t<T>;
-    for (int i = 0; i < metal::size_v<T>; ++i) x[i] = smaller((E)x[i], (E)y[i]);
-    return x;
+// The extreme of two values, or of each pair of elements; a nan gives way to a number.
+#define MSL_EXTREME(NAME, BEFORE)                                               \
+  template <class T>                                                            \
+  MSL_INLINE T NAME(T x, T y) {                                                 \
+    if constexpr (metal::size_v<T> == 0) {                                      \
+      return y BEFORE x || x != x ? y : x;                                      \
+    } else {                                                                    \
+      using E = metal::element_t<T>;                                            \
+      for (int i = 0; i < metal::size_v<T>; ++i) x[i] = NAME((E)x[i], (E)y[i]); \
+      return x;                                                                 \
+    }                                                                           \
   }
-}
-template <class T>
-MSL_INLINE T larger(T x, T y) {
-  if constexpr (metal::size_v<T> == 0) {
-    return y > x || x != x ? y : x;
-  } else {
-    using E = metal::element_t<T>;
-    for (int i = 0; i < metal::size_v<T>; ++i) x[i] = larger((E)x[i], (E)y[i]);
-    return x;
-  }
-}
+MSL_EXTREME(smaller, <)
+MSL_EXTREME(larger, >)
+#undef MSL_EXTREME
 
 }  // namespace msl
 

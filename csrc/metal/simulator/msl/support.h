@@ -34,13 +34,12 @@ MSL_CALLED_BY_COMPILER half __truncsfhf2(float x) {
 MSL_CALLED_BY_COMPILER float __extendhfsf2(half x) {
   const uint bits = __builtin_bit_cast(ushort, x), magnitude = bits & 0x7fffu;
   uint r;
-  if (magnitude >= 0x7c00u) {
+  if (magnitude >= 0x7c00u)
     r = 0x7f800000u | (magnitude & 0x3ffu) << 13;
-  } else if (magnitude >= 0x400u) {
+  else if (magnitude >= 0x400u)
     r = (magnitude << 13) + 0x38000000u;
-  } else {
+  else
     r = __builtin_bit_cast(uint, (float)magnitude * 0x1p-24f);
-  }
   return __builtin_bit_cast(float, r | (bits & 0x8000u) << 16);
 }
 #endif

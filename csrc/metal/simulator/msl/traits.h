@@ -44,84 +44,42 @@ struct is_same<A, A> : true_type {};
 template <class A, class B>
 inline constexpr constant bool is_same_v = is_same<A, B>::value;
 
+// A type without what one of the specializations below matches.
+#define MSL_REMOVAL(NAME) \
+  template <class T>      \
+  struct NAME {           \
+    using type = T;       \
+  };                      \
+  template <class T>      \
+  using NAME##_t = typename NAME<T>::type;
+#define MSL_REMOVES(NAME, ...) \
+  template <class T>           \
+  struct NAME<__VA_ARGS__> {   \
+    using type = T;            \
+  };
+MSL_REMOVAL(type_identity)
+MSL_REMOVAL(remove_const)
+MSL_REMOVES(remove_const, const T)
+MSL_REMOVAL(remove_volatile)
+MSL_REMOVES(remove_volatile, volatile T)
+MSL_REMOVAL(remove_reference)
+MSL_REMOVES(remove_reference, T&)
+MSL_REMOVES(remove_reference, T&&)
+MSL_REMOVAL(remove_pointer)
+MSL_REMOVES(remove_pointer, T*)
+MSL_REMOVES(remove_pointer, T* const)
+MSL_REMOVAL(remove_addrspace)
+MSL_REMOVES(remove_addrspace, __global T)
+MSL_REMOVES(remove_addrspace, __local T)
+MSL_REMOVES(remove_addrspace, __constant T)
+MSL_REMOVES(remove_addrspace, __private T)
+MSL_REMOVES(remove_addrspace, __generic T)
+#undef MSL_REMOVAL
+#undef MSL_REMOVES
 template <class T>
-struct remove_const {
-  using type = T;
-};
-template <class T>
-struct remove_const<const T> {
-  using type = T;
-};
-template <class T>
-struct remove_volatile {
-  using type = T;
-};
-template <class T>
-struct remove_volatile<volatile T> {
-  using type = T;
-};
-template <class T>
-struct remove_cv : remove_volatile<typename remove_const<T>::type> {};
-template <class T>
-struct remove_reference {
-  using type = T;
-};
-template <class T>
-struct remove_reference<T&> {
-  using type = T;
-};
-template <class T>
-struct remove_reference<T&&> {
-  using type = T;
-};
-template <class T>
-struct remove_pointer {
-  using type = T;
-};
-template <class T>
-struct remove_pointer<T*> {
-  using type = T;
-};
-template <class T>
-struct remove_pointer<T* const> {
-  using type = T;
-};
-template <class T>
-struct remove_addrspace {
-  using type = T;
-};
-template <class T>
-struct remove_addrspace<__global T> {
-  using type = T;
-};
-template <class T>
-struct remove_addrspace<__local T> {
-  using type = T;
-};
-template <class T>
-struct remove_addrspace<__constant T> {
-  using type = T;
-};
-template <class T>
-struct remove_addrspace<__private T> {
-  using type = T;
-};
-template <class T>
-struct remove_addrspace<__generic T> {
-  using type = T;
-};
-template <class T>
-using remove_const_t = typename remove_const<T>::type;
-template <class T>
-using remove_volatile_t = typename remove_volatile<T>::type;
+struct remove_cv : remove_volatile<remove_const_t<T>> {};
 template <class T>
 using remove_cv_t = typename remove_cv<T>::type;
-template <class T>
-using remove_reference_t = typename remove_reference<T>::type;
-template <class T>
-using remove_pointer_t = typename remove_pointer<T>::type;
-template <class T>
-using remove_addrspace_t = typename remove_addrspace<T>::type;
 template <class T>
 using decay_t = remove_cv_t<remove_addrspace_t<remove_reference_t<T>>>;
 template <class T>
@@ -169,30 +127,22 @@ struct is_convertible : bool_constant<__is_convertible_to(A, B)> {};
 template <class A, class B>
 struct is_base_of : bool_constant<__is_base_of(A, B)> {};
 
-template <class T>
-inline constexpr constant bool is_pointer_v = is_pointer<T>::value;
-template <class T>
-inline constexpr constant bool is_void_v = is_void<T>::value;
-template <class T>
-inline constexpr constant bool is_const_v = is_const<T>::value;
-template <class T>
-inline constexpr constant bool is_class_v = is_class<T>::value;
-template <class T>
-inline constexpr constant bool is_enum_v = is_enum<T>::value;
-template <class T>
-inline constexpr constant bool is_empty_v = is_empty<T>::value;
-template <class T>
-inline constexpr constant bool is_integral_v = is_integral<T>::value;
-template <class T>
-inline constexpr constant bool is_floating_point_v = is_floating_point<T>::value;
-template <class T>
-inline constexpr constant bool is_arithmetic_v = is_arithmetic<T>::value;
-template <class T>
-inline constexpr constant bool is_scalar_v = is_scalar<T>::value;
-template <class T>
-inline constexpr constant bool is_signed_v = is_signed<T>::value;
-template <class T>
-inline constexpr constant bool is_unsigned_v = is_unsigned<T>::value;
+#define MSL_VALUE(NAME) \
+  template <class T>    \
+  inline constexpr constant bool NAME##_v = NAME<T>::value;
+MSL_VALUE(is_pointer)
+MSL_VALUE(is_void)
+MSL_VALUE(is_const)
+MSL_VALUE(is_class)
+MSL_VALUE(is_enum)
+MSL_VALUE(is_empty)
+MSL_VALUE(is_integral)
+MSL_VALUE(is_floating_point)
+MSL_VALUE(is_arithmetic)
+MSL_VALUE(is_scalar)
+MSL_VALUE(is_signed)
+MSL_VALUE(is_unsigned)
+#undef MSL_VALUE
 template <class A, class B>
 inline constexpr constant bool is_convertible_v = is_convertible<A, B>::value;
 template <class A, class B>
@@ -214,12 +164,6 @@ template <class T>
 using make_unsigned_t = typename make_unsigned<T>::type;
 template <class T>
 using make_signed_t = typename make_signed<T>::type;
-template <class T>
-struct type_identity {
-  using type = T;
-};
-template <class T>
-using type_identity_t = typename type_identity<T>::type;
 template <class...>
 using void_t = void;
 

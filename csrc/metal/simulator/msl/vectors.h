@@ -215,11 +215,10 @@ MSL_INLINE constexpr To cast(From x) {
 template <class V, class A>
 MSL_INLINE constexpr void append(thread V& v, thread int& n, A a) {
   using E = metal::element_t<V>;
-  if constexpr (metal::size_v<A> == 0) {
+  if constexpr (metal::size_v<A> == 0)
     v[n++] = cast<E>(a);
-  } else {
+  else
     for (int i = 0; i < metal::size_v<A>; ++i) v[n++] = cast<E>(a[i]);
-  }
 }
 
 template <class A>
@@ -232,11 +231,10 @@ MSL_INLINE constexpr V make(A... a) {
   V v{};
   int n = 0;
   (append(v, n, a), ...);
-  if constexpr (given == 1) {
+  if constexpr (given == 1)
     for (; n < size; ++n) v[n] = v[0];
-  } else {
+  else
     static_assert(given == 0 || given == size, "wrong number of elements for a vector");
-  }
   return v;
 }
 // V{a, b, ...}: elements that are not given are zero.

@@ -4,6 +4,8 @@
 namespace cermet::metal::simulator {
 namespace {
 
+const Set kSpecifiers = {"constant", "const", "static", "constexpr"};
+
 // constant bool x [[function_constant(3)]];   becomes a variable that is set before a launch.
 class Constants {
  public:
@@ -37,9 +39,8 @@ class Constants {
 
  private:
   bool parent_is_scope(std::size_t i) const {  // of the program or a namespace
-    for (std::size_t p = s_.parent[i]; p != kNone; p = s_.parent[p]) {
+    for (std::size_t p = s_.parent[i]; p != kNone; p = s_.parent[p])
       if (!s_.is(p, "{") || !(s_.is(p - 1, "namespace") || s_.is(p - 2, "namespace"))) return false;
-    }
     return true;
   }
 
@@ -55,21 +56,18 @@ class Constants {
     bool constant = false;
     for (std::size_t i = begin; i < name; ++i) {
       constant |= s_.is(i, "constant");
-      if (s_.is(i, "constant") || s_.is(i, "const") || s_.is(i, "static") ||
-          s_.is(i, "constexpr")) {
+      if (kSpecifiers.count(s_.text(i)))
         s_.remove(i, i + 1);
-      } else {
+      else
         type += (type.empty() ? "" : " ") + s_.text(i);
-      }
     }
     if (!constant) {
       s_.error(name,
                "function constant " + s_.text(name) + " is not in the constant address space");
     }
     const std::string number = std::to_string(*index);
-    if (s_.is(s_.attribute_end.at(attribute), "=")) {
+    if (s_.is(s_.attribute_end.at(attribute), "="))
       s_.error(name, "function constant " + s_.text(name) + " has no value of its own");
-    }
     for (const auto& [other, other_index] : constants_) {
       if (other_index == *index) {
         s_.error(name,
@@ -94,16 +92,11 @@ class Constants {
     const std::size_t end = s_.end_of_statement(equals);
     bool constant = false, dependent = false;
     for (std::size_t i = begin; i < name; ++i) constant |= s_.is(i, "constant");
-    for (std::size_t i = equals + 1; i < end; ++i) {
+    for (std::size_t i = equals + 1; i < end; ++i)
       dependent |= constants_.count(s_.text(i)) || derived_.count(s_.text(i));
-    }
     if (!constant || !dependent || !s_.is(end, ";")) return;
-    for (std::size_t i = begin; i < name; ++i) {
-      if (s_.is(i, "constant") || s_.is(i, "const") || s_.is(i, "static") ||
-          s_.is(i, "constexpr")) {
-        s_.remove(i, i + 1);
-      }
-    }
+    for (std::size_t i = begin; i < name; ++i)
+      if (kSpecifiers.count(s_.text(i))) s_.remove(i, i + 1);
     s_.insert_before(begin, "MSL_INLINE ");
     s_.tokens[equals].text = "() { return ";
     s_.insert_before(end + 1, " }");

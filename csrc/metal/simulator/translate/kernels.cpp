@@ -27,25 +27,22 @@ const Set kPositions = {"thread_position_in_grid",
 std::string host_name(const Attribute& attribute) {
   std::string name;  // adjacent literals are one
   bool inside = false;
-  for (const char c : attribute.arguments) {
+  for (const char c : attribute.arguments)
     if (c == '"')
       inside = !inside;
     else if (inside)
       name += c;
-  }
   return name;
 }
 
 }  // namespace
 
 Kernels::Kernels(Source& source) : s_(source) {
-  for (std::size_t i = 0; i < s_.size(); ++i) {
-    if (s_.is(i, "template") && s_.is_attribute(i + 1)) {
+  for (std::size_t i = 0; i < s_.size(); ++i)
+    if (s_.is(i, "template") && s_.is_attribute(i + 1))
       i = explicit_instantiation(i);
-    } else if (s_.is_attribute(i) || s_.is(i, "kernel")) {
+    else if (s_.is_attribute(i) || s_.is(i, "kernel"))
       i = kernel_definition(i);
-    }
-  }
 }
 
 std::size_t Kernels::after_specifiers(std::size_t i) const {
@@ -106,9 +103,8 @@ std::size_t Kernels::kernel_definition(std::size_t begin) {
                                         "max_total_threads_per_threadgroup is at most " + bound));
     }
   }
-  for (std::size_t i = begin; i < type; ++i) {
+  for (std::size_t i = begin; i < type; ++i)
     if (s_.is(i, "kernel")) s_.remove(i, i + 1);
-  }
   // Its entry point is not instrumented, and must not absorb it.
   s_.insert_before(type, "__attribute__((noinline)) ");
   if (s_.previous_text(begin) != ">") {
@@ -135,9 +131,8 @@ std::string Kernels::entry_points(std::vector<Translation::Kernel>& described) {
       s_.error(instance.where, "there is no kernel " + base + " to instantiate");
       continue;
     }
-    if (!names.insert(instance.host_name).second) {
+    if (!names.insert(instance.host_name).second)
       s_.error(instance.where, "a second kernel of the host name \"" + instance.host_name + '"');
-    }
     Translation::Kernel info{instance.host_name,
                              "cermet_kernel_" + std::to_string(described.size()),
                              {},
@@ -239,19 +234,17 @@ Parameter Kernels::describe_buffer(const std::string& name, int slot, std::size_
 Set Kernels::outer_spaces(std::size_t begin, std::size_t end) const {
   static const Set kWords = {"const", "constant", "device", "threadgroup", "thread"};
   Set words, found;
-  for (std::size_t i = begin; i < end; ++i) {
-    if (s_.is_attribute(i)) {
+  for (std::size_t i = begin; i < end; ++i)
+    if (s_.is_attribute(i))
       i = s_.attribute_end.at(i) - 1;
-    } else if (s_.is(i, "<") && s_.closing_angle(i) != kNone) {
+    else if (s_.is(i, "<") && s_.closing_angle(i) != kNone)
       i = s_.closing_angle(i);
-    } else if (s_.is(i, "*") || s_.is(i, "&")) {
+    else if (s_.is(i, "*") || s_.is(i, "&"))
       found = std::exchange(words, {});
-    } else if (s_.is(i, "__constant")) {
+    else if (s_.is(i, "__constant"))
       words.insert("constant");
-    } else if (kWords.count(s_.text(i))) {
+    else if (kWords.count(s_.text(i)))
       words.insert(*kWords.find(s_.text(i)));
-    }
-  }
   return found;
 }
 
@@ -285,13 +278,12 @@ void Kernels::check_builtin_match(const std::string& name, const std::string& bu
   const auto size = [](const std::string& t) { return is_vector_name(t) ? t.back() : '1'; };
   for (const auto& [other, other_type] : others) {
     const bool alike = both_in(kGrid, other) || both_in(kGroup, other);
-    if (builtin == other || both_in(kSynonyms, other)) {
+    if (builtin == other || both_in(kSynonyms, other))
       s_.error(where, name + ": " + builtin + " is a second " + other);
-    } else if (both_in(kPositions, other) && size(type) != size(other_type)) {
+    else if (both_in(kPositions, other) && size(type) != size(other_type))
       s_.error(where, name + ": " + builtin + " has not as many components as " + other);
-    } else if (alike && type != other_type) {
+    else if (alike && type != other_type)
       s_.error(where, name + ": " + builtin + " has not the type of " + other);
-    }
   }
 }
 

@@ -48,9 +48,8 @@ bool declares_method(const Source& s, std::size_t begin, std::size_t open) {
   }
   if (kWords.count(s.text(open - 1))) return false;
   if (open >= 2 && (s.is(open - 2, "operator") || s.is(open - 1, "operator"))) return true;
-  for (std::size_t i = begin; i < open; ++i) {
+  for (std::size_t i = begin; i < open; ++i)
     if (s.is(i, "operator")) return true;  // of two tokens, or a conversion
-  }
   return s.is_name(open - 1) && !s.is(open - 1, "constructor");
 }
 
@@ -65,9 +64,8 @@ void casts(Source& s) {
     if (s.is(i, "static_cast") && s.is(i + 1, "<") && s.closing_angle(i + 1) != kNone) {
       const std::size_t close = s.closing_angle(i + 1);
       bool value = true;
-      for (std::size_t j = i + 2; j < close; ++j) {
+      for (std::size_t j = i + 2; j < close; ++j)
         value &= !s.is(j, "*") && !s.is(j, "&") && !s.is(j, "void");
-      }
       if (value) s.tokens[i].text = "::msl::cast";
     } else if ((s.is(i, "bfloat") || s.is(i, "half")) && s.is(i + 1, "(") && !s.is(i + 2, "*") &&
                !s.is(i + 2, "&") && before != "operator") {
@@ -79,10 +77,9 @@ void casts(Source& s) {
 // S a = b;   of a struct S, where b may be in constant memory.
 void struct_copies(Source& s) {
   Set names;
-  for (std::size_t i = 0; i + 1 < s.size(); ++i) {
+  for (std::size_t i = 0; i + 1 < s.size(); ++i)
     if (s.is(i, "struct") && s.is_name(i + 1) && s.previous_text(i) != ">")
       names.insert(s.text(i + 1));
-  }
   static const Set kStarts = {";", "{", "}", "const"};
   for (std::size_t i = 0; i + 3 < s.size(); ++i) {
     if (!s.is_name(i) || !names.count(s.text(i)) || !s.is_name(i + 1) || !s.is(i + 2, "=") ||
@@ -98,9 +95,8 @@ void struct_copies(Source& s) {
 
 void address_spaces(Source& s) {
   Set classes;
-  for (std::size_t i = 0; i + 1 < s.size(); ++i) {
+  for (std::size_t i = 0; i + 1 < s.size(); ++i)
     if (s.is(i, "struct") || s.is(i, "class")) classes.insert(s.text(i + 1));
-  }
   for (std::size_t i = 0; i < s.size(); ++i) {
     const std::string_view before = s.previous_text(i);
     if (s.is(i, "constant") &&
@@ -133,13 +129,11 @@ void qualify_methods(Source& s) {
       qualified |= !s.is(after, "const") && !s.is(after, "volatile");
     }
     static const Set kFollows = {"{", ";", ":", "=", "->"};
-    if (!qualified && kFollows.count(s.text(after))) {
+    if (!qualified && kFollows.count(s.text(after)))
       s.insert_before(after, s.at(after).before.empty() ? " thread " : "thread ");
-    }
     // On to the body or the end: what stands between is no declarator.
-    while (after < s.size() && !s.is(after, "{") && !s.is(after, ";")) {
+    while (after < s.size() && !s.is(after, "{") && !s.is(after, ";"))
       after = s.match[after] != kNone && s.match[after] > after ? s.match[after] + 1 : after + 1;
-    }
     i = s.is(after, "{") ? s.match[after] : after;
   }
 }
@@ -162,15 +156,13 @@ void check_words(Source& s) {
                                   "likely",
                                   "unlikely",
                                   "id"};
-  for (std::size_t i = 0; i < s.size(); ++i) {
+  for (std::size_t i = 0; i < s.size(); ++i)
     if (kWords.count(s.text(i))) s.error(i, s.text(i) + " is a word of OpenCL");
-  }
   for (const auto& [begin, end] : s.attribute_end) {
     const bool parameter = s.parent[begin] != kNone && s.is(s.parent[begin], "(");
     if (parameter || s.is(begin + 3, "::")) continue;
-    for (const Attribute& a : s.attributes(begin, end)) {
+    for (const Attribute& a : s.attributes(begin, end))
       if (!kAttributes.count(a.name)) s.error(begin, "unknown attribute " + a.name);
-    }
   }
 }
 

@@ -17,20 +17,17 @@ Source::Source(const std::string& text, const std::string& path, bool strict)
 
 std::string Source::bare_text(std::size_t begin, std::size_t end) const {
   std::string s;
-  for (std::size_t i = begin; i < end; ++i) {
-    if (is_attribute(i)) {
+  for (std::size_t i = begin; i < end; ++i)
+    if (is_attribute(i))
       i = attribute_end.at(i) - 1;
-    } else if (!text(i).empty()) {
+    else if (!text(i).empty())
       s += (s.empty() || at(i).before.empty() ? "" : " ") + text(i);
-    }
-  }
   return s;
 }
 
 std::size_t Source::previous(std::size_t i) const {
-  while (i-- > 0) {
+  while (i-- > 0)
     if (tokens[i].kind != Token::Kind::removed) return i;
-  }
   return kNone;
 }
 
@@ -54,9 +51,8 @@ std::size_t Source::closing_angle(std::size_t i) const {
 }
 
 std::size_t Source::end_of_statement(std::size_t i) const {
-  for (; i < size() && !is(i, ";") && !is_closing(i); ++i) {
+  for (; i < size() && !is(i, ";") && !is_closing(i); ++i)
     if (match[i] != kNone) i = match[i];
-  }
   return std::min(i, size());
 }
 
@@ -85,9 +81,8 @@ std::vector<std::pair<std::size_t, std::size_t>> Source::split(std::size_t begin
 }
 
 bool Source::in_function(std::size_t i) const {
-  for (std::size_t p = parent[i]; p != kNone; p = parent[p]) {
+  for (std::size_t p = parent[i]; p != kNone; p = parent[p])
     if (is(p, "{") && is(previous(p), ")")) return true;
-  }
   return false;
 }
 

@@ -71,9 +71,8 @@ class ThreadgroupVariables {
       sizes_.emplace_back(s_.parent[begin], " + sizeof(" + whole_type + ")");
     }
     std::string bytes = "0";
-    for (const auto& [scope, size] : sizes_) {
+    for (const auto& [scope, size] : sizes_)
       if (is_inside(begin, scope)) bytes += size;
-    }
     declarations += s_.assertion(
         bytes + " <= " + std::to_string(kMaxThreadgroupBytes),
         "threadgroup variables take more than " + std::to_string(kMaxThreadgroupBytes) + " bytes");

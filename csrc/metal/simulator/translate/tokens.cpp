@@ -90,9 +90,8 @@ class Lexer {
 
   void directive(std::string& skipped) {
     std::size_t end = at_;
-    while (end < source_.size() && source_[end] != '\n') {
+    while (end < source_.size() && source_[end] != '\n')
       end += source_[end] == '\\' && end + 1 < source_.size() ? 2 : 1;
-    }
     end = std::min(end, source_.size());
     std::string_view line = source_.substr(at_, end - at_);
     const bool include = line.find("include") != std::string_view::npos &&

@@ -44,9 +44,8 @@ void assemble(const Source& source, const std::string& path, const std::string& 
     append(token.before);
     const auto inserted = source.inserted.find(i);
     if (inserted != source.inserted.end()) append(inserted->second);
-    if (line == nullptr || line->line != token.location.line || line->file != token.location.file) {
+    if (line == nullptr || line->line != token.location.line || line->file != token.location.file)
       shift = 0;
-    }
     line = &token.location;
     const int column = static_cast<int>(text.size() - line_start) + 1;
     if (token.location.column - column != shift) {
@@ -60,13 +59,16 @@ void assemble(const Source& source, const std::string& path, const std::string& 
 
 }  // namespace
 
+std::string to_string(const SourceLocation& location) {
+  return location.file + ":" + std::to_string(location.line) + ":" +
+         std::to_string(location.column);
+}
+
 SourceLocation Translation::original(SourceLocation location) const {
   int shift = 0;
-  for (const ColumnShift& s : shifts) {
-    if (s.line == location.line && s.column <= location.column && s.file == location.file) {
+  for (const ColumnShift& s : shifts)
+    if (s.line == location.line && s.column <= location.column && s.file == location.file)
       shift = s.shift;
-    }
-  }
   location.column = std::max(1, location.column + shift);
   return location;
 }

@@ -65,8 +65,8 @@ class Vectors {
     const std::string name = s_.text_of(type, type_end);
     s_.remove(begin, open);
     s_.insert_before(begin, "::msl::make_list<" + name + ">");
-    s_.tokens[open].text = "(";
-    s_.tokens[s_.match[open]].text = ")";
+    s_.tokens[open].text = '(';
+    s_.tokens[s_.match[open]].text = ')';
   }
   // f({a, b}): a list that takes the parameter's type.
   void braced_lists() {
@@ -74,9 +74,8 @@ class Vectors {
       if (!s_.is(i, "{") || !(s_.is(i - 1, "(") || s_.is(i - 1, ","))) continue;
       if (s_.parent[i] == kNone || !s_.is(s_.parent[i], "(")) continue;
       const std::size_t close = s_.match[i], count = s_.split(i + 1, close).size();
-      if (count >= 2 && count <= 4 && (s_.is(close + 1, ",") || s_.is(close + 1, ")"))) {
+      if (count >= 2 && count <= 4 && (s_.is(close + 1, ",") || s_.is(close + 1, ")")))
         s_.insert_before(i, "::msl::list");
-      }
     }
   }
 
