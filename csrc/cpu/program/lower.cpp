@@ -142,10 +142,10 @@ class Lowering {
       free_registers.pop_back();
       in_register[v] = 1;
     };
-    const auto port_call = [&](Call::Kind kind, ValueId v, int port) {
+    const auto port_call = [&](Call::Kind kind, Location at, int port) {
       Call call;
       call.kind = kind;
-      call.out = home[v];
+      call.out = at;
       call.a = static_cast<Location>(port);
       out.calls.push_back(call);
     };
@@ -166,7 +166,7 @@ class Lowering {
         out.moving.push_back({v, port, 0, size_of(value(v).dtype)});
       } else {
         take_register(v);
-        port_call(Call::Kind::load, v, port);
+        port_call(Call::Kind::load, home[v], port);
       }
       return home[v];
     };
@@ -187,8 +187,15 @@ class Lowering {
         take_register(ins.out);
       }
       emit(out.calls, ins, home[ins.out], read);
-      if (writes && output_of_[ins.out] >= 0 && !direct)
-        port_call(Call::Kind::store, ins.out, output_of_[ins.out]);
+      const bool ends = in_register[ins.out] && last[ins.out] <= k;  // nothing reads it further
+      if (writes && output_of_[ins.out] >= 0 && !direct) {
+        Location from = home[ins.out];
+        if (ends && is_half(value(ins.out).dtype)) {  // the store rounds, too
+          from = out.calls.back().a;
+          out.calls.pop_back();
+        }
+        port_call(Call::Kind::store, from, output_of_[ins.out]);
+      }
       for (ValueId in : ins.in)
         if (in != kNoValue && in_register[in] && last[in] == k) release(in);
       if (in_register[ins.out] && last[ins.out] <= k) release(ins.out);  // nothing reads it further
