@@ -109,12 +109,17 @@ inline void truncate(const float* in, int32_t* out, ptrdiff_t n) {
 // Rounds floats in place to values of Half.
 template <class Half>
 inline void round_to(float* x, ptrdiff_t n) {
-  constexpr ptrdiff_t kChunk = 256;
-  Half half[kChunk];
-  for (; n > 0; x += kChunk, n -= kChunk) {
-    ptrdiff_t count = n < kChunk ? n : kChunk;
-    narrow(x, half, count);
-    widen(half, x, count);
+  ptrdiff_t i = 0;
+  if constexpr (std::is_same_v<Half, float16_t>)
+    for (; i + kHalfLanes <= n; i += kHalfLanes) {
+      Half half[kHalfLanes];
+      narrow_lanes(x + i, half);
+      widen_lanes(half, x + i);
+    }
+  for (; i < n; ++i) {
+    Half half;
+    narrow(x[i], half);
+    x[i] = widen(half);
   }
 }
 

@@ -15,7 +15,7 @@ inline f32 widen_bfloat16(u32 h) { return from_bits(i32(h << 16)); }
 // Narrowing rounds to nearest, ties to even; subnormals are exact, and a nan stays a nan.
 inline u32 narrow_bfloat16(f32 x) {
   u32 b = u32(bits(x));
-  return select(x != x, (b >> 16) | 0x40u, (b + 0x7fffu + ((b >> 16) & 1u)) >> 16);
+  return select(x != x, b | 0x400000u, b + 0x7fffu + ((b >> 16) & 1u)) >> 16;
 }
 
 inline f32 widen_float16(u32 h) {

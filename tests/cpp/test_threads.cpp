@@ -22,7 +22,8 @@ std::chrono::duration<double> stress_time() {
 
 // One round of work: shared lazy inputs, reductions, views, products, gradients, asynchronous
 // evaluation, a compiled function and an error, with a result that is known.
-bool round_of_work(const array& x, const array& lazy, const Function& compiled, int i) {
+bool round_of_work(const array& x, const array& lazy, const array& called, const Function& compiled,
+                   int i) {
   const array y = tanh(x * static_cast<double>(i % 7)) + lazy;
   const array rows = sum(y * y, Axes{1}, true);
   const array normal = y * rsqrt(rows + 1e-6);
@@ -31,7 +32,7 @@ bool round_of_work(const array& x, const array& lazy, const Function& compiled, 
   const array loss = sum(product);
   const Arrays gradient = grad([&](const Arrays& a) { return sum(square(a[0]) * lazy); })({x});
   const Arrays out = compiled({x, normal});
-  eval({loss, gradient[0], out[0]});
+  eval({loss, gradient[0], out[0], called + static_cast<double>(i)});
   bool failed = false;
   try {
     eval({take(x, array({1000000}), 0)});
@@ -39,7 +40,8 @@ bool round_of_work(const array& x, const array& lazy, const Function& compiled, 
     failed = true;
   }
   return failed && allclose(gradient[0], 2.0 * x * lazy).item<bool>() &&
-         allclose(out[0], exp(x) + normal).item<bool>() && !isnan(loss).item<bool>();
+         allclose(out[0], exp(x) + normal).item<bool>() &&
+         allclose(called, exp(x) + lazy).item<bool>() && !isnan(loss).item<bool>();
 }
 
 }  // namespace
@@ -52,11 +54,12 @@ TEST_CASE("eight threads share inputs") {
   while (std::chrono::steady_clock::now() < end) {
     // All threads meet a graph that none has evaluated yet.
     const array lazy = softmax(x * 0.5 + 1.0, Axes{1}) + sum(x, Axes{0});
+    const array called = compiled({x, lazy})[0];
     std::vector<std::thread> threads;
     for (int t = 0; t < 8; ++t)
       threads.emplace_back([&, t] {
         for (int i = 0; i < 10; ++i, ++rounds)
-          if (!round_of_work(x, lazy, compiled, t + i)) ++wrong;
+          if (!round_of_work(x, lazy, called, compiled, t + i)) ++wrong;
       });
     for (auto& thread : threads) thread.join();
   }
