@@ -254,7 +254,7 @@ class Recorder {
   // What a call's expansion has of its own is equal to some of these or not.
   void add_numbers() {
     std::vector<std::int64_t> extents(extents_.size());
-    for (const auto& [extent, number] : extents_) extents[number] = extent;
+    for (const auto& [extent, number] : extents_) extents[number - 2] = extent;
     for (const std::int64_t extent : extents) add_number(static_cast<std::uint64_t>(extent));
     for (const Node* c : tape_.constants) add_number(c->scalar);
   }
