@@ -44,7 +44,6 @@ bool Batch::begin(const Place& place, const Step& step, ProgramRun* run, Queue& 
       return false;
     // The elements that the program reads may be those it overwrites, and no others.
     Node region;
-    whole.buffer = base.buffer;
     whole.offset = base.offset;
     whole.strides = base.strides;
     put_in_region(place, begun, region);
@@ -55,7 +54,6 @@ bool Batch::begin(const Place& place, const Step& step, ProgramRun* run, Queue& 
       if (const Node& in = *run->inputs[i].node; in.buffer == base.buffer)
         taken &= in.offset == region.offset && in.strides == region.strides &&
                  can_donate(step, run->program.inputs[i].slot, queue, views);
-    region.buffer = whole.buffer = {};
     if (taken && can_donate(update, update.reads[0].index(), queue, views)) {
       whole.buffer = base.buffer;
       run->overwrites = true;
