@@ -1,15 +1,12 @@
 // Places: results get their region of the memory of a concatenation or slice update, which is
 // allocated when the first of them is computed.
 #include "eval/batch.h"
-#include "graph/layout.h"
 #include "graph/primitive.h"
 
 namespace cermet {
 
-// Where an operand lies in the whole that is begun.
 void Batch::put_in_region(const Place& place, Begun& begun, Node& part) const {
   const Node& whole = node(place.whole);
-  const auto& operands = plan_->steps[place.step].reads;
   part.buffer = whole.buffer;
   part.offset = whole.offset;
   part.strides = whole.strides;
@@ -17,7 +14,7 @@ void Batch::put_in_region(const Place& place, Begun& begun, Node& part) const {
     const int axis = static_cast<const Concatenate&>(*whole.primitive).axis;
     if (place.operand < begun.operand) begun.operand = begun.start = 0;
     for (; begun.operand < place.operand; ++begun.operand)
-      begun.start += node(operands[begun.operand].index()).shape[axis];
+      begun.start += node(plan_->steps[place.step].reads[begun.operand].index()).shape[axis];
     part.offset += begun.start * whole.strides[axis];
     return;
   }
@@ -28,7 +25,6 @@ void Batch::put_in_region(const Place& place, Begun& begun, Node& part) const {
   }
 }
 
-// The memory of a whole that lies in no other.
 bool Batch::begin(const Place& place, const Step& step, ProgramRun* run, Queue& queue) {
   Node& whole = node(place.whole);
   Begun begun{&queue};
@@ -36,37 +32,34 @@ bool Batch::begin(const Place& place, const Step& step, ProgramRun* run, Queue& 
     allocate_value(whole, queue);
   } else {
     const Step& update = plan_->steps[place.step];
-    const Node& base = node(update.reads[0].index());
+    const Slot slot = update.reads[0].index();
+    const Node& base = node(slot);
     const auto under_way = results_.find(&base);
-    const Status status = base.status.load(std::memory_order_acquire);
-    if (under_way == results_.end() ? status != Status::available
-                                    : under_way->second.queue != &queue)
+    if (under_way != results_.end()
+            ? under_way->second.queue != &queue
+            : base.status.load(std::memory_order_acquire) != Status::available)
       return false;
-    // The elements that the program reads may be those it overwrites, and no others.
-    Node region;
-    whole.buffer = base.buffer;
+    // The elements of the base that the program reads may be those it overwrites, and no others.
+    Node to;
     whole.offset = base.offset;
     whole.strides = base.strides;
-    put_in_region(place, begun, region);
+    put_in_region(place, begun, to);
     std::uint32_t views = 0;
-    bool taken = base.strides == row_major(base.shape);
     for (const BoundArray& in : run->inputs) views += in.node->buffer == base.buffer;
-    for (std::size_t i = 0; i < run->inputs.size(); ++i)
+    bool taken = base.strides == row_major(base.shape) && can_donate(update, slot, queue, views);
+    for (std::size_t i = 0; taken && views && i < run->inputs.size(); ++i)
       if (const Node& in = *run->inputs[i].node; in.buffer == base.buffer)
-        taken &= in.offset == region.offset && in.strides == region.strides &&
-                 can_donate(step, run->program.inputs[i].slot, queue, views);
-    region.buffer = whole.buffer = {};
-    if (taken && can_donate(update, update.reads[0].index(), queue, views)) {
+        taken = in.offset == to.offset && in.strides == to.strides &&
+                can_donate(step, run->program.inputs[i].slot, queue, views);
+    if (taken) {
       whole.buffer = base.buffer;
       run->overwrites = true;
     } else {
-      allocate_value(whole, queue);
-      try {
-        begun.ticket = queue.copy(base, whole);
-      } catch (...) {
-        whole.buffer = {};
-        throw;
-      }
+      to.buffer = queue.allocate(static_cast<std::size_t>(base.size) * size_of(base.dtype));
+      begun.ticket = queue.copy(base, to);
+      whole.buffer = to.buffer;
+      whole.offset = 0;
+      whole.strides = row_major(whole.shape);
     }
   }
   begun_[&whole] = begun;
@@ -85,12 +78,10 @@ bool Batch::place(Slot s, const Step& step, ProgramRun* run, Queue& queue) {
   Node& outermost = node(chain.back()->whole);
   if (!outermost.buffer && !begin(*chain.back(), step, run, queue)) return false;
   if (begun_.at(&outermost).queue != &queue) return false;  // their order is not known
-  while (!chain.empty()) {
-    const Place& p = *chain.back();
-    chain.pop_back();
-    Node& part = node(chain.empty() ? s : chain.back()->whole);
-    put_in_region(p, begun_.at(&node(p.whole)), part);
-    if (!chain.empty()) begun_[&part] = {&queue};
+  for (std::size_t i = chain.size(); i-- > 0;) {
+    Node& part = node(i ? chain[i - 1]->whole : s);
+    put_in_region(*chain[i], begun_.at(&node(chain[i]->whole)), part);
+    if (i) begun_[&part] = {&queue};
   }
   return true;
 }

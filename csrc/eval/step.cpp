@@ -181,11 +181,11 @@ std::shared_ptr<Ticket> Batch::run_primitive(const Step& step, Node& out, Queue&
   std::vector<Node> constants(out.inputs.size());
   const std::vector<Node*> inputs = nodes_read(out, constants);
   if (has_several_results(p.kind())) return queue.run(out, inputs);
-  if (const auto begun = begun_.find(&out); begun != begun_.end()) {  // its places are filled
+  if (out.buffer) {  // its places are filled
     const bool whole = p.kind() == Kind::slice_update ||
                        std::all_of(inputs.begin(), inputs.end(),
                                    [&](const Node* in) { return in->buffer == out.buffer; });
-    return whole ? begun->second.ticket : queue.run(out, inputs);
+    return whole ? begun_.at(&out).ticket : queue.run(out, inputs);
   }
   if (place(step.outputs[0], step, nullptr, queue))
     return out.size ? queue.run(out, inputs) : nullptr;

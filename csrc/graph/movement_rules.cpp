@@ -30,25 +30,25 @@ array add_to_slice(const array& sum, const array& term, const Shape& start, cons
       slice_update(sum, term, start, slice_stop(start, step, term.shape()), step, Update::add);
   int axis = 0;
   while (axis < sum.ndim() && term.shape(axis) == sum.shape(axis)) ++axis;
+  if (axis == sum.ndim()) return added;
   // Looked for twice at most: the last term is most often the first or the last on the axis.
-  const std::int64_t extent = axis < sum.ndim() ? sum.shape(axis) : 0;
-  if (!extent || (start[at(axis)] != 0 && start[at(axis)] + term.shape(axis) != extent))
-    return added;
+  const std::int64_t extent = sum.shape(axis);
+  if (start[at(axis)] != 0 && start[at(axis)] + term.shape(axis) != extent) return added;
   std::map<std::int64_t, array> terms;  // by where they begin
-  std::int64_t left = extent;
   array rest = added;
-  while (left > 0) {
+  for (std::int64_t left = extent; left > 0;) {
     // What nobody else refers to is no other thread's. (The caller and `rest` do.)
-    const bool alone =
-        rest.node() == added.node() || rest.node()->refs() <= (rest.node() == sum.node() ? 3u : 2u);
-    const auto* p = alone ? dynamic_cast<const SliceUpdate*>(rest.primitive()) : nullptr;
-    if (!p || (p->mode != Update::set && p->mode != Update::add) ||
-        p->step != Shape(p->step.size(), 1))
-      return added;
+    const std::uint32_t refs = rest.node() == sum.node() ? 3 : 2;
+    const auto* p = rest.node() == added.node() || rest.node()->refs() <= refs
+                        ? dynamic_cast<const SliceUpdate*>(rest.primitive())
+                        : nullptr;
+    if (!p || (p->mode != Update::set && p->mode != Update::add)) return added;
     const array piece = rest.inputs()[1];
-    for (int i = 0; i < sum.ndim(); ++i)
-      if (i != axis && piece.shape(i) != sum.shape(i)) return added;
-    if (!terms.emplace(p->start[at(axis)], piece).second) return added;
+    Shape whole = piece.shape();
+    whole[at(axis)] = extent;
+    if (whole != sum.shape() || p->step != Shape(whole.size(), 1) ||
+        !terms.emplace(p->start[at(axis)], piece).second)
+      return added;
     left -= piece.shape(axis);
     rest = array(rest.inputs()[0]);
   }

@@ -72,27 +72,22 @@ std::string text_of(const Place& place, const Tape& tape) {
          type_of(whole);
 }
 
-// What a primitive is still to move: some inputs lie in their places, and what a slice update
-// updates may give it its memory.
-SmallVector<const Node*, 2> moved_by(const Step& step, const Plan& plan, const Tape& tape) {
-  const auto placed = [&](std::size_t i) {
-    return i < step.reads.size() && !step.reads[i].is_constant() &&
-           plan.place_of(step.reads[i].index(), tape.flags);
-  };
+// What a step has to move: inputs that are not in their places. A slice update whose update is
+// needs its base no more, if the base dies.
+std::vector<const Node*> moved_by(const Step& step, const Plan& plan, const Tape& tape) {
   const Node& node = *tape.nodes[step.outputs[0]];
-  SmallVector<const Node*, 2> inputs;
+  std::vector<const Node*> inputs;
   for (std::size_t i = 0; i < node.inputs.size(); ++i)
-    if (!placed(i)) inputs.push_back(node.inputs[i].node());
-  if (tape.kinds[step.outputs[0]] == Kind::slice_update && placed(1)) {
-    const Slot base = step.reads[0].index();
-    const Node& n = *inputs[0];
-    const bool dies = std::find(step.last.begin(), step.last.end(), base) != step.last.end() &&
-                      !(tape.flags[base] & (Tape::held | Tape::kept)) &&
-                      (tape.is(base, Tape::leaf) ? n.buffer && n.buffer->refs() == 1
-                                                 : !is_view(tape.kinds[base]));
-    if (dies) inputs.clear();
-  }
-  return inputs;
+    if (i >= step.reads.size() || step.reads[i].is_constant() ||
+        !plan.place_of(step.reads[i].index(), tape.flags))
+      inputs.push_back(node.inputs[i].node());
+  if (tape.kinds[step.outputs[0]] != Kind::slice_update || inputs.size() == 2) return inputs;
+  const Slot base = step.reads[0].index();
+  const Node& n = *tape.nodes[base];
+  const bool dies = std::find(step.last.begin(), step.last.end(), base) != step.last.end() &&
+                    !(tape.flags[base] & (Tape::held | Tape::kept)) &&
+                    (n.buffer ? n.buffer->refs() == 1 : !is_view(tape.kinds[base]));
+  return dies ? std::vector<const Node*>() : inputs;
 }
 
 void print(std::ostream& out, const Program& p, const Plan& plan, const Tape& tape) {

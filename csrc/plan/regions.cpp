@@ -7,9 +7,8 @@ namespace {
 
 class Finder {
  public:
-  Finder(const Tape& tape, LimitsOf limits, Plan& plan)
+  Finder(const Tape& tape, Plan& plan)
       : tape_(tape),
-        limits_(limits),
         plan_(plan),
         uses_(tape.nodes.size()),
         step_of_(tape.nodes.size(), kNowhere),
@@ -19,39 +18,35 @@ class Finder {
     for (std::size_t i = 0; i < plan.steps.size(); ++i)
       for (const Slot s : plan.steps[i].outputs) step_of_[s] = i;
     for (Slot s = 0; s < root_.size(); ++s) {
-      const bool shares = is_view(tape.kinds[s]) || tape.kinds[s] == Kind::contiguous;
-      const bool is_root = tape.is(s, Tape::leaf) || !shares || tape.inputs(s)[0].is_constant();
-      root_[s] = is_root ? s : root_[tape.inputs(s)[0].index()];
+      const bool shares = !tape.is(s, Tape::leaf) &&
+                          (is_view(tape.kinds[s]) || tape.kinds[s] == Kind::contiguous) &&
+                          !tape.inputs(s)[0].is_constant();
+      root_[s] = shares ? root_[tape.inputs(s)[0].index()] : s;
     }
   }
 
-  void find() {
-    for (std::size_t i = 0; i < plan_.steps.size(); ++i) {
-      const Step& step = plan_.steps[i];
-      if (step.kind != Step::Kind::primitive || !limits_(step.stream).regions) continue;
-      const Slot whole = step.outputs[0];
-      if (tape_.kinds[whole] == Kind::concatenate) {
-        for (std::uint32_t k = 0; k < step.reads.size(); ++k)
-          if (is_part(step, step.reads[k])) plan_.places[step.reads[k].index()] = {whole, k, i};
-      } else if (tape_.kinds[whole] == Kind::slice_update && is_part(step, step.reads[1]) &&
-                 is_program(step.reads[1].index()) && base_can_wait(i)) {
-        plan_.places[step.reads[1].index()] = {whole, 1, i};
-      }
+  void find(std::size_t step) {
+    const auto& reads = plan_.steps[step].reads;
+    const Slot whole = plan_.steps[step].outputs[0];
+    if (tape_.kinds[whole] == Kind::concatenate) {
+      for (std::uint32_t k = 0; k < reads.size(); ++k)
+        if (is_part(step, reads[k])) plan_.places[reads[k].index()] = {whole, k, step};
+    } else if (tape_.kinds[whole] == Kind::slice_update && is_part(step, reads[1]) &&
+               is_base_ready(step, reads[0], reads[1].index())) {
+      plan_.places[reads[1].index()] = {whole, 1, step};
     }
   }
 
  private:
-  bool is_program(Slot s) const { return plan_.steps[step_of_[s]].program != nullptr; }
-
-  // Whether an operand of a step is computed for it alone, by what can store it in a region.
-  bool is_part(const Step& whole, Operand o) const {
+  // Whether an operand is computed for a step alone, by what can store it in a region.
+  bool is_part(std::size_t whole, Operand o) const {
     if (o.is_constant() || step_of_[o.index()] == kNowhere) return false;
     const Slot s = o.index();
     const Step& step = plan_.steps[step_of_[s]];
-    if (uses_[s] != 1 || tape_.is(s, Tape::held) || step.stream != whole.stream) return false;
-    if (!step.program)
-      return step.kind == Step::Kind::primitive && tape_.kinds[s] == Kind::concatenate;
-    return output_of(*step.program, s).slots.size() == 1;
+    if (uses_[s] != 1 || tape_.is(s, Tape::held) || step.stream != plan_.steps[whole].stream)
+      return false;
+    return step.program ? output_of(*step.program, s).slots.size() == 1
+                        : tape_.kinds[s] == Kind::concatenate;
   }
   static const ProgramOutput& output_of(const Program& p, Slot s) {
     return *std::find_if(p.outputs.begin(), p.outputs.end(), [s](const ProgramOutput& out) {
@@ -59,38 +54,28 @@ class Finder {
     });
   }
 
-  // Whether a slice update's memory can be in place when the update is computed: what it updates is
-  // there, and nothing reads that from then on but the program itself, and this only elements that
-  // it overwrites. (Where they differ from these after all, the memory is another's.)
-  bool base_can_wait(std::size_t whole) const {
-    const auto& reads = plan_.steps[whole].reads;
-    const Slot update = reads[1].index();
-    if (reads[0].is_constant()) return false;
-    const Slot base = reads[0].index();
+  // Whether what a slice update updates may be overwritten when the update is computed: it is
+  // there, and nothing reads it from then on but the program itself, and this only a slice that it
+  // overwrites in order. (Whether it is the same slice, each run tells.)
+  bool is_base_ready(std::size_t whole, Operand base, Slot update) const {
     const std::size_t writer = step_of_[update];
-    if (step_of_[base] != kNowhere && step_of_[base] >= writer) return false;
-    const Program& program = *plan_.steps[writer].program;
-    const auto& donors = output_of(program, update).donors;
-    for (std::uint32_t i = 0; i < program.inputs.size(); ++i) {
-      const Slot in = program.inputs[i].slot;
-      const bool overwritten = tape_.kinds[in] == Kind::slice &&
-                               std::find(donors.begin(), donors.end(), i) != donors.end();
-      if (root_[in] == root_[base] && !overwritten) return false;
-    }
-    for (std::size_t k = writer + 1; k < whole; ++k) {
-      const Step& step = plan_.steps[k];
-      if (step.program)
-        for (const ProgramInput& in : step.program->inputs)
-          if (root_[in.slot] == root_[base]) return false;
-      for (const Operand in : step.reads)
-        if (!in.is_constant() && root_[in.index()] == root_[base]) return false;
-    }
-    return true;
+    const Program* program = plan_.steps[writer].program.get();
+    if (!program || base.is_constant()) return false;
+    const std::size_t made = step_of_[base.index()];
+    bool ready = made == kNowhere || made < writer;
+    const Slot root = root_[base.index()];
+    const auto& donors = output_of(*program, update).donors;
+    for (std::uint32_t i = 0; i < program->inputs.size(); ++i)
+      if (const Slot in = program->inputs[i].slot; root_[in] == root)
+        ready &= tape_.kinds[in] == Kind::slice &&
+                 std::find(donors.begin(), donors.end(), i) != donors.end();
+    for (std::size_t k = writer + 1; k < whole; ++k)
+      for_each_read(plan_.steps[k], [&](Slot s) { ready &= root_[s] != root; });
+    return ready;
   }
 
   static constexpr std::size_t kNowhere = ~std::size_t{0};
   const Tape& tape_;
-  const LimitsOf limits_;
   Plan& plan_;
   std::vector<std::uint32_t> uses_;
   std::vector<std::size_t> step_of_;
@@ -100,7 +85,9 @@ class Finder {
 }  // namespace
 
 void find_places(const Tape& tape, LimitsOf limits, Plan& plan) {
-  Finder(tape, limits, plan).find();
+  Finder finder(tape, plan);
+  for (std::size_t i = 0; i < plan.steps.size(); ++i)
+    if (!plan.steps[i].program && limits(plan.steps[i].stream).regions) finder.find(i);
 }
 
 }  // namespace cermet

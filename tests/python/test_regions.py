@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import mx_dtype
+from conftest import SIMULATED, mx_dtype
 
 import cermet.core as mx
 
@@ -184,6 +184,43 @@ def test_large_regions():
         np.testing.assert_array_equal(np.array(out), np.concatenate([a + 1, a * 2, a], axis))
 
 
+# ---- Memory ----
+
+
+def allocated(make):
+    """The bytes at most that evaluation takes for an array above what was there before."""
+    out = make()
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(out)
+    return max(0, mx.get_peak_memory() - before)
+
+
+@pytest.mark.skipif(SIMULATED, reason="counts the CPU's memory")
+def test_memory_is_allocated_once():
+    x, row = mx.ones((64, 1024)), mx.ones((1, 1024))
+    mx.eval(x, row)
+    n = x.nbytes
+    assert (
+        allocated(lambda: mx.concatenate([x * 2, x + 1], axis=1)) <= 2.5 * n
+    )  # a kept block may be larger
+    assert allocated(lambda: mx.pad(x * 2, 1)) <= 1.5 * n
+
+    def fresh(update):
+        y = x * 3
+        mx.eval(y)
+        return update(y)
+
+    def place(y):
+        y[7:8] = row * 2
+        return y
+
+    assert allocated(lambda: fresh(place)) <= n / 4  # scratch memory
+    assert allocated(lambda: fresh(lambda y: y.at[7:8].add(row))) <= n / 4
+    assert allocated(lambda: fresh(lambda y: y.at[:, 100:900].multiply(row[:, 100:900]))) <= n / 4
+    assert allocated(lambda: fresh(lambda y: y.at[1:].add(y[:-1]))) <= 1.25 * n
+
+
 # ---- Pads and slice updates ----
 
 
@@ -308,3 +345,59 @@ def test_gradients_of_slices_are_stored_in_their_places():
 
     gradient = mx.grad(f)(mx.array(a))
     np.testing.assert_allclose(np.array(gradient), np.cos(a), rtol=1e-5, atol=1e-6)
+
+
+def test_calls_of_compiled_functions():
+    a, b, row = data(4, 6), data(4, 6), data(1, 6)
+
+    @mx.compile
+    def f(x, y, row):
+        both = mx.concatenate([mx.concatenate([-x, y]), mx.abs(y)])
+        both[3:4] = row * 2
+        return mx.pad(both * 3, 1)
+
+    expected = np.concatenate([-a, b, np.abs(b)])
+    expected[3:4] = row * 2
+    for _ in range(3):
+        out = f(mx.array(a), mx.array(b), mx.array(row))
+        np.testing.assert_array_equal(np.array(out), np.pad(expected * 3, 1))
+
+
+def test_slices_that_cover_an_axis_have_one_gradient():
+    a = data(5, 12)
+
+    def f(x, cuts):
+        parts = [mx.sin(x[:, i:j]) for i, j in zip([0, *cuts], [*cuts, 12], strict=True)]
+        return sum(mx.sum(part * part) for part in parts)
+
+    expected = 2 * np.sin(a) * np.cos(a)
+    for cuts in ([4, 8], [1, 2, 3, 11]):
+        gradient = mx.grad(lambda x, cuts=cuts: f(x, cuts))(mx.array(a))
+        assert "slice_update" not in mx.explain(gradient)
+        np.testing.assert_allclose(np.array(gradient), expected, rtol=1e-5, atol=1e-6)
+    # Some that overlap or leave a gap.
+    for parts in ([(0, 5), (4, 12)], [(0, 5), (6, 12)], [(0, 6), (6, 12), (0, 6)]):
+        gradient = mx.grad(lambda x, p=parts: sum(mx.sum(mx.sin(x[:, i:j])) for i, j in p))
+        times = sum(
+            ((np.arange(12) >= i) & (np.arange(12) < j)).astype(np.float32) for i, j in parts
+        )
+        np.testing.assert_allclose(np.array(gradient(mx.array(a))), np.cos(a) * times, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["add", "multiply", "minimum", "maximum"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "complex64"])
+def test_combined_slices_are_computed_in_place(mode, dtype):
+    a, b = (RNG.integers(-4, 5, s).astype(np.float32) for s in ((6, 8), (3, 4)))
+    if dtype == "complex64" and mode in ("minimum", "maximum"):
+        a, b = a + 1j * a[::-1], b + 1j * b[::-1]
+    x, u = mx.array(a).astype(mx_dtype(dtype)), mx.array(b).astype(mx_dtype(dtype))
+    mx.eval(x, u)
+    for at in (np.s_[1:4, 2:6], np.s_[::-2, ::-2], np.s_[::2, 4:]):
+        whole = mx.abs(x) if dtype != "complex64" else -x
+        out = getattr(whole.at[at], mode)(u + u)
+        expected = np.array(whole)
+        combine = getattr(np, mode)
+        expected[at] = combine(expected[at], np.array(u + u))
+        del whole
+        assert counts(out)[0] == 1 and "operand 1 of slice_update" in mx.explain(out)
+        np.testing.assert_array_equal(np.array(out), expected)
