@@ -152,11 +152,16 @@ class Run {
   // ---- Contexts ----
 
   Location table_size() const { return 2 * p_.values + p_.registers; }
+  // The bytes of a total's lanes, and of its levels after them.
+  std::size_t lanes_size() const {
+    return geometry_ == Geometry::lanes
+               ? static_cast<std::size_t>(std::min(kLanes, x_.reduced) * x_.width) * 8
+               : 0;
+  }
   std::size_t total_size() const {
-    if (geometry_ != Geometry::lanes) return 0;
-    const auto levels =
-        static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(x_.blocks())));
-    return (kLanes + levels + 1) * static_cast<std::size_t>(x_.width) * 8;
+    const auto levels = std::bit_width(static_cast<std::uint64_t>(x_.blocks()));
+    return lanes_size() +
+           (x_.blocks() > 1 ? static_cast<std::size_t>((levels + 1) * x_.width) * 8 : 0);
   }
 
   // The bytes of a thread's memory.
@@ -177,7 +182,7 @@ class Run {
     c.totals = reinterpret_cast<Total*>(take(whole(p_.reductions * sizeof(Total))));
     for (std::size_t k = 0; k < p_.reductions; ++k) {
       std::byte* lanes = take(whole(total_size()));
-      c.totals[k] = {lanes, lanes + kLanes * x_.width * 8};
+      c.totals[k] = {lanes, lanes + lanes_size()};
     }
     std::fill_n(c.table, table_size(), nullptr);
     for (const SmallValue& v : p_.small) {
