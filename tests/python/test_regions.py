@@ -404,3 +404,42 @@ def test_combined_slices_are_computed_in_place(mode, dtype):
         del whole
         assert counts(out)[0] == 1 and "operand 1 of slice_update" in mx.explain(out)
         np.testing.assert_array_equal(np.array(out), expected)
+
+
+def test_out_of_memory_leaves_what_can_be_asked_for_again():
+    a = data(256, 1024)
+    x = mx.array(a)
+    mx.eval(x)
+    mx.clear_cache()
+    first, cache = mx.sin(x), x * 1
+    mx.eval(cache)
+    held = cache[:]
+    mx.eval(held)
+    cache[:, :512] = mx.cos(x[:, :512])  # needs a copy
+    out = [mx.concatenate([first, mx.concatenate([-x, x], axis=1)], axis=1), cache]
+    del first
+    limit = mx.set_memory_limit(mx.get_active_memory() + x.nbytes // 2)
+    try:
+        for array in out:
+            with pytest.raises(MemoryError):
+                mx.eval(array)
+    finally:
+        mx.set_memory_limit(limit)
+    np.testing.assert_allclose(np.array(out[0]), np.concatenate([np.sin(a), -a, a], 1), atol=1e-6)
+    expected = a.copy()
+    expected[:, :512] = np.cos(a[:, :512])
+    np.testing.assert_allclose(np.array(out[1]), expected, atol=1e-6)
+
+
+def test_a_part_that_fails_fails_the_whole():
+    a = data(3, 3)
+    x = mx.array(a)
+    singular = mx.linalg.inv(mx.zeros((3, 3)), stream=mx.cpu)
+    whole = mx.concatenate([-x, singular + 1, mx.abs(x)])
+    with pytest.raises(ValueError, match="singular"):
+        mx.eval(whole)
+    base = mx.linalg.inv(mx.zeros((3, 3)), stream=mx.cpu)
+    base[1:2] = x[:1] * 2
+    with pytest.raises(ValueError, match="singular"):
+        mx.eval(base)
+    np.testing.assert_array_equal(np.array(-x), -a)
