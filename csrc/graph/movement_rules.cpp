@@ -23,6 +23,8 @@ bool is_zeros(const array& a) {
          n.inputs[0].node()->scalar == 0;
 }
 
+constexpr std::size_t kFewTerms = 8;
+
 // A sum with a term added to a slice of it. Where it is zeros and terms that cover an axis, each
 // element once, it becomes their concatenation: so the derivative of a split is one.
 array add_to_slice(const array& sum, const array& term, const Shape& start, const Shape& step) {
@@ -31,9 +33,10 @@ array add_to_slice(const array& sum, const array& term, const Shape& start, cons
   int axis = 0;
   while (axis < sum.ndim() && term.shape(axis) == sum.shape(axis)) ++axis;
   if (axis == sum.ndim()) return added;
-  // Looked for twice at most: the last term is most often the first or the last on the axis.
-  const std::int64_t extent = sum.shape(axis);
-  if (start[at(axis)] != 0 && start[at(axis)] + term.shape(axis) != extent) return added;
+  // Of many terms the last is most often the first or the last on the axis. So they are not looked
+  // through each time.
+  const std::int64_t extent = sum.shape(axis), begin = start[at(axis)];
+  const std::size_t most = begin && begin + term.shape(axis) != extent ? kFewTerms : extent;
   std::map<std::int64_t, array> terms;  // by where they begin
   array rest = added;
   for (std::int64_t left = extent; left > 0;) {
@@ -47,15 +50,15 @@ array add_to_slice(const array& sum, const array& term, const Shape& start, cons
     Shape whole = piece.shape();
     whole[at(axis)] = extent;
     if (whole != sum.shape() || p->step != Shape(whole.size(), 1) ||
-        !terms.emplace(p->start[at(axis)], piece).second)
+        !terms.emplace(p->start[at(axis)], piece).second || terms.size() > most)
       return added;
     left -= piece.shape(axis);
     rest = array(rest.inputs()[0]);
   }
   Arrays joined;
   std::int64_t next = 0;
-  for (const auto& [begin, piece] : terms) {
-    if (begin != next) return added;
+  for (const auto& [first, piece] : terms) {
+    if (first != next) return added;
     next += piece.shape(axis);
     joined.push_back(piece);
   }

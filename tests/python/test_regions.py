@@ -1,6 +1,7 @@
 """Results are stored where they belong: a concatenation, a stack, a pad, a slice update is then a
 place and no step."""
 
+import itertools
 import re
 
 import numpy as np
@@ -363,25 +364,27 @@ def test_calls_of_compiled_functions():
         np.testing.assert_array_equal(np.array(out), np.pad(expected * 3, 1))
 
 
+def sum_of_sines(parts):
+    return lambda x: sum(mx.sum(mx.sin(x[:, i:j])) for i, j in parts)
+
+
 def test_slices_that_cover_an_axis_have_one_gradient():
     a = data(5, 12)
-
-    def f(x, cuts):
-        parts = [mx.sin(x[:, i:j]) for i, j in zip([0, *cuts], [*cuts, 12], strict=True)]
-        return sum(mx.sum(part * part) for part in parts)
-
-    expected = 2 * np.sin(a) * np.cos(a)
-    for cuts in ([4, 8], [1, 2, 3, 11]):
-        gradient = mx.grad(lambda x, cuts=cuts: f(x, cuts))(mx.array(a))
+    fine = [(i, i + 1) for i in range(12)]
+    for parts in (*itertools.permutations([(0, 4), (4, 5), (5, 12)]), fine, fine[::-1]):
+        gradient = mx.grad(sum_of_sines(parts))(mx.array(a))
         assert "slice_update" not in mx.explain(gradient)
-        np.testing.assert_allclose(np.array(gradient), expected, rtol=1e-5, atol=1e-6)
-    # Some that overlap or leave a gap.
-    for parts in ([(0, 5), (4, 12)], [(0, 5), (6, 12)], [(0, 6), (6, 12), (0, 6)]):
-        gradient = mx.grad(lambda x, p=parts: sum(mx.sum(mx.sin(x[:, i:j])) for i, j in p))
-        times = sum(
-            ((np.arange(12) >= i) & (np.arange(12) < j)).astype(np.float32) for i, j in parts
-        )
-        np.testing.assert_allclose(np.array(gradient(mx.array(a))), np.cos(a) * times, atol=1e-5)
+        np.testing.assert_allclose(np.array(gradient), np.cos(a), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "parts", [[(0, 5), (4, 12)], [(0, 5), (6, 12)], [(0, 6), (6, 12), (0, 6)], [(0, 6), (0, 12)]]
+)
+def test_slices_that_overlap_or_leave_a_gap(parts):
+    a = data(5, 12)
+    gradient = mx.grad(sum_of_sines(parts))(mx.array(a))
+    times = sum(((np.arange(12) >= i) & (np.arange(12) < j)).astype(np.float32) for i, j in parts)
+    np.testing.assert_allclose(np.array(gradient), np.cos(a) * times, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["add", "multiply", "minimum", "maximum"])
@@ -401,3 +404,42 @@ def test_combined_slices_are_computed_in_place(mode, dtype):
         del whole
         assert counts(out)[0] == 1 and "operand 1 of slice_update" in mx.explain(out)
         np.testing.assert_array_equal(np.array(out), expected)
+
+
+def test_out_of_memory_leaves_what_can_be_asked_for_again():
+    a = data(256, 1024)
+    x = mx.array(a)
+    mx.eval(x)
+    mx.clear_cache()
+    first, cache = mx.sin(x), x * 1
+    mx.eval(cache)
+    held = cache[:]
+    mx.eval(held)
+    cache[:, :512] = mx.cos(x[:, :512])  # needs a copy
+    out = [mx.concatenate([first, mx.concatenate([-x, x], axis=1)], axis=1), cache]
+    del first
+    limit = mx.set_memory_limit(mx.get_active_memory() + x.nbytes // 2)
+    try:
+        for array in out:
+            with pytest.raises(MemoryError):
+                mx.eval(array)
+    finally:
+        mx.set_memory_limit(limit)
+    np.testing.assert_allclose(np.array(out[0]), np.concatenate([np.sin(a), -a, a], 1), atol=1e-6)
+    expected = a.copy()
+    expected[:, :512] = np.cos(a[:, :512])
+    np.testing.assert_allclose(np.array(out[1]), expected, atol=1e-6)
+
+
+def test_a_part_that_fails_fails_the_whole():
+    a = data(3, 3)
+    x = mx.array(a)
+    singular = mx.linalg.inv(mx.zeros((3, 3)), stream=mx.cpu)
+    whole = mx.concatenate([-x, singular + 1, mx.abs(x)])
+    with pytest.raises(ValueError, match="singular"):
+        mx.eval(whole)
+    base = mx.linalg.inv(mx.zeros((3, 3)), stream=mx.cpu)
+    base[1:2] = x[:1] * 2
+    with pytest.raises(ValueError, match="singular"):
+        mx.eval(base)
+    np.testing.assert_array_equal(np.array(-x), -a)
