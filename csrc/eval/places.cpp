@@ -39,7 +39,7 @@ bool Batch::begin(const Place& place, const Step& step, ProgramRun* run, Queue& 
             ? under_way->second.queue != &queue
             : base.status.load(std::memory_order_acquire) != Status::available)
       return false;
-    // The elements of the base that the program reads may be those it overwrites, and no others.
+    // The elements of the base that the program reads must be those it overwrites.
     Node to;
     whole.offset = base.offset;
     whole.strides = base.strides;
@@ -51,6 +51,7 @@ bool Batch::begin(const Place& place, const Step& step, ProgramRun* run, Queue& 
       if (const Node& in = *run->inputs[i].node; in.buffer == base.buffer)
         taken = in.offset == to.offset && in.strides == to.strides &&
                 can_donate(step, run->program.inputs[i].slot, queue, views);
+    if (!taken && views) return false;  // the base may die with the program
     if (taken) {
       whole.buffer = base.buffer;
       run->overwrites = true;

@@ -217,6 +217,11 @@ def test_memory_is_allocated_once():
         y[7:8] = row * 2
         return y
 
+    def move(y):
+        y[7:8] = y[5:6] * 2
+        return y
+
+    assert allocated(lambda: fresh(move)) <= n / 4
     assert allocated(lambda: fresh(place)) <= n / 4  # scratch memory
     assert allocated(lambda: fresh(lambda y: y.at[7:8].add(row))) <= n / 4
     assert allocated(lambda: fresh(lambda y: y.at[:, 100:900].multiply(row[:, 100:900]))) <= n / 4
