@@ -33,7 +33,12 @@ struct ScalarHash {
 
 class Recorder {
  public:
-  explicit Recorder(LimitsOf limits) : limits_(limits) {}
+  explicit Recorder(LimitsOf limits) : limits_(limits) {
+    const auto reserve = [](std::size_t n, auto&... lists) { (lists.reserve(n), ...); };
+    reserve(8, stack_, tape_.nodes, tape_.kinds, tape_.flags, tape_.first, tape_.operands, uses_,
+            shape_numbers_);
+    reserve(32, tape_.key);
+  }
 
   Tape run(const Arrays& outputs) {
     static std::uint32_t epoch = 0;  // under graph_mutex()
@@ -261,8 +266,9 @@ class Recorder {
     if (added) {
       tape_.key.push_back(static_cast<std::uint32_t>(n.shape.size()) << 8 | 0xfd);
       for (const std::int64_t d : n.shape) {
-        const auto known = extents_.try_emplace(d, static_cast<std::uint32_t>(extents_.size()));
-        tape_.key.push_back(known.first->second);
+        const auto next = static_cast<std::uint32_t>(extents_.size()) + 2;
+        tape_.key.push_back(d < 2 ? static_cast<std::uint32_t>(d)
+                                  : extents_.try_emplace(d, next).first->second);
       }
     }
     shape_numbers_.push_back(it->second);
@@ -293,7 +299,7 @@ class Recorder {
   Tape tape_;
   std::vector<std::uint32_t> uses_, shape_numbers_;  // of each node
   std::unordered_map<Shape, std::uint32_t, ShapeHash> shapes_;
-  std::unordered_map<std::int64_t, std::uint32_t> extents_{{0, 0}, {1, 1}};
+  std::unordered_map<std::int64_t, std::uint32_t> extents_;  // from 2 on
   std::unordered_map<Scalar, std::uint32_t, ScalarHash> constants_;
   std::unordered_set<const Node*> counted_;  // expansions that were read
   std::vector<Inside> insides_;
