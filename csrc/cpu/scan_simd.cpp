@@ -4,17 +4,22 @@
 namespace cermet::cpu::CERMET_ISA {
 namespace {
 
-// `count` runs at once, in the lanes of a vector.
+// `count` runs at once, of a long function in the lanes of a vector.
 template <int count, class F, class T>
 void scan_together(T* x, std::int64_t apart, std::int64_t n, std::int64_t step) {
   T total[count], next[count];
   for (int r = 0; r < count; ++r) total[r] = x[r * apart];
   for (std::int64_t i = 1; i < n; ++i) {
     x += step;
-    for (int r = 0; r < count; ++r) next[r] = x[r * apart];
-    CERMET_VECTORIZE
-    for (int r = 0; r < count; ++r) total[r] = F::apply(total[r], next[r]);
-    for (int r = 0; r < count; ++r) x[r * apart] = total[r];
+    if constexpr (F::is_long) {
+      for (int r = 0; r < count; ++r) next[r] = x[r * apart];
+      CERMET_VECTORIZE
+      for (int r = 0; r < count; ++r) total[r] = F::apply(total[r], next[r]);
+      for (int r = 0; r < count; ++r) x[r * apart] = total[r];
+    } else {
+#pragma GCC unroll 8
+      for (int r = 0; r < count; ++r) x[r * apart] = total[r] = F::apply(total[r], x[r * apart]);
+    }
   }
 }
 
@@ -86,6 +91,7 @@ void scan_group(void* data, std::int64_t n, std::int64_t step, const ScanPrefix*
 
 #define CERMET_SCAN(name, rule)                                                    \
   struct name##_function {                                                         \
+    static constexpr bool is_long = Rule::rule == Rule::inexact;                   \
     template <class T>                                                             \
     static T apply(T x, T y) {                                                     \
       return T(name(x, y));                                                        \
