@@ -1,5 +1,7 @@
 // The loops of reductions, in the one order that all have: element i of a block goes to lane i mod
-// 64, a lane combines in ascending order, and lanes fold halves onto halves.
+// 64, a lane combines in ascending order, and lanes fold halves onto halves. Sources S of 16-bit
+// floats are widened on the way.
+#include "cpu/convert.h"
 #include "cpu/loop.h"
 
 namespace cermet::cpu::CERMET_ISA {
@@ -56,6 +58,10 @@ void combine_rows(T* y, const T* from, const T* x, std::int64_t stride, std::int
   }
 }
 
+inline constexpr std::int64_t kFew = 8;  // rows that fold at once
+template <class T>
+inline constexpr std::int64_t kStrip = 2048 / sizeof(T);  // sixteen fit the first-level cache
+
 // Several rows in each pass, so that the partial results are read and written once for all.
 template <class F, class T>
 void combine(T* y, const T* x, std::int64_t stride, std::int64_t rows, std::int64_t n, bool first) {
@@ -77,15 +83,26 @@ void combine(T* y, const T* x, std::int64_t stride, std::int64_t rows, std::int6
   while (rows >= 1) step(std::integral_constant<int, 1>{});
 }
 
-template <class F, class T>
-void column_loop(void* out, const void* in, std::int64_t stride, std::int64_t rows, std::int64_t n,
-                 bool first) {
-  combine<F>(static_cast<T*>(out), static_cast<const T*>(in), stride, rows, n, first);
+template <class F, class S>
+  requires(sizeof(S) == 2)
+void combine(float* y, const S* x, std::int64_t stride, std::int64_t rows, std::int64_t n,
+             bool first) {
+  alignas(64) float wide[kFew][kStrip<float>];
+  for (; n > 0; n -= kStrip<float>, x += kStrip<float>, y += kStrip<float>) {
+    const std::int64_t width = n < kStrip<float> ? n : kStrip<float>;
+    for (std::int64_t r = 0; r < rows; r += kFew) {
+      const std::int64_t count = rows - r < kFew ? rows - r : kFew;
+      for (std::int64_t k = 0; k < count; ++k) widen(x + (r + k) * stride, wide[k], width);
+      combine<F>(y, wide[0], kStrip<float>, count, width, first && r == 0);
+    }
+  }
 }
 
-inline constexpr std::int64_t kFew = 8;  // rows that fold at once
-template <class T>
-inline constexpr std::int64_t kStrip = 2048 / sizeof(T);  // sixteen fit the first-level cache
+template <class F, class T, class S>
+void column_loop(void* out, const void* in, std::int64_t stride, std::int64_t rows, std::int64_t n,
+                 bool first) {
+  combine<F>(static_cast<T*>(out), static_cast<const S*>(in), stride, rows, n, first);
+}
 
 // Folds up to kFew rows of up to kStrip elements. Gives the result, which is in y or the only row.
 template <class F, class T>
@@ -116,31 +133,49 @@ const T* fold_few(T* y, const T* (&row)[kFew], std::int64_t count, std::int64_t 
   return row[0];
 }
 
-// Lanes are taken eight at a time, every eighth, as these fold with each other.
-template <class F, class T>
-void block_loop(void* out, const void* in, std::int64_t stride, std::int64_t steps,
-                std::int64_t n) {
+// Reduces rows to one, dealt to a multiple of kFew lanes. Of these kFew are taken at a time, as far
+// apart as they can be: they fold with each other.
+template <class F, class T, class S>
+void reduce_rows(T* out, const S* in, std::int64_t stride, std::int64_t steps, std::int64_t n,
+                 std::int64_t all_lanes) {
   alignas(64) T sums[kFew][kStrip<T>], folds[kFew][kStrip<T>];
-  const std::int64_t lanes = steps < kLanes ? steps : kLanes;
+  const std::int64_t lanes = steps < all_lanes ? steps : all_lanes, groups = all_lanes / kFew;
   for (std::int64_t first = 0; first < n; first += kStrip<T>) {
     const std::int64_t width = n - first < kStrip<T> ? n - first : kStrip<T>;
-    const T* x = static_cast<const T*>(in) + first;
     const T* folded[kFew];
-    for (std::int64_t l = 0; l < kFew && l < lanes; ++l) {
-      const T* row[kFew];
+    for (std::int64_t l = 0; l < groups && l < lanes; ++l) {
+      const T* row[kFew] = {};
       std::int64_t count = 0;
-      for (std::int64_t lane = l; lane < lanes; lane += kFew, ++count) {
-        row[count] = x + lane * stride;
-        if (const std::int64_t rows = (steps - lane + kLanes - 1) / kLanes; rows > 1) {
-          combine<F>(sums[count], row[count], kLanes * stride, rows, width, true);
-          row[count] = sums[count];
+      for (std::int64_t lane = l; lane < lanes; lane += groups, ++count) {
+        const S* x = in + lane * stride + first;
+        const std::int64_t rows = (steps - lane + all_lanes - 1) / all_lanes;
+        if constexpr (std::is_same_v<S, T>) row[count] = x;
+        if (!std::is_same_v<S, T> || rows > 1) {
+          T* sum = count ? sums[count] : folds[l];
+          combine<F>(sum, x, all_lanes * stride, rows, width, true);
+          row[count] = sum;
         }
       }
       folded[l] = fold_few<F>(folds[l], row, count, width);
     }
-    T* y = static_cast<T*>(out) + first;
-    const T* result = fold_few<F>(y, folded, lanes < kFew ? lanes : kFew, width);
+    T* y = out + first;
+    const T* result = fold_few<F>(y, folded, lanes < groups ? lanes : groups, width);
     for (std::int64_t i = 0; result != y && i < width; ++i) y[i] = result[i];
+  }
+}
+
+template <class F, class T, class S>
+void block_loop(void* out, const void* in, std::int64_t stride, std::int64_t steps,
+                std::int64_t n) {
+  auto* y = static_cast<T*>(out);
+  const auto* x = static_cast<const S*>(in);
+  if (stride == n && n < kStrip<T> && steps > kLanes && steps % kFew == 0) {
+    // Adjacent rows are read kFew at a time, as memory likes long runs.
+    alignas(64) T lanes[kFew * kStrip<T>];
+    reduce_rows<F>(lanes, x, kFew * n, steps / kFew, kFew * n, kLanes / kFew);
+    reduce_rows<F>(y, lanes, n, kFew, n, kFew);
+  } else {
+    reduce_rows<F>(y, x, stride, steps, n, kLanes);
   }
 }
 
@@ -203,14 +238,34 @@ void row_loop(void* out, const void* in, std::int64_t rows, std::int64_t n) {
     }
 }
 
+// A block of halves.
+template <class F, class S>
+void half_row_loop(void* out, const void* in, std::int64_t rows, std::int64_t n) {
+  alignas(64) float wide[kBlock];
+  for (std::int64_t r = 0; r < rows; ++r) {
+    widen(static_cast<const S*>(in) + r * n, wide, n);
+    row_loop<F, float>(static_cast<float*>(out) + r, wide, 1, n);
+  }
+}
+
+template <class F, class T, class S = T>
+void fill(Loops& table, int op) {
+  constexpr int t = static_cast<int>(dtype_of<S>);
+  if constexpr (std::is_same_v<S, T>)
+    table.reduce_rows[op][t] = row_loop<F, T>;
+  else
+    table.reduce_rows[op][t] = half_row_loop<F, S>;
+  table.reduce_columns[op][t] = column_loop<F, T, S>;
+  table.reduce_block[op][t] = block_loop<F, T, S>;
+}
+
 template <Op op, Rule rule>
 void fill(Loops& table) {
-  for_types<rule>([&]<class T>(Type<T>) {
-    const int o = static_cast<int>(op), t = static_cast<int>(dtype_of<T>);
-    table.reduce_rows[o][t] = row_loop<Function<op>, T>;
-    table.reduce_columns[o][t] = column_loop<Function<op>, T>;
-    table.reduce_block[o][t] = block_loop<Function<op>, T>;
-  });
+  using F = Function<op>;
+  constexpr int o = static_cast<int>(op);
+  for_types<rule>([&]<class T>(Type<T>) { fill<F, T>(table, o); });
+  if constexpr (rule == Rule::same)
+    fill<F, float, float16_t>(table, o), fill<F, float, bfloat16_t>(table, o);
 }
 
 }  // namespace

@@ -324,15 +324,16 @@ class Run {
     std::byte* lanes = total.lanes + step % kLanes * rows * size;
     if (whole) r.columns(lanes, in, period, whole, period, first);
     if (const std::int64_t rest = n % period; rest)
-      r.columns(lanes, in + whole * period * size, 0, 1, rest, first && !whole);
+      r.columns(lanes, in + whole * period * static_cast<std::int64_t>(size_of(r.from)), 0, 1, rest,
+                first && !whole);
   }
 
   // Folds the lanes of a block of `steps` steps.
   void fold(const Reduction& r, const Total& total, std::int64_t steps, std::int64_t rows) const {
     if (rows == 1)
-      r.rows(total.lanes, total.lanes, 1, std::min(steps, kLanes));
+      r.fold_rows(total.lanes, total.lanes, 1, std::min(steps, kLanes));
     else
-      r.block(total.lanes, total.lanes, rows, std::min(steps, kLanes), rows);
+      r.fold_block(total.lanes, total.lanes, rows, std::min(steps, kLanes), rows);
   }
 
   // Reduces a block of `steps` steps that lie in memory `stride` elements apart.

@@ -56,6 +56,12 @@ class Lowering {
     return output_of_[id] >= 0 && out_.ports[output_of_[id]].direct();
   }
 
+  // Whether a reduction can read an input of halves where it is.
+  bool reads_halves(ValueId id) const {
+    return out_.layout.geometry == Geometry::lanes && value(id).from == Value::From::input &&
+           is_full(id) && is_half(value(id).dtype) && out_.ports[port_of_[id]].linear;
+  }
+
   Loop loop_of(const Instruction& ins) const {
     const Dtype from = tile_dtype(ins.compute), to = tile_dtype(value(ins.out).dtype);
     if (ins.op == Op::cast) return loops_.cast[static_cast<int>(from)][static_cast<int>(to)];
@@ -198,19 +204,27 @@ class Lowering {
       }
       for (ValueId in : ins.in)
         if (in != kNoValue && in_register[in] && last[in] == k) release(in);
-      if (in_register[ins.out] && last[ins.out] <= k) release(ins.out);  // nothing reads it further
+      if (ends) release(ins.out);
     }
     for (const Instruction& ins : p_.instructions)
       if (ins.is_reduce && ins.phase == pass + 1) {
         const Dtype dtype = tile_dtype(ins.compute), result = value(ins.out).dtype;
         const int op = static_cast<int>(combine_op(ins.reduce)), t = static_cast<int>(dtype);
-        const Location in = read(ins.in[0]);
+        const ValueId v = ins.in[0];
+        if (reads_halves(v) && home[v] == kNone) {
+          home[v] = v;
+          out.moving.push_back({v, port_of_[v], 0, size_of(value(v).dtype)});
+        }
+        const Location in = read(v);
+        const Dtype from = reads_halves(v) && in == v ? value(v).dtype : dtype;
+        const int f = static_cast<int>(from);
         std::int32_t place = static_cast<std::int32_t>(out.moving.size());
         while (--place >= 0 && out.moving[place].location != in) {
         }
         out.reductions.push_back(
-            {dtype, in, place, ins.out, loops_.op[op][t], loops_.reduce_rows[op][t],
-             loops_.reduce_columns[op][t], loops_.reduce_block[op][t],
+            {dtype, from, in, place, ins.out, loops_.op[op][t], loops_.reduce_rows[op][f],
+             loops_.reduce_rows[op][t], loops_.reduce_columns[op][f], loops_.reduce_block[op][f],
+             loops_.reduce_block[op][t],
              is_half(result) ? loops_.round[static_cast<int>(result)] : nullptr});
       }
     out_.reductions = std::max(out_.reductions, out.reductions.size());

@@ -80,13 +80,14 @@ struct Moving {
 
 struct Reduction {
   Dtype dtype;  // in tiles
+  Dtype from;   // of what it reads: `dtype`, or halves in memory
   Location in;
   std::int32_t moving;  // of the pass's `moving`, where it is in memory; else negative
   ValueId out;
   Loop loop;
-  RowLoop rows;
+  RowLoop rows, fold_rows;
   ColumnLoop columns;
-  BlockLoop block;
+  BlockLoop block, fold_block;
   Loop round;  // for a 16-bit result
 };
 
