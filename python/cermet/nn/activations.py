@@ -138,20 +138,21 @@ _HALVES = (mx.float16, mx.bfloat16)
 
 
 def _log_total(x: mx.array, axis: int) -> tuple[mx.array, mx.array, mx.array]:
-    # x (halves as float32), its maximum and log(sum(exp(x - maximum))), over an axis that stays:
-    # the sum of the last two is logsumexp, which may be too large to hold the second.
+    # x - maximum (halves as float32), the maximum and log(sum(exp(x - maximum))), over an axis that
+    # stays: the sum of the last two is logsumexp, which may be too large to hold the second.
     wide = x.astype(mx.float32) if x.dtype in _HALVES else x
     high = mx.stop_gradient(mx.max(wide, axis=axis, keepdims=True))
     high = mx.where(mx.isfinite(high), high, 0)
-    return wide, high, mx.log(mx.sum(mx.exp(wide - high), axis=axis, keepdims=True))
+    low = wide - high
+    return low, high, mx.log(mx.sum(mx.exp(low), axis=axis, keepdims=True))
 
 
 def log_softmax(x: mx.array, axis: int = -1) -> mx.array:
     """The logarithm of the softmax over ``axis``."""
     if x.size == 0:
         return x
-    wide, high, total = _log_total(x, axis)
-    return (wide - high - total).astype(x.dtype if x.dtype in _HALVES else total.dtype)
+    low, _, total = _log_total(x, axis)
+    return (low - total).astype(x.dtype if x.dtype in _HALVES else total.dtype)
 
 
 def softplus(x: mx.array) -> mx.array:

@@ -83,9 +83,9 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected [0, 1)")
     positions = list(logits.shape)
     positions.pop(axis)
-    wide, high, total = _log_total(logits, axis)
+    low, high, total = _log_total(logits, axis)
     if targets.shape == logits.shape:
-        loss = mx.sum(targets * (total - (wide - high)), axis=axis)
+        loss = mx.sum(targets * (total - low), axis=axis)
     elif targets.shape == tuple(positions):
         chosen = _at_targets(logits, targets, axis)
         loss = total.squeeze(axis) - (chosen - high.squeeze(axis))
@@ -95,7 +95,7 @@ def cross_entropy(
             f"(indices) or {logits.shape} (probabilities)"
         )
     if label_smoothing > 0:
-        uniform_loss = total.squeeze(axis) - mx.mean(wide - high, axis=axis)
+        uniform_loss = total.squeeze(axis) - mx.mean(low, axis=axis)
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform_loss
     if logits.dtype in _HALVES:
         loss = loss.astype(logits.dtype)
