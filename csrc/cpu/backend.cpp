@@ -110,6 +110,7 @@ class CpuQueue final : public Queue {
   }
   std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override {
     std::vector<Tensor> tensors;
+    tensors.reserve(inputs.size());
     for (const Node* n : inputs) tensors.push_back(tensor(*n));
     if (has_several_results(node.primitive->kind())) {
       node.outputs = several_results(node, tensors);

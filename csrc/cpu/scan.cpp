@@ -246,22 +246,18 @@ void scan_in_place(const Scan& p, T* x, const Split& split) {
 template <class T>
 void scan_part(const Scan& p, const T* from, T* to, const Split& split) {
   const std::int64_t size = split.outer * split.n * split.inner;
-  const auto spread = [&](auto body) { parallel_for(size, kGrain, body); };
   if constexpr (kIsHalf<T>) {
     const Workspace<float> floats(size);
     float* const x = floats.get();
-    spread([&](std::int64_t begin, std::int64_t end) {
+    parallel_for(size, kGrain, [&](std::int64_t begin, std::int64_t end) {
       CERMET_DISPATCH(to_floats(from + begin, x + begin, end - begin));
     });
     scan_in_place(p, x, split);
-    spread([&](std::int64_t begin, std::int64_t end) {
+    parallel_for(size, kGrain, [&](std::int64_t begin, std::int64_t end) {
       CERMET_DISPATCH(from_floats(x + begin, to + begin, end - begin));
     });
   } else {
-    if (from != to)
-      spread([&](std::int64_t begin, std::int64_t end) {
-        std::copy(from + begin, from + end, to + begin);
-      });
+    if (from != to) std::copy(from, from + size, to);
     scan_in_place(p, to, split);
   }
 }
@@ -270,13 +266,13 @@ void scan_part(const Scan& p, const T* from, T* to, const Split& split) {
 
 void scan(const Scan& p, const Tensor& a, const Tensor& out) {
   const Split split(a.shape, p.axis);
-  const bool dense = a.strides == row_major(a.shape);
-  if (!dense) copy(a, out);
   // Many short rows are taken some at a time, which a cache holds; others by all threads together.
   const bool many = split.outer >= 2 * get_num_threads() && split.n <= 2 * kGrain;
   const std::int64_t row = split.n * split.inner, grain = many ? grain_for(row) : split.outer;
+  const bool direct = is_row_major(a.shape, a.strides) && (many || is_half(a.dtype));
+  if (!direct) copy(a, out);
   visit(out.dtype, [&]<class T>(Type<T>) {
-    const T* const from = dense ? data<const T>(a) : data<T>(out);
+    const T* const from = direct ? data<const T>(a) : data<T>(out);
     parallel_for(split.outer, grain, [&](std::int64_t begin, std::int64_t end) {
       Split part = split;
       part.outer = end - begin;

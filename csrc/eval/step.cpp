@@ -131,6 +131,7 @@ bool is_dense_column_major(const Node& n) {
 // What a primitive reads; `constants` gives those that are constants a value in memory.
 std::vector<Node*> nodes_read(const Node& out, std::vector<Node>& constants) {
   std::vector<Node*> nodes;
+  nodes.reserve(out.inputs.size());
   for (std::size_t i = 0; i < out.inputs.size(); ++i) {
     Node* n = out.inputs[i].node();
     if (n->constant) {
