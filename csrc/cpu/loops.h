@@ -1,6 +1,6 @@
 // The contiguous loops that the tile interpreter calls: one for each operation and element type.
 // float16 and bfloat16 live as float32 in tiles and are rounded after each operation, so they have
-// loops for conversion only.
+// loops for conversion, and to reduce what is in memory to float32.
 #pragma once
 
 #include <cstddef>

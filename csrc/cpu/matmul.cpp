@@ -227,8 +227,7 @@ template void gemm(const Matrix<float>&, const Matrix<float>&, float*, std::int6
                    std::int64_t, std::int64_t, bool);
 
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
-  const Product p(a, b, out);
-  if (p.k == 0) {
+  if (a.shape.back() == 0) {
     std::fill_n(out.data, out.size() * static_cast<std::int64_t>(size_of(out.dtype)), std::byte{});
     return;
   }
@@ -237,13 +236,13 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
     if constexpr (kHasBlas<T> || kIsHalf<T>) {
       const Tensor x = is_matrix(a) ? a : dense(a, a_holder);
       const Tensor y = is_matrix(b) ? b : dense(b, b_holder);
-      const Product q(x, y, out);
+      const Product p(x, y, out);
       if constexpr (kIsHalf<T>)
-        half_product(q, x, y, data<T>(out));
+        half_product(p, x, y, data<T>(out));
       else
-        blas_product(q, x, y, data<T>(out));
+        blas_product(p, x, y, data<T>(out));
     } else {
-      const Tensor y = b.strides.back() == 1 || p.n == 1 ? b : dense(b, b_holder);
+      const Tensor y = b.strides.back() == 1 || b.shape.back() == 1 ? b : dense(b, b_holder);
       integer_product(Product(a, y, out), a, y, data<T>(out));
     }
   });
