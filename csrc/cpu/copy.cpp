@@ -1,4 +1,5 @@
 // Copies between layouts, and the primitives that are copies: concatenate and slice_update.
+#include <algorithm>
 #include <cstring>
 
 #include "cpu/layout.h"
@@ -26,6 +27,8 @@ void copy_elements(const U* src, U* dst, Domain<2> domain) {
       const U* from = src + offsets[1];
       if (steps[0] == 1 && steps[1] == 1)
         std::memcpy(to, from, static_cast<std::size_t>(n) * sizeof(U));
+      else if (steps[0] == 1 && steps[1] == 0)
+        std::fill_n(to, n, *from);
       else if (steps[0] == 1)
         for (std::int64_t i = 0; i < n; ++i) to[i] = from[i * steps[1]];
       else
