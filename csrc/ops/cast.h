@@ -5,9 +5,9 @@ template <typename To, typename From>
 inline To truncated(From x) {
   // As a float the highest integer may be the power of two after it.
   From low = From(lowest_of<To>()), high = From(highest_of<To>());
-  b32 above = x >= high, below = x < low;
-  From inside = select(above | below | (x != x), From(0), x);
-  return select(above, highest_of<To>(), select(below, lowest_of<To>(), To(inside)));
+  b32 above = x >= high;
+  From inside = select(above, low, select(x > low, x, low));
+  return select(x != x, To(0), select(above, highest_of<To>(), To(inside)));
 }
 
 inline f32 widen_bfloat16(u32 h) { return from_bits(i32(h << 16)); }
