@@ -61,28 +61,31 @@ struct Product {
   Domain<2> batch;
 };
 
-// True when BLAS can read the last two axes as they are.
-bool is_matrix(const Tensor& t) {
+// True when BLAS can read the last two axes as they are: by rows, or else by columns.
+bool is_matrix(const Tensor& t, bool by_rows) {
   const std::size_t i = t.shape.size() - 2, j = i + 1;
-  auto contiguous = [&](std::size_t across, std::size_t along) {
-    return (t.strides[along] == 1 || t.shape[along] == 1) &&
-           (t.strides[across] >= t.shape[along] || t.shape[across] == 1);
-  };
-  return contiguous(i, j) || contiguous(j, i);
+  const std::size_t along = by_rows ? j : i, across = by_rows ? i : j;
+  return (t.strides[along] == 1 || t.shape[along] == 1) &&
+         (t.strides[across] >= t.shape[along] || t.shape[across] == 1);
 }
+bool is_matrix(const Tensor& t) { return is_matrix(t, true) || is_matrix(t, false); }
 
 template <class T>
 Matrix<T> as_matrix(const Tensor& t) {
   const std::size_t i = t.shape.size() - 2, j = i + 1;
-  const bool by_rows =
-      (t.strides[j] == 1 || t.shape[j] == 1) && (t.strides[i] >= t.shape[j] || t.shape[i] == 1);
-  const std::int64_t along = by_rows ? j : i, across = by_rows ? i : j;
+  const bool by_rows = is_matrix(t, true);
+  const std::size_t along = by_rows ? j : i, across = by_rows ? i : j;
   const std::int64_t step = t.shape[across] == 1 ? t.shape[along] : t.strides[across];
   return {data<const T>(t), std::max<std::int64_t>(1, step), !by_rows};
 }
 
-// Calls body(a offset, b offset, batch, first row, rows, first column, columns) for tiles of the
-// output on the pool's threads: whole matrices where the batch is large enough, else `tiles_of` it.
+// A tile of the output: where its batch entry's operands and it begin, and which part it is.
+struct Tile {
+  std::int64_t a, b, out, row, rows, column, columns;
+};
+
+// Calls body(tile) for tiles of the output on the pool's threads: whole matrices where the batch is
+// large enough.
 template <class Body>
 void for_each_tile(const Product& p, std::int64_t tile_rows, std::int64_t tile_columns,
                    Body&& body) {
@@ -96,8 +99,8 @@ void for_each_tile(const Product& p, std::int64_t tile_rows, std::int64_t tile_c
       const std::int64_t batch = begin / tiles, tile = begin % tiles;
       const auto offset = Walk<2>(p.batch, batch).offset;
       const std::int64_t i = tile / across * tile_rows, j = tile % across * tile_columns;
-      body(offset[0], offset[1], batch, i, std::min(tile_rows, p.m - i), j,
-           std::min(tile_columns, p.n - j));
+      body(Tile{offset[0], offset[1], (batch * p.m + i) * p.n + j, i, std::min(tile_rows, p.m - i),
+                j, std::min(tile_columns, p.n - j)});
     }
   });
 }
@@ -146,13 +149,9 @@ void blas_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
   const bool small = static_cast<double>(p.m) * p.n * p.k <= kSmallProduct;
   const bool tall = p.m >= p.n;
   for_each_tile(p, tall && !small ? cut<T>(p.m, p.n) : p.m, tall || small ? p.n : cut<T>(p.n, p.m),
-                [&](std::int64_t a0, std::int64_t b0, std::int64_t batch, std::int64_t i,
-                    std::int64_t rows, std::int64_t j, std::int64_t columns) {
-                  Matrix<T> xi = x, yi = y;
-                  xi.data += a0;
-                  yi.data += b0;
-                  multiply_tile(xi.from(i, 0), yi.from(0, j), out + (batch * p.m + i) * p.n + j,
-                                p.n, rows, columns, p.k, false);
+                [&](const Tile& t) {
+                  multiply_tile(x.entry(t.a).from(t.row, 0), y.entry(t.b).from(0, t.column),
+                                out + t.out, p.n, t.rows, t.columns, p.k, false);
                 });
 }
 
@@ -175,39 +174,30 @@ void half_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
   const std::int64_t tile = thin ? 64 : 512, depth = thin ? 512 : 2048;
   const std::int64_t tile_rows = std::min(tile, p.m), tile_columns = std::min(tile, p.n);
   const std::int64_t deepest = std::min(depth, p.k);
-  for_each_tile(p, tile_rows, tile_columns,
-                [&](std::int64_t a0, std::int64_t b0, std::int64_t batch, std::int64_t i,
-                    std::int64_t rows, std::int64_t j, std::int64_t columns) {
-                  const Workspace<float> memory((tile_rows + tile_columns) * deepest +
-                                                tile_rows * tile_columns);
-                  float* const wide_x = memory.get();
-                  float* const wide_y = wide_x + tile_rows * deepest;
-                  float* const sum = wide_y + tile_columns * deepest;
-                  Matrix<T> xi = x, yi = y;
-                  xi.data += a0;
-                  yi.data += b0;
-                  for (std::int64_t q = 0; q < p.k; q += depth) {
-                    const std::int64_t count = std::min(depth, p.k - q);
-                    multiply_tile(widen_panel(xi, i, rows, q, count, wide_x),
-                                  widen_panel(yi, q, count, j, columns, wide_y), sum, columns, rows,
-                                  columns, count, q > 0);
-                  }
-                  for (std::int64_t r = 0; r < rows; ++r)
-                    CERMET_DISPATCH(from_floats(sum + r * columns,
-                                                out + (batch * p.m + i + r) * p.n + j, columns));
-                });
+  for_each_tile(p, tile_rows, tile_columns, [&](const Tile& t) {
+    const Workspace<float> memory((tile_rows + tile_columns) * deepest + tile_rows * tile_columns);
+    float* const wide_x = memory.get();
+    float* const wide_y = wide_x + tile_rows * deepest;
+    float* const sum = wide_y + tile_columns * deepest;
+    for (std::int64_t q = 0; q < p.k; q += depth) {
+      const std::int64_t count = std::min(depth, p.k - q);
+      multiply_tile(widen_panel(x.entry(t.a), t.row, t.rows, q, count, wide_x),
+                    widen_panel(y.entry(t.b), q, count, t.column, t.columns, wide_y), sum,
+                    t.columns, t.rows, t.columns, count, q > 0);
+    }
+    for (std::int64_t r = 0; r < t.rows; ++r)
+      CERMET_DISPATCH(from_floats(sum + r * t.columns, out + t.out + r * p.n, t.columns));
+  });
 }
 
 template <class T>
 void integer_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
   const std::size_t i = a.shape.size() - 2;
-  for_each_tile(p, 16, 512,
-                [&](std::int64_t a0, std::int64_t b0, std::int64_t batch, std::int64_t row,
-                    std::int64_t rows, std::int64_t j, std::int64_t columns) {
-                  plain_product(data<const T>(a) + a0 + row * a.strides[i], a.strides[i],
-                                a.strides[i + 1], data<const T>(b) + b0 + j, b.strides[i],
-                                out + (batch * p.m + row) * p.n + j, p.n, rows, columns, p.k);
-                });
+  for_each_tile(p, 16, 512, [&](const Tile& t) {
+    plain_product(data<const T>(a) + t.a + t.row * a.strides[i], a.strides[i], a.strides[i + 1],
+                  data<const T>(b) + t.b + t.column, b.strides[i], out + t.out, p.n, t.rows,
+                  t.columns, p.k);
+  });
 }
 
 }  // namespace

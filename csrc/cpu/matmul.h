@@ -17,6 +17,8 @@ struct Matrix {
     return data + (transposed ? j * step + i : i * step + j);
   }
   Matrix from(std::int64_t i, std::int64_t j) const { return {at(i, j), step, transposed}; }
+  // The matrix of a batch that begins `offset` elements on.
+  Matrix entry(std::int64_t offset) const { return {data + offset, step, transposed}; }
 };
 
 // c = a @ b, or c += a @ b, on the calling thread; c is (m, n) with rows c_step apart. T is float,

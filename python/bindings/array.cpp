@@ -372,7 +372,7 @@ ArrayClass bind_array(nb::module_& m) {
   using Copies = std::optional<bool>;
   m.def(
       "asarray",
-      [](nb::object a, std::optional<Dtype> dtype, Copies copy) {
+      [](nb::object a, const std::optional<Dtype>& dtype, Copies copy) {
         if (const array* own = as_array(a)) return self_or_copy(*own, dtype);
         return copy == false ? import_array(a, dtype, false) : make_array(a, dtype);
       },

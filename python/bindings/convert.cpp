@@ -548,6 +548,4 @@ StreamOrDevice to_stream(nb::handle h) {
   return nb::cast<DeviceLike>(h).device;
 }
 
-nb::object to_tuple(const Shape& shape) { return nb::cast(shape); }
-
 }  // namespace cermet::python

@@ -42,6 +42,7 @@ struct ThreadLocalStream {
   Device device;
   int index;
   Stream resolve() const;
+  bool operator==(const ThreadLocalStream&) const = default;
 };
 
 // Python's class of arrays; set when it is bound.
@@ -92,7 +93,6 @@ std::shared_ptr<nb::object> share(nb::object o);
 
 std::string class_name(nb::handle h);
 StreamOrDevice to_stream(nb::handle h);
-nb::object to_tuple(const Shape& shape);
 nb::handle to_python(Dtype dtype);
 std::optional<Dtype> as_dtype(nb::handle h);
 

@@ -20,6 +20,11 @@ std::optional<Device> as_device(nb::handle h) {
   return device.device;
 }
 
+template <class T>
+bool equals(const T& a, nb::object other) {
+  return nb::isinstance<T>(other) && *nb::inst_ptr<T>(other) == a;
+}
+
 using Facts = std::map<std::string, std::variant<std::string, std::int64_t>>;
 Facts facts_of(std::optional<DeviceLike> d) {
   return device_info(d ? d->device : default_device());
@@ -89,12 +94,7 @@ void bind_device(nb::module_& m) {
       .def_ro("index", &Stream::index)
       .def("__repr__", [](const Stream& s) { return to_string(s); })
       .def("__hash__", [](const Stream& s) { return s.index; })
-      .def(
-          "__eq__",
-          [](const Stream& s, nb::object other) {
-            return nb::isinstance<Stream>(other) && *nb::inst_ptr<Stream>(other) == s;
-          },
-          "other"_a.none());
+      .def("__eq__", &equals<Stream>, "other"_a.none());
 
   nb::class_<ThreadLocalStream>(m, "ThreadLocalStream",
                                 "Stands for a stream of each thread's own on a device.")
@@ -105,13 +105,7 @@ void bind_device(nb::module_& m) {
                     ")";
            })
       .def("__hash__", [](const ThreadLocalStream& s) { return s.index; })
-      .def(
-          "__eq__",
-          [](const ThreadLocalStream& s, nb::object other) {
-            return nb::isinstance<ThreadLocalStream>(other) &&
-                   nb::inst_ptr<ThreadLocalStream>(other)->index == s.index;
-          },
-          "other"_a.none());
+      .def("__eq__", &equals<ThreadLocalStream>, "other"_a.none());
 
   nb::class_<StreamScope>(m, "StreamContext",
                           "Makes a stream, or a device, this thread's default within a `with`.")

@@ -320,8 +320,7 @@ void bind_indexing(nb::module_& m, ArrayClass& cls) {
           [](array& a, nb::handle index, Operand value) { set_item(a, index, value); },
           nb::arg().none(), nb::arg(),
           "Sets the indexed part, whose shape the value broadcasts to, in the array's own type. "
-          "The "
-          "index may be one boolean mask.");
+          "The index may be one boolean mask.");
 }
 
 }  // namespace cermet::python

@@ -169,16 +169,15 @@ void bind_io(nb::module_& m) {
       "load",
       [](nb::object file, const std::optional<std::string>& format, bool return_metadata,
          StreamOrDevice) { return load_file(std::move(file), format, return_metadata); },
-      nb::sig("def load(file: typing.IO[bytes] | str | os.PathLike, /, format: str | None = None, "
-              "return_metadata: bool = False, *, stream: Stream | ThreadLocalStream | Device | "
-              "DeviceType | None = None) -> array | dict[str, array] | tuple[dict[str, array], "
-              "dict[str, typing.Any]]"),
+      nb::sig(signature("load(file: typing.IO[bytes] | str | os.PathLike, /, "
+                        "format: str | None = None, return_metadata: bool = False, *",
+                        "array | dict[str, array] | tuple[dict[str, array], dict[str, typing.Any]]")
+                  .c_str()),
       nb::arg(), "format"_a = nb::none(), "return_metadata"_a = false, nb::kw_only(),
       "stream"_a = nb::none(),
       "Reads a file of format npy (an array), npz or safetensors (a dict of arrays; with its "
-      "metadata "
-      "if asked). Raises OSError when it cannot be opened and ValueError when its content is "
-      "wrong.");
+      "metadata if asked). Raises OSError when it cannot be opened and ValueError when its content "
+      "is wrong.");
   m.def("save", &save_npy,
         nb::sig("def save(file: typing.IO[bytes] | str | os.PathLike, arr: array) -> None"),
         "file"_a, "arr"_a, "Writes an array in NumPy's format npy.");

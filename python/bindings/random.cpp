@@ -42,7 +42,7 @@ void bind_random(nb::module_& m) {
           nb::arg(), nb::arg())
       .def("__iter__",
            [](const RandomState&) { return nb::iter(nb::cast(Arrays{random::state()})); })
-      .def("__repr__", [](const RandomState&) { return "[" + to_string(random::state()) + "]"; });
+      .def("__repr__", [](const RandomState&) { return '[' + to_string(random::state()) + ']'; });
   sub.attr("state") = RandomState{};
 
   sub.def("seed", &random::seed, "seed"_a, "Starts the global state anew.");

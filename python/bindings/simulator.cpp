@@ -20,10 +20,9 @@ using metal::Size;
 // One to three extents; the others are 1.
 Size to_size(const char* what, nb::handle h) {
   std::vector<std::uint32_t> n(1);
-  if (!nb::try_cast(h, n[0]) && (!nb::try_cast(h, n) || n.empty() || n.size() > 3)) {
+  if (!nb::try_cast(h, n[0]) && (!nb::try_cast(h, n) || n.empty() || n.size() > 3))
     throw std::invalid_argument(std::string("launch: ") + what + " must be 1 to 3 counts, not " +
                                 nb::repr(h).c_str());
-  }
   n.resize(3, 1);
   return {n[0], n[1], n[2]};
 }

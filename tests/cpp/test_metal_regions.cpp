@@ -27,7 +27,10 @@ struct FakeDevice final : Device {
   }
   void set_resident(Memory& memory, bool keep) override {
     void* data = static_cast<FakeMemory&>(memory).data;
-    keep ? resident.insert(data).second : resident.erase(data) != 0;
+    if (keep)
+      resident.insert(data);
+    else
+      resident.erase(data);
   }
   std::shared_ptr<Library> library(const std::string&, const std::string&) override {
     return nullptr;

@@ -126,6 +126,7 @@ class Run {
         row_ = std::min(row_, layouts_[i].extents.back());
     }
     if (geometry_ == Geometry::lanes) scratch_elements_ = x_.unit();
+    if (geometry_ == Geometry::flat) tile_ = std::min(kTile, x_.outer * x_.inner);
   }
 
   void run() {
@@ -152,25 +153,34 @@ class Run {
   // ---- Contexts ----
 
   Location table_size() const { return 2 * p_.values + p_.registers; }
-  // The bytes of a total's lanes, and of its levels after them.
+  // The bytes of a total's lanes, and with its levels.
   std::size_t lanes_size() const {
-    return geometry_ == Geometry::lanes
-               ? static_cast<std::size_t>(std::min(kLanes, x_.reduced) * x_.width) * 8
-               : 0;
+    return static_cast<std::size_t>(std::clamp<std::int64_t>(x_.reduced, 1, kLanes) * x_.width) * 8;
   }
   std::size_t total_size() const {
-    const auto levels = std::bit_width(static_cast<std::uint64_t>(x_.blocks()));
-    return lanes_size() +
-           (x_.blocks() > 1 ? static_cast<std::size_t>((levels + 1) * x_.width) * 8 : 0);
+    if (geometry_ != Geometry::lanes) return 0;
+    const auto levels =
+        static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(x_.blocks()) / 2));
+    return lanes_size() + (levels ? levels + 2 : 0) * static_cast<std::size_t>(x_.width) * 8;
+  }
+
+  // The bytes of a tile, whatever its type; and of a small value, of which a program may have
+  // thousands: of a row's the elements of a unit, of a scalar's a tile.
+  std::size_t tile_bytes(std::size_t size = 8) const { return whole(tile_ * size); }
+  std::size_t small_bytes(const SmallValue& v) const {
+    if (v.extent == Extent::scalar) return tile_bytes(size_of(tile_dtype(v.dtype)));
+    return whole((geometry_ == Geometry::lanes ? x_.width : x_.rows) * 8);
   }
 
   // The bytes of a thread's memory.
   std::size_t context_bytes() const {
     std::size_t tiles = p_.registers;
-    for (const SmallValue& v : p_.small) tiles += v.extent == Extent::row ? 2 : 1;
-    return whole(table_size() * sizeof(std::byte*)) + whole(p_.reductions * sizeof(Total)) +
-           p_.reductions * whole(total_size()) + tiles * kRegister +
-           p_.slots * static_cast<std::size_t>(scratch_elements_) * 8;
+    for (const Pass& pass : p_.passes) tiles += pass.expanded.size();
+    std::size_t bytes = whole(table_size() * sizeof(std::byte*)) + tiles * tile_bytes() +
+                        p_.slots * static_cast<std::size_t>(scratch_elements_) * 8 +
+                        whole(p_.reductions * sizeof(Total)) + p_.reductions * whole(total_size());
+    for (const SmallValue& v : p_.small) bytes += small_bytes(v);
+    return bytes;
   }
   static std::size_t whole(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -185,16 +195,13 @@ class Run {
       c.totals[k] = {lanes, lanes + lanes_size()};
     }
     std::fill_n(c.table, table_size(), nullptr);
-    for (const SmallValue& v : p_.small) {
-      c.table[v.id] = take(kRegister);
-      if (v.extent == Extent::row) c.table[p_.values + v.id] = take(kRegister);
-    }
-    for (Location at = 2 * p_.values; at < table_size(); ++at) c.table[at] = take(kRegister);
+    for (const SmallValue& v : p_.small) c.table[v.id] = take(small_bytes(v));
+    for (const Pass& pass : p_.passes)
+      for (const SmallValue& v : pass.expanded) c.table[p_.values + v.id] = take(tile_bytes());
+    for (Location at = 2 * p_.values; at < table_size(); ++at) c.table[at] = take(tile_bytes());
     c.scratch = next;
-    const std::int64_t n =
-        geometry_ == Geometry::flat ? std::min(kTile, x_.outer * x_.inner) : kTile;
     for (const SmallValue& v : p_.small)
-      if (v.extent == Extent::scalar) fill_scalar(v, c.table[v.id], n);
+      if (v.extent == Extent::scalar) fill_scalar(v, c.table[v.id], tile_);
     return c;
   }
 
@@ -536,6 +543,7 @@ class Run {
   std::int64_t row_ = kNoRow;              // tiles end where rows of so many elements do
   SmallVector<Layout, 8> layouts_;         // of ports; empty where all elements are adjacent
   std::int64_t scratch_elements_ = kTile;  // of a unit's tiles
+  std::int64_t tile_ = kTile;              // the most elements of a tile
 };
 
 }  // namespace

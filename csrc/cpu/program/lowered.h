@@ -12,8 +12,7 @@
 
 namespace cermet::cpu {
 
-inline constexpr std::int64_t kTile = 512;           // elements
-inline constexpr std::size_t kRegister = kTile * 8;  // bytes: the largest element has 8
+inline constexpr std::int64_t kTile = 512;  // elements
 
 using Location = std::uint32_t;  // an index into a context's table of tile pointers
 

@@ -75,10 +75,9 @@ fs::path cache_folder() {
 
 ScratchFolder::ScratchFolder(const fs::path& parent) {
   std::string name = (parent / "cermet-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) {
+  if (mkdtemp(name.data()) == nullptr)
     throw std::system_error(errno, std::generic_category(),
                             "no folder can be made in " + parent.string());
-  }
   path_ = name;
 }
 

@@ -55,11 +55,10 @@ class SimulatedMemory final : public Memory {
     if (options().sanitize) declare_defined(data_, bytes_);
   }
   std::byte* at(std::size_t offset, std::size_t bytes) const {
-    if (offset > bytes_ || bytes > bytes_ - offset) {
+    if (offset > bytes_ || bytes > bytes_ - offset)
       throw std::invalid_argument("bytes " + std::to_string(offset) + " to " +
                                   std::to_string(offset + bytes) + " of a memory of " +
                                   std::to_string(bytes_) + " bytes");
-    }
     return data_ + offset;
   }
 
@@ -294,10 +293,9 @@ class SimulatedCommandBuffer final : public CommandBuffer {
 
  private:
   static void check_slot(int slot) {
-    if (slot < 0 || slot >= kMaxBuffers) {
+    if (slot < 0 || slot >= kMaxBuffers)
       throw std::invalid_argument("slot " + std::to_string(slot) + " is not one of 0 to " +
                                   std::to_string(kMaxBuffers - 1));
-    }
   }
   void bind(const Binding& binding) {
     check_slot(binding.slot);

@@ -218,11 +218,10 @@ void check_constants(const CompiledLibrary& library, std::span<const Constant> c
   for (const Constant& value : constants) {
     const FunctionConstant* constant = find_constant(library, value);
     const char* type = type_of(value).name;
-    if (constant && constant->type != type) {
+    if (constant && constant->type != type)
       throw std::invalid_argument("function constant " + constant->name + " (index " +
                                   std::to_string(value.index) + ") is of type " + constant->type +
                                   ", its value of type " + type);
-    }
   }
 }
 

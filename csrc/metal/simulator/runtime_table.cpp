@@ -22,10 +22,9 @@ cermet_runtime_table Engine::runtime_table() {
   };
   t.max_threads = [](int limit, const void*) {
     Engine& engine = instance();
-    if (engine.thread_count_ > static_cast<std::uint32_t>(limit)) {
+    if (engine.thread_count_ > static_cast<std::uint32_t>(limit))
       engine.stop("the threadgroup has more threads than max_total_threads_per_threadgroup, ",
                   static_cast<std::size_t>(limit));
-    }
   };
   t.atomic = [](unsigned long address, unsigned size, int writes, const void* site) {
     Engine& engine = instance();
@@ -61,10 +60,9 @@ std::size_t Engine::allocate(std::size_t bytes, std::size_t alignment, std::stri
   threadgroup_bytes_ = round_up(threadgroup_bytes_) + bytes;
   const auto offset = round_up(arena_top_ + kArenaGap);
   arena_top_ = offset + bytes;
-  if (watching_) {
+  if (watching_)
     sanitizer_.add_region({reinterpret_cast<std::uintptr_t>(arena_ + offset), bytes,
                            Space::threadgroup, true, std::move(name)});
-  }
   return offset;
 }
 

@@ -150,10 +150,9 @@ bool Sanitizer::access(const MemoryAccess& access, unsigned thread) {
     return false;
   }
   const bool power_of_two = (access.size & (access.size - 1)) == 0;
-  if (access.aligned && power_of_two && access.address % access.size != 0) {
+  if (access.aligned && power_of_two && access.address % access.size != 0)
     report(Kind::alignment, access.site,
            "misaligned " + action(access) + place(*region, access.address) + ": " + who(thread));
-  }
   if (region->space != Space::constant)
     for (std::size_t i = 0; i < access.size; ++i)
       touch(shadow_[access.address + i], access, thread, *region, access.address + i);
@@ -293,10 +292,9 @@ void Sanitizer::divergent(const char* barrier, unsigned reached, unsigned expect
                           const void* site, const void* other_site, unsigned thread) {
   const Record& record = records_.back();
   std::string text = std::string("divergent ") + barrier;
-  if (!other_site) {
+  if (!other_site)
     text +=
         ": " + std::to_string(reached) + " of " + std::to_string(expected) + " threads reach it";
-  }
   report(Kind::divergence, site, text + ": " + who(thread),
          other_site ? ", and other threads wait" : "",
          other_site ? record.library->locate(other_site) : SourceLocation{});

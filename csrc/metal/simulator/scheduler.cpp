@@ -110,11 +110,10 @@ void Engine::complete(std::uint32_t index) {
   if (barrier) {
     ++counters_->simdgroup_barriers;
     const auto expected = s.all & ~s.abandoned;
-    if (options_.sanitize && active != expected) {
+    if (options_.sanitize && active != expected)
       sanitizer_.divergent("simdgroup_barrier", std::popcount(active), std::popcount(expected),
                            lanes[first].site, others ? lanes[lowest(others)].site : nullptr,
                            index * kSimdWidth + first);
-    }
     if (watching_) sanitizer_.simdgroup_barrier(index, lanes[first].argument);
   } else {
     ++counters_->simd_operations;
@@ -152,10 +151,9 @@ void Engine::release_threadgroup_barrier() {
   }
   ++counters_->threadgroup_barriers;
   const auto expected = thread_count_ - abandoned_;
-  if (options_.sanitize && (elsewhere || alive_ != expected)) {
+  if (options_.sanitize && (elsewhere || alive_ != expected))
     sanitizer_.divergent("threadgroup_barrier", alive_, expected, first->site,
                          elsewhere ? elsewhere->site : nullptr, index(*first));
-  }
   if (watching_) sanitizer_.threadgroup_barrier(first->argument);
 }
 

@@ -62,14 +62,15 @@ std::string find_compiler() {
 
 std::string compiler() {
   const std::string path = find_compiler();
-  if (path.empty() || !is_executable(path)) {
+  if (path.empty() || !is_executable(path))
     throw std::runtime_error(
         "the Metal simulator needs zig's clang" +
         (path.empty() ? ", and found none" : ": " + path + " cannot be executed") +
         ". Install the Python package ziglang, or name the executable in CERMET_ZIG");
-  }
   return path;
 }
+
+void append(Arguments& to, const Arguments& more) { to.insert(to.end(), more.begin(), more.end()); }
 
 // ---- Its arguments -----------------------------------------------------------------------
 // C++ for OpenCL with half, without double.
@@ -102,16 +103,11 @@ Arguments code_generation(bool instrumented) {
       "-fPIC", "-fvisibility=hidden", "-gline-tables-only", "-gdwarf-4",
       "-w", "-fno-caret-diagnostics", "-fno-optimize-sibling-calls"};
   // clang-format on
-  if (instrumented) {
-    for (const char* a : {"-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0",
-                          "-mllvm", "-tsan-instrument-read-before-write"}) {
-      arguments.push_back(a);
-    }
-  }
+  if (instrumented)
+    append(arguments, {"-fsanitize=thread", "-mllvm", "-tsan-instrument-func-entry-exit=0",
+                       "-mllvm", "-tsan-instrument-read-before-write"});
   return arguments;
 }
-
-void append(Arguments& to, const Arguments& more) { to.insert(to.end(), more.begin(), more.end()); }
 
 std::string joined(const Arguments& arguments) {
   std::string text;

@@ -61,18 +61,16 @@ class Constants {
       else
         type += (type.empty() ? "" : " ") + s_.text(i);
     }
-    if (!constant) {
+    if (!constant)
       s_.error(name,
                "function constant " + s_.text(name) + " is not in the constant address space");
-    }
     const std::string number = std::to_string(*index);
     if (s_.is(s_.attribute_end.at(attribute), "="))
       s_.error(name, "function constant " + s_.text(name) + " has no value of its own");
     for (const auto& [other, other_index] : constants_) {
-      if (other_index == *index) {
+      if (other_index == *index)
         s_.error(name,
                  s_.text(name) + ": a second function_constant(" + number + "), after " + other);
-      }
     }
     s_.insert_before(begin, s_.assertion("metal::is_arithmetic_v<metal::element_t<" + type + ">>",
                                          "a function constant is a scalar or a vector"));

@@ -35,6 +35,81 @@ std::string host_name(const Attribute& attribute) {
   return name;
 }
 
+std::size_t after_specifiers(const Source& s, std::size_t i) {
+  while (s.is_attribute(i) || s.is(i, "kernel"))
+    i = s.is_attribute(i) ? s.attribute_end.at(i) : i + 1;
+  return i;
+}
+
+// The words that say what the outermost pointer or reference of a parameter leads to; none of a
+// value.
+Set outer_spaces(const Source& s, std::size_t begin, std::size_t end) {
+  static const Set kWords = {"const", "constant", "device", "threadgroup", "thread"};
+  Set words, found;
+  for (std::size_t i = begin; i < end; ++i)
+    if (s.is_attribute(i))
+      i = s.attribute_end.at(i) - 1;
+    else if (s.is(i, "<") && s.closing_angle(i) != kNone)
+      i = s.closing_angle(i);
+    else if (s.is(i, "*") || s.is(i, "&"))
+      found = std::exchange(words, {});
+    else if (s.is(i, "__constant"))
+      words.insert("constant");
+    else if (kWords.count(s.text(i)))
+      words.insert(*kWords.find(s.text(i)));
+  return found;
+}
+
+// The type of an argument that asks about the thread.
+std::string builtin_type(Source& s, const std::string& name, const Attribute& builtin,
+                         std::size_t begin, std::size_t end) {
+  for (std::size_t i = begin; i < end && !s.is_attribute(i); ++i) {
+    if (!kScalars.count(s.text(i)) && !is_vector_name(s.text(i))) continue;
+    std::string_view type = s.text(i);
+    const bool vector = is_vector_name(type);
+    if (vector) type.remove_suffix(1);
+    const bool good =
+        (type == "uint" || type == "ushort" || type == "uint32_t" || type == "uint16_t") &&
+        !(vector && (kNumbers.count(builtin.name) || s.text(i).back() == '4'));
+    if (!good) s.error(i, name + ": " + builtin.name + " cannot be of type " + s.text(i));
+    return s.text(i);
+  }
+  return "";
+}
+
+// Positions are all numbers or all vectors of one size, and what belongs together has one type.
+void check_builtin_match(Source& s, const std::string& name, const std::string& builtin,
+                         const std::string& type, std::size_t where,
+                         const std::map<std::string, std::string>& others) {
+  static const Set kGrid = {"thread_position_in_grid", "threads_per_grid"};
+  static const Set kGroup = {"thread_position_in_threadgroup", "threads_per_threadgroup"};
+  static const Set kSynonyms = {"threads_per_simdgroup", "thread_execution_width"};
+  const auto both_in = [&](const Set& set, const std::string& other) {
+    return set.count(builtin) && set.count(other);
+  };
+  const auto size = [](const std::string& t) { return is_vector_name(t) ? t.back() : '1'; };
+  for (const auto& [other, other_type] : others) {
+    const bool alike = both_in(kGrid, other) || both_in(kGroup, other);
+    if (builtin == other || both_in(kSynonyms, other))
+      s.error(where, name + ": " + builtin + " is a second " + other);
+    else if (both_in(kPositions, other) && size(type) != size(other_type))
+      s.error(where, name + ": " + builtin + " has not as many components as " + other);
+    else if (alike && type != other_type)
+      s.error(where, name + ": " + builtin + " has not the type of " + other);
+  }
+}
+
+Parameter describe_buffer(Source& s, const std::string& name, int slot, std::size_t begin,
+                          std::size_t end) {
+  const Set spaces = outer_spaces(s, begin, end);
+  const bool constant = spaces.count("constant");
+  if (!constant && !spaces.count("device"))
+    s.error(begin, name + ": '" + s.bare_text(begin, end) +
+                       "' needs an attribute, or to be a pointer or reference to device or "
+                       "constant memory");
+  return {slot, constant, !constant && !spaces.count("const"), false};
+}
+
 }  // namespace
 
 Kernels::Kernels(Source& source) : s_(source) {
@@ -45,15 +120,9 @@ Kernels::Kernels(Source& source) : s_(source) {
       i = kernel_definition(i);
 }
 
-std::size_t Kernels::after_specifiers(std::size_t i) const {
-  while (s_.is_attribute(i) || s_.is(i, "kernel"))
-    i = s_.is_attribute(i) ? s_.attribute_end.at(i) : i + 1;
-  return i;
-}
-
 // template [[host_name("x")]] [[kernel]] decltype(f<A>) f<A>;   or   ... void f<A>(...);
 std::size_t Kernels::explicit_instantiation(std::size_t begin) {
-  const std::size_t type = after_specifiers(begin + 1), end = s_.end_of_statement(type);
+  const std::size_t type = after_specifiers(s_, begin + 1), end = s_.end_of_statement(type);
   const std::vector<Attribute> given = s_.attributes(begin + 1, type);
   const Attribute* host = find(given, "host_name");
   if (host == nullptr) return type;
@@ -75,7 +144,7 @@ std::size_t Kernels::explicit_instantiation(std::size_t begin) {
 
 // [[kernel]] void f(...)   or   kernel void f(...)
 std::size_t Kernels::kernel_definition(std::size_t begin) {
-  const std::size_t type = after_specifiers(begin);
+  const std::size_t type = after_specifiers(s_, begin);
   const std::vector<Attribute> given = s_.attributes(begin, type);
   bool is_kernel = find(given, "kernel") != nullptr;
   for (std::size_t i = begin; i < type; ++i) is_kernel |= s_.is(i, "kernel");
@@ -89,9 +158,8 @@ std::size_t Kernels::kernel_definition(std::size_t begin) {
   const std::size_t open = type + 2, close = s_.match[open];
   const Attribute* limit = find(given, "max_total_threads_per_threadgroup");
   if (!kernels_.try_emplace(name, Kernel{type + 1, open, close, limit ? limit->arguments : ""})
-           .second) {
+           .second)
     s_.error(type + 1, "a second kernel of the name " + name);
-  }
   if (s_.is(close + 1, "{")) {
     bodies_.emplace_back(close + 1, s_.match[close + 1]);
     // Where template arguments are known.
@@ -180,8 +248,8 @@ std::string Kernels::kernel_arguments(const std::string& name, const Kernel& ker
     }
     if (!known) continue;
     if (builtin != given.end()) {
-      const std::string its_type = builtin_type(name, *builtin, begin, end);
-      check_builtin_match(name, builtin->name, its_type, begin, builtins);
+      const std::string its_type = builtin_type(s_, name, *builtin, begin, end);
+      check_builtin_match(s_, name, builtin->name, its_type, begin, builtins);
       builtins.emplace(builtin->name, its_type);
       list += "::msl::" + builtin->name + "<" + type + ">()";
       continue;
@@ -203,88 +271,17 @@ std::string Kernels::kernel_arguments(const std::string& name, const Kernel& ker
     const std::string slot_name = (in_threadgroup ? "threadgroup(" : "buffer(") + number + ")";
     if (!used.insert(slot_name).second) s_.error(begin, name + ": a second " + slot_name);
     if (in_threadgroup) {
-      const Set spaces = outer_spaces(begin, end);
-      if (!spaces.count("threadgroup")) {
+      const Set spaces = outer_spaces(s_, begin, end);
+      if (!spaces.count("threadgroup"))
         s_.error(begin, name + ": '" + s_.bare_text(begin, end) +
                             "' is no pointer or reference to threadgroup memory");
-      }
       continue;
     }
     next_slot = slot + 1;
-    info.buffers.push_back(describe_buffer(name, slot, begin, end));
+    info.buffers.push_back(describe_buffer(s_, name, slot, begin, end));
     info.buffers.back().optional = find(given, "function_constant") != nullptr;
   }
   return list;
-}
-
-Parameter Kernels::describe_buffer(const std::string& name, int slot, std::size_t begin,
-                                   std::size_t end) {
-  const Set spaces = outer_spaces(begin, end);
-  const bool constant = spaces.count("constant");
-  if (!constant && !spaces.count("device")) {
-    s_.error(begin, name + ": '" + s_.bare_text(begin, end) +
-                        "' needs an attribute, or to be a pointer or reference to device or "
-                        "constant memory");
-  }
-  return {slot, constant, !constant && !spaces.count("const"), false};
-}
-
-// The words that say what the outermost pointer or reference of a parameter leads to; none of a
-// value.
-Set Kernels::outer_spaces(std::size_t begin, std::size_t end) const {
-  static const Set kWords = {"const", "constant", "device", "threadgroup", "thread"};
-  Set words, found;
-  for (std::size_t i = begin; i < end; ++i)
-    if (s_.is_attribute(i))
-      i = s_.attribute_end.at(i) - 1;
-    else if (s_.is(i, "<") && s_.closing_angle(i) != kNone)
-      i = s_.closing_angle(i);
-    else if (s_.is(i, "*") || s_.is(i, "&"))
-      found = std::exchange(words, {});
-    else if (s_.is(i, "__constant"))
-      words.insert("constant");
-    else if (kWords.count(s_.text(i)))
-      words.insert(*kWords.find(s_.text(i)));
-  return found;
-}
-
-// The type of an argument that asks about the thread.
-std::string Kernels::builtin_type(const std::string& name, const Attribute& builtin,
-                                  std::size_t begin, std::size_t end) {
-  for (std::size_t i = begin; i < end && !s_.is_attribute(i); ++i) {
-    if (!kScalars.count(s_.text(i)) && !is_vector_name(s_.text(i))) continue;
-    std::string_view type = s_.text(i);
-    const bool vector = is_vector_name(type);
-    if (vector) type.remove_suffix(1);
-    const bool good =
-        (type == "uint" || type == "ushort" || type == "uint32_t" || type == "uint16_t") &&
-        !(vector && (kNumbers.count(builtin.name) || s_.text(i).back() == '4'));
-    if (!good) s_.error(i, name + ": " + builtin.name + " cannot be of type " + s_.text(i));
-    return s_.text(i);
-  }
-  return "";
-}
-
-// Positions are all numbers or all vectors of one size, and what belongs together has one type.
-void Kernels::check_builtin_match(const std::string& name, const std::string& builtin,
-                                  const std::string& type, std::size_t where,
-                                  const std::map<std::string, std::string>& others) {
-  static const Set kGrid = {"thread_position_in_grid", "threads_per_grid"};
-  static const Set kGroup = {"thread_position_in_threadgroup", "threads_per_threadgroup"};
-  static const Set kSynonyms = {"threads_per_simdgroup", "thread_execution_width"};
-  const auto both_in = [&](const Set& set, const std::string& other) {
-    return set.count(builtin) && set.count(other);
-  };
-  const auto size = [](const std::string& t) { return is_vector_name(t) ? t.back() : '1'; };
-  for (const auto& [other, other_type] : others) {
-    const bool alike = both_in(kGrid, other) || both_in(kGroup, other);
-    if (builtin == other || both_in(kSynonyms, other))
-      s_.error(where, name + ": " + builtin + " is a second " + other);
-    else if (both_in(kPositions, other) && size(type) != size(other_type))
-      s_.error(where, name + ": " + builtin + " has not as many components as " + other);
-    else if (alike && type != other_type)
-      s_.error(where, name + ": " + builtin + " has not the type of " + other);
-  }
 }
 
 }  // namespace cermet::metal::simulator

@@ -83,9 +83,8 @@ void struct_copies(Source& s) {
   static const Set kStarts = {";", "{", "}", "const"};
   for (std::size_t i = 0; i + 3 < s.size(); ++i) {
     if (!s.is_name(i) || !names.count(s.text(i)) || !s.is_name(i + 1) || !s.is(i + 2, "=") ||
-        s.is(i + 3, "{") || !kStarts.count(s.previous_text(i)) || !s.in_function(i)) {
+        s.is(i + 3, "{") || !kStarts.count(s.previous_text(i)) || !s.in_function(i))
       continue;
-    }
     const std::size_t end = s.end_of_statement(i + 2);
     if (s.split(i + 3, end).size() != 1) continue;
     s.insert_before(i + 3, "::msl::copy<" + s.text(i) + ">(");

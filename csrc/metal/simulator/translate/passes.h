@@ -43,16 +43,8 @@ class Kernels {
 
   std::size_t explicit_instantiation(std::size_t begin);
   std::size_t kernel_definition(std::size_t begin);
-  std::size_t after_specifiers(std::size_t i) const;
   std::string kernel_arguments(const std::string& name, const Kernel& kernel,
                                Translation::Kernel& info);
-  Parameter describe_buffer(const std::string& name, int slot, std::size_t begin, std::size_t end);
-  Set outer_spaces(std::size_t begin, std::size_t end) const;
-  std::string builtin_type(const std::string& name, const Attribute& builtin, std::size_t begin,
-                           std::size_t end);
-  void check_builtin_match(const std::string& name, const std::string& builtin,
-                           const std::string& type, std::size_t where,
-                           const std::map<std::string, std::string>& others);
 
   Source& s_;
   std::map<std::string, Kernel> kernels_;

@@ -89,17 +89,10 @@ class MultiHeadAttention(Module):
         return mx.triu(mx.full((N, N), mx.finfo(dtype).min, dtype=dtype), k=1)
 
 
-class TransformerEncoderLayer(Module):
-    """Self-attention and a two-layer network, each with normalization, dropout and a shortcut.
+class _Layer(Module):
+    """Attentions and a two-layer network, each with normalization, dropout and a shortcut."""
 
-    Args:
-        dims: the size of the features.
-        num_heads: how many heads the attention has.
-        mlp_dims: the size of the hidden layer; by default ``4 * dims``.
-        dropout: the probability of dropout.
-        activation: the activation function of the network.
-        norm_first: whether to normalize the inputs of the blocks, or the sums after them.
-    """
+    _attentions: tuple[str, ...]
 
     def __init__(
         self,
@@ -112,43 +105,32 @@ class TransformerEncoderLayer(Module):
     ):
         super().__init__()
         mlp_dims = mlp_dims or 4 * dims
-        self.attention = MultiHeadAttention(dims, num_heads)
-        self.ln1 = LayerNorm(dims)
-        self.ln2 = LayerNorm(dims)
+        for name in self._attentions:
+            setattr(self, name, MultiHeadAttention(dims, num_heads))
         self.linear1 = Linear(dims, mlp_dims)
         self.linear2 = Linear(mlp_dims, dims)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
+        for i in range(1, len(self._attentions) + 2):
+            setattr(self, f"ln{i}", LayerNorm(dims))
+            setattr(self, f"dropout{i}", Dropout(dropout))
         self.activation = activation
         self.norm_first = norm_first
 
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
-        def attend(y: mx.array) -> mx.array:
-            return self.dropout1(self.attention(y, y, y, mask))
+    def _with_shortcut(
+        self, x: mx.array, norm: Module, block: Callable[[mx.array], mx.array]
+    ) -> mx.array:
+        return x + block(norm(x)) if self.norm_first else norm(x + block(x))
 
-        def transform(y: mx.array) -> mx.array:
-            return self.linear2(self.dropout2(self.activation(self.linear1(y))))
+    def _transform(self, x: mx.array, norm: Module, dropout: Module) -> mx.array:
+        def block(y: mx.array) -> mx.array:
+            return self.linear2(dropout(self.activation(self.linear1(y))))
 
-        x = _with_shortcut(x, attend, self.ln1, self.norm_first)
-        return _with_shortcut(x, transform, self.ln2, self.norm_first)
-
-
-def _with_shortcut(
-    x: mx.array, block: Callable[[mx.array], mx.array], norm: Module, norm_first: bool
-) -> mx.array:
-    return x + block(norm(x)) if norm_first else norm(x + block(x))
+        return self._with_shortcut(x, norm, block)
 
 
-class TransformerEncoder(Module):
-    """A stack of :class:`TransformerEncoderLayer` and a normalization.
+class _Stack(Module):
+    """A stack of layers and a normalization."""
 
-    Args:
-        num_layers: how many layers there are.
-        checkpoint: whether the layers compute their intermediates again for the gradient, to save
-            memory.
-
-    The other arguments are those of the layer.
-    """
+    _layer: type[_Layer]
 
     def __init__(
         self,
@@ -163,44 +145,61 @@ class TransformerEncoder(Module):
     ):
         super().__init__()
         self.layers = [
-            TransformerEncoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
+            self._layer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
             for _ in range(num_layers)
         ]
         self.ln = LayerNorm(dims)
         self.checkpoint = checkpoint
 
-    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+    def _run(self, x: mx.array, *others: mx.array | None) -> mx.array:
         for layer in self.layers:
-            x = (checkpointed(layer) if self.checkpoint else layer)(x, mask)
+            x = (checkpointed(layer) if self.checkpoint else layer)(x, *others)
         return self.ln(x)
 
 
-class TransformerDecoderLayer(Module):
+class TransformerEncoderLayer(_Layer):
+    """Self-attention and a two-layer network, each with normalization, dropout and a shortcut.
+
+    Args:
+        dims: the size of the features.
+        num_heads: how many heads the attention has.
+        mlp_dims: the size of the hidden layer; by default ``4 * dims``.
+        dropout: the probability of dropout.
+        activation: the activation function of the network.
+        norm_first: whether to normalize the inputs of the blocks, or the sums after them.
+    """
+
+    _attentions = ("attention",)
+
+    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+        def attend(y: mx.array) -> mx.array:
+            return self.dropout1(self.attention(y, y, y, mask))
+
+        x = self._with_shortcut(x, self.ln1, attend)
+        return self._transform(x, self.ln2, self.dropout2)
+
+
+class TransformerEncoder(_Stack):
+    """A stack of :class:`TransformerEncoderLayer` and a normalization.
+
+    Args:
+        num_layers: how many layers there are.
+        checkpoint: whether the layers compute their intermediates again for the gradient, to save
+            memory.
+
+    The other arguments are those of the layer.
+    """
+
+    _layer = TransformerEncoderLayer
+
+    def __call__(self, x: mx.array, mask: mx.array | None) -> mx.array:
+        return self._run(x, mask)
+
+
+class TransformerDecoderLayer(_Layer):
     """Like :class:`TransformerEncoderLayer`, with attention to a memory after self-attention."""
 
-    def __init__(
-        self,
-        dims: int,
-        num_heads: int,
-        mlp_dims: int | None = None,
-        dropout: float = 0.0,
-        activation: Activation = relu,
-        norm_first: bool = True,
-    ):
-        super().__init__()
-        mlp_dims = mlp_dims or 4 * dims
-        self.self_attention = MultiHeadAttention(dims, num_heads)
-        self.cross_attention = MultiHeadAttention(dims, num_heads)
-        self.ln1 = LayerNorm(dims)
-        self.ln2 = LayerNorm(dims)
-        self.ln3 = LayerNorm(dims)
-        self.linear1 = Linear(dims, mlp_dims)
-        self.linear2 = Linear(mlp_dims, dims)
-        self.dropout1 = Dropout(dropout)
-        self.dropout2 = Dropout(dropout)
-        self.dropout3 = Dropout(dropout)
-        self.activation = activation
-        self.norm_first = norm_first
+    _attentions = ("self_attention", "cross_attention")
 
     def __call__(
         self,
@@ -215,38 +214,18 @@ class TransformerDecoderLayer(Module):
         def attend_to_memory(y: mx.array) -> mx.array:
             return self.dropout2(self.cross_attention(y, memory, memory, memory_mask))
 
-        def transform(y: mx.array) -> mx.array:
-            return self.linear2(self.dropout3(self.activation(self.linear1(y))))
-
-        x = _with_shortcut(x, attend, self.ln1, self.norm_first)
-        x = _with_shortcut(x, attend_to_memory, self.ln2, self.norm_first)
-        return _with_shortcut(x, transform, self.ln3, self.norm_first)
+        x = self._with_shortcut(x, self.ln1, attend)
+        x = self._with_shortcut(x, self.ln2, attend_to_memory)
+        return self._transform(x, self.ln3, self.dropout3)
 
 
-class TransformerDecoder(Module):
+class TransformerDecoder(_Stack):
     """A stack of :class:`TransformerDecoderLayer` and a normalization.
 
     The arguments are those of :class:`TransformerEncoder`.
     """
 
-    def __init__(
-        self,
-        num_layers: int,
-        dims: int,
-        num_heads: int,
-        mlp_dims: int | None = None,
-        dropout: float = 0.0,
-        activation: Activation = relu,
-        norm_first: bool = True,
-        checkpoint: bool = False,
-    ):
-        super().__init__()
-        self.layers = [
-            TransformerDecoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
-            for _ in range(num_layers)
-        ]
-        self.ln = LayerNorm(dims)
-        self.checkpoint = checkpoint
+    _layer = TransformerDecoderLayer
 
     def __call__(
         self,
@@ -255,10 +234,7 @@ class TransformerDecoder(Module):
         x_mask: mx.array | None,
         memory_mask: mx.array | None,
     ) -> mx.array:
-        for layer in self.layers:
-            run = checkpointed(layer) if self.checkpoint else layer
-            x = run(x, memory, x_mask, memory_mask)
-        return self.ln(x)
+        return self._run(x, memory, x_mask, memory_mask)
 
 
 class Transformer(Module):
