@@ -1,0 +1,282 @@
+"""Calls every public function and method with wild arguments: nothing may crash, hang, eat memory,
+or answer with an error that speaks of the inside."""
+
+import ast
+import inspect
+import re
+
+from room.findings import form
+from room.values import Values
+
+# Errors that a call may answer with; others are found, as are texts that say nothing to a user.
+EXPECTED = set(
+    "TypeError ValueError IndexError AxisError OverflowError MemoryError AttributeError KeyError RecursionError "
+    "ZeroDivisionError OSError FileNotFoundError IsADirectoryError PermissionError NotImplementedError BufferError "
+    "StopIteration AssertionError FileExistsError UnsupportedOperation NotADirectoryError NameError ForkedError".split()
+)  # fmt: skip
+INSIDE = re.compile(
+    r"std::|bad_cast|bad_alloc|Critical|basic_string|vector::|map::at|another way|__next__|values to unpack"
+)
+CONSUMERS = (
+    "hash len list tuple bool int float complex bytes memoryview iter reversed sum max sorted abs round format "
+    "json.dumps math.floor math.ceil operator.index"
+).split()
+SURE = "str repr copy.copy copy.deepcopy pickle.dumps pprint.pformat reprlib.repr callable dir".split()
+ODD = re.compile(
+    r"bare\([\w.]+\)|(cyclic|deep|emptied)\([\w.]+\)|parent_and_child\(\)|\(ctypes.c_\w+ \* \d\)|\(\(ctypes"
+    r"|np\.\w+\(\(\), '[^']+'\)|np\.\w+\('\w+'\)|np\.\w+\([^)]*\), '[^']+'\)"
+)
+RETURNING = [f"mx.{name}" for name in "grad value_and_grad vmap compile checkpoint custom_function".split()]
+UNCOUNTED = 700 << 20  # bytes that a call may take beside its arrays
+SKIPPED = {"simulator", "cuda", "metal", "distributed", "_lint", "set_default_device"}
+
+
+def parameters(function):
+    """(name, kind of parameter, annotation, has a default) of a function, or None."""
+    signature = getattr(function, "__nb_signature__", None)
+    if signature:
+        text = re.sub(r"\\\d+", "...", signature[0][0])
+        arguments = ast.parse(text + ": ...").body[0].args
+        positional = [*arguments.posonlyargs, *arguments.args]
+        defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
+        found = [(a, "positional", d is not None) for a, d in zip(positional, defaults, strict=True)]
+        found += [(arguments.vararg, "several", False)] if arguments.vararg else []
+        found += [
+            (a, "keyword", d is not None)
+            for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        ]
+        return [(a.arg, kind, ast.unparse(a.annotation or ast.Name("Any")), d) for a, kind, d in found]
+    try:
+        listed = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):
+        return None
+    kinds = {"VAR_POSITIONAL": "several", "KEYWORD_ONLY": "keyword", "VAR_KEYWORD": "pairs"}
+    return [
+        (p.name, kinds.get(p.kind.name, "positional"), str(p.annotation), p.default is not p.empty)
+        for p in listed
+    ]
+
+
+def targets():
+    """Groups of (what to call as text, parameters, the receiver's kind): everything public."""
+    import prelude
+
+    mx, groups = prelude.mx, []
+    rooms = [("mx", mx), ("mx.random", mx.random), ("mx.linalg", mx.linalg), ("mx.fast", mx.fast)]
+    rooms += [(name, getattr(prelude, name)) for name in ("nn", "optimizers", "utils")]
+    rooms += [("nn.losses", prelude.nn.losses), ("nn.init", prelude.nn.init)]
+    for place, room in rooms:
+        functions, methods = [], []
+        for name in sorted(vars(room)):
+            thing = getattr(room, name)
+            foreign = not (getattr(thing, "__module__", None) or "").startswith("cermet")
+            if name.startswith("_") or name in SKIPPED or inspect.ismodule(thing) or foreign:
+                continue
+            path = f"{place}.{name}"
+            if not inspect.isclass(thing):
+                if callable(thing):
+                    functions.append((path, parameters(thing) or [], None))
+                continue
+            functions.append((path, parameters(thing.__init__) or [], None))
+            for method in sorted(dir(thing)):
+                owner = next((base for base in thing.__mro__ if method in vars(base)), object)
+                call = getattr(thing, method, None)
+                if owner.__module__.startswith("cermet") and callable(call) and method != "__init__":
+                    methods.append((method, parameters(call) or [], path))
+        groups += [functions] * (5 if place == "mx" else 1) + [methods] * (3 if place == "mx" else 1)
+    groups += [[(name, [("x", "positional", "Any", False)], None) for name in CONSUMERS]]
+    groups += [[(f"consumed({name}, x)", [], "array") for name in SURE]]
+    groups += [[target for target in groups[0] if target[0] in RETURNING]]
+    return [group for group in groups if group]
+
+
+def value(values, name, annotation):
+    """A value for a parameter, by its annotation and name."""
+    v = values
+    if v.chance(0.12):
+        return v.wild()
+    options = []
+    for pattern, make in (
+        (r"\barray\b(?!\w)", v.array),
+        (r"\bint\b(?!.*Sequence)", v.integer),
+        (r"Sequence\[int|tuple\[int|shape", v.extents),
+        (r"Sequence\[(\w+\.)*array|\*|list\[", lambda: v.sequence(v.array)),
+        (r"\bfloat\b", v.number),
+        (r"\bbool\b", lambda: v.one(("True", "False", v.number()))),
+        (r"\bstr\b(?!.*PathLike)", v.string if "mode" not in name else v.mode),
+        (r"Dtype", v.dtype),
+        (r"Callable", v.function),
+        (r"Stream|Device", lambda: v.one(("mx.cpu", "mx.gpu", "mx.Device(mx.cpu)", "mx.default_stream(mx.cpu)"))),
+        (r"dict", lambda: v.mapping(v.array)),
+        (r"PathLike|IO\[", v.file),
+        (r"Module", v.module),
+        (r"NDArray", v.buffer),
+    ):  # fmt: skip
+        if re.search(pattern, annotation):
+            options.append(make)
+    if re.search(r"ax[ie]s", name):
+        options = [v.integer, v.integer, lambda: v.sequence(v.integer)]
+    elif re.search(r"dim|features|channels|size|num|hidden|^n$|^k$", name) and not options:
+        options = [lambda: str(v.one((1, 2, 3, 4, 8))), v.integer]
+    elif re.search(r"model|module", name):
+        options = [v.module]
+    elif name in ("indices", "arg", "arg0", "args"):
+        options += [v.integer, v.tree, lambda: index(v), lambda: index(v)]
+    options = options or [v.tree, v.wild, v.array]
+    return v.one(options)()
+
+
+def index(v):
+    """What stands between square brackets."""
+    part = (
+        v.integer, lambda: "...", lambda: "None", lambda: "slice(None)", v.array, lambda: v.sequence(v.integer),
+        lambda: f"slice({v.integer()}, {v.integer()}, {v.integer()})", lambda: "True",
+    )  # fmt: skip
+    return v.sequence(lambda: v.one(part)()) if v.chance(0.6) else v.one(part)()
+
+
+def arguments(v, listed):
+    """(keyword or "", text) of the arguments of a call."""
+    given, named = [], False
+    for name, kind, annotation, optional in listed:
+        if name == "self" or (optional and v.chance(0.55)) or (name == "stream" and v.chance(0.9)):
+            named |= name != "self"
+            continue
+        if kind == "several":
+            count = 0 if named else v.random.randrange(4)
+            given += [("", value(v, name, annotation)) for _ in range(count)]
+        elif kind == "pairs":
+            given += [(key, v.tree()) for key in v.random.sample(("a", "b", "c"), v.one((0, 0, 1)))]
+        else:
+            given.append((name if named or kind == "keyword" else "", value(v, name, annotation)))
+            named |= kind == "keyword"
+    if v.chance(0.02) and given:
+        given.pop(v.random.randrange(len(given)))
+    return given
+
+
+def receiver(v, kind):
+    """An object whose method is called."""
+    if kind == "array":
+        return v.array() if v.chance(0.97) else "bare(mx.array)"
+    if v.chance(0.05):
+        return f"bare({kind})"
+    made = {
+        "Linear": "3, 3", "Bilinear": "3, 3, 4", "Conv": "3, 4, 3", "Norm": "3", "Embedding": "4, 3", "Sequential": "nn.ReLU()",
+        "LSTM": "3, 4", "GRU": "3, 4", "RNN": "3, 4", "Dropout": "0.5", "Attention": "4, 2", "Transformer": "4, 1, 1, 2",
+        "Pool": "2", "optimizers": "0.1", "Device": "mx.cpu", "StreamContext": "mx.cpu", "finfo": "mx.float32",
+        "iinfo": "mx.int32", "ArrayLike": "np.ones(3)", "custom_function": "mx.sin", "RoPE": "4", "Positional": "4",
+        "Upsample": "2", "MultiOptimizer": "[optimizers.SGD(0.1)]", "PReLU": "",
+    }  # fmt: skip
+    fitting = [text for part, text in made.items() if part in kind]
+    return f"{kind}({fitting[0] if fitting else ''})"
+
+
+def written(target, on, given, again=None):
+    """The program of a call; of what it returns, too, before and after a container changed."""
+    if target.startswith("consumed"):
+        return f"x = {on}\n{target}\n"
+    call = ", ".join(f"{key}={text}" if key else text for key, text in given)
+    call = f"{f'({on}).' if on else ''}{target}({call})"
+    if again is None:
+        return f"use({call})\nsane()\n" if target.startswith("mx.set") else f"use({call})\n"
+    box, change, last = again
+    return f"box = {box}\ncall = {call}\nuse(call({last}))\n{change}\nuse(call({last}))\n"
+
+
+def repeated(v, given):
+    """The container, its change and the arguments of a call whose result is called."""
+    for place, (key, text) in enumerate(given):
+        if not re.match(r"lambda|mx\.\w+$|nn|print|int", text) and v.chance(0.5):
+            given[place] = (key, v.one(("box", "[box]", "(box, box)")))
+    box = v.one((f"[{v.array()}]", f"{{'a': {v.array()}}}", f"[{v.tree()}, {v.tree()}]", "[]"))
+    key = "'a'" if box[0] == "{" else "0"
+    change = v.one(("pass", "box.clear()", f"box[{key}] = {v.tree()}", f"box[{key}] = {v.array()}", "del box"))
+    return box, change, ", ".join(v.array() for _ in range(v.one((1, 1, 1, 2, 0))))
+
+
+def verdict(answer):
+    """(kind, what it is) of an answer that no call may give, else None."""
+    if answer["end"] in ("crash", "hang", "memory"):
+        return answer["end"], answer.get("text", "")
+    if answer.get("peak", 0) - answer.get("counted", 0) > UNCOUNTED:
+        return "memory", "memory that is not counted"
+    if answer["end"] == "raised" and answer["type"] != "KeyboardInterrupt":
+        silent = not answer["text"] and answer["type"] != "StopIteration"
+        expected = answer["type"] in EXPECTED or answer["own"]
+        if not expected or silent or INSIDE.search(answer["text"]):
+            return "error", f"{answer['type']}: {answer['text'][:100]}"
+    return None
+
+
+def smaller(session, target, on, given, again, kind):
+    """The call with as few and as plain arguments as still end in the same kind of way."""
+
+    def same(on, given):
+        found = verdict(session.run(written(target, on, given, again), 2))
+        return found and found[0] == kind
+
+    for place in reversed(range(len(given))):
+        shorter = given[:place] + [(k, t) for k, t in given[place + 1 :] if k]
+        if len(shorter) == len(given) - 1 and same(on, shorter):
+            given = shorter
+            continue
+        for plain in ("1", "mx.ones((2, 2))", "None"):
+            replaced = [*given[:place], (given[place][0], plain), *given[place + 1 :]]
+            if given[place][1] != plain and same(on, replaced):
+                given = replaced
+                break
+    if on and on.startswith("mx.") and same("mx.ones((2, 2))", given):
+        on = "mx.ones((2, 2))"
+    return on, given
+
+
+def blamed(target, on, given, again):
+    """What a crash is counted under: an argument that nobody means well, or the function."""
+    for text in (on or "", *(text for _, text in given), *(again or ())):
+        if odd := ODD.search(text):
+            return re.sub(r"\d+|(?<=c_)\w+", "0", odd.group())
+    return target
+
+
+def drawn(random, groups):
+    """(target, receiver, arguments, how it is repeated) of a random call."""
+    target, listed, kind = random.choice(random.choice(groups))
+    v = Values(random)
+    on = receiver(v, kind) if kind else None
+    given = arguments(v, listed)
+    return target, on, given, repeated(v, given) if target in RETURNING else None
+
+
+def judge(session, target, on, given, again):
+    """Runs a call alone, and reports what it should not do."""
+    answer = session.run(written(target, on, given, again), 3)
+    found = verdict(answer)
+    if found is None:
+        return
+    signature = found[1]
+    if found[0] == "error":
+        signature = f"{answer['type']} in {answer['inside']}" if answer["inside"] else signature
+    else:
+        signature = f"{found[1]} {blamed(target, on, given, again)}"
+        if (found[0], form(signature)) in session.findings:
+            return
+        on, given = smaller(session, target, on, given, again, found[0])
+        signature = f"{found[1]} {blamed(target, on, given, again)}"
+    detail = f"{found[1]} {answer.get('inside', '')} {answer['printed'][-200:]}"
+    session.found(found[0], signature, written(target, on, given, again), detail)
+
+
+def fuzz(session):
+    """Calls until the time is over: some together, and alone those of a bunch that went wrong."""
+    groups = targets()
+    while session.running():
+        calls = [drawn(session.random, groups) for _ in range(12)]
+        answer = session.run(f"said = attempts({[written(*call) for call in calls]!r})", 4)
+        session.programs += len(calls) - 1
+        good = answer["end"] == "ok" and verdict(answer) is None
+        for place, call in enumerate(calls):
+            part = answer["said"][place] if good else None
+            odd = part and verdict({"end": "raised", "peak": 0, "counted": 0} | part)
+            if (not good or odd) and session.running():
+                judge(session, *call)

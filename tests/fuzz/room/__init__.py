@@ -1,0 +1,1 @@
+"""What the fuzzers share: values, a process that runs programs, and what is done with findings."""

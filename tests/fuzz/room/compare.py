@@ -1,0 +1,141 @@
+"""Runs one expression with NumPy and with another library, and says how the results differ.
+
+Programs of the differential fuzzer import this by name; `xp` in an expression is either library.
+"""
+
+import re
+
+import numpy as np
+
+import cermet.core as mx
+
+SPECIAL = {
+    "b": (False, True),
+    "u": (0, 1, 2, 3, 7, 100, 255, -1),
+    "i": (0, 1, -1, 2, -3, 7, 127, -128, -(2**63), 2**63 - 1),
+    "f": (0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-40, 1e-8, 1e4, 1e30, np.inf, -np.inf, np.nan),
+}
+SPECIAL["c"] = tuple(complex(x, y) for x in (0.0, -0.0, 1.0, -2.0) for y in (0.0, -0.0, 0.5, -3.0))
+
+
+def data(dtype, shape, seed, kind):
+    """An array: "small" numbers, all distinct or tied, "normal" ones, or "special" ones."""
+    random, dtype = np.random.default_rng(seed), np.dtype(dtype)
+    if kind == "special":
+        chosen = random.choice(np.array(SPECIAL[dtype.kind]), shape)
+        with np.errstate(all="ignore"):
+            return np.asarray(chosen).astype(dtype)
+    if kind == "small" or dtype.kind in "biu":
+        low = 0 if dtype.kind in "bu" else -4
+        return np.asarray(random.integers(low, 2 if dtype.kind == "b" else 6, shape)).astype(dtype)
+    made = random.standard_normal(shape)
+    return np.asarray(made + 1j * made[..., ::-1] if dtype.kind == "c" and np.ndim(made) else made).astype(dtype)
+
+
+def of_numpy(x):
+    """A Cermet array of the same type, in memory of its own."""
+    return mx.array(np.array(x, order="C"), dtype=getattr(mx, "bool_" if x.dtype == bool else x.dtype.name))
+
+
+def to_numpy(value):
+    """A result as NumPy arrays, numbers and lists of these."""
+    if isinstance(value, mx.array):
+        return np.array(value)
+    if isinstance(value, (list, tuple)):
+        return [to_numpy(part) for part in value]
+    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.ndarray, np.generic)):
+        return value
+    return np.array(value)
+
+
+def attempt(function, *given):
+    """(result, None) or (None, error)."""
+    try:
+        with np.errstate(all="ignore"):
+            return to_numpy(function(*given)), None
+    except Exception as error:
+        return None, error
+
+
+def ulps(x, y):
+    """The largest distance in units of the last place; 0s of other sign and nans count as equal."""
+    x, y = np.asarray(x), np.asarray(y)
+    if np.iscomplexobj(y):  # in units of the modulus, as in error_bounds.def
+        far = np.abs(y.astype(complex))
+        odd = ~(np.isfinite(x) & np.isfinite(far))  # C and NumPy differ in which part is nan
+        with np.errstate(all="ignore"):
+            unit = np.spacing(far.astype(y.real.dtype)).clip(np.finfo(y.dtype).tiny)
+            return float(np.where(odd, 0, np.abs(x - y) / unit).max(initial=0))
+    odd = ~(np.isfinite(x) & np.isfinite(y))
+    with np.errstate(all="ignore"):
+        same = (x == y) | (np.isnan(x) & np.isnan(y))
+        unit = np.maximum(np.spacing(np.abs(y)), np.finfo(y.dtype).tiny)
+        apart = np.where(same, 0, np.where(odd, np.inf, np.abs(x - y) / unit))
+    return float(apart.max(initial=0))
+
+
+def differs(ours, theirs, given, exact, bound):
+    """What is different in two results, or None."""
+    if isinstance(theirs, (list, tuple)) and isinstance(ours, (list, tuple)):
+        if len(ours) != len(theirs):
+            return f"{len(ours)} results, {len(theirs)} expected"
+        found = (differs(x, y, given, exact, bound) for x, y in zip(ours, theirs, strict=True))
+        return next((text for text in found if text), None)
+    if isinstance(theirs, (str, bytes, type(None))) or isinstance(ours, (str, bytes, type(None))):
+        return None if ours == theirs else f"{ours!r}, expected {theirs!r}"
+    x, y = np.asarray(ours), np.asarray(theirs)
+    if x.shape != y.shape:
+        return f"shape {x.shape}, expected {y.shape}"
+    kinds = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
+    if kinds.get(x.dtype.kind) != kinds.get(y.dtype.kind):
+        return f"type {x.dtype}, expected {y.dtype}"
+    if x.dtype.kind in "biu":
+        with np.errstate(all="ignore"):
+            equal = x == y.astype(x.dtype)  # sums of narrow types wrap at other places
+        return None if np.all(equal) else shown("values", x, y)
+    common = x.dtype if x.dtype.itemsize <= y.dtype.itemsize else y.dtype
+    with np.errstate(all="ignore"):
+        x, y = x.astype(common), y.astype(common)
+    if exact:
+        same = np.array_equal(x, y, equal_nan=True)
+        if same and common.kind == "f":
+            same = np.array_equal(np.signbit(x)[~np.isnan(x)], np.signbit(y)[~np.isnan(y)])
+        return None if same else shown("values", x, y)
+    if bound and ulps(x, y) > bound:
+        sizes = [np.max(np.abs(a), initial=0, where=np.isfinite(a)) for a in (*given, x, y) if a.dtype.kind in "fciu"]
+        room = 100 * np.finfo(common).eps * max([1.0, *map(float, sizes)]) ** 2
+        with np.errstate(all="ignore"):
+            if bound < 1000 or not np.allclose(x, y, rtol=1e-3 if common.itemsize < 4 else 1e-4, atol=room, equal_nan=True):
+                return shown(f"{ulps(x, y):.3g} ulp", x, y)
+    return None
+
+
+def shown(what, x, y):
+    """Both results, short."""
+    return f"{what}: {np.array2string(x, threshold=8)} ({x.dtype}), expected {np.array2string(y, threshold=8)}"
+
+
+def compare(function, *given, exact=False, bound=8.0):
+    """What differs between NumPy's result and ours, as a text, or None."""
+    theirs, refusal = attempt(function, np, *(np.array(x) for x in given))
+    ours, error = attempt(function, mx, *map(of_numpy, given))
+    if error is not None:
+        text = f"{type(error).__name__}: {re.sub(chr(10) + '.*', '', str(error), flags=re.S)}"
+        return None if refusal is not None else f"raises {text}"
+    if refusal is not None:
+        return f"gives {str(ours)[:80]}, expected {type(refusal).__name__}: {str(refusal)[:80]}"
+    return differs(ours, theirs, given, exact, bound)
+
+
+def whole_and_parts(function, x):
+    """How an elementwise function's values depend on the place in the array, or None."""
+    whole, error = attempt(function, mx, of_numpy(x))
+    if error is not None:
+        return None
+    parts = [attempt(function, mx, of_numpy(x[i : i + 1]))[0] for i in range(len(x))]
+    if any(part is None for part in parts):
+        return "a part raises"
+    apart = np.concatenate(parts)
+    return None if whole.tobytes() == apart.tobytes() else shown("parts", whole, apart)
+
+
