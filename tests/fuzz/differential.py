@@ -12,9 +12,9 @@ DTYPES = "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32
 EXACT, CLOSE, LOOSE = "exact=True", "bound=8", "bound=1e9"
 UNARY_EXACT = "negative floor ceil trunc rint round isnan isinf isfinite logical_not conj real imag isposinf isneginf bitwise_invert".split()
 UNARY = "sqrt reciprocal exp expm1 log log2 log10 log1p sin cos tan sinh cosh tanh arcsin arccos arctan arcsinh arccosh arctanh degrees radians nan_to_num".split()
-BINARY_EXACT = "add subtract maximum minimum equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor".split()
+BINARY_EXACT = "add subtract equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor".split()
 INTEGER = "bitwise_and bitwise_or bitwise_xor left_shift right_shift".split()
-BINARY = "multiply divide power arctan2 logaddexp floor_divide remainder".split()
+BINARY = "maximum minimum multiply divide power arctan2 logaddexp floor_divide remainder".split()
 OPERATORS = "+ - * / // % ** < <= > >= == != & | ^".split()
 
 # (how results are compared, types of the arrays, the expression). {axis}, {axes}, {int}, {number}, {shape}, {index}, {bool} and {permuted} are drawn.
@@ -30,7 +30,7 @@ TEMPLATES = [
     *((CLOSE, "any", f"a {sign} b") for sign in OPERATORS),
     *((LOOSE, "any", f"xp.{name}(a, axis={{axes}}, keepdims={{bool}})") for name in "sum prod mean".split()),
     *((LOOSE, "real", f"xp.{name}(a, axis={{axes}}, keepdims={{bool}}, ddof={{small}})") for name in "var std".split()),
-    *((EXACT, "any", f"xp.{name}(a, axis={{axes}}, keepdims={{bool}})") for name in "max min all any".split()),
+    *((CLOSE, "any", f"xp.{name}(a, axis={{axes}}, keepdims={{bool}})") for name in "max min all any".split()),
     *((EXACT, "any", f"xp.{name}(a, axis={{axis}})") for name in "argmax argmin".split()),
     *((LOOSE, "real", f"xp.{name}(a, axis={{axis}})") for name in "cumsum cumprod median".split()),
     (CLOSE, "any", "xp.sort(a, axis={axis}{stable})"),
@@ -88,8 +88,8 @@ TEMPLATES = [
     (LOOSE, "any", "xp.linspace({number}, {number}, {small})"),
     (EXACT, "any", "xp.eye({small}, {small}, {int})"),
     (EXACT, "any", "xp.tri({small}, {small}, {int})"),
-    (EXACT, "any", "xp.full({shape}, {number}, dtype=xp.{dtype})"),
-    (EXACT, "any", "xp.array({nested}).tolist()"),
+    (EXACT, "any", "xp.full({shape}, {small}, dtype=xp.{dtype})"),
+    (EXACT, "any", "xp.array({nested}, dtype=xp.float32).tolist()"),
     (EXACT, "any", "within(xp, {far}, {far}, {dtype!r})"),
     (EXACT, "any", "within(xp, {int}, {int}, {dtype!r})"),
     *((EXACT, "any", f"{name}(a)") for name in "int float complex bool len list operator.index".split()),
@@ -113,6 +113,10 @@ KNOWN = [
     (r"astype|setitem|full|clip", r"OverflowError: cannot convert float", "casts saturate"),
     ("%|//|remainder|floor_divide", r"ulp.*\(float32\), expected.*\(float64\)", "of numbers rounded to float32"),
     (r"arange\(.*(inf|nan)", "", "endless ranges"),
+    ("einsum", "values: .*int32.*int(8|16)|linspace.*inf", "sums of narrow integers have 32 bits"),
+    ("linspace", "inf|nan", "endless ranges"),
+    ("setitem", "gives", "a cast that NumPy refuses"),
+    ("diff", "AxisError", "axes are checked when nothing is done, too"),
     (r"a\.at|updated|setitem", "expected (Value|Overflow)Error: cannot convert float", "casts saturate"),
     (r"\*\*|power", r"complex|ulp", "powers of far arguments"),
 ]  # fmt: skip
@@ -180,7 +184,8 @@ class Expressions(Values):
         return made
 
     def scalar(self):
-        return self.one((self.integer, self.floating, lambda: self.one(("True", "False", "1j", "2", "0.5"))))()
+        plain = ("True", "False", "1j", "2", "0.5", "-1.5", "inf", "-inf", "nan", "0.0", "-0.0", "1e4", "1e-3")
+        return self.one((self.integer, lambda: self.one(plain)))()
 
     def nested(self, depth):
         if depth == 0 or self.chance(0.3):
@@ -195,7 +200,7 @@ class Expressions(Values):
 def program(v, template):
     """The comparison of an expression on arrays of one type or, at times, of two."""
     how, types, expression = template
-    types = TYPES[types] if v.chance(0.2) else [v.one(TYPES[types])]
+    types = [v.one(TYPES[types])]
     given = [v.data(types) for _ in range(2)]
     if "(a)" in expression and v.chance(0.2):
         name = v.one(ELEMENTWISE)
@@ -230,4 +235,7 @@ def fuzz(session):
             session.found("broken", f"{answer['type']} {answer['text']}", HELPERS + code)
         elif answer.get("said") and not known(expression, answer["said"]):
             what = re.split(r"[:,(\[]", answer["said"])[0]
-            session.found("differs", f"{template[2]} | {form(what)}", HELPERS + code, answer["said"])
+            signature = f"{expression if 'parts' in what else template[2]} | {form(what)}"
+            if what.startswith("raises"):  # one text, however many operations give it
+                signature = answer["said"]
+            session.found("differs", signature, HELPERS + code, answer["said"])

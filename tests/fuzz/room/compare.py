@@ -83,6 +83,8 @@ def differs(ours, theirs, given, exact, bound):
         return next((text for text in found if text), None)
     if isinstance(theirs, (str, bytes, type(None))) or isinstance(ours, (str, bytes, type(None))):
         return None if ours == theirs else f"{ours!r}, expected {theirs!r}"
+    if isinstance(theirs, int) and isinstance(ours, int):
+        return None if ours == theirs else f"values: {ours}, expected {theirs}"
     x, y = np.asarray(ours), np.asarray(theirs)
     if x.shape != y.shape:
         return f"shape {x.shape}, expected {y.shape}"

@@ -6,6 +6,7 @@ import os
 import random
 import re
 import sys
+import tempfile
 import time
 
 from .zygote import Zygote
@@ -13,6 +14,7 @@ from .zygote import Zygote
 
 def form(text):
     """A text without its numbers and names, so that two of one cause are equal."""
+    text = re.sub(r"/\S*/", "/", text)
     text = re.sub(r"'[^']*'|\"[^\"]*\"", "'", text)
     text = re.sub(r"0x[0-9a-f]+|-?\d+(\.\d+)?(e[+-]?\d+)?", "0", text)
     return re.sub(r"(0[, ]*)+", "0", text)
@@ -29,6 +31,8 @@ class Session:
         self.programs = 0
         self.findings = {}
         self.zygotes = {}
+        self.folder = tempfile.TemporaryDirectory()  # where programs put their files
+        os.environ["TMPDIR"] = self.folder.name
 
     def elapsed(self):
         """Seconds since the start."""
@@ -79,6 +83,7 @@ class Session:
         """Ends the processes and says what came of the run."""
         for zygote in self.zygotes.values():
             zygote.close()
+        self.folder.cleanup()
         total = sum(self.findings.values())
         print(
             f"{self.name}: {self.programs} programs in {self.elapsed():.0f} s, "

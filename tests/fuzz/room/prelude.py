@@ -29,6 +29,7 @@ import numpy as np
 
 import cermet.core as mx
 from compare import compare, data, of_numpy, to_numpy, whole_and_parts
+from faulty import digest, faulted
 from ways import Backward, Forward, normal, possible, structures, updated, ways
 from cermet import nn, optimizers, utils
 

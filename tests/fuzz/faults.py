@@ -1,0 +1,69 @@
+"""Lets the nth allocation, start of a thread or file call of a program fail, for every n: nothing
+crashes or hangs, errors are MemoryError or OSError, and done again the program comes out right."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+from programs import PROGRAMS
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+KINDS = ("memory", "threads", "files", "python")
+FAR = 10**9
+
+
+def built(folder):
+    """The shim, compiled, or None where there is no compiler or no LD_PRELOAD."""
+    compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if not compiler or sys.platform != "linux":
+        return None
+    library = os.path.join(folder, "faults.so")
+    source = os.path.join(HERE, "faults.c")
+    options = ["-O1", "-shared", "-fPIC", "-fexceptions", "-o", library, source, "-ldl"]
+    subprocess.run([compiler, *options], check=True)
+    return library
+
+
+def written(name, kind, nth, every, expected):
+    setup, body, check = PROGRAMS[name]
+    given = f"{setup!r},\n    {body!r},\n    {check!r},\n    {kind!r}, {nth}, {every}, {expected!r}, globals()"
+    return f"said = faulted(\n    {given}\n)\n"
+
+
+def fuzz(session):
+    """All places of all programs in a random order, as far as the time goes."""
+    with tempfile.TemporaryDirectory() as folder:
+        library = built(folder)
+        if library is None:
+            print("faults: skipped, as there is no C compiler or this is not Linux")
+            return
+        environment = {"LD_PRELOAD": library, "PYTHONMALLOC": "malloc", "CERMET_NUM_THREADS": "4"}
+        environment["MALLOC_ARENA_MAX"] = "2"
+        places = []
+        for name in PROGRAMS:
+            for kind in KINDS:
+                answer = session.run(written(name, kind, FAR, 0, ""), 30, **environment)
+                if answer["end"] != "ok" or answer["said"][2]:
+                    session.found("broken", f"{name} {kind} {answer}", written(name, kind, FAR, 0, ""))
+                    continue
+                count, expected, _ = answer["said"]
+                places += [(name, kind, n, every, expected) for n in range(1, count + 1) for every in (0, 1)]
+        session.random.shuffle(places)
+        done = 0
+        for name, kind, nth, every, expected in places:
+            if not session.running():
+                break
+            done += 1
+            code = written(name, kind, nth, every, expected)
+            answer = session.run(code, 4, **environment)
+            if answer["end"] in ("crash", "hang", "memory"):
+                what = f"{answer['end']} {answer.get('text', '')} {answer['printed'][-120:]}"
+            elif answer["end"] != "ok":
+                what = f"{answer['end']} {answer.get('type')}: {answer.get('text', '')[:100]}"
+            else:
+                what = answer["said"][2]
+            if what:
+                session.found("fault", f"{kind} | {name} | {what}", code, f"call {nth}, every={every}")
+        print(f"faults: {done} of {len(places)} places, {len(PROGRAMS)} programs", file=sys.stderr)
