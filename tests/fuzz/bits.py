@@ -3,44 +3,88 @@ bytes must be the same. Trees of arguments must not be confused by `compile`."""
 
 import re
 
-UNARY = "sin cos tanh exp log1p sqrt abs negative square sigmoid erf floor reciprocal arctan rsqrt sign degrees isnan".split()
-BINARY = "add subtract multiply divide maximum minimum power arctan2 logaddexp floor_divide remainder less equal logical_and".split()
+UNARY = (
+    "sin cos tanh exp log1p sqrt abs negative square sigmoid erf floor reciprocal arctan "
+    "rsqrt sign degrees isnan"
+).split()
+BINARY = (
+    "add subtract multiply divide maximum minimum power arctan2 logaddexp floor_divide "
+    "remainder less equal logical_and"
+).split()
 REDUCE = "sum mean prod max min var std all any argmax argmin logsumexp median softmax".split()
+UPDATES = "add multiply maximum minimum subtract".split()
+CASTS = "float16 bfloat16 float32 int32 float64 uint32 int8 bool_ complex64".split()
 SCAN = "cumsum cumprod cummax cummin logcumsumexp".split()
 EXPRESSIONS = [
     *((5, f"mx.{name}(X)") for name in UNARY),
     *((6, f"mx.{name}(X, Y)") for name in BINARY),
     *((5, f"mx.{name}(X, axis=AXIS)") for name in REDUCE),
     *((4, f"mx.{name}(X, axis=AXIS)") for name in SCAN),
-    *((20, text) for text in ("X @ Y", "X @ Y.T", "X.T @ Y", "mx.addmm(Z, X, Y)", "X @ Y[0]", "mx.inner(X, Y)")),
-    *((8, text) for text in ("mx.einsum('ij,jk->ik', X, Y)", "mx.tensordot(X, Y, 1)", "mx.outer(X[:3], Y[:40])")),
+    *((20, text) for text in ("X @ Y", "X @ Y.T", "X.T @ Y", "mx.addmm(Z, X, Y)", "X @ Y[0]",
+    "mx.inner(X, Y)")),
+    *((8, text) for text in ("mx.einsum('ij,jk->ik', X, Y)", "mx.tensordot(X, Y, 1)",
+    "mx.outer(X[:3], Y[:40])")),
     *((6, f"mx.{name}(X, axis=AXIS)") for name in ("sort", "argsort", "flip", "expand_dims")),
-    *((6, text) for text in ("mx.partition(X, 2, axis=AXIS)", "mx.topk(X, 2, axis=AXIS)", "mx.unique(X)"[:0] or "X.T")),
-    *((4, text) for text in ("X[0]", "X[1:]", "X[::2]", "X[..., ::-1]", "X[None]", "X[..., None]", "X[..., 0]", "X[:, 1]")),
-    *((5, text) for text in ("X[mx.array([0, 1, 1])]", "mx.take(X, mx.array([1, 0, 1]), axis=AXIS)", "X[..., :-1]")),
+    *((6, text) for text in ("mx.partition(X, 2, axis=AXIS)", "mx.topk(X, 2, axis=AXIS)",
+    "mx.unique(X)"[:0] or "X.T")),
+    *((4, text) for text in ("X[0]", "X[1:]", "X[::2]", "X[..., ::-1]", "X[None]",
+    "X[..., None]", "X[..., 0]", "X[:, 1]")),
+    *((5, text) for text in ("X[mx.array([0, 1, 1])]",
+    "mx.take(X, mx.array([1, 0, 1]), axis=AXIS)", "X[..., :-1]")),
     (8, "mx.take_along_axis(X, mx.argsort(X, axis=AXIS), axis=AXIS)"),
-    *((5, f"X.at[mx.array([0, 1, 1])].{name}(NUMBER)") for name in "add multiply maximum minimum subtract".split()),
-    *((4, f"updated(X, {index}, {value})") for index in ("0", "slice(1, None)", "...", "(..., 0)", "X > 0") for value in ("NUMBER", "Y")),
-    *((4, text) for text in ("X.flatten()", "X.reshape(-1)", "X.swapaxes(0, -1)", "mx.squeeze(X)", "mx.contiguous(X)", "mx.stop_gradient(X)")),
-    *((5, text) for text in ("mx.concatenate([X, Y], axis=AXIS)", "mx.stack([X, Y])", "mx.split(X, 2, axis=AXIS)[1]", "mx.where(X > 0, X, Y)")),
-    *((5, text) for text in ("mx.pad(X, 1)", "mx.pad(X, 2, mode='edge')", "mx.roll(X, 1, axis=AXIS)", "mx.repeat(X, 2, axis=AXIS)", "mx.tile(X, 2)")),
-    *((3, f"mx.{name}(X)") for name in ("ones_like", "zeros_like", "tril", "triu", "diag", "trace", "nan_to_num", "softmax")),
-    *((4, text) for text in ("mx.clip(X, -1, 1)", "mx.diff(X)", "mx.full_like(X, NUMBER)", "X * NUMBER", "NUMBER - X", "X ** NUMBER")),
-    *((6, f"X.astype(mx.{name})") for name in "float16 bfloat16 float32 int32 float64 uint32 int8 bool_ complex64".split()),
-    *((8, text) for text in ("mx.convolve(X.flatten(), Y.flatten()[:5])", "mx.conv1d(X[None], Y[:, None, :])", "mx.conv2d(X[None, ..., None], Y[None, :3, :3, None])")),
-    *((5, text) for text in ("mx.fast.layer_norm(X, None, None, 1e-5)", "mx.fast.rms_norm(X, None, 1e-5)", "mx.fast.rope(X[None], 2, traditional=False, base=1e4, scale=1.0, offset=1)")),
-    (8, "mx.fast.scaled_dot_product_attention(X[None, None], Y[None, None], Y[None, None], scale=0.5, mask=None)"),
+    *((5, f"X.at[mx.array([0, 1, 1])].{name}(NUMBER)") for name in UPDATES),
+    *((4, f"updated(X, {index}, {value})") for index in ("0", "slice(1, None)", "...",
+    "(..., 0)", "X > 0") for value in ("NUMBER", "Y")),
+    *((4, text) for text in ("X.flatten()", "X.reshape(-1)", "X.swapaxes(0, -1)",
+    "mx.squeeze(X)", "mx.contiguous(X)", "mx.stop_gradient(X)")),
+    *((5, text) for text in ("mx.concatenate([X, Y], axis=AXIS)", "mx.stack([X, Y])",
+    "mx.split(X, 2, axis=AXIS)[1]", "mx.where(X > 0, X, Y)")),
+    *((5, text) for text in ("mx.pad(X, 1)", "mx.pad(X, 2, mode='edge')",
+    "mx.roll(X, 1, axis=AXIS)", "mx.repeat(X, 2, axis=AXIS)", "mx.tile(X, 2)")),
+    *((3, f"mx.{name}(X)") for name in ("ones_like", "zeros_like", "tril", "triu", "diag",
+    "trace", "nan_to_num", "softmax")),
+    *((4, text) for text in ("mx.clip(X, -1, 1)", "mx.diff(X)", "mx.full_like(X, NUMBER)",
+    "X * NUMBER", "NUMBER - X", "X ** NUMBER")),
+    *((6, f"X.astype(mx.{name})") for name in CASTS),
+    *((8, text) for text in ("mx.convolve(X.flatten(), Y.flatten()[:5])",
+    "mx.conv1d(X[None], Y[:, None, :])", "mx.conv2d(X[None, ..., None], Y[None, :3, :3, None])")),
+    *((5, text) for text in ("mx.fast.layer_norm(X, None, None, 1e-5)",
+    "mx.fast.rms_norm(X, None, 1e-5)",
+    "mx.fast.rope(X[None], 2, traditional=False, base=1e4, scale=1.0, offset=1)")),
+    (8, "mx.fast.scaled_dot_product_attention(X[None, None], *[Y[None, None]] * 2, scale=0.5)"),
     (5, "mx.dequantize(*mx.quantize(X, 32, 4), 32, 4)"),
     (5, "mx.quantized_matmul(X, *mx.quantize(Y, 32, 4), True, 32, 4)"),
-    *((3, text) for text in ("mx.random.normal((3, 5), key=mx.random.key(3))", "mx.random.permutation(X, key=mx.random.key(1))", "mx.searchsorted(mx.sort(X.flatten()), Y)")),
-    *((2, text) for text in ("X.sum() / X.size", "X * X.shape[0]", "mx.arange(3) + X", "mx.linalg.norm(X)", "mx.count_nonzero(X, axis=AXIS)")),
-    *((10, text) for text in ("mx.grad(lambda t: (T).sum())(X)", "mx.vmap(lambda t: T)(X)", "mx.jvp(lambda t: T, [X], [X])[1][0]", "mx.checkpoint(lambda t: T)(X)", "mx.vjp(lambda t: T, [X], [T_X])[1][0]")),
+    *((3, text) for text in ("mx.random.normal((3, 5), key=mx.random.key(3))",
+    "mx.random.permutation(X, key=mx.random.key(1))", "mx.searchsorted(mx.sort(X.flatten()), Y)")),
+    *((2, text) for text in ("X.sum() / X.size", "X * X.shape[0]", "mx.arange(3) + X",
+    "mx.linalg.norm(X)", "mx.count_nonzero(X, axis=AXIS)")),
+    *((10, text) for text in ("mx.grad(lambda t: (T).sum())(X)", "mx.vmap(lambda t: T)(X)",
+    "mx.jvp(lambda t: T, [X], [X])[1][0]", "mx.checkpoint(lambda t: T)(X)",
+    "mx.vjp(lambda t: T, [X], [T_X])[1][0]")),
 ]  # fmt: skip
 WEIGHTS = [weight for weight, _ in EXPRESSIONS]
 TEXTS = [text for _, text in EXPRESSIONS]
 EXTENTS = (2, 3, 4, 7, 16, 17, 32, 64, 65, 128, 255, 257, 600)
 TYPES = ("float32",) * 5 + ("float16", "bfloat16", "float64", "int32", "complex64", "uint8")
-TOKENS = ("a", "b", "1", "2", ":", ",", "'", "{", "}", "(", ")", "[", "]", "array", "float32", " ", "")
+TOKENS = (
+    "a",
+    "b",
+    "1",
+    "2",
+    ":",
+    ",",
+    "'",
+    "{",
+    "}",
+    "(",
+    ")",
+    "[",
+    "]",
+    "array",
+    "float32",
+    " ",
+    "",
+)
 
 
 def expression(random, count, inside=""):
@@ -52,7 +96,7 @@ def expression(random, count, inside=""):
     def operand(match):
         if inside:
             return "t"
-        return f"n[{random.choice((random.randrange(count), random.randrange(max(0, count - 4), count)))}]"
+        return f"n[{random.randrange(random.choice((0, max(0, count - 4))), count)}]"
 
     if re.search(r"\bT\b", text):
         inner = expression(random, count, "t")
@@ -65,8 +109,13 @@ def expression(random, count, inside=""):
 def inputs(random):
     """The text of the inputs, twice: of other extents, and the same ones are the same again."""
     names = [random.sample(EXTENTS, 3) for _ in range(2)]
-    shapes = [random.choice(((0, 1), (1, 2), (0, 2), (1,), (0,), (0, 0), (2, 1), ())) for _ in range(random.randrange(2, 5))]
-    kinds = [random.choice(TYPES[:5]) if random.random() < 0.7 else random.choice(TYPES) for _ in shapes]
+    shapes = [
+        random.choice(((0, 1), (1, 2), (0, 2), (1,), (0,), (0, 0), (2, 1), ()))
+        for _ in range(random.randrange(2, 5))
+    ]
+    kinds = [
+        random.choice(TYPES[:5]) if random.random() < 0.7 else random.choice(TYPES) for _ in shapes
+    ]
     seeds = [random.randrange(100) for _ in shapes]
     both = []
     for extents in names:
@@ -86,7 +135,9 @@ def closure(steps, kept, first, output):
             needed |= {int(x) for x in re.findall(r"n\[(\d+)\]", steps[i - first])}
     order = [i for i in range(first, output + 1) if i in needed]
     numbers = {i: i for i in range(first)} | {i: first + place for place, i in enumerate(order)}
-    texts = [re.sub(r"n\[(\d+)\]", lambda m: f"n[{numbers[int(m[1])]}]", steps[i - first]) for i in order]
+    texts = [
+        re.sub(r"n\[(\d+)\]", lambda m: f"n[{numbers[int(m[1])]}]", steps[i - first]) for i in order
+    ]
     return texts, numbers[output]
 
 
@@ -120,7 +171,9 @@ def programs(session, random):
     answer = session.run(f"said = possible({both[0]}, {both[1]}, {steps!r})", 20, 3 << 30)
     if answer["end"] != "ok":
         if answer["end"] not in ("slow", "raised"):
-            session.found(answer["end"], f"{answer.get('text')}", f"possible({both[0]}, {both[1]}, {steps!r})")
+            session.found(
+                answer["end"], f"{answer.get('text')}", f"possible({both[0]}, {both[1]}, {steps!r})"
+            )
         return
     numbers = {i: i for i in range(first)}
     kept = []
@@ -140,7 +193,12 @@ def programs(session, random):
             code = written(both, texts, [number])
             if way in differing(session, code, isa if way.startswith("ISA") else ()):
                 operation = re.sub(r"n\[\d+\]", "x", texts[-1])
-                session.found("bits", f"{way} | {' '.join(re.findall(r'[a-z_]{3,}|@|[*]{2}|at', operation))}", code, way)
+                session.found(
+                    "bits",
+                    f"{way} | {' '.join(re.findall(r'[a-z_]{3,}|@|[*]{2}|at', operation))}",
+                    code,
+                    way,
+                )
                 break
         else:
             session.found("bits", f"{way} | of several", written(both, kept, outputs), str(seen))
@@ -151,7 +209,9 @@ def tree(random, depth=2):
     kind = random.randrange(6) if depth else 5
     count = random.choice((1, 1, 2))
     if kind < 2:
-        keys = ("".join(random.choices(TOKENS, k=random.choice((1, 1, 2, 3, 4)))) for _ in range(count))
+        keys = (
+            "".join(random.choices(TOKENS, k=random.choice((1, 1, 2, 3, 4)))) for _ in range(count)
+        )
         keys = [random.choice((repr(key), "1", "2", repr(key))) for key in keys]
         return f"{{{', '.join(f'{key}: {tree(random, depth - 1)}' for key in keys)}}}"
     if kind < 4:
@@ -159,7 +219,9 @@ def tree(random, depth=2):
         return random.choice((f"[{text}]", f"({text},)"))
     if kind == 4:
         return f"{random.choice(('Forward', 'Backward'))}({tree(random, 0)}, {tree(random, 0)})"
-    return random.choice(("mx.array(3.0)", "mx.array([2.0, 5.0])", "1", "2", "1.0", "True", "'a'", "None"))
+    return random.choice(
+        ("mx.array(3.0)", "mx.array([2.0, 5.0])", "1", "2", "1.0", "True", "'a'", "None")
+    )
 
 
 def fuzz(session):

@@ -1,93 +1,31 @@
 """Calls every public function and method with wild arguments: nothing may crash, hang, eat memory,
 or answer with an error that speaks of the inside."""
 
-import ast
-import inspect
 import re
 
 from room.findings import form
+from room.surface import RETURNING, targets
 from room.values import Values
 
 # Errors that a call may answer with; others are found, as are texts that say nothing to a user.
 EXPECTED = set(
-    "TypeError ValueError IndexError AxisError OverflowError MemoryError AttributeError KeyError RecursionError "
-    "ZeroDivisionError OSError FileNotFoundError IsADirectoryError PermissionError NotImplementedError BufferError "
-    "StopIteration AssertionError FileExistsError UnsupportedOperation NotADirectoryError NameError ForkedError".split()
+    "TypeError ValueError IndexError AxisError OverflowError MemoryError AttributeError "
+    "KeyError RecursionError "
+    "ZeroDivisionError OSError FileNotFoundError IsADirectoryError PermissionError "
+    "NotImplementedError BufferError "
+    "StopIteration AssertionError FileExistsError UnsupportedOperation NotADirectoryError "
+    "NameError ForkedError".split()
 )  # fmt: skip
 INSIDE = re.compile(
-    r"std::|bad_cast|bad_alloc|Critical|basic_string|vector::|map::at|another way|__next__|values to unpack"
+    r"std::|bad_cast|bad_alloc|Critical|basic_string|vector::|map::at|another way"
+    r"|__next__|values to unpack"
 )
-CONSUMERS = (
-    "hash len list tuple bool int float complex bytes memoryview iter reversed sum max sorted abs round format "
-    "json.dumps math.floor math.ceil operator.index"
-).split()
-SURE = "str repr copy.copy copy.deepcopy pickle.dumps pprint.pformat reprlib.repr callable dir".split()
 ODD = re.compile(
-    r"bare\([\w.]+\)|(cyclic|deep|emptied)\([\w.]+\)|parent_and_child\(\)|\(ctypes.c_\w+ \* \d\)|\(\(ctypes"
+    r"bare\([\w.]+\)|(cyclic|deep|emptied)\([\w.]+\)|parent_and_child\(\)"
+    r"|\(ctypes.c_\w+ \* \d\)|\(\(ctypes"
     r"|np\.\w+\(\(\), '[^']+'\)|np\.\w+\('\w+'\)|np\.\w+\([^)]*\), '[^']+'\)"
 )
-RETURNING = [f"mx.{name}" for name in "grad value_and_grad vmap compile checkpoint custom_function".split()]
 UNCOUNTED = 700 << 20  # bytes that a call may take beside its arrays
-SKIPPED = {"simulator", "cuda", "metal", "distributed", "_lint", "set_default_device"}
-
-
-def parameters(function):
-    """(name, kind of parameter, annotation, has a default) of a function, or None."""
-    signature = getattr(function, "__nb_signature__", None)
-    if signature:
-        text = re.sub(r"\\\d+", "...", signature[0][0])
-        arguments = ast.parse(text + ": ...").body[0].args
-        positional = [*arguments.posonlyargs, *arguments.args]
-        defaults = [None] * (len(positional) - len(arguments.defaults)) + arguments.defaults
-        found = [(a, "positional", d is not None) for a, d in zip(positional, defaults, strict=True)]
-        found += [(arguments.vararg, "several", False)] if arguments.vararg else []
-        found += [
-            (a, "keyword", d is not None)
-            for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
-        ]
-        return [(a.arg, kind, ast.unparse(a.annotation or ast.Name("Any")), d) for a, kind, d in found]
-    try:
-        listed = inspect.signature(function).parameters.values()
-    except (ValueError, TypeError):
-        return None
-    kinds = {"VAR_POSITIONAL": "several", "KEYWORD_ONLY": "keyword", "VAR_KEYWORD": "pairs"}
-    return [
-        (p.name, kinds.get(p.kind.name, "positional"), str(p.annotation), p.default is not p.empty)
-        for p in listed
-    ]
-
-
-def targets():
-    """Groups of (what to call as text, parameters, the receiver's kind): everything public."""
-    import prelude
-
-    mx, groups = prelude.mx, []
-    rooms = [("mx", mx), ("mx.random", mx.random), ("mx.linalg", mx.linalg), ("mx.fast", mx.fast)]
-    rooms += [(name, getattr(prelude, name)) for name in ("nn", "optimizers", "utils")]
-    rooms += [("nn.losses", prelude.nn.losses), ("nn.init", prelude.nn.init)]
-    for place, room in rooms:
-        functions, methods = [], []
-        for name in sorted(vars(room)):
-            thing = getattr(room, name)
-            foreign = not (getattr(thing, "__module__", None) or "").startswith("cermet")
-            if name.startswith("_") or name in SKIPPED or inspect.ismodule(thing) or foreign:
-                continue
-            path = f"{place}.{name}"
-            if not inspect.isclass(thing):
-                if callable(thing):
-                    functions.append((path, parameters(thing) or [], None))
-                continue
-            functions.append((path, parameters(thing.__init__) or [], None))
-            for method in sorted(dir(thing)):
-                owner = next((base for base in thing.__mro__ if method in vars(base)), object)
-                call = getattr(thing, method, None)
-                if owner.__module__.startswith("cermet") and callable(call) and method != "__init__":
-                    methods.append((method, parameters(call) or [], path))
-        groups += [functions] * (5 if place == "mx" else 1) + [methods] * (3 if place == "mx" else 1)
-    groups += [[(name, [("x", "positional", "Any", False)], None) for name in CONSUMERS]]
-    groups += [[(f"consumed({name}, x)", [], "array") for name in SURE]]
-    groups += [[target for target in groups[0] if target[0] in RETURNING]]
-    return [group for group in groups if group]
 
 
 def value(values, name, annotation):
@@ -106,7 +44,8 @@ def value(values, name, annotation):
         (r"\bstr\b(?!.*PathLike)", v.string if "mode" not in name else v.mode),
         (r"Dtype", v.dtype),
         (r"Callable", v.function),
-        (r"Stream|Device", lambda: v.one(("mx.cpu", "mx.gpu", "mx.Device(mx.cpu)", "mx.default_stream(mx.cpu)"))),
+        (r"Stream|Device", lambda: v.one(("mx.cpu", "mx.gpu", "mx.Device(mx.cpu)",
+        "mx.default_stream(mx.cpu)"))),
         (r"dict", lambda: v.mapping(v.array)),
         (r"PathLike|IO\[", v.file),
         (r"Module", v.module),
@@ -129,7 +68,8 @@ def value(values, name, annotation):
 def index(v):
     """What stands between square brackets."""
     part = (
-        v.integer, lambda: "...", lambda: "None", lambda: "slice(None)", v.array, lambda: v.sequence(v.integer),
+        v.integer, lambda: "...", lambda: "None", lambda: "slice(None)", v.array,
+        lambda: v.sequence(v.integer),
         lambda: f"slice({v.integer()}, {v.integer()}, {v.integer()})", lambda: "True",
     )  # fmt: skip
     return v.sequence(lambda: v.one(part)()) if v.chance(0.6) else v.one(part)()
@@ -162,10 +102,14 @@ def receiver(v, kind):
     if v.chance(0.05):
         return f"bare({kind})"
     made = {
-        "Linear": "3, 3", "Bilinear": "3, 3, 4", "Conv": "3, 4, 3", "Norm": "3", "Embedding": "4, 3", "Sequential": "nn.ReLU()",
-        "LSTM": "3, 4", "GRU": "3, 4", "RNN": "3, 4", "Dropout": "0.5", "Attention": "4, 2", "Transformer": "4, 1, 1, 2",
-        "Pool": "2", "optimizers": "0.1", "Device": "mx.cpu", "StreamContext": "mx.cpu", "finfo": "mx.float32",
-        "iinfo": "mx.int32", "ArrayLike": "np.ones(3)", "custom_function": "mx.sin", "RoPE": "4", "Positional": "4",
+        "Linear": "3, 3", "Bilinear": "3, 3, 4", "Conv": "3, 4, 3", "Norm": "3",
+        "Embedding": "4, 3", "Sequential": "nn.ReLU()",
+        "LSTM": "3, 4", "GRU": "3, 4", "RNN": "3, 4", "Dropout": "0.5", "Attention": "4, 2",
+        "Transformer": "4, 1, 1, 2",
+        "Pool": "2", "optimizers": "0.1", "Device": "mx.cpu", "StreamContext": "mx.cpu",
+        "finfo": "mx.float32",
+        "iinfo": "mx.int32", "ArrayLike": "np.ones(3)", "custom_function": "mx.sin", "RoPE": "4",
+        "Positional": "4",
         "Upsample": "2", "MultiOptimizer": "[optimizers.SGD(0.1)]", "PReLU": "",
     }  # fmt: skip
     fitting = [text for part, text in made.items() if part in kind]
@@ -191,7 +135,9 @@ def repeated(v, given):
             given[place] = (key, v.one(("box", "[box]", "(box, box)")))
     box = v.one((f"[{v.array()}]", f"{{'a': {v.array()}}}", f"[{v.tree()}, {v.tree()}]", "[]"))
     key = "'a'" if box[0] == "{" else "0"
-    change = v.one(("pass", "box.clear()", f"box[{key}] = {v.tree()}", f"box[{key}] = {v.array()}", "del box"))
+    change = v.one(
+        ("pass", "box.clear()", f"box[{key}] = {v.tree()}", f"box[{key}] = {v.array()}", "del box")
+    )
     return box, change, ", ".join(v.array() for _ in range(v.one((1, 1, 1, 2, 0))))
 
 

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum { MEMORY = 1, THREADS = 2, FILES = 4, PYTHON = 8 };
-static atomic_int kinds, persistent;
+static atomic_int kinds, more_of_them;
 static atomic_long left, seen;
 static struct {
   uintptr_t from, to;
@@ -24,11 +24,11 @@ static struct {
 } ranges[64];
 static int range_count;
 
-// Counts calls of `which` kinds from now on; the nth (from 1) fails, and with `all`, those after it.
-void faults_arm(int which, long nth, int all) {
+// Counts calls of `which` kinds from now on; the nth (from 1) fails, and as many after it.
+void faults_arm(int which, long nth, int more) {
   seen = 0;
   left = nth;
-  persistent = all;
+  more_of_them = more;
   kinds = which;
 }
 
@@ -59,7 +59,7 @@ static int fails(int kind, void* caller) {
   if ((kinds & kind) == 0) return 0;
   ++seen;
   long now = --left;
-  return now == 0 || (now < 0 && persistent);
+  return now <= 0 && now >= -more_of_them;
 }
 
 #define CALLER __builtin_return_address(0)
@@ -100,13 +100,13 @@ void* aligned_alloc(size_t alignment, size_t size) {
 
 // C++'s `new`, whose own malloc would be libstdc++'s and not its caller's.
 void* operator_new(size_t size) __asm__("_Znwm");
+extern void throw_bad_alloc(void) __asm__("_ZSt17__throw_bad_allocv");
 void* operator_new(size_t size) {
   if (!fails(MEMORY, CALLER)) {
     void* block = __libc_malloc(size ? size : 1);
     if (block != NULL) return block;
   }
-  void (*fail)(void) = (void (*)(void))dlsym(RTLD_DEFAULT, "_ZSt17__throw_bad_allocv");
-  fail();
+  throw_bad_alloc();
   return NULL;
 }
 

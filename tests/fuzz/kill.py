@@ -22,7 +22,8 @@ def weights(value):
     return module
 def version(path):
     read = mx.load(path)
-    values = np.concatenate([np.array(x).ravel() for x in (read.values() if isinstance(read, dict) else [read])])
+    read = list(read.values()) if isinstance(read, dict) else [read]
+    values = np.concatenate([np.array(x).ravel() for x in read])
     if not (values == values[0]).all():
         raise Refusal(f"{{path}}: values of several versions")
     return values.size, float(values[0])
@@ -104,7 +105,9 @@ def fuzz(session):
         else:
             change = random.choice(CHANGES)
             cut = random.choice((0, 8, 100, size, size * 2))
-            change = change.format(cut=cut, save=re.sub("mx.full.*?number.", f"mx.zeros(({size},))", save))
+            change = change.format(
+                cut=cut, save=re.sub("mx.full.*?number.", f"mx.zeros(({size},))", save)
+            )
             code = READ.format(save=save, suffix=suffix, change=change)
         answer = session.run(code, 60)
         what = answer.get("said")
@@ -113,5 +116,7 @@ def fuzz(session):
         elif answer["end"] == "raised":
             what = f"raised {answer['type']}: {answer['text']}"
         if what:
-            session.found("kill", f"{suffix} {re.sub('.*: ', '', what)[:80]} {code.count('fork')}", code, what)
+            session.found(
+                "kill", f"{suffix} {re.sub('.*: ', '', what)[:80]} {code.count('fork')}", code, what
+            )
     print(f"kill: {kills} processes killed, {os.path.basename(__file__)}", flush=True)

@@ -1,20 +1,33 @@
 """Repeats typical programs and random calls: neither the process nor the arrays may grow."""
 
-from calls import drawn, targets, written
+from calls import drawn, written
+from room.surface import targets
 
 TYPICAL = (
-    "x @ x.T", "mx.eval(x @ x.T)", "mx.eval(mx.grad(lambda t: (t * t).sum())(x))", "mx.eval(mx.vmap(mx.sin)(x))", "mx.compile(lambda t: t + 1)(x)",
-    "mx.eval(mx.compile(lambda t: t.sum())(x))", "x.tolist()", "str(x)", "np.array(x)", "mx.array(np.ones(9))", "pickle.loads(pickle.dumps(x))",
-    "memoryview(x + 0).release()", "mx.from_dlpack(x + 0)"[:0] or "np.from_dlpack(x + 0)", "x[1:3, ::2] + x[0]", "y = x + 0; y[0] = 1; mx.eval(y)",
-    "mx.eval(x.at[mx.array([0, 0])].add(1.0))", "mx.random.normal((3,))", "mx.eval(mx.random.normal((3,)))", "mx.random.seed(1)", "mx.random.split(mx.random.key(1))",
-    "mx.save(path + '.npy', x); mx.eval(mx.load(path + '.npy'))", "mx.savez(path + '.npz', x); mx.eval(mx.load(path + '.npz'))",
-    "mx.save_safetensors(path + '.safetensors', {'a': x}); mx.load(path + '.safetensors')", "nn.Linear(3, 4)(x[:, :3])", "mx.async_eval(x * 2)",
-    "model = nn.Sequential(nn.Linear(9, 4), nn.ReLU()); nn.value_and_grad(model, lambda t: model(t).sum())(x)", "mx.linalg.inv(mx.eye(4))",
-    "o = optimizers.Adam(0.1); p = {'a': x}; mx.eval(o.apply_gradients(p, p))", "class N: pass\nn = N(); n.n = n; n.x = x * 2", "mx.eval(mx.sort(x), mx.cumsum(x))",
-    "f = mx.compile(lambda t: t * 2); f.me = None"[:0] or "f = []; f.append(mx.compile(lambda t: (f, t * 2)[1])); f[0](x)", "mx.explain(x + 1)",
-    "try: mx.matmul(x, mx.ones(2))\nexcept ValueError: pass", "try: mx.grad(lambda t: 1 / 0)(x)\nexcept ZeroDivisionError: pass", "mx.checkpoint(mx.sin)(x)",
-    "t = threading.Thread(target=lambda: mx.eval(x * 2)); t.start(); t.join()", "mx.eval(mx.conv1d(x[None], mx.ones((2, 3, 9))))", "utils.tree_flatten({'a': [x]})",
-    "mx.einsum('ij,kj->ik', x, x)", "mx.metal.is_available()", "with mx.stream(mx.cpu): x + 1", "mx.eval(mx.custom_function(mx.sin)(x))",
+    "x @ x.T", "mx.eval(x @ x.T)", "mx.eval(mx.grad(lambda t: (t * t).sum())(x))",
+    "mx.eval(mx.vmap(mx.sin)(x))", "mx.compile(lambda t: t + 1)(x)",
+    "mx.eval(mx.compile(lambda t: t.sum())(x))", "x.tolist()", "str(x)", "np.array(x)",
+    "mx.array(np.ones(9))", "pickle.loads(pickle.dumps(x))",
+    "memoryview(x + 0).release()", "np.from_dlpack(x + 0)",
+    "x[1:3, ::2] + x[0]", "y = x + 0; y[0] = 1; mx.eval(y)",
+    "mx.eval(x.at[mx.array([0, 0])].add(1.0))", "mx.random.normal((3,))",
+    "mx.eval(mx.random.normal((3,)))", "mx.random.seed(1)", "mx.random.split(mx.random.key(1))",
+    "mx.save(path + '.npy', x); mx.eval(mx.load(path + '.npy'))",
+    "mx.savez(path + '.npz', x); mx.eval(mx.load(path + '.npz'))",
+    "mx.save_safetensors(path + '.safetensors', {'a': x}); mx.load(path + '.safetensors')",
+    "nn.Linear(3, 4)(x[:, :3])", "mx.async_eval(x * 2)",
+    "m = nn.Sequential(nn.Linear(9, 4)); nn.value_and_grad(m, lambda t: m(t).sum())(x)",
+    "mx.linalg.inv(mx.eye(4))",
+    "o = optimizers.Adam(0.1); p = {'a': x}; mx.eval(o.apply_gradients(p, p))",
+    "class N: pass\nn = N(); n.n = n; n.x = x * 2", "mx.eval(mx.sort(x), mx.cumsum(x))",
+    "f = []; f.append(mx.compile(lambda t: (f, t * 2)[1])); f[0](x)",
+    "mx.explain(x + 1)",
+    "try: mx.matmul(x, mx.ones(2))\nexcept ValueError: pass",
+    "try: mx.grad(lambda t: 1 / 0)(x)\nexcept ZeroDivisionError: pass", "mx.checkpoint(mx.sin)(x)",
+    "t = threading.Thread(target=lambda: mx.eval(x * 2)); t.start(); t.join()",
+    "mx.eval(mx.conv1d(x[None], mx.ones((2, 3, 9))))", "utils.tree_flatten({'a': [x]})",
+    "mx.einsum('ij,kj->ik', x, x)", "mx.metal.is_available()", "with mx.stream(mx.cpu): x + 1",
+    "mx.eval(mx.custom_function(mx.sin)(x))",
 )  # fmt: skip
 PROGRAM = """
 import gc
@@ -49,7 +62,10 @@ def fuzz(session):
     order = random.sample(TYPICAL, len(TYPICAL))
     while session.running():
         if order or random.random() < 0.3:
-            program, repeats = (order.pop() if order else random.choice(TYPICAL)), random.choice((3000, 10000))
+            program, repeats = (
+                (order.pop() if order else random.choice(TYPICAL)),
+                random.choice((3000, 10000)),
+            )
         else:
             target, on, given, again = drawn(random, groups)
             if target.startswith(("mx.set", "mx.new")):
@@ -62,7 +78,14 @@ def fuzz(session):
         if answer["end"] != "ok":
             continue
         iterations += 4 * repeats
-        for what, grown in zip(("memory", "active memory"), zip(*answer["said"], strict=True), strict=True):
+        for what, grown in zip(
+            ("memory", "active memory"), zip(*answer["said"], strict=True), strict=True
+        ):
             if min(grown) > GROWTH * repeats:
-                session.found("leak", f"{program} | {what}", code, f"{min(grown) / repeats:.0f} bytes a repetition")
+                session.found(
+                    "leak",
+                    f"{program} | {what}",
+                    code,
+                    f"{min(grown) / repeats:.0f} bytes a repetition",
+                )
     print(f"leaks: {iterations} repetitions", flush=True)

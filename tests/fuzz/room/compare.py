@@ -29,12 +29,16 @@ def data(dtype, shape, seed, kind):
         low = 0 if dtype.kind in "bu" else -4
         return np.asarray(random.integers(low, 2 if dtype.kind == "b" else 6, shape)).astype(dtype)
     made = random.standard_normal(shape)
-    return np.asarray(made + 1j * made[..., ::-1] if dtype.kind == "c" and np.ndim(made) else made).astype(dtype)
+    return np.asarray(
+        made + 1j * made[..., ::-1] if dtype.kind == "c" and np.ndim(made) else made
+    ).astype(dtype)
 
 
 def of_numpy(x):
     """A Cermet array of the same type, in memory of its own."""
-    return mx.array(np.array(x, order="C"), dtype=getattr(mx, "bool_" if x.dtype == bool else x.dtype.name))
+    return mx.array(
+        np.array(x, order="C"), dtype=getattr(mx, "bool_" if x.dtype == bool else x.dtype.name)
+    )
 
 
 def to_numpy(value):
@@ -43,7 +47,9 @@ def to_numpy(value):
         return np.array(value)
     if isinstance(value, (list, tuple)):
         return [to_numpy(part) for part in value]
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.ndarray, np.generic)):
+    if value is None or isinstance(
+        value, (bool, int, float, complex, str, bytes, np.ndarray, np.generic)
+    ):
         return value
     return np.array(value)
 
@@ -104,17 +110,24 @@ def differs(ours, theirs, given, exact, bound):
             same = np.array_equal(np.signbit(x)[~np.isnan(x)], np.signbit(y)[~np.isnan(y)])
         return None if same else shown("values", x, y)
     if bound and ulps(x, y) > bound:
-        sizes = [np.max(np.abs(a), initial=0, where=np.isfinite(a)) for a in (*given, x, y) if a.dtype.kind in "fciu"]
+        sizes = [
+            np.max(np.abs(a), initial=0, where=np.isfinite(a))
+            for a in (*given, x, y)
+            if a.dtype.kind in "fciu"
+        ]
         room = 100 * np.finfo(common).eps * max([1.0, *map(float, sizes)]) ** 2
         with np.errstate(all="ignore"):
-            if bound < 1000 or not np.allclose(x, y, rtol=1e-3 if common.itemsize < 4 else 1e-4, atol=room, equal_nan=True):
+            if bound < 1000 or not np.allclose(
+                x, y, rtol=1e-3 if common.itemsize < 4 else 1e-4, atol=room, equal_nan=True
+            ):
                 return shown(f"{ulps(x, y):.3g} ulp", x, y)
     return None
 
 
 def shown(what, x, y):
     """Both results, short."""
-    return f"{what}: {np.array2string(x, threshold=8)} ({x.dtype}), expected {np.array2string(y, threshold=8)}"
+    ours, theirs = (f"{np.array2string(v, threshold=8)} ({v.dtype})" for v in (x, y))
+    return f"{what}: {ours}, expected {theirs}"
 
 
 def compare(function, *given, exact=False, bound=8.0):
@@ -141,3 +154,34 @@ def whole_and_parts(function, x):
     return None if whole.tobytes() == apart.tobytes() else shown("parts", whole, apart)
 
 
+def updated_at(xp, a, indices, value, name):
+    """`a` with a value added, ... at places that may be repeated."""
+    if xp is not np:
+        return getattr(a.at[mx.array(indices)], name)(value)
+    getattr(np, name).at(a, np.array(indices), value)
+    return a
+
+
+def law(xp, value, other):
+    """Whether ours has the bytes of another way to it."""
+    return xp is np or np.array(value).tobytes() == np.array(other()).tobytes()
+
+
+def logsumexp(xp, a):
+    """What NumPy lacks, in double precision."""
+    if xp is not np:
+        return xp.logsumexp(a)
+    wide = a.astype(complex if a.dtype.kind == "c" else float)
+    most = np.max(wide.real, initial=-np.inf)
+    most = most if np.isfinite(most) else 0
+    made = np.log(np.sum(np.exp(wide - most))) + most
+    return made.astype(a.dtype if a.dtype.kind in "fc" else np.float32)
+
+
+def within(xp, low, high, dtype):
+    """Whether random integers are where they were asked for."""
+    if xp is np:
+        drawn = np.random.default_rng(0).integers(low, high, 20, dtype=dtype)
+    else:
+        drawn = np.array(mx.random.randint(low, high, (20,), getattr(mx, dtype)))
+    return all(low <= int(x) < high for x in drawn)

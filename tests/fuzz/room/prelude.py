@@ -26,11 +26,11 @@ import traceback
 import types
 
 import numpy as np
-
-import cermet.core as mx
-from compare import compare, data, of_numpy, to_numpy, whole_and_parts
+from compare import compare, data, law, logsumexp, updated_at, whole_and_parts, within
 from faulty import digest, faulted
 from ways import Backward, Forward, normal, possible, structures, updated, ways
+
+import cermet.core as mx
 from cermet import nn, optimizers, utils
 
 try:

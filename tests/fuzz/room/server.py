@@ -5,6 +5,7 @@ It reads a request a line from its input, {"code", "seconds", "bytes"}, and answ
 the program ended ("ok", "raised", "crash", "slow", "hang" or "memory") and what it said.
 """
 
+import contextlib
 import json
 import os
 import resource
@@ -88,11 +89,9 @@ def watch(process, read, seconds, limit):
         answer = {"end": "slow" if cause == "SIGINT" else "crash", "text": cause}
     else:
         answer = {"end": "hang"} if most <= limit else {"end": "memory", "peak": most}
-    for group in (os.killpg, os.kill):
-        try:
-            group(process, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
+    for end in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            end(process, signal.SIGKILL)
     os.waitpid(process, 0)
     return answer | {"seconds": round(time.monotonic() - began, 3)}
 

@@ -5,58 +5,24 @@ All text refers to the names of prelude.py. A value depends on the random number
 
 import numpy as np
 
-DTYPES = (
-    "bool_ uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64 complex64"
-).split()
-EXTENTS = (0, 1, 2, 3, 4, 5, 7, 8, 16, 31, 33, 64, 100)
-FAR = tuple(
-    sign * (2**power + step)
-    for power in (7, 8, 15, 16, 24, 31, 32, 33, 40, 53, 58, 62, 63, 64, 100)
-    for step in (-1, 0, 1)
-    for sign in (1, -1)
-)
-POWERS = tuple(2**power for power in (24, 31, 32, 33, 40, 53, 58, 60, 62))
-FLOATS = (
-    "0.0 -0.0 1.0 -1.0 0.5 -0.5 1.5 -3.0 1e-8 1e-45 1e30 -1e38 3e38 1e300 1e-320 inf -inf nan".split()
-)
-# ---- Other libraries' numbers and buffers ----
-SCALARS = [code for code in np.typecodes["All"] if code not in "SUV"] + ["S3", "U3", "V3", "i4,f4"]
-CTYPES = (
-    "c_bool c_char c_byte c_ubyte c_short c_ushort c_int c_uint c_long c_ulong c_longlong c_size_t "
-    "c_float c_double c_longdouble c_wchar c_void_p c_char_p"
-).split()
-CODES = "bBhHiIlLqQfd"
-STRINGS = (
-    "", "a", "L", "U", "full", "same", "valid", "edge", "constant", "affine", "float32", "linear",
-    "i->i", "ij,jk->ik", "i,i", "...i->...", "ii", "i->ii", "->", "a\0b", "\ud800", "\N{SNOWMAN}",
-    "{}", "%s%n", "-1", "1e9", "0" * 50, "x" * 5000, "../up", "/", "a.b.c", "__metadata__",
-)  # fmt: skip
-KEYS = ("a", "b", "weight", "bias", "layers", "0", "l.0.w", "", "__class__", "training", "state", "__metadata__")
-FUNCTIONS = (
-    "lambda *a, **k: a[0] if a else mx.array(1.0)",
-    "lambda *a: sum(x.sum() for x in a)",
-    "lambda *a: None",
-    "lambda *a: a",
-    "lambda *a: [*a]",
-    "lambda *a: mx.zeros((0,))",
-    "lambda *a: (a[0] * a[0]).sum()",
-    "lambda *a: {'a': a[0], 'b': (a[0],)}",
-    "lambda: 1",
-    "lambda *a: 1 / 0",
-    "lambda *a: a[0].item()",
-    "lambda *a: (mx.eval(*a), a[0].sum())[1]",
-    "mx.sin",
-    "mx.sum",
-    "print",
-    "int",
-    "nn.Linear(3, 3)",
-    "functools.partial(mx.add, 1)",
-    "mx.array",
+from .pools import (
+    CLASSES,
+    CODES,
+    CTYPES,
+    DTYPES,
+    EXTENTS,
+    FAR,
+    FLOATS,
+    FUNCTIONS,
+    KEYS,
+    POWERS,
+    SCALARS,
+    STRINGS,
 )
 
 
 class Values:
-    """Draws values. `shape` is one that many arrays of a program have, so that some fit together."""
+    """Draws values. Many arrays of a program have one `shape`, so that some fit together."""
 
     def __init__(self, random):
         self.random = random
@@ -97,7 +63,8 @@ class Values:
         if kind == 3:
             return f"ctypes.{self.one(CTYPES)}()"
         return self.one(
-            ("fractions.Fraction(1, 3)", "decimal.Decimal(2)", "np.float64(nan)", "np.uint64(2**64 - 1)",
+            ("fractions.Fraction(1, 3)", "decimal.Decimal(2)", "np.float64(nan)",
+            "np.uint64(2**64 - 1)",
              "np.datetime64('now')", "datetime.datetime.now()", "enum.IntEnum('E', 'a')(1)")
         )  # fmt: skip
 
@@ -114,7 +81,9 @@ class Values:
             return self.shape
         if self.shape and self.chance(0.5):
             cut = self.random.randrange(len(self.shape))
-            return self.one((self.shape[cut:], self.shape[:cut], self.shape[::-1], (1, *self.shape)))
+            return self.one(
+                (self.shape[cut:], self.shape[:cut], self.shape[::-1], (1, *self.shape))
+            )
         return self.fresh_shape()
 
     def extents(self):
@@ -122,7 +91,9 @@ class Values:
         if self.chance(0.1):
             far = self.one((FAR, POWERS, POWERS, POWERS))
             rank = self.random.randrange(1, 4)
-            return str(tuple(self.one(far if self.chance(0.6) else (0, 1, 2, 5)) for _ in range(rank)))
+            return str(
+                tuple(self.one(far if self.chance(0.6) else (0, 1, 2, 5)) for _ in range(rank))
+            )
         if self.chance(0.03):
             return f"({self.one((0, 1, 1, 2))},) * {self.one((32, 33, 63, 64, 65, 100, 1000))}"
         return str(self.some_shape())
@@ -152,9 +123,13 @@ class Values:
         elif kind == 14:
             made = f"mx.broadcast_to(mx.array({self.number()}), {self.extents()})"
         else:
-            made = f"mx.array([{', '.join(self.number() for _ in range(self.random.randrange(4)))}])"
+            made = (
+                f"mx.array([{', '.join(self.number() for _ in range(self.random.randrange(4)))}])"
+            )
         if self.chance(0.15):
-            made += self.one((".T", "[::2]", "[..., ::-1]", "[None]", ".flatten()", "[...]", " * 2"))
+            made += self.one(
+                (".T", "[::2]", "[..., ::-1]", "[None]", ".flatten()", "[...]", " * 2")
+            )
         return made
 
     def buffer(self):
@@ -162,7 +137,9 @@ class Values:
         shape, kind = self.some_shape(), self.random.randrange(8)
         if kind < 3:
             made = f"np.{self.one(('zeros', 'ones', 'empty'))}({shape}, {self.one(SCALARS)!r})"
-            return made + self.one(("", "", ".T", "[..., ::-1]", "[None, ..., ::2]", ".newbyteorder()"[:0]))
+            return made + self.one(
+                ("", "", ".T", "[..., ::-1]", "[None, ..., ::2]", ".newbyteorder()"[:0])
+            )
         if kind == 3:
             return f"np.ones({shape}, {self.one(('>f4', '>i8', '<c16', '>u2'))!r})"
         if kind == 4:
@@ -173,9 +150,12 @@ class Values:
         if kind == 6:
             return f"arrays.array({self.one(CODES)!r}, [1, 2, 3])"
         return self.one(
-            ("memoryview(b'abcd')", "bytearray(8)", "memoryview(bytes(8)).cast('d')", "memoryview(bytes(8))[::2]",
-             "np.ma.masked_array([1, 2], [0, 1])", "np.array([None, 1])", "np.broadcast_to(1.0, (3, 2**40))",
-             "((ctypes.c_int * 2) * 3)()", "np.ones(3, ml_dtypes.bfloat16)", "np.ones(3, ml_dtypes.int4)")
+            ("memoryview(b'abcd')", "bytearray(8)", "memoryview(bytes(8)).cast('d')",
+            "memoryview(bytes(8))[::2]",
+             "np.ma.masked_array([1, 2], [0, 1])", "np.array([None, 1])",
+             "np.broadcast_to(1.0, (3, 2**40))",
+             "((ctypes.c_int * 2) * 3)()", "np.ones(3, ml_dtypes.bfloat16)",
+             "np.ones(3, ml_dtypes.int4)")
         )  # fmt: skip
 
     # ---- Containers, functions, files, and what nobody asks for ----
@@ -194,7 +174,10 @@ class Values:
         """A key, or a path of keys and places."""
         if self.chance(0.6):
             return self.one(KEYS)
-        parts = [self.one((*KEYS, "0", "1", str(self.one(FAR)))) for _ in range(self.random.randrange(1, 4))]
+        parts = [
+            self.one((*KEYS, "0", "1", str(self.one(FAR))))
+            for _ in range(self.random.randrange(1, 4))
+        ]
         return ".".join(parts)
 
     def tree(self, depth=2):
@@ -206,15 +189,28 @@ class Values:
         return repr(self.one(STRINGS))
 
     def mode(self):
-        return self.one(("'edge'", "'constant'", "'full'", "'same'", "'valid'", "'affine'", "'nearest'", self.string()))
+        return self.one(
+            (
+                "'edge'",
+                "'constant'",
+                "'full'",
+                "'same'",
+                "'valid'",
+                "'affine'",
+                "'nearest'",
+                self.string(),
+            )
+        )
 
     def function(self):
         return self.one(FUNCTIONS)
 
     def module(self):
         return self.one(
-            ("nn.Linear(3, 3)", "nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Dropout(0.5))", "nn.LSTM(3, 4)",
-             "nn.Module()", "nn.MultiHeadAttention(4, 2)", "nn.BatchNorm(3)", "parent_and_child()", "nn.Embedding(4, 3)")
+            ("nn.Linear(3, 3)", "nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Dropout(0.5))",
+            "nn.LSTM(3, 4)",
+             "nn.Module()", "nn.MultiHeadAttention(4, 2)", "nn.BatchNorm(3)",
+             "parent_and_child()", "nn.Embedding(4, 3)")
         )  # fmt: skip
 
     def file(self):
@@ -222,21 +218,28 @@ class Values:
         if self.chance(0.5):
             save, suffix = self.one(
                 (("mx.save(p, {})", ".npy"), ("mx.savez(p, {}, b={})", ".npz"),
-                 ("mx.savez_compressed(p, {})", ".npz"), ("mx.save_safetensors(p, {{KEY: {}}})", ".safetensors"))
+                 ("mx.savez_compressed(p, {})", ".npz"), ("mx.save_safetensors(p, {{KEY: {}}})",
+                 ".safetensors"))
             )  # fmt: skip
             save = save.format(*(self.array() for _ in range(2))).replace("KEY", repr(self.key()))
             cut = self.one((None, None, None, 0, 1, 7, 50, 100, -1, -5))
             changes = [
-                (self.one((self.random.randrange(200), -self.random.randrange(150))), self.random.randrange(256))
+                (self.one((self.random.randrange(200), -self.random.randrange(150))),
+                self.random.randrange(256))
                 for _ in range(self.one((0, 0, 1, 1, 3)))
             ]  # fmt: skip
             return f"saved(lambda p: {save}, {suffix!r}, {cut}, {changes})"
         return self.one(
-            ("tempfile.mktemp('.npy')", "tempfile.mktemp('.npz')", "tempfile.mktemp('.safetensors')", "io.BytesIO()",
-             "io.StringIO()", "open(os.devnull, 'rb')", "open(os.devnull, 'w')", "closed(io.BytesIO())", "'/nowhere/x.npz'",
-             "open('/dev/full', 'wb')", "'/dev/full'", "'a\\0.npy'", "'a\\ud800.npy'", "b'a.npy'", "'/tmp'", "7",
-             "answering(io.BytesIO, 'read', None)", "answering(io.BytesIO, 'read', OSError(5, 'Input/output'))",
-             "answering(io.BytesIO, 'write', OSError(28, 'No space'))", "file_of(b'', '.npy')", "file_of(bytes(100), '.npz')")
+            ("tempfile.mktemp('.npy')", "tempfile.mktemp('.npz')",
+            "tempfile.mktemp('.safetensors')", "io.BytesIO()",
+             "io.StringIO()", "open(os.devnull, 'rb')", "open(os.devnull, 'w')",
+             "closed(io.BytesIO())", "'/nowhere/x.npz'",
+             "open('/dev/full', 'wb')", "'/dev/full'", "'a\\0.npy'", "'a\\ud800.npy'",
+             "b'a.npy'", "'/tmp'", "7",
+             "answering(io.BytesIO, 'read', None)",
+             "answering(io.BytesIO, 'read', OSError(5, 'Input/output'))",
+             "answering(io.BytesIO, 'write', OSError(28, 'No space'))", "file_of(b'', '.npy')",
+             "file_of(bytes(100), '.npz')")
         )  # fmt: skip
 
     def wild(self):
@@ -249,24 +252,53 @@ class Values:
         if kind == 3:
             return f"{self.one(('cyclic', 'deep'))}({self.one(('list', 'tuple', 'dict'))})"
         if kind == 4:
-            classes = "array ArrayLike Dtype Device Stream StreamContext custom_function finfo ArrayAt random.State"
-            return f"bare(mx.{self.one(classes.split()[:9])})"
+            return f"bare(mx.{self.one(CLASSES)})"
         if kind == 5:
-            base = self.one(("object", "int", "float", "str", "list", "tuple", "dict", "np.float64", "mx.array"))
+            base = self.one(
+                ("object", "int", "float", "str", "list", "tuple", "dict", "np.float64", "mx.array")
+            )
             method = self.one(
-                ("__int__", "__float__", "__index__", "__len__", "__iter__", "__getitem__", "__array__", "__bool__",
-                 "__dlpack__", "__buffer__", "__eq__", "__hash__", "__repr__", "item", "shape", "__call__")
+                ("__int__", "__float__", "__index__", "__len__", "__iter__", "__getitem__",
+                "__array__", "__bool__",
+                 "__dlpack__", "__buffer__", "__eq__", "__hash__", "__repr__", "item", "shape",
+                 "__call__")
             )  # fmt: skip
-            answer = self.one(("-1", "None", "2**100", "ValueError('x')", "KeyboardInterrupt()", "'x'", "()"))
+            answer = self.one(
+                ("-1", "None", "2**100", "ValueError('x')", "KeyboardInterrupt()", "'x'", "()")
+            )
             if base == "mx.array":
                 return "types.SimpleNamespace(shape=(1,))"
             return f"answering({base}, {method!r}, {answer})"
         if kind == 6:
-            return f"emptied({self.one(('object', 'int', 'float', 'np.float64', 'np.int64', 'np.float32'))})"
+            return f"emptied({self.one(('object', 'int', 'float', 'np.float64', 'np.int64'))})"
         if kind == 7:
             return self.one((self.string, self.file, self.function, self.module))()
         if kind == 8:
             return self.one((self.tree, self.array))()
         if kind == 9:
-            return self.one(("[]", "()", "{}", "set()", "range(3)", "iter([1])", "(x for x in [1])", "slice(None)"))
-        return self.one(("None", "...", "NotImplemented", "object()", "type", "mx", "mx.array", "b'abc'", "mx.cpu", "lambda: 0"))
+            return self.one(
+                (
+                    "[]",
+                    "()",
+                    "{}",
+                    "set()",
+                    "range(3)",
+                    "iter([1])",
+                    "(x for x in [1])",
+                    "slice(None)",
+                )
+            )
+        return self.one(
+            (
+                "None",
+                "...",
+                "NotImplemented",
+                "object()",
+                "type",
+                "mx",
+                "mx.array",
+                "b'abc'",
+                "mx.cpu",
+                "lambda: 0",
+            )
+        )

@@ -128,7 +128,10 @@ def gradients(program, evaluating):
     """Derivatives of the outputs' sum, while the function evaluates its own steps or not."""
 
     def loss(*inputs):
-        made = program(*inputs, after=(lambda i, x: mx.eval(x) if i % 2 else None) if evaluating else lambda i, x: None)
+        made = program(
+            *inputs,
+            after=(lambda i, x: mx.eval(x) if i % 2 else None) if evaluating else lambda i, x: None,
+        )
         return sum(x.astype(mx.float32).sum() for x in made)
 
     try:
@@ -165,7 +168,9 @@ def leaves(tree, path=()):
         pairs = zip(names, tree, strict=True)
     else:
         return [(path, tree)]
-    return [found for key, part in pairs for found in leaves(part, (*path, (type(tree).__name__, key)))]
+    return [
+        found for key, part in pairs for found in leaves(part, (*path, (type(tree).__name__, key)))
+    ]
 
 
 def described(tree):
@@ -173,7 +178,9 @@ def described(tree):
     total = mx.array(0.0)
     for path, leaf in leaves(tree):
         if isinstance(leaf, (mx.array, int, float)):
-            total = total + mx.array(leaf).sum() * float(zlib.crc32(repr((path, type(leaf).__name__)).encode()) % 1009)
+            total = total + mx.array(leaf).sum() * float(
+                zlib.crc32(repr((path, type(leaf).__name__)).encode()) % 1009
+            )
     return total
 
 
