@@ -146,6 +146,12 @@ def written(both, steps, outputs):
     return f"steps = [\n{listed}]\nsaid = ways({both[0]}, {both[1]}, steps, {outputs})\n"
 
 
+def unlike(said):
+    """The ways that came to other bytes than they should."""
+    found = [way for way in said if said[way] != said["whole"] and not way.startswith("grad")]
+    return found + ["grad, evaluating"] * (said["grad"] != said["grad, evaluating"])
+
+
 def differing(session, code, isa):
     """The names of the ways whose digests differ from their reference, or how the run ended."""
     answer = session.run(code, 20, 3 << 30)
@@ -154,9 +160,7 @@ def differing(session, code, isa):
     if answer["end"] != "ok":
         return [f"{answer['end']}: {answer.get('type', '')} {answer.get('text', '')[:90]}"]
     said = answer["said"]
-    found = [way for way in said if said[way] != said["whole"] and not way.startswith("grad")]
-    if said["grad"] != said["grad, evaluating"]:
-        found.append("grad, evaluating")
+    found = unlike(said)
     for name in isa:
         other = session.run(code, 30, 3 << 30, CERMET_ISA=name)
         if other["end"] == "ok" and other["said"]["whole"] != said["whole"]:

@@ -49,7 +49,11 @@ def repeat(count):
     return resident(), mx.get_active_memory()
 repeat({repeats} // 4)
 marks = [repeat({repeats}) for _ in range(4)]
-said = [[later[i] - before[i] for i in range(2)] for before, later in zip(marks, marks[1:])]
+said = ""
+for i, what in enumerate(("memory", "active memory")):
+    grown = min(later[i] - before[i] for before, later in zip(marks, marks[1:])) / {repeats}
+    if grown > {growth}:
+        said += f"{{what}} grows by {{grown:.0f}} bytes each time "
 """
 GROWTH = 48  # bytes a repetition, in each of three rounds
 
@@ -71,21 +75,13 @@ def fuzz(session):
             if target.startswith(("mx.set", "mx.new")):
                 continue
             program, repeats = written(target, on, given, again), 1000
-        code = PROGRAM.format(program=program, repeats=repeats)
+        code = PROGRAM.format(program=program, repeats=repeats, growth=GROWTH)
         answer = session.run(code, 120, 4 << 30)
         if answer["end"] in ("crash", "hang", "memory"):
             session.found(answer["end"], f"{answer.get('text')} {program}", code)
         if answer["end"] != "ok":
             continue
         iterations += 4 * repeats
-        for what, grown in zip(
-            ("memory", "active memory"), zip(*answer["said"], strict=True), strict=True
-        ):
-            if min(grown) > GROWTH * repeats:
-                session.found(
-                    "leak",
-                    f"{program} | {what}",
-                    code,
-                    f"{min(grown) / repeats:.0f} bytes a repetition",
-                )
+        if answer["said"]:
+            session.found("leak", program, code, answer["said"])
     print(f"leaks: {iterations} repetitions", flush=True)

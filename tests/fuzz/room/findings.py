@@ -23,8 +23,8 @@ def form(text):
 class Session:
     """What a fuzzer is given. Its programs depend on the seed alone."""
 
-    def __init__(self, name, seconds, seed, corpus, log=None):
-        self.name, self.seconds, self.corpus = name, seconds, corpus
+    def __init__(self, name, seconds, seed, corpus=None, log=None, most=None):
+        self.name, self.seconds, self.corpus, self.most = name, seconds, corpus, most
         self.random = random.Random(seed)
         self.log = log
         self.began = time.monotonic()
@@ -39,8 +39,8 @@ class Session:
         return time.monotonic() - self.began
 
     def running(self):
-        """Whether there is time left."""
-        return self.elapsed() < self.seconds
+        """Whether there is time left, and a program to run."""
+        return self.elapsed() < self.seconds and (not self.most or self.programs < self.most)
 
     def zygote(self, **environment):
         """The process that runs programs with these environment variables."""
