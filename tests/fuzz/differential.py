@@ -3,12 +3,15 @@
 Differences that are known and documented stand in a table; everything else is a finding.
 """
 
+import importlib.util
 import re
 
-from expressions import DTYPES, ELEMENTWISE, KNOWN, TEMPLATES, TYPES
+from expressions import DTYPES, ELEMENTWISE, KNOWN, LOOSE, TEMPLATES, TYPES
 from room.findings import form
 from room.pools import FAR
 from room.values import Values
+
+HARMLESS = ("KeyboardInterrupt", "MemoryError")
 
 
 class Expressions(Values):
@@ -89,17 +92,19 @@ class Expressions(Values):
             return self.scalar()
         return f"[{', '.join(self.nested(depth - 1) for _ in range(self.random.randrange(4)))}]"
 
-    def data(self, types):
+    def data(self, types, peer):
         kind = self.one(("special", "special", "small", "normal"))
+        if peer != "numpy":  # which promise less for special values
+            kind = self.one(("small", "normal"))
         seed = self.random.randrange(1000)
         return f"data({self.one(types)!r}, {self.some_shape()}, {seed}, {kind!r})"
 
 
-def program(v, template):
+def program(v, template, peer):
     """The comparison of an expression on arrays of one type or, at times, of two."""
     how, types, expression = template
     types = [v.one(TYPES[types])]
-    given = [v.data(types) for _ in range(2)]
+    given = [v.data(types, peer) for _ in range(2)]
     if "(a)" in expression and v.chance(0.2):
         name = v.one(ELEMENTWISE)
         expression = v.one((f"xp.{name}(a)", f"a.astype(xp.{v.one(DTYPES)})"))
@@ -107,16 +112,22 @@ def program(v, template):
         x = f"data({v.one(types)!r}, ({size},), {seed}, 'special')"
         return expression, f"said = whole_and_parts(lambda xp, a: {spelled(expression)}, {x})\n"
     expression = v.fill(expression)
-    return (
-        expression,
-        f"said = compare(lambda xp, a, b: {spelled(expression)}, {', '.join(given)}, {how})\n",
-    )
+    if peer != "numpy":
+        how = f"bound={'1e9' if how == LOOSE else 100}, peer={peer!r}"
+    function = f"lambda xp, a, b: {spelled(expression)}"
+    return expression, f"said = compare({function}, {', '.join(given)}, {how})\n"
 
 
 def spelled(expression):
     """The expression with what the libraries name differently."""
     expression = re.sub(r"xp\.(bool)\b", "(np.bool_ if xp is np else mx.bool_)", expression)
     return expression.replace("**STABLE", "**({'kind': 'stable'} if xp is np else {})")
+
+
+def peers():
+    """NumPy, mostly, and what else is installed."""
+    found = [name for name in ("mlx", "torch") if importlib.util.find_spec(name)]
+    return ["numpy"] * (1 + 2 * len(found)) + found
 
 
 def known(expression, difference):
@@ -126,21 +137,22 @@ def known(expression, difference):
 
 def fuzz(session):
     """Compares until the time is over."""
+    listed = peers()
+    environment = {"FUZZ_PEERS": " ".join({*listed} - {"numpy"})}
     while session.running():
         v = Expressions(session.random)
         template = session.random.choice(TEMPLATES)
-        expression, code = program(v, template)
-        answer = session.run(code, 10)
+        peer = session.random.choice(listed)
+        expression, code = program(v, template, peer)
+        answer = session.run(code, 10, **environment)
         if answer["end"] in ("crash", "hang", "memory"):
             session.found(answer["end"], f"{answer.get('text')} {template[2]}", code)
-        elif answer["end"] == "raised" and answer["type"] not in (
-            "KeyboardInterrupt",
-            "MemoryError",
-        ):
+        elif answer["end"] == "raised" and answer["type"] not in HARMLESS:
             session.found("broken", f"{answer['type']} {answer['text']}", code)
         elif answer.get("said") and not known(expression, answer["said"]):
             what = re.split(r"[:,(\[]", answer["said"])[0]
-            signature = f"{expression if 'parts' in what else template[2]} | {form(what)}"
+            about = expression if "parts" in what else template[2]
+            signature = f"{peer} | {about} | {form(what)}"
             if what.startswith("raises"):  # one text, however many operations give it
                 signature = answer["said"]
             session.found("differs", signature, code, answer["said"])

@@ -3,12 +3,18 @@
 Programs of the differential fuzzer import this by name; `xp` in an expression is either library.
 """
 
+import importlib
+import os
 import re
 
 import numpy as np
 
 import cermet.core as mx
 
+PEERS = {"numpy": (np, np.array)}
+for _name in os.environ.get("FUZZ_PEERS", "").split():  # before the first fork, as they take long
+    _module = importlib.import_module({"mlx": "mlx.core"}.get(_name, _name))
+    PEERS[_name] = (_module, _module.array if _name == "mlx" else _module.from_numpy)
 SPECIAL = {
     "b": (False, True),
     "u": (0, 1, 2, 3, 7, 100, 255, -1),
@@ -130,16 +136,22 @@ def shown(what, x, y):
     return f"{what}: {ours}, expected {theirs}"
 
 
-def compare(function, *given, exact=False, bound=8.0):
-    """What differs between NumPy's result and ours, as a text, or None."""
-    theirs, refusal = attempt(function, np, *(np.array(x) for x in given))
+def compare(function, *given, exact=False, bound=8.0, peer="numpy"):
+    """What differs between a peer's result and ours, as a text, or None.
+
+    What is refused is compared with NumPy alone; what others refuse is theirs.
+    """
+    xp, make = PEERS[peer]
+    theirs, refusal = attempt(function, xp, *(make(np.array(x)) for x in given))
+    if peer == "torch" and isinstance(theirs, list):  # values and their places
+        theirs = theirs[0]
     ours, error = attempt(function, mx, *map(of_numpy, given))
     if error is not None:
         text = f"{type(error).__name__}: {re.sub(chr(10) + '.*', '', str(error), flags=re.S)}"
-        return None if refusal is not None else f"raises {text}"
-    if refusal is not None:
+        return None if refusal is not None or peer != "numpy" else f"raises {text}"
+    if refusal is not None and peer == "numpy":
         return f"gives {str(ours)[:80]}, expected {type(refusal).__name__}: {str(refusal)[:80]}"
-    return differs(ours, theirs, given, exact, bound)
+    return None if refusal is not None else differs(ours, theirs, given, exact, bound)
 
 
 def whole_and_parts(function, x):
@@ -157,14 +169,14 @@ def whole_and_parts(function, x):
 def updated_at(xp, a, indices, value, name):
     """`a` with a value added, ... at places that may be repeated."""
     if xp is not np:
-        return getattr(a.at[mx.array(indices)], name)(value)
+        return getattr(a.at[xp.array(indices)], name)(value)
     getattr(np, name).at(a, np.array(indices), value)
     return a
 
 
 def law(xp, value, other):
     """Whether ours has the bytes of another way to it."""
-    return xp is np or np.array(value).tobytes() == np.array(other()).tobytes()
+    return xp is not mx or np.array(value).tobytes() == np.array(other()).tobytes()
 
 
 def logsumexp(xp, a):
