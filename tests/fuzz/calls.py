@@ -9,13 +9,11 @@ from room.values import Values
 
 # Errors that a call may answer with; others are found, as are texts that say nothing to a user.
 EXPECTED = set(
-    "TypeError ValueError IndexError AxisError OverflowError MemoryError AttributeError "
-    "KeyError RecursionError "
-    "ZeroDivisionError OSError FileNotFoundError IsADirectoryError PermissionError "
-    "NotImplementedError BufferError "
-    "StopIteration AssertionError FileExistsError UnsupportedOperation NotADirectoryError "
-    "NameError ForkedError".split()
-)  # fmt: skip
+    """TypeError ValueError IndexError AxisError OverflowError MemoryError AttributeError KeyError
+    RecursionError ZeroDivisionError OSError FileNotFoundError IsADirectoryError PermissionError
+    NotADirectoryError FileExistsError UnsupportedOperation NotImplementedError BufferError
+    StopIteration AssertionError NameError ForkedError""".split()
+)
 INSIDE = re.compile(
     r"std::|bad_cast|bad_alloc|Critical|basic_string|vector::|map::at|another way"
     r"|__next__|values to unpack"
@@ -25,12 +23,37 @@ ODD = re.compile(
     r"|\(ctypes.c_\w+ \* \d\)|\(\(ctypes"
     r"|np\.\w+\(\(\), '[^']+'\)|np\.\w+\('\w+'\)|np\.\w+\([^)]*\), '[^']+'\)"
 )
+MADE = {  # what a class is made of, by a part of its name
+    "Linear": "3, 3",
+    "Bilinear": "3, 3, 4",
+    "Conv": "3, 4, 3",
+    "Norm": "3",
+    "Embedding": "4, 3",
+    "Sequential": "nn.ReLU()",
+    "LSTM": "3, 4",
+    "GRU": "3, 4",
+    "RNN": "3, 4",
+    "Dropout": "0.5",
+    "Attention": "4, 2",
+    "Transformer": "4, 1, 1, 2",
+    "Pool": "2",
+    "optimizers": "0.1",
+    "Device": "mx.cpu",
+    "StreamContext": "mx.cpu",
+    "info": "mx.float32",
+    "ArrayLike": "np.ones(3)",
+    "custom_function": "mx.sin",
+    "RoPE": "4",
+    "Positional": "4",
+    "Upsample": "2",
+    "MultiOptimizer": "[optimizers.SGD(0.1)]",
+}
+STREAMS = ("mx.cpu", "mx.gpu", "mx.Device(mx.cpu)", "mx.default_stream(mx.cpu)")
 UNCOUNTED = 700 << 20  # bytes that a call may take beside its arrays
 
 
-def value(values, name, annotation):
+def value(v, name, annotation):
     """A value for a parameter, by its annotation and name."""
-    v = values
     if v.chance(0.12):
         return v.wild()
     options = []
@@ -44,8 +67,7 @@ def value(values, name, annotation):
         (r"\bstr\b(?!.*PathLike)", v.string if "mode" not in name else v.mode),
         (r"Dtype", v.dtype),
         (r"Callable", v.function),
-        (r"Stream|Device", lambda: v.one(("mx.cpu", "mx.gpu", "mx.Device(mx.cpu)",
-        "mx.default_stream(mx.cpu)"))),
+        (r"Stream|Device", lambda: v.one(STREAMS)),
         (r"dict", lambda: v.mapping(v.array)),
         (r"PathLike|IO\[", v.file),
         (r"Module", v.module),
@@ -101,18 +123,7 @@ def receiver(v, kind):
         return v.array() if v.chance(0.97) else "bare(mx.array)"
     if v.chance(0.05):
         return f"bare({kind})"
-    made = {
-        "Linear": "3, 3", "Bilinear": "3, 3, 4", "Conv": "3, 4, 3", "Norm": "3",
-        "Embedding": "4, 3", "Sequential": "nn.ReLU()",
-        "LSTM": "3, 4", "GRU": "3, 4", "RNN": "3, 4", "Dropout": "0.5", "Attention": "4, 2",
-        "Transformer": "4, 1, 1, 2",
-        "Pool": "2", "optimizers": "0.1", "Device": "mx.cpu", "StreamContext": "mx.cpu",
-        "finfo": "mx.float32",
-        "iinfo": "mx.int32", "ArrayLike": "np.ones(3)", "custom_function": "mx.sin", "RoPE": "4",
-        "Positional": "4",
-        "Upsample": "2", "MultiOptimizer": "[optimizers.SGD(0.1)]", "PReLU": "",
-    }  # fmt: skip
-    fitting = [text for part, text in made.items() if part in kind]
+    fitting = [text for part, text in MADE.items() if part in kind]
     return f"{kind}({fitting[0] if fitting else ''})"
 
 

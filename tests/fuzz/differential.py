@@ -11,6 +11,7 @@ from room.findings import form
 from room.pools import FAR
 from room.values import Values
 
+EINSUM = ("ij,jk->ik", "i,i->", "...i,...i->...", "ii,i->i", "i,j", "ab,bc")
 HARMLESS = ("KeyboardInterrupt", "MemoryError")
 
 
@@ -19,11 +20,9 @@ class Expressions(Values):
 
     def axis(self):
         rank = len(self.shape)
-        return (
-            str(self.random.randrange(-rank, rank))
-            if rank and self.chance(0.85)
-            else self.one(("None", "3", "-7"))
-        )
+        if rank == 0 or self.chance(0.15):
+            return self.one(("None", "3", "-7"))
+        return str(self.random.randrange(-rank, rank))
 
     def axes(self):
         if self.chance(0.6):
@@ -32,60 +31,64 @@ class Expressions(Values):
         return str(tuple(self.random.sample(range(rank), self.random.randrange(rank + 1))))
 
     def index(self):
-        return (
-            self.one((self.one_index, lambda: self.sequence(self.one_index)))()
-            .replace("[,", "[")
-            .replace("(,)", "()")
-        )
+        return self.sequence(self.one_index) if self.chance(0.5) else self.one_index()
 
     def one_index(self):
-        bound = [self.one(("None", "0", "1", "-1", "2", str(self.one(FAR)))) for _ in range(3)]
-        return self.one(
-            ("...", "None", "slice(None)", f"slice({', '.join(bound)})", "0", "-1", "1",
-            "[0, 1]", "[1, 1, 0]", "True", "[]", str(self.one(FAR)))
-        )  # fmt: skip
+        far = str(self.one(FAR))
+        if self.chance(0.3):
+            bounds = (self.one(("None", "0", "1", "-1", "2", far)) for _ in range(3))
+            return f"slice({', '.join(bounds)})"
+        return self.one(("...", "None", "0", "-1", "1", "[0, 1]", "[1, 1, 0]", "True", "[]", far))
+
+    def indices(self):
+        return str([self.random.randrange(-1, 2) for _ in range(self.random.randrange(4))])
+
+    def permuted(self):
+        rank = len(self.shape)
+        return str(tuple(self.random.sample(range(rank), rank)))
+
+    def drawn(self, name):
+        """The text for a name in braces."""
+        draw = {
+            "axis": self.axis,
+            "axes": self.axes,
+            "int": self.integer,
+            "number": self.scalar,
+            "shape": lambda: str(self.some_shape()),
+            "index": self.index,
+            "indices": self.indices,
+            "nested": lambda: self.nested(2),
+            "permuted": lambda: str(
+                tuple(self.random.sample(range(len(self.shape)), len(self.shape)))
+            ),
+        }
+        choices = {
+            "far": FAR,
+            "small": (0, 1, 2, 3),
+            "bool": (True, False),
+            "dtype": DTYPES,
+            "integer": DTYPES[1:9],
+            "stable": (", **STABLE",),
+            "mode": ("'full'", "'same'", "'valid'"),
+            "pad": ("mode='edge'", "mode='constant'"),
+            "einsum": (
+                "'ij,jk->ik'",
+                "'i,i->'",
+                "'...i,...i->...'",
+                "'ii,i->i'",
+                "'i,j'",
+                "'ab,bc'",
+            ),
+        }
+        return draw[name]() if name in draw else str(self.one(choices[name]))
 
     def fill(self, template):
-        made = template.replace("{last}", self.one(("-1", "0")))
-        for name, draw in (
-            ("axis", self.axis), ("axes", self.axes), ("int", self.integer), ("number",
-            self.scalar), ("far", lambda: str(self.one(FAR))),
-            ("small", lambda: str(self.one((0, 1, 2, 3)))), ("shape",
-            lambda: str(self.some_shape())), ("index", self.index),
-            ("indices", lambda: str([self.random.randrange(-1,
-            2) for _ in range(self.random.randrange(4))])),
-            ("bool", lambda: self.one(("True", "False"))), ("dtype", lambda: self.one(DTYPES)),
-            ("stable", lambda: ", **STABLE"),
-            ("dtype!r", lambda: repr(self.one(DTYPES[1:9]))), ("mode",
-            lambda: self.one(("'full'", "'same'", "'valid'"))),
-            ("pad", lambda: self.one(("mode='edge'", "mode='constant'"))), ("nested",
-            lambda: self.nested(2)),
-            ("einsum", lambda: repr(self.one(("ij,jk->ik", "i,i->", "...i,...i->...", "ii,i->i",
-            "i,j", "ij,jk", "ab,bc")))),
-            ("permuted", lambda: str(tuple(self.random.sample(range(len(self.shape)),
-            len(self.shape))))),
-        ):  # fmt: skip
-            while f"{{{name}}}" in made:
-                made = made.replace(f"{{{name}}}", draw(), 1)
-        return made
+        return re.sub(r"\{(\w+)\}", lambda match: self.drawn(match[1]), template)
 
     def scalar(self):
-        plain = (
-            "True",
-            "False",
-            "1j",
-            "2",
-            "0.5",
-            "-1.5",
-            "inf",
-            "-inf",
-            "nan",
-            "0.0",
-            "-0.0",
-            "1e4",
-            "1e-3",
-        )
-        return self.one((self.integer, lambda: self.one(plain)))()
+        if self.chance(0.5):
+            return self.integer()
+        return self.one("True False 1j 2 0.5 -1.5 inf -inf nan 0.0 -0.0 1e4 1e-3".split())
 
     def nested(self, depth):
         if depth == 0 or self.chance(0.3):

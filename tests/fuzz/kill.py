@@ -1,7 +1,6 @@
 """Kills a process at random moments of saves: the file is the old or the new one, whole. And reads
 files while another process rewrites them: the old values, the new ones, or an error."""
 
-import os
 import re
 
 # How a file is written, its suffix, and how what it holds is read again, as numbers.
@@ -119,4 +118,4 @@ def fuzz(session):
             session.found(
                 "kill", f"{suffix} {re.sub('.*: ', '', what)[:80]} {code.count('fork')}", code, what
             )
-    print(f"kill: {kills} processes killed, {os.path.basename(__file__)}", flush=True)
+    print(f"kill: {kills} processes killed", flush=True)

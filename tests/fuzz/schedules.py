@@ -1,7 +1,6 @@
 """Threads, forks, signals, interrupted imports and exits, in random orders: nothing hangs, crashes
 or is left unusable. Each kind of program is a text with gaps for random work."""
 
-import os
 import random as randomness
 import signal
 import subprocess
@@ -267,4 +266,4 @@ def fuzz(session):
         kind = random.choice((in_process, in_process, exits, exits, imports, long))
         kind(session, randomness.Random(random.random()))
         counts[kind.__name__] = counts.get(kind.__name__, 0) + 1
-    print(f"schedules: {counts} ({os.getpid()})", flush=True)
+    print(f"schedules: {counts}", flush=True)

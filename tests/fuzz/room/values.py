@@ -5,20 +5,7 @@ All text refers to the names of prelude.py. A value depends on the random number
 
 import numpy as np
 
-from .pools import (
-    CLASSES,
-    CODES,
-    CTYPES,
-    DTYPES,
-    EXTENTS,
-    FAR,
-    FLOATS,
-    FUNCTIONS,
-    KEYS,
-    POWERS,
-    SCALARS,
-    STRINGS,
-)
+from . import pools
 
 
 class Values:
@@ -38,11 +25,11 @@ class Values:
     def integer(self):
         """Mostly an axis or extent, at times one at the end of some type's range."""
         if self.chance(0.15):
-            return str(self.one(FAR))
+            return str(self.one(pools.FAR))
         return str(self.one((-3, -2, -1, -1, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4, 5, 8, 16, 32, 64)))
 
     def floating(self):
-        return self.one(FLOATS)
+        return self.one(pools.FLOATS)
 
     def number(self):
         kind = self.random.randrange(10)
@@ -59,9 +46,9 @@ class Values:
     def foreign_scalar(self):
         kind = self.random.randrange(5)
         if kind < 3:
-            return f"np.{self.one(('zeros', 'ones'))}((), {self.one(SCALARS)!r})[()]"
+            return f"np.{self.one(('zeros', 'ones'))}((), {self.one(pools.SCALARS)!r})[()]"
         if kind == 3:
-            return f"ctypes.{self.one(CTYPES)}()"
+            return f"ctypes.{self.one(pools.CTYPES)}()"
         return self.one(
             ("fractions.Fraction(1, 3)", "decimal.Decimal(2)", "np.float64(nan)",
             "np.uint64(2**64 - 1)",
@@ -72,8 +59,10 @@ class Values:
     def fresh_shape(self):
         rank = self.one((0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4, 5))
         if rank >= 2 and self.chance(0.4):
-            return (self.one(EXTENTS[1:8]),) * rank
-        return tuple(self.one(EXTENTS if rank < 3 else EXTENTS[:7]) for _ in range(rank))
+            return (self.one(pools.EXTENTS[1:8]),) * rank
+        return tuple(
+            self.one(pools.EXTENTS if rank < 3 else pools.EXTENTS[:7]) for _ in range(rank)
+        )
 
     def some_shape(self):
         """The program's shape, one of its relatives, or another."""
@@ -89,7 +78,7 @@ class Values:
     def extents(self):
         """A shape as an argument, at times absurd."""
         if self.chance(0.1):
-            far = self.one((FAR, POWERS, POWERS, POWERS))
+            far = self.one((pools.FAR, pools.POWERS, pools.POWERS, pools.POWERS))
             rank = self.random.randrange(1, 4)
             return str(
                 tuple(self.one(far if self.chance(0.6) else (0, 1, 2, 5)) for _ in range(rank))
@@ -99,7 +88,7 @@ class Values:
         return str(self.some_shape())
 
     def dtype(self):
-        return f"mx.{self.one(DTYPES)}"
+        return f"mx.{self.one(pools.DTYPES)}"
 
     def array(self):
         """An array of Cermet."""
@@ -136,19 +125,19 @@ class Values:
         """An array or buffer of another library."""
         shape, kind = self.some_shape(), self.random.randrange(8)
         if kind < 3:
-            made = f"np.{self.one(('zeros', 'ones', 'empty'))}({shape}, {self.one(SCALARS)!r})"
-            return made + self.one(
-                ("", "", ".T", "[..., ::-1]", "[None, ..., ::2]", ".newbyteorder()"[:0])
+            made = (
+                f"np.{self.one(('zeros', 'ones', 'empty'))}({shape}, {self.one(pools.SCALARS)!r})"
             )
+            return made + self.one(("", "", ".T", "[..., ::-1]", "[None, ..., ::2]"))
         if kind == 3:
             return f"np.ones({shape}, {self.one(('>f4', '>i8', '<c16', '>u2'))!r})"
         if kind == 4:
             code, offset = self.one(("i2", "f4", "f8", "u1")), self.one((0, 1))
             return f"np.frombuffer(bytes(33), {code!r}, 4, {offset})"
         if kind == 5:
-            return f"(ctypes.{self.one(CTYPES)} * {self.one((0, 1, 3))})()"
+            return f"(ctypes.{self.one(pools.CTYPES)} * {self.one((0, 1, 3))})()"
         if kind == 6:
-            return f"arrays.array({self.one(CODES)!r}, [1, 2, 3])"
+            return f"arrays.array({self.one(pools.CODES)!r}, [1, 2, 3])"
         return self.one(
             ("memoryview(b'abcd')", "bytearray(8)", "memoryview(bytes(8)).cast('d')",
             "memoryview(bytes(8))[::2]",
@@ -173,9 +162,9 @@ class Values:
     def key(self):
         """A key, or a path of keys and places."""
         if self.chance(0.6):
-            return self.one(KEYS)
+            return self.one(pools.KEYS)
         parts = [
-            self.one((*KEYS, "0", "1", str(self.one(FAR))))
+            self.one((*pools.KEYS, "0", "1", str(self.one(pools.FAR))))
             for _ in range(self.random.randrange(1, 4))
         ]
         return ".".join(parts)
@@ -186,7 +175,7 @@ class Values:
         return self.one((self.sequence, self.mapping))(lambda: self.tree(depth - 1))
 
     def string(self):
-        return repr(self.one(STRINGS))
+        return repr(self.one(pools.STRINGS))
 
     def mode(self):
         return self.one(
@@ -203,7 +192,7 @@ class Values:
         )
 
     def function(self):
-        return self.one(FUNCTIONS)
+        return self.one(pools.FUNCTIONS)
 
     def module(self):
         return self.one(
@@ -252,7 +241,7 @@ class Values:
         if kind == 3:
             return f"{self.one(('cyclic', 'deep'))}({self.one(('list', 'tuple', 'dict'))})"
         if kind == 4:
-            return f"bare(mx.{self.one(CLASSES)})"
+            return f"bare(mx.{self.one(pools.CLASSES)})"
         if kind == 5:
             base = self.one(
                 ("object", "int", "float", "str", "list", "tuple", "dict", "np.float64", "mx.array")
