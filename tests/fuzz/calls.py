@@ -19,7 +19,7 @@ INSIDE = re.compile(
     r"|__next__|values to unpack"
 )
 ODD = re.compile(
-    r"bare\([\w.]+\)|(cyclic|deep|emptied)\([\w.]+\)|parent_and_child\(\)"
+    r"bare\([\w.]+\)|(cyclic|deep|emptied|tower)\([\w.]+\)|parent_and_child\(\)"
     r"|\(ctypes.c_\w+ \* \d\)|\(\(ctypes"
     r"|np\.\w+\(\(\), '[^']+'\)|np\.\w+\('\w+'\)|np\.\w+\([^)]*\), '[^']+'\)"
 )

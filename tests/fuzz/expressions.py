@@ -78,6 +78,7 @@ LOOSE any      xp.linspace({number}, {number}, {small})
 EXACT any      xp.eye({small}, {small}, {int}) ; xp.tri({small}, {small}, {int})
 EXACT any      xp.full({shape}, {small}, dtype=xp.{dtype})
 EXACT any      xp.array({nested}, dtype=xp.float32).tolist()
+EXACT any      xp.array(foreign('{integer}', {small})) ; xp.asarray(foreign('{integer}', {small}))
 EXACT any      within(xp, {far}, {far}, '{integer}') ; within(xp, {int}, {int}, '{integer}')
 EXACT any      np.asarray(xp.ones({shape})).flags.c_contiguous
 EXACT any      np.asarray(a + 0).flags.c_contiguous

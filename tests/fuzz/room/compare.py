@@ -174,6 +174,11 @@ def updated_at(xp, a, indices, value, name):
     return a
 
 
+def foreign(dtype, offset):
+    """A read-only view of bytes that need not be aligned."""
+    return np.frombuffer(bytes(range(64)), dtype, 3, offset)
+
+
 def law(xp, value, other):
     """Whether ours has the bytes of another way to it."""
     return xp is not mx or np.array(value).tobytes() == np.array(other()).tobytes()

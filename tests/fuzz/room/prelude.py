@@ -26,7 +26,7 @@ import traceback
 import types
 
 import numpy as np
-from compare import compare, data, law, logsumexp, updated_at, whole_and_parts, within
+from compare import compare, data, foreign, law, logsumexp, updated_at, whole_and_parts, within
 from faulty import digest, faulted
 from ways import Backward, Forward, normal, possible, structures, updated, ways
 
@@ -60,6 +60,13 @@ def deep(kind, depth=100_000, leaf=1.0):
     for _ in range(depth):
         leaf = {"a": leaf} if kind is dict else kind((leaf,))
     return leaf
+
+
+def tower(wrap, depth=100_000, function=mx.sin):
+    """A function in many layers of a transform."""
+    for _ in range(depth):
+        function = wrap(function)
+    return function
 
 
 def bare(kind):
@@ -152,6 +159,7 @@ def use(value):
 def sane():
     """Fails unless Cermet still does a sum."""
     values = mx.arange(5.0) * 2 + 1
+    str(values)
     if values.tolist() != [1, 3, 5, 7, 9] or values.sum().item() != 25:
         raise Refusal("wrong sums after a call")
 
