@@ -175,7 +175,7 @@ def in_process(session, random):
         pause=random.choice((0.001, 0.003, 0.01, 0.03)),
     )  # fmt: skip
     name = {THREADS: "threads", FORKS: "forks", SIGNALS: "signals", INTERRUPTS: "interrupts"}[kind]
-    answer = session.run(code + END, 12)
+    answer = session.run(code + END, 6)
     if answer["end"] in ("crash", "hang"):
         session.found(
             name, f"{answer['end']} {answer.get('text', '')}", code + END, answer["printed"][-200:]
