@@ -9,6 +9,7 @@ import time
 
 # What a thread, a child or a signal's handler does with arrays that all of them know.
 WORK = (
+    "a[I] += mx.tanh(a[J] @ w @ w @ w)", "a[I] *= 0.5; mx.eval(a[I])",
     "a[I] = a[I] + 1", "a[I] += 1", "mx.eval(a[I])", "mx.async_eval(a[I])", "a[I].tolist()",
     "bytes(a[I])", "np.array(a[I])",
     "a[I].sum().item()", "a[I] = mx.tanh(a[I] @ w)", "a[I] = mx.sort(a[J], axis=-1)",
@@ -83,9 +84,9 @@ SIGNALS = """
 def handler(*_):
     work_2()
 signal.signal(signal.SIGALRM, handler)
-signal.setitimer(signal.ITIMER_REAL, {pause}, 0.05)
-for _ in range({rounds}): work_1()
-mx.eval(a)
+for _ in range({rounds}):
+    signal.setitimer(signal.ITIMER_REAL, {pause})
+    work_1(); mx.eval(a)
 signal.setitimer(signal.ITIMER_REAL, 0)
 """
 INTERRUPTS = """
@@ -137,7 +138,7 @@ def work(random, size):
     """Some lines of random work, indented."""
     chosen = random.sample(WORK, random.randrange(1, 4))
     if random.random() < 0.5:  # what reads and what writes meets more often
-        chosen = [random.choice(WORK[:12]) for _ in range(2)]
+        chosen = [random.choice(WORK[:14]) for _ in range(2)]
     lines = []
     for line in chosen:
         for name in "IJ":
