@@ -117,6 +117,8 @@ KNOWN = [
     ("reciprocal", "type float", "1 / a is a float"),
     ("rint|floor|ceil|trunc|round", "type (u?int|bool)", "integers are whole"),
     ("astype|setitem|full|clip|updated_at", "cannot convert float", "casts saturate"),
+    ("astype", r"values: .*\(u?int", "numbers beyond the type saturate"),
+    (r"arange\(-0\.0", "values", "the sign of a zero"),
     ("setitem", "gives", "a cast that NumPy refuses"),
     (
         "%|//|remainder|floor_divide",

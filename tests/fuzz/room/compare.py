@@ -170,7 +170,7 @@ def updated_at(xp, a, indices, value, name):
     """`a` with a value added, ... at places that may be repeated."""
     if xp is not np:
         return getattr(a.at[xp.array(indices)], name)(value)
-    getattr(np, name).at(a, np.array(indices), value)
+    getattr(np, name).at(a, np.array(indices, int), np.array(value).astype(a.dtype))
     return a
 
 
