@@ -115,21 +115,16 @@ def programs(session, random):
     last = first + len(kept) - 1
     outputs = sorted({last, random.randrange(first, last + 1), random.randrange(first, last + 1)})
     for way in differing(session, written(both, kept, outputs), isa):
-        seen = ("bits", way)
         for output in range(first, last + 1):  # the first result that differs on its own
             texts, number = closure(kept, first, output)
             code = written(both, texts, [number])
             if way in differing(session, code, isa if way.startswith("ISA") else ()):
                 operation = re.sub(r"n\[\d+\]", "x", texts[-1])
-                session.found(
-                    "bits",
-                    f"{way} | {' '.join(re.findall(r'[a-z_]{3,}|@|[*]{2}|at', operation))}",
-                    code,
-                    way,
-                )
+                words = " ".join(re.findall(r"\b[a-z_]{3,}\b|@|[*]{2}", operation))
+                session.found("bits", f"{way} | {words}", code, way)
                 break
         else:
-            session.found("bits", f"{way} | of several", written(both, kept, outputs), str(seen))
+            session.found("bits", f"{way} | of several", written(both, kept, outputs), way)
 
 
 def tree(random, depth=2):
