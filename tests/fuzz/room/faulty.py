@@ -32,6 +32,13 @@ def told():
                 shim.faults_range(*ends, kind)
 
 
+def chain(error):
+    """An exception, and those from which or while which it was raised."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def digest(value):
     """What a program came to, as a text."""
     if isinstance(value, mx.array):
@@ -69,10 +76,9 @@ def faulted(setup, body, check, kind, nth, more, expected, names):
     came = digest(names["result"]) if error is None else None
     if error is not None:
         text = f"{type(error).__name__}: {str(error)[:100]}"
-        python = kind == "python" and "allocate" in text  # a lock of Python's own
-        if not (isinstance(error, ALLOWED[kind]) or python) or (
-            kind == "files" and not error.errno
-        ):
+        expected_kind = any(isinstance(cause, ALLOWED[kind]) for cause in chain(error))
+        expected_kind |= kind == "python" and "allocate" in text  # a lock of Python's own
+        if not expected_kind or (kind == "files" and not getattr(error, "errno", None)):
             problem = f"raises {text}"
     elif expected and came != expected:
         problem = "wrong, though nothing was raised"
