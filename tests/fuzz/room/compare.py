@@ -169,7 +169,7 @@ def whole_and_parts(function, x):
 def updated_at(xp, a, indices, value, name):
     """`a` with a value added, ... at places that may be repeated."""
     if xp is not np:
-        return getattr(a.at[xp.array(indices)], name)(value)
+        return getattr(a.at[xp.array(np.array(indices, np.int32))], name)(value)
     getattr(np, name).at(a, np.array(indices, int), np.array(value).astype(a.dtype))
     return a
 
