@@ -1,6 +1,7 @@
 """Threads, forks, signals, interrupted imports and exits, in random orders: nothing hangs, crashes
 or is left unusable. Each kind of program is a text with gaps for random work."""
 
+import os
 import random as randomness
 import signal
 import subprocess
@@ -205,7 +206,11 @@ def long(session, random):
 def process(code, moment=None, seconds=30):
     """(exit code or None for a hang, what went to stderr) of Python with a program of its own."""
     child = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code],
+        cwd=os.environ["TMPDIR"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     if moment is not None:
         child.stdout.readline()
