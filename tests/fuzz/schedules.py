@@ -37,11 +37,6 @@ def work_1():
 {work_1}
 def work_2():
 {work_2}
-def safely(work):
-    try:
-        work()
-    except (RuntimeError, ValueError) as error:
-        if "fork" not in str(error): raise
 """
 END = "\nif (mx.arange(5.0) * 2).sum().item() != 20: raise SystemExit('wrong afterwards')\n"
 THREADS = """
@@ -167,7 +162,7 @@ def head(random):
 
 def in_process(session, random):
     """A program of threads, forks or signals, in a process that has done nothing else."""
-    kind = random.choice((THREADS, THREADS, FORKS, FORKS, SIGNALS, INTERRUPTS))
+    kind = random.choice((THREADS,) * 4 + (FORKS, FORKS, SIGNALS, INTERRUPTS))
     size, code = head(random)
     before = random.choice(
         ("pass", "mx.async_eval(a)", "mx.async_eval(a); mx.synchronize()", "work_1()")
