@@ -1,6 +1,6 @@
 // Makes the nth call of a kind fail, in the process that loads it with LD_PRELOAD. Calls count from
-// `faults_arm` to `faults_disarm`; allocations by who makes them: Cermet and the libraries below it,
-// or Python. Built by faults.py with the C compiler at hand.
+// `faults_arm` to `faults_disarm`; allocations by who makes them: Cermet and the libraries below
+// it, or Python. Built by faults.py with the C compiler at hand.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -72,8 +72,8 @@ static int fails(int kind, void* caller) {
 }
 
 #define CALLER __builtin_return_address(0)
-#define REAL(name)                                     \
-  static __typeof__(&name) real;                       \
+#define REAL(name)               \
+  static __typeof__(&name) real; \
   if (real == NULL) real = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
 
 extern void* __libc_malloc(size_t);
@@ -125,37 +125,39 @@ void* mmap(void* address, size_t length, int protection, int flags, int file, of
   return real(address, length, protection, flags, file, offset);
 }
 
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*), void* of) {
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*run)(void*),
+                   void* of) {
   REAL(pthread_create);
   if (fails(THREADS, NULL)) return EAGAIN;
   return real(thread, attributes, run, of);
 }
 
-#define FILE_CALL(type, name, parameters, arguments, error)      \
-  type name parameters {                                         \
-    REAL(name);                                                  \
-    if (fails(FILES, NULL)) return errno = error, (type) - 1;    \
-    return real arguments;                                       \
+#define FILE_CALL(type, name, parameters, arguments, error)   \
+  type name parameters {                                      \
+    REAL(name);                                               \
+    if (fails(FILES, NULL)) return errno = error, (type) - 1; \
+    return real arguments;                                    \
   }
 FILE_CALL(ssize_t, write, (int file, const void* from, size_t size), (file, from, size), ENOSPC)
 FILE_CALL(ssize_t, read, (int file, void* to, size_t size), (file, to, size), EIO)
 FILE_CALL(ssize_t, pread, (int file, void* to, size_t size, off_t at), (file, to, size, at), EIO)
-FILE_CALL(ssize_t, pread64, (int file, void* to, size_t size, off64_t at), (file, to, size, at), EIO)
+FILE_CALL(ssize_t, pread64, (int file, void* to, size_t size, off64_t at), (file, to, size, at),
+          EIO)
 FILE_CALL(int, fsync, (int file), (file), EIO)
 FILE_CALL(int, rename, (const char* from, const char* to), (from, to), EACCES)
 FILE_CALL(int, ftruncate, (int file, off_t size), (file, size), ENOSPC)
 FILE_CALL(off_t, lseek, (int file, off_t to, int from), (file, to, from), EIO)
 FILE_CALL(int, close, (int file), (file), EIO)
 
-#define OPEN_CALL(name, parameters, ...)                         \
-  int name parameters {                                          \
-    REAL(name);                                                  \
-    va_list more;                                                \
-    va_start(more, flags);                                       \
+#define OPEN_CALL(name, parameters, ...)                                \
+  int name parameters {                                                 \
+    REAL(name);                                                         \
+    va_list more;                                                       \
+    va_start(more, flags);                                              \
     int mode = (flags & (O_CREAT | O_TMPFILE)) ? va_arg(more, int) : 0; \
-    va_end(more);                                                \
-    if (fails(FILES, NULL)) return errno = EMFILE, -1;           \
-    return real(__VA_ARGS__, mode);                              \
+    va_end(more);                                                       \
+    if (fails(FILES, NULL)) return errno = EMFILE, -1;                  \
+    return real(__VA_ARGS__, mode);                                     \
   }
 OPEN_CALL(open, (const char* path, int flags, ...), path, flags)
 OPEN_CALL(open64, (const char* path, int flags, ...), path, flags)

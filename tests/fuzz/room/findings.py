@@ -33,6 +33,8 @@ class Session:
         self.zygotes = {}
         self.folder = tempfile.TemporaryDirectory()  # where programs put their files
         os.environ["TMPDIR"] = self.folder.name
+        path = os.environ.get("PYTHONPATH", "").split(os.pathsep)  # programs run elsewhere
+        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in path if part)
 
     def elapsed(self):
         """Seconds since the start."""

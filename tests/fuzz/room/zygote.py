@@ -15,6 +15,7 @@ class Zygote:
         self.process = subprocess.Popen(
             [sys.executable, os.path.join(HERE, "server.py")],
             env={**os.environ, "PYTHONHASHSEED": "0", **(environment or {})},
+            cwd=os.environ.get("TMPDIR"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

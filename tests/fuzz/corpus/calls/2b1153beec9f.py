@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use(nn.GLU(deep(tuple)))

@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use(copy.deepcopy(cyclic(list)))

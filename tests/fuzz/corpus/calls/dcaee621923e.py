@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use(nn.Sequential(parent_and_child()))
