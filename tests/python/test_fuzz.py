@@ -6,10 +6,15 @@ import sys
 
 import pytest
 
+import cermet.core as mx
+
 RUN = pathlib.Path(__file__).parents[1] / "fuzz" / "run"
 PROGRAMS = {"leaks": 2, "corpus": None}
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the fuzzers watch /proc")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="the fuzzers watch /proc"),
+    pytest.mark.skipif(mx.default_device() != mx.cpu, reason="what they run is meant for the CPU"),
+]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
