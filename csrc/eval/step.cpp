@@ -131,16 +131,17 @@ bool is_dense_column_major(const Node& n) {
 }
 
 // What a primitive reads; `constants` gives those that are constants a value in memory.
-std::vector<Node*> nodes_read(const Node& out, std::vector<Node>& constants) {
-  std::vector<Node*> nodes;
+SmallVector<Node*, 4> nodes_read(const Node& out, std::vector<std::unique_ptr<Node>>& constants) {
+  SmallVector<Node*, 4> nodes;
   nodes.reserve(out.inputs.size());
   for (std::size_t i = 0; i < out.inputs.size(); ++i) {
     Node* n = out.inputs[i].node();
     if (n->constant) {
-      constants[i].dtype = n->dtype;
-      constants[i].size = 1;
-      materialize(*n, constants[i]);
-      n = &constants[i];
+      Node& value = *constants.emplace_back(std::make_unique<Node>());
+      value.dtype = n->dtype;
+      value.size = 1;
+      materialize(*n, value);
+      n = &value;
     }
     nodes.push_back(n);
   }
@@ -179,8 +180,9 @@ std::shared_ptr<Ticket> Batch::run_primitive(const Step& step, Node& out, Queue&
     fill(out, array(static_cast<std::int64_t>(one), out.dtype).node()->scalar);
     return nullptr;
   }
-  std::vector<Node> constants(out.inputs.size());
-  const std::vector<Node*> inputs = nodes_read(out, constants);
+  std::vector<std::unique_ptr<Node>> constants;
+  const SmallVector<Node*, 4> read = nodes_read(out, constants);
+  const std::span<Node* const> inputs(read.data(), read.size());
   if (has_several_results(p.kind())) return queue.run(out, inputs);
   if (out.buffer) {  // its places are filled
     const bool whole = p.kind() == Kind::slice_update ||

@@ -12,7 +12,6 @@
 #include "cermet/random.h"
 #include "cermet/transforms.h"
 #include "graph/primitive.h"
-#include "graph/primitive.h"
 #include "transforms/compile.h"
 
 using namespace cermet;

@@ -297,19 +297,21 @@ class Run {
   void run_flat() {
     const Pass& pass = p_.passes[0];
     const auto cost = static_cast<std::int64_t>(pass.calls.size() + 1);
-    const std::int64_t grain =
-        std::clamp(std::int64_t{1 << 18} / cost / kTile * kTile, 2 * kTile, 4 * kMinParallel);
+    const std::int64_t n = x_.outer * x_.inner;
+    const std::int64_t most = std::clamp(std::int64_t{1 << 18} / cost, 2 * kTile, 4 * kMinParallel);
+    // A power of two of pieces, so that few threads get equal shares.
+    const auto pieces =
+        static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>((n + most - 1) / most)));
+    const std::int64_t grain = (n + pieces * kTile - 1) / (pieces * kTile) * kTile;
     // A row's tiles are about as long.
-    const std::int64_t pieces = (std::min(row_, x_.outer * x_.inner) + kTile - 1) / kTile;
-    const std::int64_t tile =
-        row_ == kNoRow ? kTile : ((row_ + pieces - 1) / pieces + 15) / 16 * 16;
-    for_each_piece(x_.outer * x_.inner, grain,
-                   [&](Context& c, std::int64_t begin, std::int64_t end) {
-                     for (std::int64_t i = begin, n; i < end; i += n) {
-                       n = std::min({tile, end - i, row_ - i % row_});
-                       run_tile(pass, c, i, 0, n);
-                     }
-                   });
+    const std::int64_t tiles = (std::min(row_, n) + kTile - 1) / kTile;
+    const std::int64_t tile = row_ == kNoRow ? kTile : ((row_ + tiles - 1) / tiles + 15) / 16 * 16;
+    for_each_piece(n, grain, [&](Context& c, std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin, count; i < end; i += count) {
+        count = std::min({tile, end - i, row_ - i % row_});
+        run_tile(pass, c, i, 0, count);
+      }
+    });
   }
 
   // ---- Rows ----
