@@ -323,7 +323,7 @@ void keep_unfolded(const Tape& folded, const Tape& unfolded, std::shared_ptr<con
       known.insert({captured[k].node(), {Place::From::captured, folded.calls[i], k}});
   }
   for (Slot s = 0; s < folded.nodes.size(); ++s)  // calls are gone
-    if (std::find(folded.calls.begin(), folded.calls.end(), s) == folded.calls.end() &&
+    if (!std::binary_search(folded.calls.begin(), folded.calls.end(), s) &&
         !known.insert({folded.nodes[s], {Place::From::tape, s}}).second)
       return;  // another time the tape may have another array there
 

@@ -355,7 +355,8 @@ Tape record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded) 
   Arrays handles;
   std::unordered_set<const Node*> kept;
   for (Slot s = 0; s < folded.nodes.size(); ++s)
-    if (identity_of(*folded.nodes[s]) == 0) {  // a call goes with its results
+    if (!std::binary_search(folded.calls.begin(), folded.calls.end(), s)) {
+      // A call goes with its results. (Leaves may be under way: they are not looked into.)
       handles.emplace_back(Ref<Node>(folded.nodes[s]));
       kept.insert(folded.nodes[s]);
     }
