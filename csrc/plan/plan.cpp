@@ -322,9 +322,14 @@ void keep_unfolded(const Tape& folded, const Tape& unfolded, std::shared_ptr<con
     for (std::uint32_t k = 0; k < captured.size(); ++k)
       known.insert({captured[k].node(), {Place::From::captured, folded.calls[i], k}});
   }
+  const auto is_call = [&](Slot s) {
+    return std::binary_search(folded.calls.begin(), folded.calls.end(), s);
+  };
+  const auto is_result = [&](Slot s) {
+    return folded.kinds[s] == Kind::pick && is_call(folded.inputs(s)[0].index());
+  };
   for (Slot s = 0; s < folded.nodes.size(); ++s)  // calls are gone
-    if (!std::binary_search(folded.calls.begin(), folded.calls.end(), s) &&
-        !known.insert({folded.nodes[s], {Place::From::tape, s}}).second)
+    if (!is_call(s) && !known.insert({folded.nodes[s], {Place::From::tape, s}}).second)
       return;  // another time the tape may have another array there
 
   auto result = std::make_shared<Unfolded>();
@@ -334,7 +339,7 @@ void keep_unfolded(const Tape& folded, const Tape& unfolded, std::shared_ptr<con
     Place& place = result->places.emplace_back(it == known.end() ? Place() : it->second);
     if (!unfolded.is(s, Tape::leaf)) {
       if (place.from != Place::From::tape && unfolded.is(s, Tape::held)) return;  // by someone else
-      if (place.from != Place::From::tape || folded.kinds[place.slot] == Kind::pick)
+      if (place.from != Place::From::tape || is_result(place.slot))
         place.node = array(n.primitive, n.shape, n.dtype, {}, n.stream);
     } else if (place.from != Place::From::tape) {
       if (n.status.load(std::memory_order_acquire) != Status::available) return;

@@ -279,3 +279,10 @@ def test_results_that_are_the_inputs_of_what_made_them():
     call = mx.compile(lambda x: double(x) + double(x + 1))
     for _ in range(3):
         assert same(call(X + 0), X * 2 + (X + 1) * 2)
+
+
+def test_other_results_of_another_primitive_beside_a_call():
+    call, square = mx.compile(lambda x: x * 2), X[:17, :17] + 3 * mx.eye(17)
+    for i in (0, 1, 0, 1):
+        factor = mx.linalg.qr(square, stream=mx.cpu)[i]
+        assert same(call(square) + factor, square * 2 + mx.linalg.qr(square, stream=mx.cpu)[i])
