@@ -5,6 +5,7 @@
 
 #include "cermet/memory.h"
 #include "graph/context.h"
+#include "graph/fork.h"
 
 #include <sys/mman.h>
 
@@ -15,7 +16,6 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
-#include <mutex>
 #include <new>
 #include <set>
 #include <vector>
@@ -70,7 +70,7 @@ class Allocator {
     std::size_t capacity = round_up(std::max(bytes, bytes + gap));  // the sum may wrap
     void* data = nullptr;
     {
-      std::scoped_lock lock(mutex_);
+      std::scoped_lock lock(mutex_of(Lock::memory));
       if (capacity > limit_ || active_ > limit_ - capacity) fail(bytes);
       data = take(capacity);
       active_ += capacity;
@@ -81,12 +81,12 @@ class Allocator {
     }
     if (!data) data = fresh(capacity);
     if (!data) {  // the system refuses: give back what waits, then try once more
-      std::scoped_lock lock(mutex_);
+      std::scoped_lock lock(mutex_of(Lock::memory));
       trim(0);
       data = is_small(capacity) ? take(capacity) : fresh(capacity);
     }
     if (!data) {
-      std::scoped_lock lock(mutex_);
+      std::scoped_lock lock(mutex_of(Lock::memory));
       active_ -= capacity;
       fail(bytes);
     }
@@ -96,7 +96,7 @@ class Allocator {
   void free(void* data, std::size_t capacity) {
     if (auto* hook = reused_hook.load()) hook(data, capacity);
     {
-      std::scoped_lock lock(mutex_);
+      std::scoped_lock lock(mutex_of(Lock::memory));
       active_ -= capacity;
       cached_ += capacity;
       Waiting& waiting = waiting_[capacity];
@@ -107,23 +107,23 @@ class Allocator {
   }
 
   void clear() {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::memory));
     trim(0);
     high_ = active_;
   }
 
   std::size_t get(std::size_t Allocator::* field) {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::memory));
     return this->*field;
   }
   std::size_t set(std::size_t Allocator::* field, std::size_t value) {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::memory));
     const std::size_t before = std::exchange(this->*field, value);
     if (cached_ > cache_limit_) trim(cache_limit_);
     return before;
   }
   void reset_peak() {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::memory));
     peak_ = 0;
   }
 
@@ -229,7 +229,6 @@ class Allocator {
     return data;
   }
 
-  std::mutex mutex_;
   std::size_t high_ = 0;  // the most that arrays held
   std::uint64_t clock_ = 0;
   Classes waiting_;

@@ -152,7 +152,7 @@ void save_tensors(nb::object file, const ArrayMap& arrays,
                   const std::optional<StringMap>& metadata) {
   Arrays all;
   for (const auto& [name, a] : arrays) all.push_back(a);
-  evaluate(all);
+  eval(all);
   const StringMap facts = metadata.value_or(StringMap());
   if (is_path(file)) {
     const std::string path = with_suffix(path_of(file), ".safetensors");
