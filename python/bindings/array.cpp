@@ -232,7 +232,7 @@ void bind_conversions(ArrayClass& cls) {
       // Pickled as the bytes in row-major order with shape and type.
       .def("__getstate__",
            [](nb::handle_t<array> self) {
-             const array& a = *nb::inst_ptr<array>(self);
+             const array a = *nb::inst_ptr<array>(self);  // others may change it meanwhile
              return nb::make_tuple(nb::steal<nb::bytes>(PyObject_Bytes(self.ptr())), a.shape(),
                                    a.dtype());
            })
