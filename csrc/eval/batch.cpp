@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <system_error>
 
 #include "cermet/eval.h"
 #include "cermet/memory.h"
@@ -108,6 +109,9 @@ std::exception_ptr Batch::run(bool detached) {
             OutOfMemory(std::string(node(step.outputs[0]).primitive->name()) + ": " + e.what()));
         if (!first_) first_ = named;
         fail(step, named, !detached && (!unfolded_ || unfold(next)));
+      } catch (const std::system_error&) {  // a file, say: nothing is wrong with the array
+        if (!first_) first_ = std::current_exception();
+        fail(step, std::current_exception(), !detached && (!unfolded_ || unfold(next)));
       } catch (...) {
         if (!first_) first_ = std::current_exception();
         fail(step, std::current_exception(), false);
