@@ -100,19 +100,22 @@ Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> gi
 }
 
 // Destruction is iterative: a node whose last reference goes while another is being destroyed on
-// this thread waits in that one's list, so a long chain does not overflow the stack.
+// this thread waits in that one's list, so a long chain does not overflow the stack. The list goes
+// through the nodes themselves, by a field that is of no more use: there may be no memory.
 void destroy_node(Node* node) {
-  thread_local std::vector<Node*>* pending = nullptr;
+  static_assert(sizeof(Node*) <= sizeof node->scalar);
+  thread_local Node** pending = nullptr;
   if (pending) {
-    pending->push_back(node);
+    node->scalar = reinterpret_cast<std::uintptr_t>(*pending);
+    *pending = node;
     return;
   }
-  std::vector<Node*> list{node};
-  pending = &list;
-  while (!list.empty()) {
-    Node* next = list.back();
-    list.pop_back();
-    delete next;
+  Node* first = nullptr;
+  pending = &first;
+  while (node) {
+    delete node;
+    node = first;
+    if (node) first = reinterpret_cast<Node*>(static_cast<std::uintptr_t>(node->scalar));
   }
   pending = nullptr;
 }

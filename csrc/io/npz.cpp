@@ -26,10 +26,9 @@ struct Member {
 
 // A name that would be a file's elsewhere, or another one here.
 bool leads_out(std::string_view name) {
-  if (name.empty() || name.front() == '/' || name.find('\0') != name.npos ||
-      name.find('\\') != name.npos)
-    return true;
-  return ("/" + std::string(name) + "/").find("/../") != std::string::npos;
+  const auto has = [&](std::string_view part) { return name.find(part) != name.npos; };
+  return name.empty() || name.front() == '/' || has({"\0", 1}) || has("\\") || name == ".." ||
+         name.starts_with("../") || name.ends_with("/..") || has("/../");
 }
 
 // ---- Reading ----

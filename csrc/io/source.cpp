@@ -113,7 +113,11 @@ class FromSource final : public Load {
   FromSource(Ref<const Source> source, io::Stored stored)
       : source_(std::move(source)), stored_(std::move(stored)) {}
   std::string parameters() const override {
-    return "file='" + source_->name + "'" + (stored_.part.empty() ? "" : ", " + stored_.part);
+    std::string text = "file='" + source_->name + "'" + (stored_.part.empty() ? "" : ", ");
+    text += stored_.part;
+    for (char& c : text)
+      if (static_cast<unsigned char>(c) >= 0x80) c = '?';  // of any encoding
+    return text;
   }
   // A checksum is that of all bytes, in order.
   bool in_pieces() const override { return !stored_.crc; }

@@ -14,8 +14,8 @@ namespace cermet::io {
 
 // Where the elements of an array lie, row-major.
 struct Stored {
-  std::uint64_t begin;
-  Dtype dtype;
+  std::uint64_t begin = 0;
+  Dtype dtype = float32;
   Shape shape;
   bool swapped = false;              // big-endian
   std::optional<std::uint32_t> crc;  // of the elements: a remainder that goes on from the header's

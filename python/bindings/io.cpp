@@ -198,22 +198,31 @@ std::string deflate(std::span<const std::span<const std::byte>> pieces) {
   return out;
 }
 
-void save_several(nb::handle file, const nb::args& args, const nb::kwargs& kwargs,
-                  bool compressed) {
-  const char* const operation = compressed ? "savez_compressed" : "savez";
-  NamedArrays arrays;
-  Arrays all;
-  const auto add = [&](std::string name, nb::handle value) {
-    all.push_back(array_of(operation, name, value));
-    arrays.emplace_back(std::move(name), all.back());
-  };
-  for (std::size_t i = 0; i < args.size(); ++i) add("arr_" + std::to_string(i), args[i]);
-  for (auto [name, value] : kwargs) add(text_of(name, "savez: a name"), value);
-  evaluate(all);
-  write_file(operation, file, ".npz", [&](const Sink& out) {
-    save_npz(out, arrays, compressed ? Deflate(deflate) : Deflate());
-  });
-}
+// Arrays as positional arguments and as keywords.
+class Members {
+ public:
+  explicit Members(bool compressed) : operation_(compressed ? "savez_compressed" : "savez") {
+    if (compressed) deflate_ = deflate;
+  }
+  void add(std::string name, nb::handle value) {
+    all_.push_back(array_of(operation_, name, value));
+    arrays_.emplace_back(std::move(name), all_.back());
+  }
+  void add(const nb::dict& named) {
+    for (auto [name, value] : named) add(text_of(name, "savez: a name"), value);
+  }
+  void save(nb::handle file) const {
+    evaluate(all_);
+    write_file(operation_, file, ".npz",
+               [&](const Sink& out) { save_npz(out, arrays_, deflate_); });
+  }
+
+ private:
+  const char* const operation_;
+  Deflate deflate_;
+  NamedArrays arrays_;
+  Arrays all_;
+};
 
 void save_tensors(nb::handle file, nb::handle arrays, nb::handle metadata) {
   constexpr const char* kOperation = "save_safetensors";
@@ -286,7 +295,11 @@ void bind_io(nb::module_& m) {
     m.def(
         name.c_str(),
         [compressed](nb::handle file, const nb::args& args, const nb::kwargs& kwargs) {
-          save_several(file, args, kwargs, compressed);
+          Members members(compressed);
+          for (std::size_t i = 0; i < args.size(); ++i)
+            members.add("arr_" + std::to_string(i), args[i]);
+          members.add(kwargs);
+          members.save(file);
         },
         nb::sig(
             ("def " + name +
@@ -296,6 +309,14 @@ void bind_io(nb::module_& m) {
         "Writes arrays in NumPy's format npz: under their keywords, others as arr_0, arr_1, ... A "
         "file is replaced when the new one is whole; whatever fails, the old one stays.");
   }
+  m.def(
+      "_savez",
+      [](nb::handle file, const nb::dict& arrays) {
+        Members members(false);
+        members.add(arrays);
+        members.save(file);
+      },
+      "file"_a, "arrays"_a, "savez of more arrays than a call has keywords.");
   m.def(
       "save_safetensors", &save_tensors,
       nb::sig("def save_safetensors(file: typing.IO[bytes] | str | os.PathLike, arrays: dict[str, "
