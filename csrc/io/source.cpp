@@ -31,6 +31,7 @@ struct Stamp {
   }
 };
 
+// The clock that a change of a file gets its time from.
 #ifdef __APPLE__
 constexpr clockid_t kFileClock = CLOCK_REALTIME;
 timespec modified(const struct stat& info) { return info.st_mtimespec; }
@@ -38,6 +39,11 @@ timespec modified(const struct stat& info) { return info.st_mtimespec; }
 constexpr clockid_t kFileClock = CLOCK_REALTIME_COARSE;
 timespec modified(const struct stat& info) { return info.st_mtim; }
 #endif
+bool is_now(const timespec& time) {
+  timespec now{};
+  ::clock_gettime(kFileClock, &now);
+  return time.tv_sec == now.tv_sec && time.tv_nsec == now.tv_nsec;
+}
 
 class File final : public Source {
  public:
@@ -71,20 +77,6 @@ class File final : public Source {
     if (S_ISDIR(info.st_mode)) throw FileError(operation, path, EISDIR);
     if (!S_ISREG(info.st_mode)) io::fail(operation, path, "not a regular file");
     return {static_cast<std::uint64_t>(info.st_size), modified(info)};
-  }
-  // A change within the tick of the clock that the last one fell in would not be seen: that is
-  // waited for, a few milliseconds at most.
-  static Stamp settled_stamp_of(const char* operation, const std::string& path, int descriptor) {
-    for (int wait = 0;; ++wait) {
-      const Stamp stamp = stamp_of(operation, path, descriptor);
-      timespec now{};
-      ::clock_gettime(kFileClock, &now);
-      const std::time_t ahead = stamp.modified.tv_sec - now.tv_sec;
-      const bool is_past = ahead < 0 || (ahead == 0 && stamp.modified.tv_nsec < now.tv_nsec);
-      if (is_past || ahead > 1 || wait == 20) return stamp;
-      constexpr timespec kMillisecond{0, 1000000};
-      ::nanosleep(&kMillisecond, nullptr);
-    }
   }
 
  private:
@@ -175,10 +167,16 @@ Ref<const Source> open_file(const char* operation, const std::string& path) {
   // Not to wait for the other end of a pipe, which is refused.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (descriptor < 0) throw FileError(operation, path, errno);
-  Ref<const File> file;
+  Ref<File> file;
   try {
-    file = make_ref<const File>(operation, path, descriptor,
-                                File::settled_stamp_of(operation, path, descriptor));
+    Stamp stamp = File::stamp_of(operation, path, descriptor);
+    // Another change in this tick of the clock would not be seen: some milliseconds at most.
+    for (int tries = 0; tries < 20 && stamp.size > kSmall && is_now(stamp.modified); ++tries) {
+      constexpr timespec kMillisecond{0, 1000000};
+      ::nanosleep(&kMillisecond, nullptr);
+      stamp = File::stamp_of(operation, path, descriptor);
+    }
+    file = make_ref<File>(operation, path, descriptor, stamp);
   } catch (...) {
     ::close(descriptor);
     throw;
