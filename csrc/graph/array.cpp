@@ -2,8 +2,10 @@
 #include "cermet/array.h"
 
 #include <bit>
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "cermet/ops.h"
 #include "graph/context.h"
@@ -100,24 +102,18 @@ Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> gi
 }
 
 // Destruction is iterative: a node whose last reference goes while another is being destroyed on
-// this thread waits in that one's list, so a long chain does not overflow the stack. The list goes
-// through the nodes themselves, by a field that is of no more use: there may be no memory.
+// this thread waits in that one's list, so a long chain does not overflow the stack. `scalar`,
+// which nobody reads any more, links the list.
 void destroy_node(Node* node) {
-  static_assert(sizeof(Node*) <= sizeof node->scalar);
-  thread_local Node** pending = nullptr;
-  if (pending) {
-    node->scalar = reinterpret_cast<std::uintptr_t>(*pending);
-    *pending = node;
-    return;
+  thread_local Node* waiting = nullptr;
+  thread_local bool destroying = false;
+  node->scalar = reinterpret_cast<std::uintptr_t>(std::exchange(waiting, node));
+  if (std::exchange(destroying, true)) return;
+  while (Node* next = waiting) {
+    waiting = reinterpret_cast<Node*>(static_cast<std::uintptr_t>(next->scalar));
+    delete next;
   }
-  Node* first = nullptr;
-  pending = &first;
-  while (node) {
-    delete node;
-    node = first;
-    if (node) first = reinterpret_cast<Node*>(static_cast<std::uintptr_t>(node->scalar));
-  }
-  pending = nullptr;
+  destroying = false;
 }
 
 array::array(int v) : array(static_cast<std::int64_t>(v)) {}

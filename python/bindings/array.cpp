@@ -180,15 +180,10 @@ void bind_conversions(ArrayClass& cls) {
           nb::sig("def __index__(self) -> int"))
       .def("__bytes__",
            [](const array& a) {
-             const array c = contiguous(a);
-             evaluated(c);
+             const array c = evaluated(contiguous(a));
              return nb::bytes(static_cast<const char*>(c.raw_data()), c.nbytes());
            })
-      .def("__repr__",
-           [](const array& a) {
-             evaluated(a);
-             return to_string(a);
-           })
+      .def("__repr__", [](const array& a) { return to_string(evaluated(a)); })
       .def(
           "__format__",
           [](nb::handle_t<array> self, nb::object spec) -> nb::object {

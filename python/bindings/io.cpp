@@ -6,6 +6,7 @@
 
 #include "bindings.h"
 #include "cermet/io.h"
+#include "interpreter.h"
 
 namespace cermet::python {
 namespace {
@@ -128,7 +129,7 @@ nb::object load_file(nb::handle file, nb::handle named, bool with_metadata, Stre
   std::pair<ArrayMap, StringMap> tensors;
   {
     const std::span<const std::byte> memory = view_of(bytes);
-    const nb::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     const auto source = by_path ? open_file("load", path) : in_memory(memory, path);
     if (format == "npy")
       one = load(source, s);
@@ -152,7 +153,7 @@ void write_file(const char* operation, nb::handle file, const std::string& suffi
   if (is_path(file)) {
     std::string path = path_of(file);
     if (!path.ends_with(suffix)) path += suffix;
-    const nb::gil_scoped_release unlocked;
+    const Unlocked unlocked;
     return replace_file(operation, path, write);
   }
   if (!nb::hasattr(file, "write"))
