@@ -213,7 +213,7 @@ class Members {
     for (auto [name, value] : named) add(text_of(name, "savez: a name"), value);
   }
   void save(nb::handle file) const {
-    evaluate(all_);
+    eval(all_);
     write_file(operation_, file, ".npz",
                [&](const Sink& out) { save_npz(out, arrays_, deflate_); });
   }
@@ -243,7 +243,7 @@ void save_tensors(nb::handle file, nb::handle arrays, nb::handle metadata) {
     for (auto [key, value] : dict_of(metadata, "metadata is to be a dict of str"))
       facts.emplace(text_of(key, "save_safetensors: a name of metadata"),
                     text_of(value, "save_safetensors: metadata"));
-  evaluate(all);
+  eval(all);
   write_file(kOperation, file, ".safetensors",
              [&](const Sink& out) { save_safetensors(out, named, facts); });
 }
