@@ -14,6 +14,7 @@ import pytest
 from conftest import ALL_DTYPES, assert_equal, exact_sample, mx_dtype, to_mx, to_np
 
 import cermet.core as mx
+import cermet.nn as nn
 
 SHAPES = [(), (0, 3), (5,), (2, 3, 4)]
 
@@ -358,3 +359,15 @@ def test_pickles_are_refused(tmp_path):
     np.save(path, np.array([Bomb()], dtype=object), allow_pickle=True)
     with pytest.raises(ValueError, match=r"broken.*'.O' are not supported"):
         mx.load(path)
+
+
+@pytest.mark.parametrize("name", ["layers.9999999999.weight", f"layers.{'9' * 5000}.weight"])
+@pytest.mark.parametrize("extension", ["npz", "safetensors"])
+def test_a_name_makes_no_long_list(name, extension, tmp_path):
+    path = tmp_path / f"a.{extension}"
+    if extension == "npz":
+        mx.savez(path, **{name: mx.ones(1)})
+    else:
+        mx.save_safetensors(path, {name: mx.ones(1)})
+    with pytest.raises(ValueError, match=r"9999999999|digits"):
+        nn.Sequential(nn.Linear(2, 2)).load_weights(path)

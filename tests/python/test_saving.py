@@ -242,6 +242,23 @@ def test_pipes_are_written_straight(name, tmp_path):
         mx.load(path)
 
 
+def test_a_pipe_that_nobody_reads_can_be_left(tmp_path):
+    path = tmp_path / "pipe.npy"
+    os.mkfifo(path)
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            mx.save(path, mx.ones(3))
+        reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            mx.save(path, mx.ones((1000, 1000)))  # more than a pipe holds
+        os.close(reader)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_threads_that_save_to_one_path(saved):
     path, save = saved
     arrays = [mx.full((40_000,), i) for i in range(4)]
