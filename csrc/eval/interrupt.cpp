@@ -3,8 +3,6 @@
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <functional>
-#include <memory>
 #include <thread>
 #include <utility>
 
@@ -22,8 +20,7 @@ thread_local bool ends_process = false;
 thread_local Clock::time_point asked{};
 thread_local Evaluation* current = nullptr;
 
-std::shared_ptr<const std::function<bool()>> g_check;  // accessed atomically
-std::atomic<bool> g_has_check{false};
+std::atomic<bool (*)()> g_check{nullptr};
 std::atomic<void* (*)()> g_unlock{nullptr};
 std::atomic<void (*)(void*)> g_lock{nullptr};
 
@@ -69,12 +66,12 @@ void poll_interrupt() {
     if (!current) park();
     throw Interrupted();
   }
-  if (own_thread || !g_has_check.load(std::memory_order_acquire)) return;
+  const auto check = g_check.load(std::memory_order_relaxed);
+  if (own_thread || !check) return;
   const auto now = Clock::now();
   if (now - asked < std::chrono::milliseconds(20)) return;
   asked = now;
-  const auto check = std::atomic_load(&g_check);
-  if (check && (*check)()) {
+  if (check()) {
     if (current) current->withdrawn = false;
     throw Interrupted();
   }
@@ -116,14 +113,7 @@ Unlocked::~Unlocked() {
   if (state_) g_lock.load(std::memory_order_acquire)(state_);
 }
 
-void set_interrupt_check(std::function<bool()> check) {
-  const bool present = static_cast<bool>(check);
-  std::atomic_store(&g_check, present
-                                  ? std::make_shared<const std::function<bool()>>(std::move(check))
-                                  : nullptr);
-  g_has_check.store(present, std::memory_order_release);
-}
-
+void set_interrupt_check(bool (*check)()) { g_check.store(check, std::memory_order_relaxed); }
 void set_unlocking(void* (*unlock)(), void (*lock)(void*)) {
   g_lock.store(lock, std::memory_order_release);
   g_unlock.store(unlock, std::memory_order_release);

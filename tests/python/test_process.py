@@ -223,7 +223,8 @@ except KeyboardInterrupt:
         "for _ in range(5): mx.async_eval(slow(2000))",
         "s = mx.new_stream(mx.cpu)\nwith mx.stream(s): mx.async_eval(slow(5000))",
         "threading.Thread(target=lambda: mx.eval(slow(10_000)), daemon=True).start()",
-        "for _ in range(3):\n  threading.Thread(target=lambda: mx.eval(slow(9000)), daemon=True).start()",
+        "for _ in range(3):\n"
+        "  threading.Thread(target=lambda: mx.eval(slow(9000)), daemon=True).start()",
         "x = slow(9000); mx.async_eval(x); "
         "threading.Thread(target=lambda: mx.eval(x), daemon=True).start()",
         "threading.Thread(target=lambda: [mx.eval(slow(1)) for _ in iter(int, 1)], daemon=True)"
