@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <new>
+#include <system_error>
 
 #include "cermet/eval.h"
 #include "cermet/memory.h"
@@ -121,6 +122,10 @@ std::exception_ptr Batch::run() {
         lacking = std::make_exception_ptr(
             OutOfMemory(std::string(node(step.outputs[0]).primitive->name()) +
                         ": the system has no more memory"));
+      } catch (const std::system_error&) {  // a file, say: nothing is wrong with the array
+        if (!first_) first_ = std::current_exception();
+        fail(step, std::current_exception(), !unfolded_ || unfold(next_));
+        continue;
       } catch (...) {
         if (!first_) first_ = std::current_exception();
         fail(step, std::current_exception(), false);

@@ -155,5 +155,6 @@ PlanCounts plan_counts() {
 }
 
 void context::evaluate(const Arrays& arrays) { eval(arrays); }
+void context::check_interrupt() { poll_interrupt(); }
 
 }  // namespace cermet
