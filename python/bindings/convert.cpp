@@ -8,6 +8,8 @@
 #include <complex>
 #include <cstring>
 
+#include "tree.h"
+
 namespace cermet::python {
 namespace {
 
@@ -346,6 +348,7 @@ nb::object scalar_object(const T* p) {
 template <class T>
 nb::object list_object(const T* p, const Shape& shape, const Strides& strides, std::size_t axis) {
   if (axis == shape.size()) return scalar_object(p);
+  const Level level;
   nb::object out = nb::steal(PyList_New(shape[axis]));
   for (std::int64_t i = 0; i < shape[axis]; ++i)
     PyList_SET_ITEM(out.ptr(), i,
@@ -356,6 +359,9 @@ nb::object list_object(const T* p, const Shape& shape, const Strides& strides, s
 // The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
 template <class Framework>
 nb::object exported(const array& a, Dtype dtype) {
+  if (a.ndim() > 64)
+    throw std::invalid_argument("array: other libraries take up to 64 axes, not " +
+                                std::to_string(a.ndim()));
   evaluated(a);
   std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
   return nb::cast(nb::ndarray<Framework, nb::ro>(a.raw_data(), shape.size(), shape.data(),
@@ -529,8 +535,26 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
 
 void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferView*>(view->internal); }
 
+void let_go(nb::object o) noexcept {
+  thread_local std::vector<nb::object>* waiting = nullptr;
+  if (waiting) {
+    try {
+      waiting->push_back(std::move(o));
+    } catch (const std::bad_alloc&) {  // it goes at once
+    }
+    return;
+  }
+  std::vector<nb::object> list;
+  waiting = &list;
+  for (o.reset(); !list.empty(); o.reset()) {
+    o = std::move(list.back());
+    list.pop_back();
+  }
+  waiting = nullptr;
+}
+
 std::shared_ptr<nb::object> share(nb::object o) {
-  return {new nb::object(std::move(o)), [](nb::object* p) {
+  return {new Held(std::move(o)), [](Held* p) {
             if (!nb::is_alive()) return;
             nb::gil_scoped_acquire lock;
             delete p;

@@ -88,6 +88,20 @@ nb::object to_dlpack(const array& a);
 int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
 
+// Lets go of an object once those that are being let go of are gone: a tower of functions, each of
+// which holds the next, ends in a loop.
+void let_go(nb::object o) noexcept;
+// A member that is let go of so.
+class Held : public nb::object {
+ public:
+  Held() = default;
+  Held(nb::object o) : nb::object(std::move(o)) {}
+  Held(Held&&) = default;
+  Held& operator=(Held&&) = default;
+  ~Held() {
+    if (is_valid()) let_go(std::move(*this));
+  }
+};
 // An object that threads without Python's lock may let go of.
 std::shared_ptr<nb::object> share(nb::object o);
 
