@@ -30,6 +30,7 @@ class Following {
 
 // The shape as a rule reads it, that gives for any other extents what they call for.
 inline const Shape& rule_shape(const array& a) { return a.node()->shape; }
+inline std::int64_t rule_size(const array& a) { return a.node()->size; }
 // Ties the trace where a condition on the extents of `a` leads off the way that its rule goes.
 inline bool off_rule(bool condition, const array& a) {
   if (condition) a.shape();

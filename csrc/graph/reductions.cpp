@@ -23,13 +23,14 @@ std::int64_t count_along(const array& a, const Axes& axes) {
 }
 
 // Their number, less some, as a scalar.
+array scalar_count(const array& a, const Axes& axes, int less) {
+  const std::int64_t n = std::max<std::int64_t>(count_along(a, axes) - less, 0);
+  return scalar_like(static_cast<double>(n), a);
+}
 array divisor(const array& a, const Axes& axes, int less) {
+  if (!is_followed({&a, 1})) return scalar_count(a, axes, less);
   return follow(
-      "count", {&a, 1},
-      [axes, less](std::span<const array> in) {
-        const std::int64_t n = std::max<std::int64_t>(count_along(in[0], axes) - less, 0);
-        return scalar_like(static_cast<double>(n), in[0]);
-      },
+      "count", {&a, 1}, [axes, less](auto in) { return scalar_count(in[0], axes, less); },
       /*by_value=*/false);
 }
 
@@ -159,7 +160,7 @@ array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamO
   const Axes over = normalize_axes("logsumexp", axes, a.ndim());
   const array wide = widen(a, s);
   const Dtype t = to_inexact(a.dtype());
-  if (off_rule(element_count(rule_shape(a)) == 0, a) && count_along(a, over) == 0)  // log 0
+  if (off_rule(rule_size(a) == 0, a) && count_along(a, over) == 0)  // log 0
     return astype(log(reduce_axes(ReduceOp::sum, wide, over, keepdims, s), s), t, s);
   const auto [shift, total] = log_total(wide, over, s);
   const array out = astype(add(total, shift, s), t, s);
@@ -169,7 +170,7 @@ array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamO
 array softmax(const array& a, const OptionalAxes& axes, bool precise, StreamOrDevice s) {
   static_cast<void>(precise);  // halves are computed in float32 always
   const Axes over = normalize_axes("softmax", axes, a.ndim());
-  if (off_rule(element_count(rule_shape(a)) == 0, a)) return astype(a, to_inexact(a.dtype()), s);
+  if (off_rule(rule_size(a) == 0, a)) return astype(a, to_inexact(a.dtype()), s);
   const array wide = widen(a, s);
   const array e = exp(subtract(wide, shift_of(wide, over, s), s), s);
   return astype(divide(e, reduce_axes(ReduceOp::sum, e, over, true, s), s), to_inexact(a.dtype()),

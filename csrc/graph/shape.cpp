@@ -11,9 +11,8 @@ namespace {
 
 // Replaces the one -1 by what is left of an array's elements, or of those along an axis.
 Shape resolve(std::string_view op, Shape shape, const array& a, int axis = -1) {
-  const Shape& from = rule_shape(a);
-  const Shape context = axis < 0 ? from : Shape{from[axis]};
-  const std::int64_t size = element_count(context);
+  const std::int64_t size = axis < 0 ? rule_size(a) : rule_shape(a)[axis];
+  const auto context = [&] { return axis < 0 ? a.shape() : Shape{a.shape(axis)}; };
   std::int64_t known = 1;
   int unknown = -1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
@@ -25,12 +24,12 @@ Shape resolve(std::string_view op, Shape shape, const array& a, int axis = -1) {
       known *= shape[i];
   }
   if (unknown >= 0) {
-    if (off_rule(known == 0 || size % known != 0, a))
-      fail(op, "cannot make ", context, " into ", shape, ": ", size,
+    if (known == 0 || size % known != 0)
+      fail(op, "cannot make ", context(), " into ", shape, ": ", size,
            " elements are no positive multiple of ", known);
     shape[unknown] = size / known;
-  } else if (off_rule(known != size, a)) {
-    fail(op, "cannot make ", context, " into ", shape, ": ", size, " elements against ", known);
+  } else if (known != size) {
+    fail(op, "cannot make ", context(), " into ", shape, ": ", size, " elements against ", known);
   }
   return shape;
 }

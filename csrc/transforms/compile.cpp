@@ -181,8 +181,9 @@ std::optional<Arrays> Trace::replay(std::span<const array> inputs) const {
     for (std::size_t k = 0; k < step.count; ++k) from.push_back(values[operands_[step.first + k]]);
     const std::span<const array> read(from.data(), from.size());
     try {
-      const auto* again = dynamic_cast<const Followed*>(node.primitive.get());
-      if (again && !same_shapes) {
+      const auto* again =
+          same_shapes ? nullptr : dynamic_cast<const Followed*>(node.primitive.get());
+      if (again) {
         const StreamContext context(node.stream);
         values.push_back(again->of(read));
         continue;

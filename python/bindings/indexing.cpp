@@ -54,10 +54,9 @@ struct Item {
 // An index as Python gives it, whatever shape it is for.
 struct Index {
   Index(nb::handle index, const char* op) : op(op) {
-    if (nb::isinstance<nb::tuple>(index))
-      for (nb::handle item : nb::borrow<nb::tuple>(index)) parse(item);
-    else
-      parse(index);
+    const bool several = PyTuple_Check(index.ptr());
+    for (Py_ssize_t i = 0; i < (several ? PyTuple_GET_SIZE(index.ptr()) : 1); ++i)
+      parse(several ? PyTuple_GET_ITEM(index.ptr(), i) : index.ptr());
   }
   const char* op;
   SmallVector<Item, 4> items;
@@ -96,7 +95,7 @@ struct Index {
 
 class Plan {
  public:
-  Plan(const array& a, const Index& index) : Plan(a, index.items, index.arrays, index.op) {}
+  Plan(const array& a, Index index) : Plan(a, index.items, std::move(index.arrays), index.op) {}
   Plan(const array& a, std::span<const Item> items, Arrays arrays, const char* op)
       : op_(op), shape_(a.shape()), arrays_(std::move(arrays)) {
     start_.resize(shape_.size(), 0);
@@ -276,8 +275,9 @@ array set_masked(const array& a, const array& mask, const array& value) {
 // f(plan, inputs), where the plan is for the first of the inputs. A shapeless trace does it again
 // for other extents.
 template <class F>
-array by_plan(const Index& index, std::span<const array> inputs, F f) {
-  if (!is_followed(inputs) && !is_followed(index.arrays)) return f(Plan(inputs[0], index), inputs);
+array by_plan(Index index, std::span<const array> inputs, F f) {
+  if (!is_followed(inputs) && !is_followed(index.arrays))
+    return f(Plan(inputs[0], std::move(index)), inputs);
   Arrays all(inputs.begin(), inputs.end());
   all.insert(all.end(), index.arrays.begin(), index.arrays.end());
   return follow(index.op, all,
@@ -292,8 +292,8 @@ array get_item(const array& a, nb::handle index) {
                  [](const Plan& plan, auto in) { return plan.get(in[0]); });
 }
 
-array updated(const array& a, const Index& index, const array& value, Update mode) {
-  return by_plan(index, std::array{a, value},
+array updated(const array& a, Index index, const array& value, Update mode) {
+  return by_plan(std::move(index), std::array{a, value},
                  [mode](const Plan& plan, auto in) { return plan.update(in[0], in[1], mode); });
 }
 
@@ -312,8 +312,7 @@ struct ArrayAt {
 
   array update(Operand operand, Update mode, array (*prepare)(const array&)) const {
     if (!index) throw std::invalid_argument("at: indices are needed, as in a.at[0].add(1)");
-    const Index parsed(index, "at");
-    return updated(value, parsed, prepare(to_array(operand, value.dtype())), mode);
+    return updated(value, Index(index, "at"), prepare(to_array(operand, value.dtype())), mode);
   }
 };
 
