@@ -75,6 +75,7 @@ void note_traces(Node& node, const Node& in) {
   constexpr auto relaxed = std::memory_order_relaxed;
   const std::uint64_t newest = in.trace.load(relaxed);
   if (newest == 0) return;
+  node.followed |= in.followed;
   const std::uint64_t oldest = in.oldest_trace.load(relaxed), known = node.trace.load(relaxed);
   node.oldest_trace.store(known ? std::min(node.oldest_trace.load(relaxed), oldest) : oldest,
                           relaxed);

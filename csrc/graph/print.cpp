@@ -27,6 +27,8 @@ class Printer {
       : a_(a), data_(static_cast<const std::byte*>(a.raw_data())), strides_(a.strides()) {}
 
   std::string text() {
+    if (a_.ndim() > 1000)
+      throw std::invalid_argument("array: cannot print " + std::to_string(a_.ndim()) + " axes");
     out_ << "array(";
     if (a_.size() == 0)
       out_ << "[]";

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/follow.h"
 
 namespace cermet {
 namespace {
@@ -22,19 +22,30 @@ std::int64_t count_along(const array& a, const Axes& axes) {
   return n;
 }
 
-array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s,
-                  bool counted = false) {
+// Their number, less some, as a scalar.
+array scalar_count(const array& a, const Axes& axes, int less) {
+  const std::int64_t n = std::max<std::int64_t>(count_along(a, axes) - less, 0);
+  return scalar_like(static_cast<double>(n), a);
+}
+array divisor(const array& a, const Axes& axes, int less) {
+  if (!is_followed({&a, 1})) return scalar_count(a, axes, less);
+  return follow(
+      "count", {&a, 1}, [axes, less](auto in) { return scalar_count(in[0], axes, less); },
+      /*by_value=*/false);
+}
+
+array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s) {
   if (axes.empty()) return a;
-  const array out(make_ref<const Reduce>(op, axes, counted), without(a.shape(), axes), a.dtype(),
-                  {a}, s.resolve());
+  const array out(make_ref<const Reduce>(op, axes), without(rule_shape(a), axes), a.dtype(), {a},
+                  s.resolve());
   return keepdims ? expand_dims(out, axes, s) : out;
 }
 
 array widen(const array& a, StreamOrDevice s) { return astype(a, accurate(a.dtype()), s); }
 
 array mean_of(const array& wide, const Axes& axes, bool keepdims, StreamOrDevice s) {
-  const array total = reduce_axes(ReduceOp::sum, wide, axes, keepdims, s, /*counted=*/true);
-  return divide(total, scalar_like(static_cast<double>(count_along(wide, axes)), total), s);
+  const array total = reduce_axes(ReduceOp::sum, wide, axes, keepdims, s);
+  return divide(total, divisor(wide, axes, 0), s);
 }
 
 // The maximum, as a constant of differentiation: what it is subtracted from does not depend on it.
@@ -46,14 +57,16 @@ array arg_reduce(bool max, const array& a, std::optional<int> axis, bool keepdim
                  StreamOrDevice s) {
   const std::string_view op = max ? "argmax" : "argmin";
   const int at = axis ? normalize_axis(op, *axis, a.ndim()) : 0;
-  const array in = axis ? a : reshape(a, {a.size()}, s);
-  if (in.shape()[at] == 0) fail(op, "axis ", at, " of ", in.shape(), " is empty");
-  require_places(op, in.shape(), at);
-  Shape shape = in.shape();
+  const array in = axis ? a : flatten(a, 0, -1, s);
+  Shape shape = rule_shape(in);
+  if (shape[at] == 0) fail(op, "axis ", at, " of ", in.shape(), " is empty");
+  require_places(op, shape, at);
   shape[at] = 1;
   const array out(make_ref<const ArgReduce>(max, at), shape, uint32, {in}, s.resolve());
-  if (axis) return keepdims ? out : squeeze(out, {at}, s);
-  return reshape(out, keepdims ? Shape(a.ndim(), 1) : Shape{}, s);
+  if (!keepdims) return squeeze(out, {at}, s);
+  Axes others;
+  for (int i = in.ndim(); i < a.ndim(); ++i) others.push_back(i);
+  return a.ndim() == 0 ? squeeze(out, {0}, s) : expand_dims(out, others, s);
 }
 
 }  // namespace
@@ -68,7 +81,8 @@ array reduce(ReduceOp op, const array& a, const OptionalAxes& axes, bool keepdim
     case ReduceOp::min:
     case ReduceOp::max:
       for (const int axis : over)
-        if (a.shape()[axis] == 0) fail(name_of(op), "axis ", axis, " of ", a.shape(), " is empty");
+        if (rule_shape(a)[axis] == 0)
+          fail(name_of(op), "axis ", axis, " of ", a.shape(), " is empty");
       return reduce_axes(op, a, over, keepdims, s);
     case ReduceOp::all:
     case ReduceOp::any: break;
@@ -125,10 +139,9 @@ array var(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, Str
   const array wide = widen(a, s);
   array deviation = subtract(wide, mean_of(wide, over, true, s), s);
   if (is_complex(deviation.dtype())) deviation = abs(deviation, s);
-  const array total = reduce_axes(ReduceOp::sum, square(deviation, s), over, keepdims, s, true);
-  const auto free = static_cast<double>(std::max<std::int64_t>(count_along(a, over) - ddof, 0));
+  const array total = reduce_axes(ReduceOp::sum, square(deviation, s), over, keepdims, s);
   const Dtype t = is_complex(a.dtype()) ? float32 : to_inexact(a.dtype());
-  return astype(divide(total, scalar_like(free, total), s), t, s);
+  return astype(divide(total, divisor(deviation, over, ddof), s), t, s);
 }
 
 array std(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, StreamOrDevice s) {
@@ -147,7 +160,7 @@ array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamO
   const Axes over = normalize_axes("logsumexp", axes, a.ndim());
   const array wide = widen(a, s);
   const Dtype t = to_inexact(a.dtype());
-  if (count_along(a, over) == 0)  // log 0
+  if (off_rule(rule_size(a) == 0, a) && count_along(a, over) == 0)  // log 0
     return astype(log(reduce_axes(ReduceOp::sum, wide, over, keepdims, s), s), t, s);
   const auto [shift, total] = log_total(wide, over, s);
   const array out = astype(add(total, shift, s), t, s);
@@ -157,7 +170,7 @@ array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamO
 array softmax(const array& a, const OptionalAxes& axes, bool precise, StreamOrDevice s) {
   static_cast<void>(precise);  // halves are computed in float32 always
   const Axes over = normalize_axes("softmax", axes, a.ndim());
-  if (a.size() == 0) return astype(a, to_inexact(a.dtype()), s);
+  if (off_rule(rule_size(a) == 0, a)) return astype(a, to_inexact(a.dtype()), s);
   const array wide = widen(a, s);
   const array e = exp(subtract(wide, shift_of(wide, over, s), s), s);
   return astype(divide(e, reduce_axes(ReduceOp::sum, e, over, true, s), s), to_inexact(a.dtype()),
@@ -181,8 +194,8 @@ array scan(ScanOp op, const array& a, int axis, bool reverse, bool inclusive, St
   Dtype t = a.dtype();
   if (op == ScanOp::sum && t == Dtype::bool_) t = int32;
   if (op == ScanOp::logaddexp) t = to_inexact(t);
-  return array(make_ref<const Scan>(op, axis, reverse, inclusive), a.shape(), t, {astype(a, t, s)},
-               s.resolve());
+  return array(make_ref<const Scan>(op, axis, reverse, inclusive), rule_shape(a), t,
+               {astype(a, t, s)}, s.resolve());
 }
 array cumsum(const array& a, int axis, bool reverse, bool inclusive, std::optional<Dtype> dtype,
              StreamOrDevice s) {

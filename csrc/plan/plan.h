@@ -127,7 +127,7 @@ struct Unfolded {
 // Null when there is none yet. The caller holds graph_mutex().
 std::shared_ptr<const Unfolded> find_unfolded(const Tape& folded);
 // Keeps it, where what is inside the calls follows from them alone.
-void keep_unfolded(const Tape& folded, const Tape& unfolded, std::shared_ptr<const Plan> plan,
+void keep_unfolded(const Tape& folded, Tape& unfolded, std::shared_ptr<const Plan> plan,
                    const std::vector<Ref<const Primitive>>& calls);
 
 // The caller holds graph_mutex().

@@ -4,8 +4,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "graph/follow.h"
 #include "graph/fork.h"
-#include "graph/primitive.h"
 
 namespace cermet {
 namespace {
@@ -82,7 +82,7 @@ bool is_traced(const Node& node) {
 
 array make_tracer(const array& a) {
   return traced(
-      array(Identity::instance(Identity::Why::tracer), a.shape(), a.dtype(), {a}, a.stream()));
+      array(Identity::instance(Identity::Why::tracer), rule_shape(a), a.dtype(), {a}, a.stream()));
 }
 
 array make_placeholder(const Shape& shape, Dtype dtype, std::string_view what) {

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "interpreter.h"
+#include "tree.h"
 
 namespace cermet::python {
 namespace {
@@ -343,6 +344,7 @@ nb::object scalar_object(const T* p) {
 template <class T>
 nb::object list_object(const T* p, const Shape& shape, const Strides& strides, std::size_t axis) {
   if (axis == shape.size()) return scalar_object(p);
+  const Level level;
   nb::object out = nb::steal(PyList_New(shape[axis]));
   for (std::int64_t i = 0; i < shape[axis]; ++i)
     PyList_SET_ITEM(out.ptr(), i,
@@ -353,6 +355,9 @@ nb::object list_object(const T* p, const Shape& shape, const Strides& strides, s
 // The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
 template <class Framework>
 nb::object exported(const array& lazy, Dtype dtype) {
+  if (lazy.ndim() > 64)
+    throw std::invalid_argument("array: other libraries take up to 64 axes, not " +
+                                std::to_string(lazy.ndim()));
   const array a = evaluated(lazy);
   std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
   return nb::cast(nb::ndarray<Framework, nb::ro>(

@@ -107,7 +107,7 @@ class CustomFunction final : public Transformed {
     Transformed::clear_objects();
   }
 
-  nb::object vjp, jvp, vmap;
+  Held vjp, jvp, vmap;
 
  private:
   static Arrays checked(nb::handle tree, std::size_t count, const char* what) {
@@ -143,7 +143,7 @@ void bind_custom_functions(nb::module_& m) {
       [](CustomFunction* self, nb::callable f) { new (self) CustomFunction(std::move(f)); }, "f"_a);
   struct Rule {
     const char* name;
-    nb::object CustomFunction::* member;
+    Held CustomFunction::* member;
   };
   for (const Rule& rule : {Rule{"vjp", &CustomFunction::vjp}, Rule{"jvp", &CustomFunction::jvp},
                            Rule{"vmap", &CustomFunction::vmap}})

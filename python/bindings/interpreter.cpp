@@ -2,7 +2,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <new>
 #include <thread>
+#include <vector>
 #ifdef __APPLE__
 #include <pthread.h>
 #else
@@ -59,6 +61,24 @@ void Released::let_go(Released* mine) noexcept {
 int Released::drop(void*) {
   for (Released* r = released.exchange(nullptr); r;) delete std::exchange(r, r->next_);
   return 0;
+}
+
+void let_go(nb::object o) noexcept {
+  thread_local std::vector<nb::object>* waiting = nullptr;
+  if (waiting) {
+    try {
+      waiting->push_back(std::move(o));
+    } catch (const std::bad_alloc&) {  // it goes at once
+    }
+    return;
+  }
+  std::vector<nb::object> list;
+  waiting = &list;
+  for (o.reset(); !list.empty(); o.reset()) {
+    o = std::move(list.back());
+    list.pop_back();
+  }
+  waiting = nullptr;
 }
 
 void bind_interpreter() {

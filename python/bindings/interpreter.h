@@ -44,6 +44,22 @@ std::shared_ptr<T> share(T value) {
   return std::shared_ptr<T>(std::shared_ptr<Holder>(holder, Released::let_go), &holder->value);
 }
 
+// Lets go of an object once those that are being let go of are gone: a tower of functions, each of
+// which holds the next, ends in a loop.
+void let_go(nb::object o) noexcept;
+// A member that is let go of so.
+class Held : public nb::object {
+ public:
+  Held() = default;
+  Held(nb::object o) : nb::object(std::move(o)) {}
+  Held(Held&&) = default;
+  Held& operator=(Held&&) = default;
+  ~Held() {
+    if (is_valid()) let_go(std::move(*this));
+  }
+};
+inline std::shared_ptr<nb::object> share(nb::object o) { return share(Held(std::move(o))); }
+
 // Makes evaluations let go of the lock, and stop for signals.
 void bind_interpreter();
 

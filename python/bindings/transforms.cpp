@@ -103,8 +103,10 @@ void bind_transforms(nb::module_& m) {
                           "A function with a transform around it.")
       .def("__call__", [](Transformed& self, const nb::args& args,
                           const nb::kwargs& kwargs) { return self(args, kwargs); })
-      .def("__getattr__",
-           [](const Transformed& self, nb::str name) { return nb::object(self.fun.attr(name)); });
+      .def("__getattr__", [](const Transformed& self, nb::str name) {
+        const Level level;
+        return nb::object(self.fun.attr(name));
+      });
   bind_gradients(m);
   bind_vmap(m);
   bind_compile(m);

@@ -33,15 +33,11 @@ class Vmapped final : public Transformed {
       flatten_only_arrays(outputs, out, "vmap");
       return out;
     };
-    Arrays results = vmap(mapped, axes)(inputs);
-    std::vector<int> placed;
-    spread(out_axes_, outputs, placed, "out_axes");
-    for (std::size_t i = 0; i < results.size(); ++i) {
-      if (placed[i] == kNotMapped)
-        results[i] = take(results[i], array(0), 0);
-      else if (placed[i] != 0)
-        results[i] = moveaxis(results[i], 0, placed[i]);
-    }
+    const Arrays results = vmap_call(mapped, axes, inputs, [&](std::size_t) {
+      std::vector<int> placed;
+      spread(out_axes_, outputs, placed, "out_axes");
+      return placed;
+    });
     return rebuilt(outputs, results);
   }
 
@@ -69,7 +65,8 @@ class Vmapped final : public Transformed {
         if (!axis.is_valid()) mismatch();
         spread(axis, item.second, out, what);
       }
-    } else if (nb::isinstance<nb::sequence>(axes) && nb::isinstance<nb::sequence>(tree)) {
+    } else if (nb::isinstance<nb::sequence>(axes) && nb::isinstance<nb::sequence>(tree) &&
+               !as_array(tree)) {
       if (nb::len(axes) != nb::len(tree)) mismatch();
       for (std::size_t i = 0; i < nb::len(axes); ++i)
         spread(nb::object(axes[i]), nb::object(tree[i]), out, what);
@@ -78,7 +75,7 @@ class Vmapped final : public Transformed {
     }
   }
 
-  nb::object in_axes_, out_axes_;
+  Held in_axes_, out_axes_;
 };
 
 }  // namespace
