@@ -1,5 +1,6 @@
 // Linear algebra: LAPACK on batches of matrices, spread over the pool's threads.
 #include <algorithm>
+#include <cmath>
 #include <complex>
 #include <vector>
 
@@ -55,11 +56,16 @@ class Entry {
   std::int64_t index_;
 };
 
+// Where LAPACK iterates it may write past its matrices, and print, when a number is none.
+bool iterates(Routine r) { return r >= Routine::svd && r <= Routine::eigvals; }
+
 // LAPACK's info for one matrix.
 template <class T>
 int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int columns) {
   using Complex = std::complex<float>;
   std::vector<T> a = entry.matrix<T>(0);
+  if (iterates(routine) && !std::all_of(a.begin(), a.end(), [](T x) { return std::isfinite(x); }))
+    return 1;
   const int k = std::min(m, n);
   const auto square = [](int rows, int width) {
     return static_cast<std::size_t>(rows) * static_cast<std::size_t>(width);

@@ -11,7 +11,7 @@ namespace {
 
 // Replaces the one -1 by what is left of `size` elements; `context` names the whole for errors.
 Shape resolve(std::string_view op, Shape shape, std::int64_t size, const Shape& context) {
-  std::int64_t known = 1;
+  Shape others;
   int unknown = -1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == -1 && unknown < 0)
@@ -19,8 +19,9 @@ Shape resolve(std::string_view op, Shape shape, std::int64_t size, const Shape& 
     else if (shape[i] < 0)
       fail(op, "shape ", shape, " may hold one -1 and no other negative extent");
     else
-      known *= shape[i];
+      others.push_back(shape[i]);
   }
+  const std::int64_t known = count_of(op, others);
   if (unknown >= 0) {
     if (known == 0 || size % known != 0)
       fail(op, "cannot make ", context, " into ", shape, ": ", size,
@@ -49,7 +50,7 @@ Axes iota(int n) {
 
 // Which element of an axis of extent n stands at place i (possibly outside) when it is padded.
 using Padding = std::int64_t (*)(std::int64_t i, std::int64_t n);
-std::int64_t modulo(std::int64_t i, std::int64_t n) { return (i % n + n) % n; }
+std::int64_t modulo(std::int64_t i, std::int64_t n) { return i % n < 0 ? i % n + n : i % n; }
 constexpr std::pair<std::string_view, Padding> kPaddings[] = {
     {"edge", [](std::int64_t i, std::int64_t n) { return std::clamp<std::int64_t>(i, 0, n - 1); }},
     {"reflect",
@@ -195,7 +196,7 @@ array concatenate(const Arrays& arrays, int axis, StreamOrDevice s) {
       fail("concatenate", "shapes ", first.shape(), " and ", a.shape(), " differ outside axis ",
            axis);
     dtype = promote(dtype, a.dtype());
-    shape[at] += a.shape()[at];
+    shape[at] = (Size("concatenate", shape[at]) + a.shape()[at]).value();
   }
   SmallVector<array, 2> inputs;
   for (const array& a : arrays)
@@ -262,7 +263,7 @@ array repeat(const array& a, std::int64_t repeats, std::optional<int> axis, Stre
   const int at = normalize_axis("repeat", *axis, a.ndim());
   Shape shape = a.shape(), grid = shape;
   grid.insert(grid.begin() + at + 1, repeats);
-  shape[at] *= repeats;
+  shape[at] = (Size("repeat", shape[at]) * repeats).value();
   return make_reshape(broadcast_to(expand_dims(a, {at + 1}, s), grid, s), shape, s);
 }
 
@@ -279,7 +280,7 @@ array tile(const array& a, Shape reps, StreamOrDevice s) {
     }
     spread.push_back(extents[i]);
     grid.push_back(extents[i]);
-    shape.push_back(reps[i] * extents[i]);
+    shape.push_back((Size("tile", reps[i]) * extents[i]).value());
   }
   return make_reshape(broadcast_to(make_reshape(a, spread, s), grid, s), shape, s);
 }
@@ -297,8 +298,8 @@ array pad(const array& a, const std::vector<std::pair<std::int64_t, std::int64_t
       fail("pad", "the widths of axis ", i, " are ", before, " and ", after,
            ", expected at least 0");
     start[i] = before;
-    stop[i] += before;
-    shape[i] += before + after;
+    stop[i] = (Size("pad", stop[i]) + before).value();
+    shape[i] = (Size("pad", stop[i]) + after).value();
   }
   if (shape == a.shape()) return a;
   if (mode == "constant") {
@@ -355,7 +356,7 @@ array roll(const array& a, const Shape& shift, const Axes& axes, StreamOrDevice 
     const int axis = normalize_axis("roll", axes[axes.size() == 1 ? 0 : i], a.ndim());
     const std::int64_t n = a.shape()[axis];
     if (n == 0) continue;
-    const std::int64_t cut = modulo(-shift[shift.size() == 1 ? 0 : i], n);
+    const std::int64_t cut = modulo(-modulo(shift[shift.size() == 1 ? 0 : i], n), n);
     if (cut != 0)
       out = concatenate({section(out, axis, cut, n, 1, s), section(out, axis, 0, cut, 1, s)}, axis,
                         s);
@@ -370,13 +371,19 @@ array as_strided(const array& a, const Shape& shape, const Strides& strides, std
                  StreamOrDevice s) {
   if (shape.size() != strides.size())
     fail("as_strided", "shape ", shape, " and strides ", strides, " differ in length");
+  if (count_of("as_strided", shape) == 0) return zeros(shape, a.dtype(), s);
   std::int64_t lowest = offset, highest = offset;
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    (strides[i] < 0 ? lowest : highest) += (shape[i] - 1) * strides[i];
-  if (element_count(shape) > 0 && (lowest < 0 || highest >= a.size()))
+  Strides steps(shape.size());  // of axes that have places to step to
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == 1) continue;
+    steps[i] = strides[i];
+    std::int64_t& end = strides[i] < 0 ? lowest : highest;
+    end = (Size("as_strided", shape[i] - 1) * strides[i] + end).value();
+  }
+  if (lowest < 0 || highest >= a.size())
     fail("as_strided", "shape ", shape, " with strides ", strides, " and offset ", offset,
          " reaches elements ", lowest, " to ", highest, " of ", a.size());
-  return array(make_ref<const AsStrided>(strides, offset), shape, a.dtype(), {a}, s.resolve());
+  return array(make_ref<const AsStrided>(steps, offset), shape, a.dtype(), {a}, s.resolve());
 }
 
 array contiguous(const array& a, bool allow_col_major, StreamOrDevice s) {
@@ -387,8 +394,9 @@ array diag(const array& a, int k, StreamOrDevice s) {
   if (a.ndim() == 2) return diagonal(a, k, 0, 1, s);
   if (a.ndim() != 1) fail("diag", "expected 1 or 2 dimensions, got shape ", a.shape());
   // The diagonal of an (n, n) matrix is every (n + 1)-th of its elements.
-  const std::int64_t n = a.size() + std::abs(k), start = k >= 0 ? k : -k * n;
-  const array flat = slice_update(zeros({n * n}, a.dtype(), s), a, {start},
+  const std::int64_t shift = k, n = a.size() + std::abs(shift);
+  const std::int64_t whole = (Size("diag", n) * n).value(), start = k >= 0 ? shift : -shift * n;
+  const array flat = slice_update(zeros({whole}, a.dtype(), s), a, {start},
                                   {start + a.size() * (n + 1)}, {n + 1}, Update::set, s);
   return make_reshape(flat, {n, n}, s);
 }

@@ -8,6 +8,8 @@
 #include <complex>
 #include <cstring>
 
+#include "lists.h"
+
 namespace cermet::python {
 namespace {
 
@@ -35,10 +37,11 @@ bool is_numpy_scalar(nb::handle h) {
   return PyObject_TypeCheck(h.ptr(), generic);
 }
 
-// A NumPy scalar as the Python scalar nearest to it.
+// A NumPy scalar as the Python scalar nearest to it. Spans of time (kind m) are integers to `item`.
 nb::object from_numpy_scalar(nb::handle h) {
   nb::object item = h.attr("item")();
-  if (scalar_kind(item.ptr()) == Scalar::none) throw nb::type_error("expected a number");
+  if (scalar_kind(item.ptr()) == Scalar::none || h.attr("dtype").attr("kind").equal(nb::str("m")))
+    throw nb::type_error(("array: expected a number, not " + class_name(h)).c_str());
   return item;
 }
 
@@ -287,14 +290,23 @@ array converted(const array& a, Dtype dtype) {
   throw std::invalid_argument("array: a copy is needed to import " + std::string(why));
 }
 
+// A copy of elements that do not stand at multiples of their size: their bytes in order.
+array realigned(const Foreign& foreign, Dtype dtype, Shape shape, Strides strides) {
+  const Shape to = shape;
+  const auto item = static_cast<std::int64_t>(size_of(dtype));
+  for (auto& s : strides) s *= item;
+  shape.push_back(item);
+  strides.push_back(1);
+  const array bytes = borrow_memory(foreign, uint8, std::move(shape), std::move(strides));
+  return converted(reshape(view(contiguous(bytes), dtype), to), dtype);
+}
+
 array import_foreign(const Foreign& foreign, std::optional<Dtype> dtype, bool copy) {
   Shape shape;
   Strides strides;
-  std::int64_t count = 1;
   for (std::size_t i = 0; i < foreign.ndim(); ++i) {
     shape.push_back(static_cast<std::int64_t>(foreign.shape(i)));
     strides.push_back(foreign.stride(i));
-    count *= shape.back();
   }
   const nb::dlpack::dtype complex128{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Complex),
                                      128, 1};
@@ -306,56 +318,43 @@ array import_foreign(const Foreign& foreign, std::optional<Dtype> dtype, bool co
                           std::to_string(static_cast<int>(foreign.dtype().code)))
                              .c_str());
   const Dtype wanted = dtype.value_or(wide ? complex64 : *native == float64 ? float32 : *native);
-  if (count == 0) return zeros(shape, wanted);
+  if (element_count(shape) == 0) return zeros(shape, wanted);
   const auto address =
       reinterpret_cast<std::uintptr_t>(foreign.data_handle()) + foreign.byte_offset();
-  if (address % size_of(*native) != 0) throw std::invalid_argument("array: misaligned memory");
+  const bool aligned = address % size_of(*native) == 0;
+  if (!aligned && !copy) refuse_sharing("memory that is not aligned to its elements");
+  const auto elements = aligned ? &borrow_memory : &realigned;
   if (wide) {  // pairs of doubles, narrowed and read as complex64
     if (!copy) refuse_sharing("complex128");
     Shape pairs = shape;
     pairs.push_back(2);
     for (auto& s : strides) s *= 2;
     strides.push_back(1);
-    const array parts = borrow_memory(foreign, float64, std::move(pairs), std::move(strides));
+    const array parts = elements(foreign, float64, std::move(pairs), std::move(strides));
     return converted(reshape(view(astype(parts, float32), complex64), shape), wanted);
   }
   if (*native == bool_) {  // a byte but 0 and 1 is true, too, which only a copy can show
     const array bytes = borrow_memory(foreign, uint8, shape, strides);
     if (copy || max(bytes).item<std::uint32_t>() > 1) return converted(view(bytes, bool_), wanted);
   }
-  const array shared = borrow_memory(foreign, *native, std::move(shape), std::move(strides));
+  const array shared = elements(foreign, *native, std::move(shape), std::move(strides));
   if (wanted == *native) return copy ? owned_copy(shared) : shared;
   if (!copy) refuse_sharing(std::string(name_of(*native)) + " as " + std::string(name_of(wanted)));
   return converted(shared, wanted);
 }
 
-template <class T>
-nb::object scalar_object(const T* p) {
-  if constexpr (std::is_same_v<T, bool>)
-    return nb::bool_(*p);
-  else if constexpr (std::is_same_v<T, complex64_t>)
-    return nb::steal(PyComplex_FromDoubles(p->re, p->im));
-  else if constexpr (std::is_same_v<T, float16_t> || std::is_same_v<T, bfloat16_t>)
-    return nb::float_(to_float(*p));
-  else if constexpr (std::is_integral_v<T>)
-    return nb::int_(*p);
-  else
-    return nb::float_(*p);
-}
-
-template <class T>
-nb::object list_object(const T* p, const Shape& shape, const Strides& strides, std::size_t axis) {
-  if (axis == shape.size()) return scalar_object(p);
-  nb::object out = nb::steal(PyList_New(shape[axis]));
-  for (std::int64_t i = 0; i < shape[axis]; ++i)
-    PyList_SET_ITEM(out.ptr(), i,
-                    list_object(p + i * strides[axis], shape, strides, axis + 1).release().ptr());
-  return out;
+// What lends out memory ends at as many axes as Python's buffers have.
+void check_lent_axes(const array& a) {
+  if (a.ndim() > PyBUF_MAX_NDIM)
+    throw std::invalid_argument("array: other libraries read at most " +
+                                std::to_string(PyBUF_MAX_NDIM) + " axes, this has " +
+                                std::to_string(a.ndim()));
 }
 
 // The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
 template <class Framework>
 nb::object exported(const array& a, Dtype dtype) {
+  check_lent_axes(a);
   evaluated(a);
   std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
   return nb::cast(nb::ndarray<Framework, nb::ro>(a.raw_data(), shape.size(), shape.data(),
@@ -385,7 +384,7 @@ Stream ThreadLocalStream::resolve() const {
 bool is_foreign_array(nb::handle h) { return nb::ndarray_check(h); }
 
 bool is_operand(nb::handle h) {
-  if (as_array(h) || scalar_kind(h.ptr()) != Scalar::none) return true;
+  if (is_array(h) || scalar_kind(h.ptr()) != Scalar::none) return true;
   if (h.is_none() || is_sequence(h) || PyUnicode_Check(h.ptr()) || PyBytes_Check(h.ptr()))
     return false;
   return nb::isinstance<ArrayLike>(h) || is_numpy_scalar(h) || nb::ndarray_check(h);
@@ -431,9 +430,16 @@ array make_array(nb::handle value, std::optional<Dtype> dtype) {
 }
 
 array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
-  if (nb::isinstance<ArrayLike>(value)) value = nb::inst_ptr<ArrayLike>(value)->value;
+  if (nb::isinstance<ArrayLike>(value)) value = held<ArrayLike>(value)->value;
   if (const array* a = as_array(value)) return dtype ? astype(*a, *dtype) : *a;
-  if (Foreign foreign; nb::try_cast(value, foreign)) return import_foreign(foreign, dtype, copy);
+  if (is_numpy_scalar(value)) from_numpy_scalar(value);  // which refuses dates and the like
+  nb::object buffer;  // exporters leave out strides (ctypes does), a memoryview has them
+  if (PyObject_CheckBuffer(value.ptr()) && !nb::hasattr(value, "__dlpack__")) {
+    buffer = nb::steal(PyMemoryView_FromObject(value.ptr()));
+    if (!buffer) PyErr_Clear();
+  }
+  if (Foreign foreign; nb::try_cast(buffer ? nb::handle(buffer) : value, foreign))
+    return import_foreign(foreign, dtype, copy);
   // NumPy's bfloat16 is an extension type without a format: its bits are read instead.
   if (nb::hasattr(value, "dtype") &&
       nb::cast<std::string>(nb::str(nb::object(value.attr("dtype")))) == "bfloat16" &&
@@ -470,9 +476,7 @@ nb::object to_scalar(const array& a) {
 
 nb::object to_list(const array& a) {
   evaluated(a);
-  return visit(a.dtype(), [&]<class T>(Type<T>) {
-    return list_object(a.data<T>(), a.shape(), a.strides(), 0);
-  });
+  return visit(a.dtype(), [&]<class T>(Type<T>) { return Lists<T>(a).made_of(a.data<T>()); });
 }
 
 nb::object to_numpy(const array& a, bool copy) {
@@ -493,8 +497,9 @@ nb::object to_dlpack(const array& a) { return exported<nb::array_api>(a, a.dtype
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   try {
-    array a = *nb::inst_ptr<array>(self);
+    array a = *as_array(self);
     const char* format = kFormats[static_cast<int>(a.dtype())];
+    check_lent_axes(a);
     if (!format) throw std::invalid_argument("the buffer protocol has no format for bfloat16");
     if (flags & PyBUF_WRITABLE) throw std::invalid_argument("an array's memory is read-only");
     evaluated(a);
@@ -537,14 +542,20 @@ std::shared_ptr<nb::object> share(nb::object o) {
           }};
 }
 
+void refuse_uninitialized(nb::handle h) {
+  throw nb::type_error(
+      ("an object of " + class_name(h) + " is used whose __init__ did not call its base's")
+          .c_str());
+}
+
 std::string class_name(nb::handle h) {
   return nb::cast<std::string>(nb::str(h.type().attr("__name__")));
 }
 
 StreamOrDevice to_stream(nb::handle h) {
   if (h.is_none()) return {};
-  if (nb::isinstance<Stream>(h)) return *nb::inst_ptr<Stream>(h);
-  if (nb::isinstance<ThreadLocalStream>(h)) return nb::inst_ptr<ThreadLocalStream>(h)->resolve();
+  if (nb::isinstance<Stream>(h)) return *held<Stream>(h);
+  if (nb::isinstance<ThreadLocalStream>(h)) return held<ThreadLocalStream>(h)->resolve();
   return nb::cast<DeviceLike>(h).device;
 }
 

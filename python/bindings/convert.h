@@ -45,15 +45,23 @@ struct ThreadLocalStream {
   bool operator==(const ThreadLocalStream&) const = default;
 };
 
+[[noreturn]] void refuse_uninitialized(nb::handle h);
+
 // Python's class of arrays; set when it is bound.
 inline PyTypeObject* array_type = nullptr;
 
-// The array that a Python object holds, or nullptr for another object.
-inline array* as_array(nb::handle h) {
-  if (Py_TYPE(h.ptr()) == array_type || PyType_IsSubtype(Py_TYPE(h.ptr()), array_type))
-    return nb::inst_ptr<array>(h);
-  return nullptr;
+// The C++ object in an object of a bound class; TypeError where its __init__ has not run.
+template <class T>
+T* held(nb::handle h) {
+  if (!nb::inst_ready(h)) refuse_uninitialized(h);
+  return nb::inst_ptr<T>(h);
 }
+
+inline bool is_array(nb::handle h) {
+  return Py_TYPE(h.ptr()) == array_type || PyType_IsSubtype(Py_TYPE(h.ptr()), array_type);
+}
+// The array that a Python object holds, or nullptr for another object.
+inline array* as_array(nb::handle h) { return is_array(h) ? held<array>(h) : nullptr; }
 
 bool is_operand(nb::handle h);
 // True for an array of another library or a buffer.
@@ -127,7 +135,7 @@ struct type_caster<cermet::python::DeviceLike> {
   NB_TYPE_CASTER(cermet::python::DeviceLike,
                  const_name("cermet.core.Device | cermet.core.DeviceType"))
   bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
-    if (isinstance<cermet::Device>(src))
+    if (isinstance<cermet::Device>(src) && inst_ready(src))
       value.device = *inst_ptr<cermet::Device>(src);
     else if (isinstance<cermet::DeviceType>(src))
       value.device = {nanobind::cast<cermet::DeviceType>(src), 0};
@@ -176,10 +184,13 @@ struct type_caster<cermet::SmallVector<T, N>> {
     return false;
   }
   static handle from_cpp(const Vector& v, rv_policy, cleanup_list*) noexcept {
-    PyObject* out = PyTuple_New(static_cast<Py_ssize_t>(v.size()));
-    for (std::size_t i = 0; i < v.size(); ++i)
-      PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(v[i]));
-    return out;
+    object out = steal(PyTuple_New(static_cast<Py_ssize_t>(v.size())));
+    for (std::size_t i = 0; out && i < v.size(); ++i) {
+      PyObject* const item = PyLong_FromLongLong(v[i]);
+      if (!item) return {};
+      PyTuple_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), item);
+    }
+    return out.release();
   }
 
  private:

@@ -150,7 +150,7 @@ void bind_custom_functions(nb::module_& m) {
     custom.def(
         rule.name,
         [member = rule.member](nb::handle_t<CustomFunction> self, nb::callable f) {
-          nb::inst_ptr<CustomFunction>(self)->*member = std::move(f);
+          held<CustomFunction>(self)->*member = std::move(f);
           return nb::borrow(self);
         },
         nb::sig(("def " + std::string(rule.name) +

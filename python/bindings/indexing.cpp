@@ -190,7 +190,8 @@ class Plan {
 
   std::int64_t extent(std::size_t axis) const {
     const std::int64_t span = stop_[axis] - start_[axis], step = step_[axis];
-    return std::max<std::int64_t>(0, (span + step - (step > 0 ? 1 : -1)) / step);
+    if (step > 0 ? span <= 0 : span >= 0) return 0;
+    return (span - (step > 0 ? 1 : -1)) / step + 1;
   }
 
   // A value for the indexed part, with the axes as slice_update or scatter takes them.

@@ -45,7 +45,8 @@ Arrays split_sections(const array& a, const Sections& at, int axis, StreamOrDevi
 array roll_axes(const array& a, Shape shift, std::optional<Axes> axes, StreamOrDevice s) {
   if (!axes) {
     std::int64_t total = 0;
-    for (const std::int64_t n : shift) total += n;
+    for (const std::int64_t n : shift)
+      if (a.size() > 0) total = (total + n % a.size()) % a.size();
     return roll(a, total, s);
   }
   if (shift.size() == 1) shift.resize(axes->size(), shift[0]);

@@ -12,7 +12,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   return nb::inst_ptr<Transformed>(self)->visit_objects(visit, arg);
 }
 int clear(PyObject* self) {
-  nb::inst_ptr<Transformed>(self)->clear_objects();
+  if (nb::inst_ready(self)) nb::inst_ptr<Transformed>(self)->clear_objects();
   return 0;
 }
 PyType_Slot kCollected[] = {

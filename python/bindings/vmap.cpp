@@ -69,7 +69,8 @@ class Vmapped final : public Transformed {
         if (!axis.is_valid()) mismatch();
         spread(axis, item.second, out, what);
       }
-    } else if (nb::isinstance<nb::sequence>(axes) && nb::isinstance<nb::sequence>(tree)) {
+    } else if (nb::isinstance<nb::sequence>(axes) &&
+               (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr()))) {
       if (nb::len(axes) != nb::len(tree)) mismatch();
       for (std::size_t i = 0; i < nb::len(axes); ++i)
         spread(nb::object(axes[i]), nb::object(tree[i]), out, what);

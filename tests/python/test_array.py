@@ -2,9 +2,12 @@
 
 import array as buffer
 import copy
+import ctypes
 import math
 import operator
 import pickle
+import reprlib
+import signal
 
 import ml_dtypes
 import numpy as np
@@ -625,3 +628,153 @@ def test_an_array_of_a_sequence_without_an_end():
     for sequence in (deep, cyclic, [mx.array(1.0), deep]):
         with pytest.raises(ValueError, match="1000 levels"):
             mx.array(sequence)
+
+
+class Uninitialized(mx.array):
+    def __init__(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda a: a + 1,
+        lambda a: 1 + a,
+        lambda a: mx.array(1) + a,
+        lambda a: a.__iadd__(1),
+        lambda a: a == 1,
+        lambda a: f"{a:3}",
+        lambda a: iter(a),
+        lambda a: a[0],
+        mx.eval,
+        mx.grad(lambda x: x),
+        repr,
+        pickle.dumps,
+        lambda a: mx.array([a]),
+        lambda a: mx.add(mx.ArrayLike.__new__(mx.ArrayLike), 1),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:nanobind")
+def test_arrays_whose_init_did_not_run(use):
+    with pytest.raises(TypeError):
+        use(Uninitialized())
+
+
+@pytest.mark.filterwarnings("ignore:nanobind")
+def test_objects_whose_init_did_not_run():
+    with pytest.raises(BufferError):
+        memoryview(Uninitialized())
+    for kind in (mx.Device, mx.Stream):
+        with pytest.raises(TypeError):
+            mx.zeros(3, stream=kind.__new__(kind))
+    with pytest.raises(TypeError):
+        mx.zeros(3, mx.Dtype.__new__(mx.Dtype))
+    with pytest.raises(TypeError):
+        mx.custom_function.__new__(mx.custom_function).vjp(lambda *_: None)
+
+
+@pytest.mark.parametrize(
+    "value, want, dtype",
+    [
+        ((ctypes.c_int * 3)(1, 2, 3), [1, 2, 3], "int32"),
+        (((ctypes.c_double * 2) * 2)((1, 2), (3, 4)), [[1, 2], [3, 4]], "float32"),
+        ((ctypes.c_uint8 * 0)(), [], "uint8"),
+        (ctypes.c_int(3), 3, "int32"),
+        (np.int8(3), 3, "int8"),
+        (np.complex128(1j), 1j, "complex64"),
+        (bytearray(b"ab"), [97, 98], "uint8"),
+    ],
+)
+def test_buffers_without_strides(value, want, dtype):
+    a = mx.array(value)
+    assert a.tolist() == want and dtype_name(a.dtype) == dtype
+    assert mx.all(mx.equal(mx.zeros(1, a.dtype) + value, mx.array(want, a.dtype))).item()
+
+
+@pytest.mark.parametrize(
+    "value", [np.datetime64("2020-01-01"), np.timedelta64(3), np.timedelta64(3, "ns"), np.str_("a")]
+)
+def test_scalars_that_are_no_numbers(value):
+    for use in (mx.array, lambda v: mx.array([1]) + v, lambda v: mx.array([v])):
+        with pytest.raises(TypeError):
+            use(value)
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64", "complex64", "complex128"])
+def test_misaligned_memory_is_copied(dtype):
+    size = np.dtype(dtype).itemsize
+    data = np.arange(12 * size, dtype=np.uint8)
+    x = np.frombuffer(data.tobytes(), dtype, 8, offset=1).reshape(2, 4)[:, ::2]
+    single = {"float64": "float32", "complex128": "complex64"}.get(dtype, dtype)
+    for a in (mx.array(x), mx.asarray(x), mx.array(memoryview(x))):
+        assert_equal(a, x.astype(single))
+    with pytest.raises(ValueError, match="aligned"):
+        mx.asarray(x, copy=False)
+
+
+def test_tolist_without_memory():
+    for a in (mx.zeros((2**58, 0)), mx.broadcast_to(mx.array(1.0), (2**58,))):
+        with pytest.raises(MemoryError):
+            a.tolist()
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer's signals")
+def test_tolist_is_interrupted():
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            mx.broadcast_to(mx.array(1.0), (2**26, 2**10)).tolist()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("ndim", [64, 100, 1000])
+def test_many_axes(ndim):
+    a = mx.ones((1,) * ndim)
+    assert (a + 1).sum().item() == 2
+    assert (mx.zeros((0,) * ndim) + 1).sum(0).ndim == ndim - 1
+    assert str(a) == f"array({'[' * ndim}1{']' * ndim}, dtype=float32)"
+    assert copy.deepcopy(a).shape == a.shape
+    if ndim > 64:
+        for lend in (np.array, memoryview):
+            with pytest.raises((ValueError, BufferError), match="at most 64 axes"):
+                lend(a)
+    if ndim == 1000:
+        with pytest.raises(RecursionError):
+            a.tolist()
+
+
+@pytest.mark.parametrize(
+    "shape, most", [((6,) * 14, 1000), ((2,) * 30, 1000), ((6, 6, 6), 216), ((40, 40), 36)]
+)
+def test_what_is_printed_is_bounded(shape, most):
+    text = str(mx.zeros(shape, mx.int32))
+    assert most / 2 <= text.count("0") <= most
+    assert ("..." in text) == (text.count("0") < math.prod(shape))
+
+
+def test_the_precision_of_printing_is_bounded():
+    for precision in (10**8, 2**31 - 1, -2):
+        with pytest.raises(ValueError, match="precision"):
+            mx.set_printoptions(precision=precision)
+        with pytest.raises(ValueError, match="precision"), mx.printoptions(precision=precision):
+            pass
+    with mx.printoptions(precision=100):
+        assert str(mx.array(1.5)) == f"array(1.5{'0' * 99}, dtype=float32)"
+
+
+def test_reprlib_shows_arrays():
+    for a in (
+        mx.array(1.5),
+        mx.ones(300),
+        mx.ones((2, 2)),
+        mx.zeros((0,)),
+        mx.ones(3, mx.bfloat16),
+    ):
+        assert reprlib.repr(a) == reprlib.Repr().repr_instance(a, 1)
+        assert reprlib.repr([a]) == f"[{reprlib.repr(a)}]"
+    assert reprlib.repr(buffer.array("i", [1, 2])) == "array('i', [1, 2])"

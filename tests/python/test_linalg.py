@@ -258,6 +258,8 @@ def test_vmap_and_compile(rng):
         ),
         (lambda: mx.linalg.cholesky(-mx.eye(2)), "cholesky: a matrix is not positive definite"),
         (lambda: mx.linalg.svd(mx.full((2, 2), float("nan")))[1], "svd: the iteration"),
+        (lambda: mx.linalg.eig(mx.full((3, 3), float("inf")))[1].real, "eig: the iteration"),
+        (lambda: mx.linalg.eigvals(mx.full((3, 3), float("nan"))).real, "eigvals: the iteration"),
     ],
 )
 def test_failures_are_carried_by_the_array(call, message):
@@ -290,3 +292,12 @@ def test_failures_are_carried_by_the_array(call, message):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_lapack_prints_nothing(capfd):
+    """Where it iterates over numbers that are none, it would."""
+    for bad in (float("inf"), float("nan")):
+        for function in (mx.linalg.eig, mx.linalg.eigvals, mx.linalg.eigh, mx.linalg.svd):
+            with pytest.raises(ValueError, match="did not converge"):
+                mx.eval(function(mx.full((3, 3), bad)))
+    assert capfd.readouterr() == ("", "")

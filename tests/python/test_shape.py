@@ -312,3 +312,42 @@ def test_axis_errors(call, axis):
 def test_other_errors(call):
     with pytest.raises(ValueError):
         mx.eval(call(mx.zeros((2, 3, 4))))
+
+
+HUGE = 2**40
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mx.zeros((2**62, 0, 2**60)),
+        lambda: mx.zeros((0, 2**62, 2**60)),
+        lambda: mx.reshape(mx.zeros(0), (HUGE, HUGE, 0)),
+        lambda: mx.as_strided(mx.zeros(4, mx.int8), (5,), (2**62,)),
+        lambda: mx.as_strided(mx.zeros(4), (2**62, 2**62)),
+        lambda: mx.concatenate([mx.broadcast_to(mx.array(1), (2**58,))] * 64),
+        lambda: mx.repeat(mx.zeros((0, HUGE)), HUGE, 1),
+        lambda: mx.tile(mx.zeros(HUGE), HUGE),
+        lambda: mx.pad(mx.zeros(3), 2**62),
+        lambda: mx.pad(mx.zeros((3, 0)), (2**63 - 1, 2**63 - 1)),
+        lambda: mx.kron(mx.zeros(HUGE), mx.zeros(HUGE)),
+        lambda: mx.diag(mx.ones(2), -(2**31)),
+        lambda: mx.conv1d(mx.ones((1, 4, 1)), mx.ones((1, 2, 1)), padding=2**62),
+        lambda: mx.conv1d(mx.ones((1, 4, 1)), mx.ones((1, 3, 1)), dilation=2**62),
+        lambda: mx.conv_transpose1d(mx.ones((1, 4, 1)), mx.ones((1, 2, 1)), stride=2**62),
+    ],
+)
+def test_sizes_beyond_63_bits_are_refused(call):
+    with pytest.raises(ValueError, match="63 bits"):
+        call()
+
+
+def test_steps_and_shifts_as_large_as_can_be():
+    a = mx.arange(4)
+    assert mx.roll(a, (2**63 - 1, 2**63 - 1)).tolist() == [2, 3, 0, 1]
+    assert mx.roll(a, -(2**63)).tolist() == mx.roll(a, -(2**63), 0).tolist() == [0, 1, 2, 3]
+    assert mx.as_strided(a, (1, 2), (2**62, 1), 1).tolist() == [[1, 2]]
+    assert mx.as_strided(a, (5, 0), (2**62, 1)).shape == (5, 0)
+    x, w = mx.ones((1, 4, 1)), mx.ones((1, 2, 1))
+    assert mx.conv1d(x, w, stride=2**62).tolist() == [[[2]]]
+    assert mx.conv1d(x, w[:, :1], dilation=2**62).shape == x.shape

@@ -553,6 +553,12 @@ def test_vmap_of_trees():
     assert pair[0].shape == (4, 3, 5) and pair[1].shape == (3, 4, 5)
 
 
+def test_axes_with_another_structure():
+    for axes in ((), (0, 0), [0]):
+        with pytest.raises(ValueError, match="out_axes does not have the structure"):
+            mx.vmap(lambda x: mx.zeros((0,)), out_axes=axes)(mx.zeros(3))
+
+
 def test_nested_vmap():
     outer = mx.vmap(lambda a: mx.vmap(lambda b: (a * b).sum(), in_axes=1)(MATRIX[0]))(
         MATRIX[:, :, 0]
