@@ -207,6 +207,11 @@ T convert(const void* p, Dtype dtype) {
 
 }  // namespace
 
+std::optional<double> known_value(const array& a) {
+  if (!a.node()->constant) return std::nullopt;
+  return convert<double>(&a.node()->scalar, a.dtype());
+}
+
 template <class T>
 T array::item() const {
   if (size() != 1)

@@ -1,6 +1,7 @@
 // How operations check their arguments and report what does not fit.
 #pragma once
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -77,6 +78,9 @@ Shape without(const Shape& shape, const Axes& axes);
 // The batch axes of matrices, and the shape of a batch of matrices.
 Shape batch_of(const array& matrices);
 Shape matrices(Shape batch, std::int64_t rows, std::int64_t columns);
+
+// The value of a scalar that is known without an evaluation, as it was made of a number.
+std::optional<double> known_value(const array& a);
 
 // Throws where places along an axis are more than uint32, the type of indices, can tell apart.
 void require_places(std::string_view op, const Shape& shape, int axis);

@@ -48,22 +48,25 @@ Axes iota(int n) {
   return axes;
 }
 
-// Which element of an axis of extent n stands at place i (possibly outside) when it is padded.
-using Padding = std::int64_t (*)(std::int64_t i, std::int64_t n);
 std::int64_t modulo(std::int64_t i, std::int64_t n) { return i % n < 0 ? i % n + n : i % n; }
+
+// Which elements of an axis of extent n stand at places i (possibly outside) when it is padded.
+array mirrored(const array& i, std::int64_t period, std::int64_t sum, StreamOrDevice s) {
+  const array place = remainder(i, array(period, i.dtype()), s);
+  return minimum(place, subtract(array(sum, i.dtype()), place, s), s);
+}
+using Padding = array (*)(const array& i, std::int64_t n, StreamOrDevice s);
 constexpr std::pair<std::string_view, Padding> kPaddings[] = {
-    {"edge", [](std::int64_t i, std::int64_t n) { return std::clamp<std::int64_t>(i, 0, n - 1); }},
+    {"edge",
+     [](const array& i, std::int64_t n, StreamOrDevice s) {
+       return clip(i, array(std::int64_t{0}, i.dtype()), array(n - 1, i.dtype()), s);
+     }},
     {"reflect",
-     [](std::int64_t i, std::int64_t n) {
-       if (n == 1) return std::int64_t{0};
-       const std::int64_t m = modulo(i, 2 * n - 2);
-       return std::min(m, 2 * n - 2 - m);
+     [](const array& i, std::int64_t n, StreamOrDevice s) {
+       return mirrored(i, std::max<std::int64_t>(1, 2 * n - 2), 2 * n - 2, s);
      }},
-    {"symmetric",
-     [](std::int64_t i, std::int64_t n) {
-       const std::int64_t m = modulo(i, 2 * n);
-       return std::min(m, 2 * n - 1 - m);
-     }},
+    {"symmetric", [](const array& i, std::int64_t n,
+                     StreamOrDevice s) { return mirrored(i, 2 * n, 2 * n - 1, s); }},
 };
 
 }  // namespace
@@ -317,10 +320,8 @@ array pad(const array& a, const std::vector<std::pair<std::int64_t, std::int64_t
     const std::int64_t n = a.shape()[axis];
     if (shape[axis] == n) continue;
     if (n == 0) fail("pad", "axis ", axis, " is empty: mode ", mode, " has no element to take");
-    std::vector<std::int64_t> places;
-    for (std::int64_t i = 0; i < shape[axis]; ++i)
-      places.push_back(padding->second(i - start[axis], n));
-    out = take(out, array(places, {shape[axis]}), axis, s);
+    const array places = arange(-start[axis], shape[axis] - start[axis], 1, int64, s);
+    out = take(out, padding->second(places, n, s), axis, s);
   }
   return out;
 }

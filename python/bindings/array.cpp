@@ -16,8 +16,8 @@ array binary(Op op, Operand a, Operand b) {
   const array* x = as_array(a.value);
   const array* y = as_array(b.value);
   if (x && y) return elementwise(op, *x, *y);
-  if (x) return elementwise(op, *x, to_array(b, x->dtype()));
-  const auto [l, r] = to_arrays(a, b);
+  if (x) return elementwise(op, *x, to_array(b, x->dtype(), info(op).rule));
+  const auto [l, r] = to_arrays(a, b, info(op).rule);
   return elementwise(op, l, r);
 }
 

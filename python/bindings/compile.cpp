@@ -26,10 +26,11 @@ class Compiled final : public Transformed {
     describe(tree, key);
     flatten_arrays(inputs_, in);
     describe(inputs_, key);
-    std::shared_ptr<Trace>& found = traces_[key];
-    std::shared_ptr<Trace> trace = found;
+    const auto found = traces_.find(key);
+    std::shared_ptr<Trace> trace = found == traces_.end() ? nullptr : found->second;
     if (!trace) {
-      trace = found = std::make_shared<Trace>();
+      refuse_modules(tree, "compile");
+      trace = traces_[key] = std::make_shared<Trace>();
       trace->arguments = share(without_arrays(tree));
       trace->function = compile([this, t = trace.get(), explicit_count](
                                     const Arrays& in) { return run(*t, in, explicit_count); },

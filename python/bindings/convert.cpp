@@ -5,115 +5,14 @@
 #include <nanobind/ndarray.h>
 
 #include <algorithm>
-#include <complex>
 #include <cstring>
+#include <limits>
 
 #include "lists.h"
+#include "scalars.h"
 
 namespace cermet::python {
 namespace {
-
-// Kinds of Python scalars, weakest first.
-enum class Scalar : std::uint8_t { none, boolean, integer, floating, complex };
-
-Scalar scalar_kind(PyObject* p) {
-  if (PyFloat_Check(p)) return Scalar::floating;
-  if (PyBool_Check(p)) return Scalar::boolean;
-  if (PyLong_Check(p)) return Scalar::integer;
-  return PyComplex_Check(p) ? Scalar::complex : Scalar::none;
-}
-
-// NumPy is looked up only where something else has imported it.
-bool is_numpy_scalar(nb::handle h) {
-  static PyTypeObject* generic = nullptr;
-  if (!generic) {
-    const nb::object numpy = nb::steal(PyImport_GetModule(nb::str("numpy").ptr()));
-    if (!numpy) {
-      PyErr_Clear();
-      return false;
-    }
-    generic = reinterpret_cast<PyTypeObject*>(nb::object(numpy.attr("generic")).release().ptr());
-  }
-  return PyObject_TypeCheck(h.ptr(), generic);
-}
-
-// A NumPy scalar as the Python scalar nearest to it. Spans of time (kind m) are integers to `item`.
-nb::object from_numpy_scalar(nb::handle h) {
-  nb::object item = h.attr("item")();
-  if (scalar_kind(item.ptr()) == Scalar::none || h.attr("dtype").attr("kind").equal(nb::str("m")))
-    throw nb::type_error(("array: expected a number, not " + class_name(h)).c_str());
-  return item;
-}
-
-[[noreturn]] void raise_overflow(nb::handle value, const char* type) {
-  PyErr_Format(PyExc_OverflowError, "the integer %R does not fit in %s", value.ptr(), type);
-  throw nb::python_error();
-}
-
-// The value's 64 bits; those of an unsigned number where `dtype` is uint64.
-std::int64_t to_int64(nb::handle h, Dtype dtype = int64) {
-  int overflow = 0;
-  const std::int64_t v = PyLong_AsLongLongAndOverflow(h.ptr(), &overflow);
-  if (overflow == 0) return v;
-  if (overflow > 0 && dtype == uint64) {
-    const std::uint64_t u = PyLong_AsUnsignedLongLong(h.ptr());
-    if (!PyErr_Occurred()) return static_cast<std::int64_t>(u);
-    PyErr_Clear();
-  }
-  raise_overflow(h, dtype == uint64 ? "uint64" : "int64");
-}
-
-double to_double(nb::handle h) {
-  const double v = PyFloat_AsDouble(h.ptr());
-  if (v == -1 && PyErr_Occurred()) throw nb::python_error();
-  return v;
-}
-
-std::complex<float> to_complex(nb::handle h) {
-  const Py_complex c = PyComplex_AsCComplex(h.ptr());
-  if (PyErr_Occurred()) throw nb::python_error();
-  return {static_cast<float>(c.real), static_cast<float>(c.imag)};
-}
-
-// The integer in a type that must hold it.
-array checked_integer(nb::handle h, Dtype dtype) {
-  const std::int64_t v = to_int64(h, dtype);
-  const bool fits = visit(dtype, [&]<class T>(Type<T>) {
-    if constexpr (!std::is_integral_v<T>)
-      return true;
-    else if constexpr (sizeof(T) == 8)
-      return std::is_signed_v<T> || v >= 0 ||
-             PyObject_RichCompareBool(h.ptr(), nb::int_(0).ptr(), Py_GT);
-    else
-      return static_cast<T>(v) == v;
-  });
-  if (!fits)
-    throw std::invalid_argument("the integer " + nb::cast<std::string>(nb::str(h)) +
-                                " does not fit in the array's type " + std::string(name_of(dtype)));
-  return array(v, dtype);
-}
-
-// Ascending: bool, integers, floats, complex.
-int category(Dtype t) { return (t != bool_) + is_inexact(t) + is_complex(t); }
-
-array weak_scalar(nb::handle h, Scalar kind, std::optional<Dtype> like) {
-  switch (kind) {
-    case Scalar::boolean: return array(h.ptr() == Py_True);
-    case Scalar::integer:
-      if (!like || *like == bool_) return array(to_int64(h));
-      return is_inexact(*like) ? array(to_double(h), *like) : checked_integer(h, *like);
-    case Scalar::floating: return array(to_double(h), like ? to_inexact(*like) : float32);
-    default: return array(to_complex(h));
-  }
-}
-
-// A scalar as the constructor takes it: of the type given, which may wrap or truncate it.
-array strong_scalar(nb::handle h, Scalar kind, std::optional<Dtype> dtype) {
-  if (!dtype) return weak_scalar(h, kind, {});
-  if (kind == Scalar::complex) return array(to_complex(h), *dtype);
-  if (kind == Scalar::floating) return array(to_double(h), *dtype);
-  return array(to_int64(h, *dtype), *dtype);
-}
 
 template <class T>
 T element(PyObject* p) {
@@ -137,6 +36,9 @@ T element(PyObject* p) {
       return static_cast<T>(v);
   }
 }
+
+// Ascending: bool, integers, floats, complex.
+int category(Dtype t) { return (t != bool_) + is_inexact(t) + is_complex(t); }
 
 bool is_sequence(nb::handle h) { return PyList_Check(h.ptr()) || PyTuple_Check(h.ptr()); }
 
@@ -351,11 +253,20 @@ void check_lent_axes(const array& a) {
                                 std::to_string(a.ndim()));
 }
 
-// The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
-template <class Framework>
-nb::object exported(const array& a, Dtype dtype) {
+// The evaluated array with an element of memory for each of its own: who borrows a new array takes
+// it for that, though a broadcast has less.
+array lendable(const array& a) {
   check_lent_axes(a);
   evaluated(a);
+  for (std::size_t i = 0; i < a.shape().size(); ++i)
+    if (a.shape()[i] > 1 && a.strides()[i] == 0) return owned_copy(a);
+  return a;
+}
+
+// The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
+template <class Framework>
+nb::object exported(const array& of, Dtype dtype) {
+  const array a = lendable(of);
   std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
   return nb::cast(nb::ndarray<Framework, nb::ro>(a.raw_data(), shape.size(), shape.data(),
                                                  nb::cast(array(a)), a.strides().data(),
@@ -390,14 +301,14 @@ bool is_operand(nb::handle h) {
   return nb::isinstance<ArrayLike>(h) || is_numpy_scalar(h) || nb::ndarray_check(h);
 }
 
-array to_array(Operand operand, std::optional<Dtype> like) {
+array to_array(Operand operand, std::optional<Dtype> like, Rule rule) {
   const nb::handle h = operand.value;
   if (const array* a = as_array(h)) return *a;
   if (const Scalar kind = scalar_kind(h.ptr()); kind != Scalar::none)
-    return weak_scalar(h, kind, like);
+    return weak_scalar(h, kind, like, rule);
   if (is_numpy_scalar(h)) {
     const nb::object item = from_numpy_scalar(h);
-    return weak_scalar(item, scalar_kind(item.ptr()), like);
+    return weak_scalar(item, scalar_kind(item.ptr()), like, rule);
   }
   const array a = make_array(h);
   if (!like || !is_foreign_array(h) || category(a.dtype()) > category(*like)) return a;
@@ -408,11 +319,22 @@ std::optional<array> to_optional_array(std::optional<Operand> operand, Dtype lik
   return operand ? std::optional(to_array(*operand, like)) : std::nullopt;
 }
 
-std::pair<array, array> to_arrays(Operand a, Operand b) {
+array to_bound(Operand operand, Dtype like, bool lower) {
+  const nb::handle h = operand.value;
+  if (scalar_kind(h.ptr()) != Scalar::integer || is_inexact(like) || holds(like, h) ||
+      is_negative(h) != lower)
+    return to_array(operand, like);
+  return visit(like, [&]<class T>(Type<T>) {
+    using Limits = std::numeric_limits<std::conditional_t<std::is_integral_v<T>, T, bool>>;
+    return array(static_cast<std::int64_t>(lower ? Limits::lowest() : Limits::max()), like);
+  });
+}
+
+std::pair<array, array> to_arrays(Operand a, Operand b, Rule rule) {
   const array* x = as_array(a.value);
   const array* y = as_array(b.value);
-  if (x) return {*x, y ? *y : to_array(b, x->dtype())};
-  if (y) return {to_array(a, y->dtype()), *y};
+  if (x) return {*x, y ? *y : to_array(b, x->dtype(), rule)};
+  if (y) return {to_array(a, y->dtype(), rule), *y};
   return {to_array(a), to_array(b)};
 }
 
@@ -499,10 +421,9 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   try {
     array a = *as_array(self);
     const char* format = kFormats[static_cast<int>(a.dtype())];
-    check_lent_axes(a);
     if (!format) throw std::invalid_argument("the buffer protocol has no format for bfloat16");
     if (flags & PyBUF_WRITABLE) throw std::invalid_argument("an array's memory is read-only");
-    evaluated(a);
+    a = lendable(a);
     if (!a.is_contiguous() && (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
       a = contiguous(a);
       evaluated(a);
@@ -546,6 +467,21 @@ void refuse_uninitialized(nb::handle h) {
   throw nb::type_error(
       ("an object of " + class_name(h) + " is used whose __init__ did not call its base's")
           .c_str());
+}
+
+void refuse_argument(nb::handle h, const char* function, const char* expected) {
+  throw nb::type_error(
+      (std::string(function) + ": expected " + expected + ", not " + class_name(h)).c_str());
+}
+
+Arrays array_arguments(const nb::args& args, const char* function) {
+  Arrays out;
+  for (nb::handle h : args) {
+    const array* a = as_array(h);
+    if (!a) refuse_argument(h, function, "arrays");
+    out.push_back(*a);
+  }
+  return out;
 }
 
 std::string class_name(nb::handle h) {

@@ -68,10 +68,13 @@ bool is_operand(nb::handle h);
 bool is_foreign_array(nb::handle h);
 // An operand as an array. A Python scalar or another library's array takes the type `like` where
 // that can hold its kind: it does not promote what it meets.
-array to_array(Operand operand, std::optional<Dtype> like = {});
+array to_array(Operand operand, std::optional<Dtype> like = {}, Rule rule = Rule::same);
+// A bound for arrays of the type: an integer beyond all of these is the last of them.
+array to_bound(Operand operand, Dtype like, bool lower);
 std::optional<array> to_optional_array(std::optional<Operand> operand, Dtype like);
-// Two operands as arrays, each scalar in the type of the other.
-std::pair<array, array> to_arrays(Operand a, Operand b);
+// Two operands of an operation as arrays, each scalar in the type of the other. An integer that
+// this does not hold raises OverflowError, unless the operation compares or computes in floats.
+std::pair<array, array> to_arrays(Operand a, Operand b, Rule rule = Rule::same);
 
 // What the constructor of arrays makes of a value: scalars, nested sequences, arrays of others.
 // Doubles become float32 unless `dtype` says otherwise.
@@ -100,6 +103,16 @@ void release_buffer(PyObject* self, Py_buffer* view);
 std::shared_ptr<nb::object> share(nb::object o);
 
 std::string class_name(nb::handle h);
+[[noreturn]] void refuse_argument(nb::handle h, const char* function, const char* expected);
+// An argument as a T; TypeError that names the function and what it expects.
+template <class T>
+T argument(nb::handle h, const char* function, const char* expected) {
+  T value;
+  if (!nb::try_cast(h, value)) refuse_argument(h, function, expected);
+  return value;
+}
+// Arguments that are arrays, one by one.
+Arrays array_arguments(const nb::args& args, const char* function);
 StreamOrDevice to_stream(nb::handle h);
 nb::handle to_python(Dtype dtype);
 std::optional<Dtype> as_dtype(nb::handle h);

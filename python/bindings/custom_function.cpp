@@ -31,6 +31,7 @@ class Checkpointed final : public Transformed {
   using Transformed::Transformed;
   nb::object operator()(const nb::args& args, const nb::kwargs& kwargs) override {
     const nb::object arguments = call_tree(args, kwargs);
+    refuse_modules(arguments, "checkpoint");
     const auto tree = share(without_arrays(arguments)), result = share({});
     Arrays in;
     flatten_arrays(arguments, in);

@@ -44,7 +44,7 @@ std::optional<array> mask_of(nb::handle index) {
 }
 
 // What stands at one place of the index.
-enum class Part : std::uint8_t { integer, slice, new_axis, array };
+enum class Part : std::uint8_t { integer, slice, new_axis, array, truth };
 
 class Plan {
  public:
@@ -86,7 +86,7 @@ class Plan {
     for (std::size_t i = 0; i < n; ++i) {
       if (items[i] == Py_Ellipsis && std::exchange(ellipsis, true))
         throw std::invalid_argument(std::string(op_) + ": an index has at most one ellipsis");
-      used += items[i] != Py_None && items[i] != Py_Ellipsis;
+      used += items[i] != Py_None && items[i] != Py_Ellipsis && items[i] != Py_True;
     }
     if (used > shape_.size())
       throw AxisError(std::string(op_) + " with " + std::to_string(used) + " indices",
@@ -104,6 +104,11 @@ class Plan {
   void parse_item(nb::handle h) {
     if (h.is_none()) {
       parts_.push_back(Part::new_axis);
+      return;
+    }
+    if (h.ptr() == Py_True) {
+      parts_.push_back(Part::truth);
+      truth_ = true;
       return;
     }
     const std::size_t axis = axis_++;
@@ -150,11 +155,13 @@ class Plan {
   }
 
   // Where the axes go. NumPy puts the axes of the index arrays where the first of them (or of the
-  // integers beside them) stands, and in front when something stands between them.
+  // integers beside them) stands, and in front when something stands between them. True is such an
+  // array, of one element and no axis.
   void arrange() {
     Shape indices;
     for (const array& a : arrays_) indices = broadcast_shapes(indices, a.shape());
-    const auto advanced = [](Part p) { return p == Part::array || p == Part::integer; };
+    const Shape shown = truth_ ? broadcast_shapes(indices, {1}) : indices;
+    const auto advanced = [](Part p) { return p != Part::slice && p != Part::new_axis; };
     std::size_t first = parts_.size(), last = 0, count = 0;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       if (!advanced(parts_[i])) continue;
@@ -162,18 +169,17 @@ class Plan {
       last = i;
       ++count;
     }
-    if (arrays_.empty() || last - first + 1 != count) first = 0;
+    if ((arrays_.empty() && !truth_) || last - first + 1 != count) first = 0;
 
     std::size_t axis = 0, before = 0;  // `before`: axes that stand in front of the index arrays'
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       if (i == first) {
         before = part_.size();
-        for (const std::int64_t n : indices) {
-          result_.push_back(n);
-          part_.push_back(n);
-        }
+        for (const std::int64_t n : shown) result_.push_back(n);
+        for (const std::int64_t n : indices) part_.push_back(n);
       }
       const Part p = parts_[i];
+      if (p == Part::truth) continue;
       if (p == Part::new_axis) {
         result_.push_back(1);
         continue;
@@ -214,7 +220,7 @@ class Plan {
 
   const char* op_;
   Shape shape_, start_, stop_, step_;
-  bool sliced_ = false;
+  bool sliced_ = false, truth_ = false;
   std::vector<Part> parts_;
   std::size_t axis_ = 0;
   Arrays arrays_;
@@ -241,7 +247,7 @@ array set_masked(const array& a, const array& mask, const array& value) {
       return a;
     }
     if (v.shape(0) != 1) {
-      const array rows = cumsum(astype(reshape(mask, {-1}), int32), 0);
+      const array rows = cumsum(reshape(mask, {-1}), 0);
       v = gather(v, {reshape(maximum(rows - 1, array(0)), mask.shape())}, {0});
     }
   }

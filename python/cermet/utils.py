@@ -139,7 +139,7 @@ def tree_unflatten(tree: list[tuple[str, Any]] | Mapping[str, Any]) -> Any:
     A node whose keys are all whole numbers becomes a list, in which places without a leaf hold an
     empty dict.
     """
-    pairs = list(tree.items()) if isinstance(tree, Mapping) else list(tree)
+    pairs = list(tree.items()) if isinstance(tree, Mapping) else [_pair(item) for item in tree]
     if not pairs:
         return []
     if len(pairs) == 1 and pairs[0][0] == "":
@@ -154,6 +154,14 @@ def tree_unflatten(tree: list[tuple[str, Any]] | Mapping[str, Any]) -> Any:
         return nodes
     by_index = {int(key): node for key, node in nodes.items()}
     return [by_index.get(i, {}) for i in range(max(by_index) + 1)]
+
+
+def _pair(item: Any) -> tuple[str, Any]:
+    if not isinstance(item, (list, tuple)) or len(item) != 2 or not isinstance(item[0], str):
+        raise ValueError(
+            f"tree_unflatten: expected pairs of a dotted path and a leaf, got {type(item).__name__}"
+        )
+    return item[0], item[1]
 
 
 def tree_reduce(

@@ -442,3 +442,26 @@ def test_a_step_longer_than_the_axis(step):
         assert_equal(a[start:stop:step], n[start:stop:step])
     a[::step], n[::step] = 7, 7
     assert_equal(a, n)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        (True,),
+        (slice(0, None, 2), True, slice(-1, 2)),
+        (True, True, 1),
+        (Ellipsis, True),
+        (None, True, None),
+        (1, True),
+        (1, slice(None), True),
+        (slice(None), True, [0, 2]),
+        (True, slice(None), [[0], [2]]),
+        (slice(None), 1, True, np.array(2)),
+    ],
+)
+def test_true_among_the_indices_adds_an_axis(index):
+    n = np.arange(24).reshape(2, 3, 4)
+    a = to_mx(n)
+    assert_equal(a[index], n[index])
+    a[index], n[index] = 7, 7
+    assert_equal(a, n)

@@ -1,5 +1,8 @@
 """Linear algebra against NumPy: factors by what they must satisfy, the rest by value."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import assert_close, to_mx, to_np
@@ -301,3 +304,27 @@ def test_lapack_prints_nothing(capfd):
             with pytest.raises(ValueError, match="did not converge"):
                 mx.eval(function(mx.full((3, 3), bad)))
     assert capfd.readouterr() == ("", "")
+
+
+def test_which_functions_have_derivatives_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "from-mlx.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| Derivatives |"))
+    named = set(re.findall("`([a-z_]+)`", row)) - {"linalg"}
+    have = set()
+    matrix, vector = mx.array([[2, 0.5], [0.5, 3]]), mx.array([1.0, 2, 3])
+    arguments = {"solve": (matrix, vector[:2]), "solve_triangular": (matrix, vector[:2])}
+    for name in (name for name in dir(mx.linalg) if name[0] != "_"):
+        function = getattr(mx.linalg, name)
+        given = arguments.get(name, (vector, vector) if name == "cross" else (matrix,))
+
+        def total(*arrays, function=function):
+            results = function(*arrays)
+            results = results if isinstance(results, (list, tuple)) else (results,)
+            return sum(r.real.astype(mx.float32).sum() for r in results)
+
+        try:
+            mx.eval(mx.grad(total)(*given))
+            have.add(name)
+        except ValueError as e:
+            assert "has no rule for it" in str(e)
+    assert have == named

@@ -1,5 +1,8 @@
 """Shape and layout: each function against NumPy's of the same name, on several layouts."""
 
+import io
+import resource
+
 import numpy as np
 import pytest
 from conftest import ALL_DTYPES, assert_equal, axis_error, exact_sample, to_mx
@@ -351,3 +354,39 @@ def test_steps_and_shifts_as_large_as_can_be():
     x, w = mx.ones((1, 4, 1)), mx.ones((1, 2, 1))
     assert mx.conv1d(x, w, stride=2**62).tolist() == [[[2]]]
     assert mx.conv1d(x, w[:, :1], dilation=2**62).shape == x.shape
+
+
+@pytest.mark.parametrize("mode", ["edge", "reflect", "symmetric"])
+def test_padding_wider_than_the_axis(mode):
+    for n in (1, 2, 5):
+        for widths in ((0, 0), (1, 2), (7, 11)):
+            assert_equal(mx.pad(mx.arange(n), widths, mode), np.pad(np.arange(n), widths, mode))
+
+
+def test_places_of_padding_are_computed_where_they_are_counted():
+    """A list of them on the host would take a GB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    padded = mx.pad(mx.ones(3, mx.int8), 2**27, "edge")
+    assert padded.shape == (2**28 + 3,)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: mx.arange(2).reshape((1, 2), (2,)), "reshape: expected integers"),
+        (lambda: mx.arange(2).reshape("a"), "reshape: expected integers.* not str"),
+        (lambda: mx.arange(2).transpose((0,), 1), "transpose: expected integers"),
+        (lambda: mx.broadcast_shapes("a"), "broadcast_shapes: expected shapes, not str"),
+        (lambda: mx.broadcast_arrays(1), "broadcast_arrays: expected arrays, not int"),
+        (lambda: mx.atleast_2d(1.0), "atleast_2d: expected arrays, not float"),
+        (lambda: mx.einsum("i->i", 5), "einsum: expected arrays, not int"),
+        (lambda: mx.einsum_path("i->i", 5), "einsum_path: expected arrays, not int"),
+        (lambda: mx.meshgrid(1, 2), "meshgrid: expected arrays, not int"),
+        (lambda: mx.savez(io.BytesIO(), 5), "expected"),
+        (lambda: mx.vmap(abs, in_axes=2**70)(mx.ones(3)), "vmap: expected the number of an axis"),
+    ],
+)
+def test_arguments_of_other_types(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()

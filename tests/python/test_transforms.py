@@ -9,6 +9,7 @@ import pytest
 from conftest import assert_close, assert_equal, to_mx
 
 import cermet.core as mx
+import cermet.nn as nn
 
 X = mx.array([0.5, -1.0, 2.0])
 Y = mx.array([2.0, 3.0, 0.25])
@@ -904,3 +905,19 @@ def test_gradient_descent_fits_a_line(rng):
     assert losses[-1] < 1e-6 and all(math.isfinite(v) for v in losses)
     assert_close(state[0], [[3.0]], rtol=1e-2)
     assert_equal(state[1].shape, (1,))
+
+
+def test_modules_as_arguments():
+    """Where arguments are rebuilt, a module would become a dict."""
+    model, x = nn.Linear(2, 2), mx.ones((1, 2))
+
+    def f(model, x):
+        return model(x).sum()
+
+    assert set(mx.grad(f)(model, x)) == {"weight", "bias"}
+    for transform in (mx.compile, mx.checkpoint, lambda f: mx.vmap(f, in_axes=(None, 0))):
+        for arguments in ((model, x), ([model], x)):
+            with pytest.raises(TypeError, match="plain dict in place of a Linear"):
+                transform(f)(*arguments)
+    compiled = mx.compile(lambda p, x: x @ p["weight"].T)
+    assert compiled(model.parameters(), x).shape == (1, 2)
