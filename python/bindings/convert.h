@@ -184,12 +184,12 @@ struct type_caster<cermet::SmallVector<T, N>> {
   bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
     value.clear();
     if (PyTuple_CheckExact(src.ptr()) || PyList_CheckExact(src.ptr())) {
-      PyObject* const* items = PySequence_Fast_ITEMS(src.ptr());
-      for (Py_ssize_t i = 0; i < Py_SIZE(src.ptr()); ++i)
-        if (!push(items[i])) return false;
+      for (Py_ssize_t i = 0; i < Py_SIZE(src.ptr());
+           ++i)  // an item's __index__ may change the list
+        if (!push(borrow(PySequence_Fast_GET_ITEM(src.ptr(), i)))) return false;
       return true;
     }
-    if (push(src)) return true;
+    if (push(borrow(src))) return true;
     if (!PySequence_Check(src.ptr()) || PyUnicode_Check(src.ptr())) return false;
     const object items = steal(PySequence_Fast(src.ptr(), ""));
     if (items) return from_python(items, 0, nullptr);
@@ -207,7 +207,7 @@ struct type_caster<cermet::SmallVector<T, N>> {
   }
 
  private:
-  bool push(handle item) {
+  bool push(const object& item) {
     const Py_ssize_t i =
         PyIndex_Check(item.ptr()) ? PyNumber_AsSsize_t(item.ptr(), PyExc_OverflowError) : -1;
     if (i == -1 && (!PyIndex_Check(item.ptr()) || PyErr_Occurred())) {
@@ -217,6 +217,19 @@ struct type_caster<cermet::SmallVector<T, N>> {
     if (static_cast<T>(i) != i) return false;
     value.push_back(static_cast<T>(i));
     return true;
+  }
+};
+
+// Sequences of them, of which the numbers' methods may change no list while it is read.
+template <class T, std::size_t N>
+struct type_caster<std::vector<cermet::SmallVector<T, N>>>
+    : list_caster<std::vector<cermet::SmallVector<T, N>>, cermet::SmallVector<T, N>> {
+  using Base = list_caster<std::vector<cermet::SmallVector<T, N>>, cermet::SmallVector<T, N>>;
+  bool from_python(handle src, std::uint32_t flags, cleanup_list* cleanup) noexcept {
+    if (!PySequence_Check(src.ptr())) return false;
+    const object items = steal(PySequence_Tuple(src.ptr()));
+    PyErr_Clear();
+    return items && Base::from_python(items, flags, cleanup);
   }
 };
 

@@ -36,7 +36,11 @@ class Lists {
     if (Py_EnterRecursiveCall(" in tolist")) throw nb::python_error();
     nb::object out;
     try {
-      out = made(PyList_New(shape_[axis]));
+      out = nb::steal(PyList_New(shape_[axis]));
+      if (!out) {
+        PyErr_SetString(PyExc_MemoryError, "tolist: there is no memory for the lists");
+        throw nb::python_error();
+      }
       for (std::int64_t i = 0; i < shape_[axis]; ++i) {
         if (++count_ % 65536 == 0 && PyErr_CheckSignals() != 0) throw nb::python_error();
         PyList_SET_ITEM(out.ptr(), i, made_of(p + i * strides_[axis], axis + 1).release().ptr());

@@ -714,8 +714,34 @@ def test_misaligned_memory_is_copied(dtype):
 
 def test_tolist_without_memory():
     for a in (mx.zeros((2**58, 0)), mx.broadcast_to(mx.array(1.0), (2**58,))):
-        with pytest.raises(MemoryError):
+        with pytest.raises(MemoryError, match="tolist"):
             a.tolist()
+
+
+class Emptying:
+    """Empties a list where a number is asked of it."""
+
+    def __init__(self, sequence):
+        self.sequence = sequence
+
+    def __index__(self):
+        self.sequence.clear()
+        return 0
+
+
+def test_sequences_that_change_while_they_are_read():
+    for use in (
+        lambda axes: mx.tensordot(mx.ones((2, 2)), mx.ones((2, 2)), axes),
+        lambda axes: mx.sum(mx.ones((2, 2)), axis=axes),
+        lambda axes: mx.grad(lambda x: x.sum(), axes)(mx.ones(2)),
+        mx.zeros,
+    ):
+        sequence = []
+        sequence += [Emptying(sequence) for _ in range(1000)]
+        try:  # whatever it makes of the list
+            use(sequence)
+        except (TypeError, ValueError):
+            pass
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer's signals")
