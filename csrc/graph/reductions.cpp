@@ -2,6 +2,7 @@
 // compositions that the evaluator fuses. float16, bfloat16 and integers are averaged in float32.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "graph/check.h"
 #include "graph/follow.h"
@@ -9,9 +10,10 @@
 namespace cermet {
 namespace {
 
-// What an array of type t sums and multiplies as.
-Dtype accumulator(Dtype t) {
+// What `count` elements of type t sum and multiply as: 32 bits hold the count of so many bools.
+Dtype accumulator(Dtype t, std::int64_t count) {
   if (is_inexact(t) || size_of(t) >= 4) return t;
+  if (count > std::numeric_limits<std::int32_t>::max()) return is_unsigned(t) ? uint64 : int64;
   return is_unsigned(t) ? uint32 : int32;
 }
 
@@ -77,7 +79,8 @@ array reduce(ReduceOp op, const array& a, const OptionalAxes& axes, bool keepdim
   switch (op) {
     case ReduceOp::sum:
     case ReduceOp::prod:
-      return reduce_axes(op, astype(a, accumulator(a.dtype()), s), over, keepdims, s);
+      return reduce_axes(op, astype(a, accumulator(a.dtype(), count_along(a, over)), s), over,
+                         keepdims, s);
     case ReduceOp::min:
     case ReduceOp::max:
       for (const int axis : over)
@@ -149,7 +152,9 @@ array std(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, Str
 }
 
 std::pair<array, array> log_total(const array& a, const Axes& axes, StreamOrDevice s) {
-  const array high = shift_of(a, axes, s);
+  array high = shift_of(a, axes, s);
+  if (is_complex(a.dtype()))
+    high = astype(real(high, s), a.dtype(), s);  // log's angle is the sum's
   // An infinite maximum would make inf - inf of it.
   const array shift = select(isfinite(high, s), high, scalar_like(0, high), s);
   const array total = reduce_axes(ReduceOp::sum, exp(subtract(a, shift, s), s), axes, true, s);
@@ -192,7 +197,7 @@ array argmax(const array& a, std::optional<int> axis, bool keepdims, StreamOrDev
 array scan(ScanOp op, const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
   axis = normalize_axis(name_of(op), axis, a.ndim());
   Dtype t = a.dtype();
-  if (op == ScanOp::sum && t == Dtype::bool_) t = int32;
+  if (op == ScanOp::sum && t == Dtype::bool_) t = accumulator(t, a.shape()[axis]);
   if (op == ScanOp::logaddexp) t = to_inexact(t);
   return array(make_ref<const Scan>(op, axis, reverse, inclusive), rule_shape(a), t,
                {astype(a, t, s)}, s.resolve());
