@@ -1,6 +1,7 @@
 // Reductions and scans. A reduction is one Reduce node; means, variances and softmax are
 // compositions that the evaluator fuses. float16, bfloat16 and integers are averaged in float32.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -10,9 +11,9 @@
 namespace cermet {
 namespace {
 
-// What `count` elements of type t sum and multiply as: 32 bits hold the count of so many bools.
+// What `count` elements of a type of less than 32 bits sum and multiply as: 32 bits hold the count
+// of so many bools.
 Dtype accumulator(Dtype t, std::int64_t count) {
-  if (is_inexact(t) || size_of(t) >= 4) return t;
   if (count > std::numeric_limits<std::int32_t>::max()) return is_unsigned(t) ? uint64 : int64;
   return is_unsigned(t) ? uint32 : int32;
 }
@@ -79,8 +80,11 @@ array reduce(ReduceOp op, const array& a, const OptionalAxes& axes, bool keepdim
   switch (op) {
     case ReduceOp::sum:
     case ReduceOp::prod:
-      return reduce_axes(op, astype(a, accumulator(a.dtype(), count_along(a, over)), s), over,
-                         keepdims, s);
+      if (is_inexact(a.dtype()) || a.itemsize() >= 4) return reduce_axes(op, a, over, keepdims, s);
+      return follow(name_of(op), std::array{a}, [=](std::span<const array> in) {
+        const Dtype t = accumulator(in[0].dtype(), count_along(in[0], over));
+        return reduce_axes(op, astype(in[0], t, s), over, keepdims, s);
+      });
     case ReduceOp::min:
     case ReduceOp::max:
       for (const int axis : over)
@@ -197,7 +201,11 @@ array argmax(const array& a, std::optional<int> axis, bool keepdims, StreamOrDev
 array scan(ScanOp op, const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
   axis = normalize_axis(name_of(op), axis, a.ndim());
   Dtype t = a.dtype();
-  if (op == ScanOp::sum && t == Dtype::bool_) t = accumulator(t, a.shape()[axis]);
+  if (op == ScanOp::sum && t == Dtype::bool_)
+    return follow(name_of(op), std::array{a}, [=](std::span<const array> in) {
+      const Dtype wide = accumulator(t, in[0].shape()[axis]);
+      return scan(op, astype(in[0], wide, s), axis, reverse, inclusive, s);
+    });
   if (op == ScanOp::logaddexp) t = to_inexact(t);
   return array(make_ref<const Scan>(op, axis, reverse, inclusive), rule_shape(a), t,
                {astype(a, t, s)}, s.resolve());
