@@ -1,6 +1,7 @@
 """The array class: construction, dtypes, promotion, conversions back, operators, printing."""
 
 import array as buffer
+import contextlib
 import copy
 import ctypes
 import math
@@ -738,10 +739,8 @@ def test_sequences_that_change_while_they_are_read():
     ):
         sequence = []
         sequence += [Emptying(sequence) for _ in range(1000)]
-        try:  # whatever it makes of the list
+        with contextlib.suppress(TypeError, ValueError):  # whatever it makes of the list
             use(sequence)
-        except (TypeError, ValueError):
-            pass
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer's signals")
