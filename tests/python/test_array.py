@@ -88,8 +88,13 @@ def test_other_objects_are_refused(value):
 
 
 def test_integer_too_large_is_refused():
-    with pytest.raises(OverflowError):
-        mx.array(2**70)
+    for value in (2**70, [1, -(2**70)]):
+        with pytest.raises(OverflowError):
+            mx.array(value)
+        with pytest.raises(OverflowError):
+            mx.array(value, mx.uint64)
+        assert mx.array(value, mx.float32).tolist() == np.array(value, np.float32).tolist()
+        assert mx.array(value, mx.bool_).tolist() == np.array(value, bool).tolist()
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES)
