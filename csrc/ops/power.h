@@ -48,8 +48,8 @@ inline f32 power(f32 a, f32 b) {
   return select((b == 0.0f) | (a == 1.0f), 1.0f, r);
 }
 
-// The rounded quotient may have been lifted over an integer; r, what is left of a, tells. Beyond 2^24
-// the quotient is an integer, and none is nearer to the true one.
+// The rounded quotient may have been lifted over an integer; r, what is left of a, tells. Beyond
+// 2^24 the quotient is an integer, and none is nearer to the true one.
 inline f32 lowered_quotient(f32 q, f32 r, f32 b) {
   b32 lifted = select(b < 0.0f, -r, r) < 0.0f;
   return select(lifted & (abs(q) <= 0x1p24f), q - 1.0f, q);
