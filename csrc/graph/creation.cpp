@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/follow.h"
 
 namespace cermet {
 namespace {
@@ -28,6 +28,14 @@ array triangle(std::string_view op, const array& a, int k, bool lower, StreamOrD
   return select(mask, a, array(0.0, a.dtype()), s);
 }
 
+// A constant in every place of an array.
+array like(std::string_view op, const array& a, const array& value, StreamOrDevice s) {
+  return follow(
+      op, {&a, 1},
+      [value, s](std::span<const array> in) { return broadcast_to(value, in[0].shape(), s); },
+      /*by_value=*/false);
+}
+
 }  // namespace
 
 array full(const Shape& shape, const array& value, std::optional<Dtype> dtype, StreamOrDevice s) {
@@ -43,13 +51,16 @@ array ones(const Shape& shape, Dtype dtype, StreamOrDevice s) {
   return broadcast_to(array(1.0, dtype), shape, s);
 }
 array zeros_like(const array& a, std::optional<Dtype> dtype, StreamOrDevice s) {
-  return zeros(a.shape(), dtype.value_or(a.dtype()), s);
+  return like("zeros_like", a, array(0.0, dtype.value_or(a.dtype())), s);
 }
 array ones_like(const array& a, std::optional<Dtype> dtype, StreamOrDevice s) {
-  return ones(a.shape(), dtype.value_or(a.dtype()), s);
+  return like("ones_like", a, array(1.0, dtype.value_or(a.dtype())), s);
 }
 array full_like(const array& a, const array& value, std::optional<Dtype> dtype, StreamOrDevice s) {
-  return full(a.shape(), value, dtype.value_or(a.dtype()), s);
+  const array values = astype(value, dtype.value_or(a.dtype()), s);
+  if (value.node()->constant) return like("full_like", a, values, s);
+  return follow("full_like", std::array{a, values},
+                [s](std::span<const array> in) { return broadcast_to(in[1], in[0].shape(), s); });
 }
 
 array arange(double start, double stop, double step, Dtype dtype, StreamOrDevice s) {
@@ -130,7 +141,7 @@ Arrays meshgrid(const Arrays& arrays, bool sparse, const std::string& indexing, 
 array view(const array& a, Dtype dtype, StreamOrDevice s) {
   if (a.dtype() == dtype) return a;
   if (dtype == Dtype::bool_) return astype(view(a, uint8, s), dtype, s);  // any byte but 0 is true
-  Shape shape = a.shape();
+  Shape shape = rule_shape(a);
   const auto from = static_cast<std::int64_t>(a.itemsize());
   const auto to = static_cast<std::int64_t>(size_of(dtype));
   if (from != to) {
@@ -146,7 +157,7 @@ array view(const array& a, Dtype dtype, StreamOrDevice s) {
 }
 
 array stop_gradient(const array& a, StreamOrDevice s) {
-  return array(Identity::instance(Identity::Why::stop_gradient), a.shape(), a.dtype(), {a},
+  return array(Identity::instance(Identity::Why::stop_gradient), rule_shape(a), a.dtype(), {a},
                s.resolve());
 }
 
@@ -155,7 +166,7 @@ Arrays depends(const Arrays& inputs, const Arrays& dependencies) {
   for (const array& a : inputs) {
     SmallVector<array, 2> all{a};
     for (const array& d : dependencies) all.push_back(d);
-    out.emplace_back(Identity::instance(Identity::Why::depends), a.shape(), a.dtype(),
+    out.emplace_back(Identity::instance(Identity::Why::depends), rule_shape(a), a.dtype(),
                      std::move(all), a.stream());
   }
   return out;

@@ -7,7 +7,7 @@
 
 #include "cermet/ops.h"
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/follow.h"
 
 namespace cermet {
 namespace {
@@ -56,11 +56,11 @@ Types types(Op op, Dtype t) {
 }
 
 Shape broadcast(Op op, std::span<const array> inputs) {
-  Shape shape = inputs[0].shape();
+  Shape shape = rule_shape(inputs[0]);
   for (const array& in : inputs.subspan(1)) {
-    if (in.shape() == shape || in.ndim() == 0) continue;
+    if (rule_shape(in) == shape || in.ndim() == 0) continue;
     try {
-      shape = broadcast_shapes(shape, in.shape());
+      shape = broadcast_shapes(shape, rule_shape(in));
     } catch (const std::invalid_argument&) {
       std::string all;
       for (const array& a : inputs) all += (all.empty() ? "" : ", ") + to_string(a.shape());
@@ -121,7 +121,7 @@ array elementwise(Op op, const array& a, const array& b, const array& c, StreamO
 
 array astype(const array& a, Dtype dtype, StreamOrDevice s) {
   if (a.dtype() == dtype) return a;
-  return array(Elementwise::instance(Op::cast), a.shape(), dtype, {a}, s.resolve());
+  return array(Elementwise::instance(Op::cast), rule_shape(a), dtype, {a}, s.resolve());
 }
 
 array scalar_like(double value, const array& like) {

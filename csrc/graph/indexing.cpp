@@ -3,7 +3,7 @@
 #include <numeric>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/follow.h"
 
 namespace cermet {
 namespace {
@@ -18,7 +18,7 @@ Shape slice_shape(std::string_view op, const array& a, const Shape& start, const
   Shape shape(ndim);
   for (std::size_t i = 0; i < ndim; ++i) {
     if (step[i] == 0) fail(op, "the step of axis ", static_cast<int>(i), " is zero");
-    const std::int64_t n = a.shape()[i];
+    const std::int64_t n = rule_shape(a)[i];
     if (step[i] > 0 ? stop[i] <= start[i] : stop[i] >= start[i]) continue;
     const std::int64_t steps =
         ((Size(op, stop[i]) - start[i]).value() - (step[i] > 0 ? 1 : -1)) / step[i];
@@ -54,9 +54,10 @@ Places places(std::string_view op, const array& a, const Arrays& indices, const 
          " axes");
   Places p;
   p.axes = normalize_axes(op, axes, a.ndim());
+  const bool one = indices.size() == 1;
   for (const array& index : indices) {
     try {
-      p.shape = broadcast_shapes(p.shape, index.shape());
+      p.shape = broadcast_shapes(p.shape, one ? rule_shape(index) : index.shape());
     } catch (const std::invalid_argument&) {
       fail(op, "indices of shapes ", p.shape, " and ", index.shape(), " do not broadcast");
     }
@@ -66,9 +67,10 @@ Places places(std::string_view op, const array& a, const Arrays& indices, const 
       return given == axis || given + a.ndim() == axis;
     });
     const array& index = indices[static_cast<std::size_t>(at - axes.begin())];
-    p.indices.push_back(broadcast_to(as_index(op, index, s), p.shape, s));
+    const array places = as_index(op, index, s);
+    p.indices.push_back(one ? places : broadcast_to(places, p.shape, s));
   }
-  for (const std::int64_t n : without(a.shape(), p.axes)) p.shape.push_back(n);
+  for (const std::int64_t n : without(rule_shape(a), p.axes)) p.shape.push_back(n);
   return p;
 }
 
@@ -135,7 +137,7 @@ array slice(const array& a, const Shape& start, const Shape& stop, const Shape& 
             StreamOrDevice s) {
   Shape shape = slice_shape("slice", a, start, stop, step);
   const bool forward = std::all_of(step.begin(), step.end(), [](auto n) { return n == 1; });
-  if (forward && shape == a.shape()) return a;
+  if (forward && off_rule(shape == rule_shape(a), a)) return a;
   return array(make_ref<const Slice>(start, step), std::move(shape), a.dtype(), {a}, s.resolve());
 }
 array slice(const array& a, const Shape& start, const Shape& stop, StreamOrDevice s) {

@@ -105,6 +105,8 @@ Axes with_batch(const Axes& axes) {
 
 Shape Gather::output_shape(const Node&, std::span<const array> inputs) const {
   Shape shape = inputs.size() > 1 ? inputs[1].shape() : Shape{};
+  for (const array& index : inputs.subspan(1))
+    if (index.shape() != shape) refuse_shapes(*this, inputs);
   for (const std::int64_t n : without(inputs[0].shape(), axes)) shape.push_back(n);
   return shape;
 }

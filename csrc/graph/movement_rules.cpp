@@ -3,19 +3,13 @@
 #include <numeric>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/follow.h"
 #include "graph/rules.h"
 
 namespace cermet {
 namespace {
 
 std::size_t at(int i) { return static_cast<std::size_t>(i); }
-
-Shape without_units(const Shape& shape) {
-  Shape out;
-  std::copy_if(shape.begin(), shape.end(), std::back_inserter(out), [](auto d) { return d != 1; });
-  return out;
-}
 
 bool is_zeros(const array& a) {
   const Node& n = *a.node();
@@ -70,17 +64,8 @@ array add_to_slice(const array& sum, const array& term, const Shape& start, cons
 // ---- broadcast_to ----
 
 Shape Broadcast::output_shape(const Node& node, std::span<const array> inputs) const {
-  // Axes that were repeated keep their extent; the others follow the input.
-  const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
-  if (now.size() != then.size()) refuse_shapes(*this, inputs);
-  Shape shape = node.shape;
-  const std::size_t added = shape.size() - then.size();
-  for (std::size_t i = 0; i < then.size(); ++i)
-    if (then[i] == shape[added + i])
-      shape[added + i] = now[i];
-    else if (now[i] != 1)
-      refuse_shapes(*this, inputs);
-  return shape;
+  if (!broadcasts_to(inputs[0].shape(), node.shape)) refuse_shapes(*this, inputs);
+  return node.shape;
 }
 array Broadcast::vjp(const Edge& e, const array& cotangent) const {
   return sum_to_shape(cotangent, e.inputs[0].shape());
@@ -96,31 +81,20 @@ array Broadcast::vmap(const Batched& in, const array& output) const {
 // ---- reshape ----
 
 Shape Reshape::output_shape(const Node& node, std::span<const array> inputs) const {
-  const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
+  const Shape &now = inputs[0].shape(), &then = rule_shape(node.inputs[0]);
   if (now == then) return node.shape;
   Shape shape = spec;
-  const auto unknown = std::find(shape.begin(), shape.end(), -1);
-  if (unknown != shape.end()) {
-    const auto known =
-        -std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
-    if (known <= 0 || inputs[0].size() % known) refuse_shapes(*this, inputs);
-    *unknown = inputs[0].size() / known;
-    return shape;
+  std::int64_t known = 1;
+  for (auto& n : shape) {
+    if (n < -1) n = now[static_cast<std::size_t>(extent_of(n))];
+    if (n >= 0) known *= n;
   }
-  // Only unit axes came or went: the others follow the input.
-  if (without_units(then) != without_units(node.shape) || now.size() != then.size())
+  const std::int64_t size = inputs[0].size();
+  const auto rest = std::find(shape.begin(), shape.end(), -1);
+  // Of no elements it cannot be said which of them went where.
+  if (size == 0 || known == 0 || (rest == shape.end() ? known != size : size % known != 0))
     refuse_shapes(*this, inputs);
-  Shape moved;
-  for (std::size_t i = 0; i < then.size(); ++i) {
-    if (then[i] != 1)
-      moved.push_back(now[i]);
-    else if (now[i] != 1)
-      refuse_shapes(*this, inputs);
-  }
-  shape = node.shape;
-  auto next = moved.begin();
-  for (auto& d : shape)
-    if (d != 1) d = *next++;
+  if (rest != shape.end()) *rest = size / known;
   return shape;
 }
 array Reshape::vjp(const Edge& e, const array& cotangent) const {
@@ -132,7 +106,14 @@ array Reshape::jvp(const Edge& e, const array& tangent) const {
 array Reshape::vmap(const Batched& in, const array& output) const {
   return reshape(in.inputs[0], batch_shape(in.size, output.shape()));
 }
-std::string Reshape::parameters() const { return "shape=" + tuple(spec); }
+std::string Reshape::parameters() const {
+  std::string text = "shape=(";
+  for (const auto n : spec) {
+    if (text.back() != '(') text += ", ";
+    text += n < -1 ? "axis " + std::to_string(extent_of(n)) : std::to_string(n);
+  }
+  return text + ")";
+}
 
 // ---- transpose ----
 
@@ -157,16 +138,14 @@ std::string Transpose::parameters() const { return "axes=" + tuple(axes); }
 // ---- slice ----
 
 Shape Slice::output_shape(const Node& node, std::span<const array> inputs) const {
-  const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
-  if (now.size() != then.size()) refuse_shapes(*this, inputs);
-  Shape shape = node.shape;
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (now[i] == then[i]) continue;
-    // Of an axis with another extent only the whole has a meaning.
-    if (start[i] != 0 || step[i] != 1 || shape[i] != then[i]) refuse_shapes(*this, inputs);
-    shape[i] = now[i];
+  // The same elements, where they are there.
+  const Shape& now = inputs[0].shape();
+  if (now.size() != start.size()) refuse_shapes(*this, inputs);
+  for (std::size_t i = 0; i < now.size(); ++i) {
+    const std::int64_t last = start[i] + (node.shape[i] - 1) * step[i];
+    if (node.shape[i] && std::max(start[i], last) >= now[i]) refuse_shapes(*this, inputs);
   }
-  return shape;
+  return node.shape;
 }
 array Slice::vjp(const Edge& e, const array& cotangent) const {
   return slice_update(zeros_like(e.inputs[0]), cotangent, start,
@@ -266,9 +245,10 @@ array Contiguous::vmap(const Batched& in, const array&) const {
 
 Shape Concatenate::output_shape(const Node&, std::span<const array> inputs) const {
   Shape shape = inputs[0].shape();
-  for (const array& in : inputs.subspan(1)) {
+  shape[at(axis)] = 0;
+  for (const array& in : inputs) {
     for (int i = 0; i < in.ndim(); ++i)
-      if (i != axis && in.shape(i) != shape[at(i)]) refuse_shapes(*this, inputs);
+      if (i == axis ? in.shape(i) == 0 : in.shape(i) != shape[at(i)]) refuse_shapes(*this, inputs);
     shape[at(axis)] += in.shape(axis);
   }
   return shape;

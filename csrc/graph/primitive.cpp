@@ -1,9 +1,9 @@
 // What all primitives have in common: default rules, several results, and helpers of the rules.
 #include "graph/primitive.h"
 
-#include <mutex>
 #include <stdexcept>
 
+#include "graph/fork.h"
 #include "graph/rules.h"
 #include "ops/cpp.h"
 
@@ -52,13 +52,6 @@ Arrays Batched::all() const {
 
 // ---- Composites ----
 
-namespace {
-std::mutex& expansion_mutex() {  // a transform and an evaluation may both ask
-  static std::mutex* const mutex = new std::mutex;
-  return *mutex;
-}
-}  // namespace
-
 Shape Composite::output_shape(const Node& node, std::span<const array> inputs) const {
   const StreamContext context(node.stream);
   const Arrays results = expand(node, inputs);
@@ -79,7 +72,7 @@ std::uint64_t identity_of(const Node& node) {
 const array& expansion_of(const Node& node) {
   const bool picks = node.primitive->kind() == Kind::pick;
   Node& composite = const_cast<Node&>(picks ? *node.inputs[0].node() : node);
-  const std::scoped_lock lock(expansion_mutex());
+  const std::scoped_lock lock(mutex_of(Lock::expansions));
   if (composite.outputs.empty()) {
     const StreamContext context(composite.stream);
     composite.outputs = static_cast<const Composite&>(*composite.primitive)
@@ -89,7 +82,7 @@ const array& expansion_of(const Node& node) {
 }
 
 bool has_expansion(const Node& composite) {
-  const std::scoped_lock lock(expansion_mutex());
+  const std::scoped_lock lock(mutex_of(Lock::expansions));
   return !composite.outputs.empty();
 }
 

@@ -44,6 +44,7 @@ enum class Kind : std::uint8_t {
   sort,
   matmul,
   random_bits,
+  load,       // a leaf from outside the graph, a file's part say
   composite,  // a graph of others, which a device may compute whole
   // Several results, each read by a pick.
   factorization,
@@ -83,6 +84,7 @@ class Primitive : public RefCounted {
   // True when the other, of the same kind, has the same parameters.
   virtual bool equals(const Primitive&) const { return true; }
   // The output's shape for other inputs than those of `node`, with the same parameters.
+  // std::invalid_argument where the operation would not have made this node for them.
   virtual Shape output_shape(const Node& node, std::span<const array> inputs) const;
 
   // The cotangent of the input, given the output's. Default: no derivative (an error that names
@@ -149,17 +151,14 @@ class Elementwise final : public Primitive {
 
 class Reduce final : public Primitive {
  public:
-  // The output keeps no reduced axis. `counted`: the number of elements stands in the graph, too (a
-  // mean's divisor), so a replay may not change it.
-  Reduce(ReduceOp op, Axes axes, bool counted = false)
-      : Primitive(Kind::reduce), op(op), axes(std::move(axes)), counted(counted) {}
+  // The output keeps no reduced axis.
+  Reduce(ReduceOp op, Axes axes) : Primitive(Kind::reduce), op(op), axes(std::move(axes)) {}
   const ReduceOp op;
   const Axes axes;  // ascending
-  const bool counted;
   bool differentiable() const override { return op != ReduceOp::all && op != ReduceOp::any; }
   CERMET_RULES(name_of(op))
   std::string parameters() const override;
-  CERMET_PARAMETERS(op, axes, counted)
+  CERMET_PARAMETERS(op, axes)
 };
 
 class Broadcast final : public Primitive {
@@ -168,11 +167,12 @@ class Broadcast final : public Primitive {
   CERMET_RULES("broadcast_to")
 };
 
-// The target shape is the node's. `inserted`/removed unit axes need no rule of their own.
 class Reshape final : public Primitive {
  public:
   explicit Reshape(Shape spec) : Primitive(Kind::reshape), spec(std::move(spec)) {}
-  const Shape spec;  // as asked: one -1 lets a shapeless replay fit other sizes
+  // An extent, -1 for what is left, or an axis of the input whose extent it is.
+  const Shape spec;
+  static constexpr std::int64_t extent_of(std::int64_t axis) { return -2 - axis; }
   CERMET_PARAMETERS(spec)
   std::string parameters() const override;
   CERMET_RULES("reshape")
@@ -359,6 +359,20 @@ class RandomBits final : public Primitive {
   RandomBits() : Primitive(Kind::random_bits) { make_immortal(); }
   bool differentiable() const override { return false; }
   CERMET_SHAPE_RULES("random_bits")
+};
+
+// A leaf whose elements come from outside, from a file say, when they are first asked for. What
+// goes wrong there is an error of the system (std::system_error): then it can be asked for again.
+class Load : public Primitive {
+ public:
+  Load() : Primitive(Kind::load) {}
+  std::string_view name() const override { return "load"; }
+  // Only the object itself is known to give the same.
+  bool equals(const Primitive& o) const override { return this == &o; }
+  // Bytes of the row-major elements from `begin` on, by any thread. Where `in_pieces`, several
+  // threads may read a piece each, of a multiple of 16 bytes; else all bytes are read at once.
+  virtual void read(std::uint64_t begin, std::span<std::byte> out) const = 0;
+  virtual bool in_pieces() const { return true; }
 };
 
 // A primitive with several results (read through Pick), whose rules take them together.

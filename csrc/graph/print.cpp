@@ -50,6 +50,8 @@ class Printer {
   }
 
   std::string text() {
+    if (a_.ndim() > 1000)
+      throw std::invalid_argument("array: cannot print " + std::to_string(a_.ndim()) + " axes");
     out_ << "array(";
     if (a_.size() == 0)
       out_ << "[]";

@@ -16,7 +16,9 @@ array rows_of(const array& a) { return reshape(a, {-1, a.shape(-1)}); }
 
 Shape Matmul::output_shape(const Node&, std::span<const array> inputs) const {
   Shape shape = inputs[0].shape();
-  if (shape.back() != inputs[1].shape(-2)) refuse_shapes(*this, inputs);
+  if (shape.back() != inputs[1].shape(-2) || shape.back() == 0 ||
+      batch_of(inputs[0]) != batch_of(inputs[1]))
+    refuse_shapes(*this, inputs);
   shape.back() = inputs[1].shape(-1);
   return shape;
 }

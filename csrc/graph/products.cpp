@@ -9,6 +9,7 @@
 
 #include "graph/check.h"
 #include "graph/composites.h"
+#include "graph/follow.h"
 
 namespace cermet {
 namespace {
@@ -21,10 +22,13 @@ std::int64_t product(const Shape& shape, std::size_t begin, std::size_t end) {
 
 // (..., m, k) x (..., k, n) of one inexact type.
 array multiply_matrices(std::string_view op, const array& a, const array& b, StreamOrDevice s) {
-  const std::int64_t m = a.shape(-2), k = a.shape(-1), n = b.shape(-1);
-  if (k != b.shape(-2))
+  const Shape &left = rule_shape(a), &right = rule_shape(b);
+  const std::int64_t m = *(left.end() - 2), k = left.back(), n = right.back();
+  if (k != *(right.end() - 2))
     fail(op, "shapes ", a.shape(), " and ", b.shape(), " do not fit: ", k, " columns against ",
-         b.shape(-2), " rows");
+         *(right.end() - 2), " rows");
+  if (a.ndim() == 2 && b.ndim() == 2 && !off_rule(k == 0, a))
+    return array(the<Matmul>(), {m, n}, a.dtype(), {a, b}, s.resolve());
   // One matrix for a whole batch: the batch counts as rows.
   if (b.ndim() == 2 && a.ndim() > 2) {
     Shape shape = a.shape();

@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 #include <numbers>
 
 #include "cermet/linalg.h"
 #include "graph/check.h"
+#include "graph/fork.h"
 #include "graph/primitive.h"
 #include "ops/cpp.h"
 
@@ -20,8 +20,8 @@ void check_state(const array& state) {
          ", expected uint32 (2,)");
 }
 
+// Under Lock::random.
 struct Global {
-  std::mutex mutex;
   array state = key(0);
   const array* lent = nullptr;  // what others may have assigned to since it was a copy of the state
 
@@ -49,7 +49,7 @@ array row(const array& keys, std::int64_t i) {
 array resolve(const Key& key) {
   if (key) return *key;
   Global& g = global();
-  const std::lock_guard lock(g.mutex);
+  const std::lock_guard lock(mutex_of(Lock::random));
   g.take_back();
   if (g.state.is_available()) {  // split here: numbers that nobody asks for leave no graph
     const auto* words = g.state.data<std::uint32_t>();
@@ -150,21 +150,21 @@ void seed(std::uint64_t seed) { set_state(key(seed)); }
 
 array state() {
   Global& g = global();
-  const std::lock_guard lock(g.mutex);
+  const std::lock_guard lock(mutex_of(Lock::random));
   return g.lent ? *g.lent : g.state;
 }
 
 void set_state(const array& state) {
   check_state(state);
   Global& g = global();
-  const std::lock_guard lock(g.mutex);
+  const std::lock_guard lock(mutex_of(Lock::random));
   g.lent = nullptr;
   g.state = state;
 }
 
 void lend_state(array& variable) {
   Global& g = global();
-  const std::lock_guard lock(g.mutex);
+  const std::lock_guard lock(mutex_of(Lock::random));
   g.take_back();
   variable = g.state;
   g.lent = &variable;
@@ -172,7 +172,7 @@ void lend_state(array& variable) {
 
 bool is_lent(const array& variable) {
   Global& g = global();
-  const std::lock_guard lock(g.mutex);
+  const std::lock_guard lock(mutex_of(Lock::random));
   return g.lent == &variable;
 }
 

@@ -34,10 +34,11 @@ array weights(const Reduce& r, const array& in, const array& output) {
 
 }  // namespace
 
-Shape Reduce::output_shape(const Node& node, std::span<const array> inputs) const {
-  const Shape &now = inputs[0].shape(), &then = node.inputs[0].shape();
+Shape Reduce::output_shape(const Node&, std::span<const array> inputs) const {
+  const Shape& now = inputs[0].shape();
   for (const int axis : axes)
-    if (counted && now[axis] != then[axis]) refuse_shapes(*this, inputs);
+    if (now[axis] == 0 && (op == ReduceOp::min || op == ReduceOp::max))
+      refuse_shapes(*this, inputs);  // an error of the operation
   return without(now, axes);
 }
 array Reduce::vjp(const Edge& e, const array& cotangent) const {
@@ -57,7 +58,10 @@ std::string Reduce::parameters() const { return "axes=" + tuple(axes); }
 
 Shape ArgReduce::output_shape(const Node&, std::span<const array> inputs) const {
   Shape shape = inputs[0].shape();
-  shape[static_cast<std::size_t>(axis)] = 1;
+  auto& n = shape[static_cast<std::size_t>(axis)];
+  if (n == 0) refuse_shapes(*this, inputs);
+  require_places(name(), shape, axis);
+  n = 1;
   return shape;
 }
 array ArgReduce::vmap(const Batched& in, const array&) const {
@@ -156,6 +160,8 @@ array order_of(const Sort& s, const array& a) {
 }  // namespace
 
 Shape Sort::output_shape(const Node&, std::span<const array> inputs) const {
+  if (kth >= inputs[0].shape(axis)) refuse_shapes(*this, inputs);
+  if (indices) require_places(name(), inputs[0].shape(), axis);
   return inputs[0].shape();
 }
 array Sort::vjp(const Edge& e, const array& cotangent) const {

@@ -1,18 +1,19 @@
 // Reductions and scans. A reduction is one Reduce node; means, variances and softmax are
 // compositions that the evaluator fuses. float16, bfloat16 and integers are averaged in float32.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/follow.h"
 
 namespace cermet {
 namespace {
 
-// What `count` elements of type t sum and multiply as: 32 bits hold the count of so many bools.
+// What `count` elements of a type of less than 32 bits sum and multiply as: 32 bits hold the count
+// of so many bools.
 Dtype accumulator(Dtype t, std::int64_t count) {
-  if (is_inexact(t) || size_of(t) >= 4) return t;
   if (count > std::numeric_limits<std::int32_t>::max()) return is_unsigned(t) ? uint64 : int64;
   return is_unsigned(t) ? uint32 : int32;
 }
@@ -24,19 +25,30 @@ std::int64_t count_along(const array& a, const Axes& axes) {
   return n;
 }
 
-array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s,
-                  bool counted = false) {
+// Their number, less some, as a scalar.
+array scalar_count(const array& a, const Axes& axes, int less) {
+  const std::int64_t n = std::max<std::int64_t>(count_along(a, axes) - less, 0);
+  return scalar_like(static_cast<double>(n), a);
+}
+array divisor(const array& a, const Axes& axes, int less) {
+  if (!is_followed({&a, 1})) return scalar_count(a, axes, less);
+  return follow(
+      "count", {&a, 1}, [axes, less](auto in) { return scalar_count(in[0], axes, less); },
+      /*by_value=*/false);
+}
+
+array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s) {
   if (axes.empty()) return a;
-  const array out(make_ref<const Reduce>(op, axes, counted), without(a.shape(), axes), a.dtype(),
-                  {a}, s.resolve());
+  const array out(make_ref<const Reduce>(op, axes), without(rule_shape(a), axes), a.dtype(), {a},
+                  s.resolve());
   return keepdims ? expand_dims(out, axes, s) : out;
 }
 
 array widen(const array& a, StreamOrDevice s) { return astype(a, accurate(a.dtype()), s); }
 
 array mean_of(const array& wide, const Axes& axes, bool keepdims, StreamOrDevice s) {
-  const array total = reduce_axes(ReduceOp::sum, wide, axes, keepdims, s, /*counted=*/true);
-  return divide(total, scalar_like(static_cast<double>(count_along(wide, axes)), total), s);
+  const array total = reduce_axes(ReduceOp::sum, wide, axes, keepdims, s);
+  return divide(total, divisor(wide, axes, 0), s);
 }
 
 // The maximum, as a constant of differentiation: what it is subtracted from does not depend on it.
@@ -48,14 +60,16 @@ array arg_reduce(bool max, const array& a, std::optional<int> axis, bool keepdim
                  StreamOrDevice s) {
   const std::string_view op = max ? "argmax" : "argmin";
   const int at = axis ? normalize_axis(op, *axis, a.ndim()) : 0;
-  const array in = axis ? a : reshape(a, {a.size()}, s);
-  if (in.shape()[at] == 0) fail(op, "axis ", at, " of ", in.shape(), " is empty");
-  require_places(op, in.shape(), at);
-  Shape shape = in.shape();
+  const array in = axis ? a : flatten(a, 0, -1, s);
+  Shape shape = rule_shape(in);
+  if (shape[at] == 0) fail(op, "axis ", at, " of ", in.shape(), " is empty");
+  require_places(op, shape, at);
   shape[at] = 1;
   const array out(make_ref<const ArgReduce>(max, at), shape, uint32, {in}, s.resolve());
-  if (axis) return keepdims ? out : squeeze(out, {at}, s);
-  return reshape(out, keepdims ? Shape(a.ndim(), 1) : Shape{}, s);
+  if (!keepdims) return squeeze(out, {at}, s);
+  Axes others;
+  for (int i = in.ndim(); i < a.ndim(); ++i) others.push_back(i);
+  return a.ndim() == 0 ? squeeze(out, {0}, s) : expand_dims(out, others, s);
 }
 
 }  // namespace
@@ -66,12 +80,16 @@ array reduce(ReduceOp op, const array& a, const OptionalAxes& axes, bool keepdim
   switch (op) {
     case ReduceOp::sum:
     case ReduceOp::prod:
-      return reduce_axes(op, astype(a, accumulator(a.dtype(), count_along(a, over)), s), over,
-                         keepdims, s);
+      if (is_inexact(a.dtype()) || a.itemsize() >= 4) return reduce_axes(op, a, over, keepdims, s);
+      return follow(name_of(op), std::array{a}, [=](std::span<const array> in) {
+        const Dtype t = accumulator(in[0].dtype(), count_along(in[0], over));
+        return reduce_axes(op, astype(in[0], t, s), over, keepdims, s);
+      });
     case ReduceOp::min:
     case ReduceOp::max:
       for (const int axis : over)
-        if (a.shape()[axis] == 0) fail(name_of(op), "axis ", axis, " of ", a.shape(), " is empty");
+        if (rule_shape(a)[axis] == 0)
+          fail(name_of(op), "axis ", axis, " of ", a.shape(), " is empty");
       return reduce_axes(op, a, over, keepdims, s);
     case ReduceOp::all:
     case ReduceOp::any: break;
@@ -131,10 +149,9 @@ array var(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, Str
   // Squares of 64-bit integers have a sum that float32 may not hold: a power of 2 changes no digit.
   const bool large = !is_inexact(a.dtype()) && a.itemsize() == 8;
   if (large) deviation = multiply(deviation, scalar_like(0x1p-16, deviation), s);
-  const array total = reduce_axes(ReduceOp::sum, square(deviation, s), over, keepdims, s, true);
-  const auto free = static_cast<double>(std::max<std::int64_t>(count_along(a, over) - ddof, 0));
+  const array total = reduce_axes(ReduceOp::sum, square(deviation, s), over, keepdims, s);
   const Dtype t = is_complex(a.dtype()) ? float32 : to_inexact(a.dtype());
-  const array mean_square = divide(total, scalar_like(free, total), s);
+  const array mean_square = divide(total, divisor(deviation, over, ddof), s);
   return astype(large ? multiply(mean_square, scalar_like(0x1p32, total), s) : mean_square, t, s);
 }
 
@@ -156,7 +173,7 @@ array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamO
   const Axes over = normalize_axes("logsumexp", axes, a.ndim());
   const array wide = widen(a, s);
   const Dtype t = to_inexact(a.dtype());
-  if (count_along(a, over) == 0)  // log 0
+  if (off_rule(rule_size(a) == 0, a) && count_along(a, over) == 0)  // log 0
     return astype(log(reduce_axes(ReduceOp::sum, wide, over, keepdims, s), s), t, s);
   const auto [shift, total] = log_total(wide, over, s);
   const array out = astype(add(total, shift, s), t, s);
@@ -166,7 +183,7 @@ array logsumexp(const array& a, const OptionalAxes& axes, bool keepdims, StreamO
 array softmax(const array& a, const OptionalAxes& axes, bool precise, StreamOrDevice s) {
   static_cast<void>(precise);  // halves are computed in float32 always
   const Axes over = normalize_axes("softmax", axes, a.ndim());
-  if (a.size() == 0) return astype(a, to_inexact(a.dtype()), s);
+  if (off_rule(rule_size(a) == 0, a)) return astype(a, to_inexact(a.dtype()), s);
   const array wide = widen(a, s);
   const array e = exp(subtract(wide, shift_of(wide, over, s), s), s);
   return astype(divide(e, reduce_axes(ReduceOp::sum, e, over, true, s), s), to_inexact(a.dtype()),
@@ -188,10 +205,14 @@ array argmax(const array& a, std::optional<int> axis, bool keepdims, StreamOrDev
 array scan(ScanOp op, const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
   axis = normalize_axis(name_of(op), axis, a.ndim());
   Dtype t = a.dtype();
-  if (op == ScanOp::sum && t == Dtype::bool_) t = accumulator(t, a.shape()[axis]);
+  if (op == ScanOp::sum && t == Dtype::bool_)
+    return follow(name_of(op), std::array{a}, [=](std::span<const array> in) {
+      const Dtype wide = accumulator(t, in[0].shape()[axis]);
+      return scan(op, astype(in[0], wide, s), axis, reverse, inclusive, s);
+    });
   if (op == ScanOp::logaddexp) t = to_inexact(t);
-  return array(make_ref<const Scan>(op, axis, reverse, inclusive), a.shape(), t, {astype(a, t, s)},
-               s.resolve());
+  return array(make_ref<const Scan>(op, axis, reverse, inclusive), rule_shape(a), t,
+               {astype(a, t, s)}, s.resolve());
 }
 array cumsum(const array& a, int axis, bool reverse, bool inclusive, std::optional<Dtype> dtype,
              StreamOrDevice s) {

@@ -4,13 +4,15 @@
 #include <numeric>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/follow.h"
 
 namespace cermet {
 namespace {
 
-// Replaces the one -1 by what is left of `size` elements; `context` names the whole for errors.
-Shape resolve(std::string_view op, Shape shape, std::int64_t size, const Shape& context) {
+// Replaces the one -1 by what is left of an array's elements, or of those along an axis.
+Shape resolve(std::string_view op, Shape shape, const array& a, int axis = -1) {
+  const std::int64_t size = axis < 0 ? rule_size(a) : rule_shape(a)[axis];
+  const auto context = [&] { return axis < 0 ? a.shape() : Shape{a.shape(axis)}; };
   Shape others;
   int unknown = -1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
@@ -24,22 +26,29 @@ Shape resolve(std::string_view op, Shape shape, std::int64_t size, const Shape& 
   const std::int64_t known = count_of(op, others);
   if (unknown >= 0) {
     if (known == 0 || size % known != 0)
-      fail(op, "cannot make ", context, " into ", shape, ": ", size,
+      fail(op, "cannot make ", context(), " into ", shape, ": ", size,
            " elements are no positive multiple of ", known);
     shape[unknown] = size / known;
   } else if (known != size) {
-    fail(op, "cannot make ", context, " into ", shape, ": ", size, " elements against ", known);
+    fail(op, "cannot make ", context(), " into ", shape, ": ", size, " elements against ", known);
   }
   return shape;
 }
 
 array make_reshape(const array& a, Shape spec, Shape shape, StreamOrDevice s) {
-  if (shape == a.shape()) return a;
+  if (off_rule(shape == rule_shape(a), a)) return a;
   return array(make_ref<const Reshape>(std::move(spec)), std::move(shape), a.dtype(), {a},
                s.resolve());
 }
 array make_reshape(const array& a, const Shape& shape, StreamOrDevice s) {
   return make_reshape(a, shape, shape, s);
+}
+
+// In the spec of a reshape: these axes of the input as they are.
+Shape same_extents(int begin, int end) {
+  Shape spec;
+  for (int axis = begin; axis < end; ++axis) spec.push_back(Reshape::extent_of(axis));
+  return spec;
 }
 
 Axes iota(int n) {
@@ -72,7 +81,7 @@ constexpr std::pair<std::string_view, Padding> kPaddings[] = {
 }  // namespace
 
 array reshape(const array& a, Shape shape, StreamOrDevice s) {
-  Shape resolved = resolve("reshape", shape, a.size(), a.shape());
+  Shape resolved = resolve("reshape", shape, a);
   return make_reshape(a, std::move(shape), std::move(resolved), s);
 }
 
@@ -82,23 +91,27 @@ array flatten(const array& a, int start_axis, int end_axis, StreamOrDevice s) {
   const int end = normalize_axis("flatten", end_axis, a.ndim());
   if (start > end)
     fail("flatten", "the first axis, ", start_axis, ", is behind the last, ", end_axis);
-  const Shape& from = a.shape();
-  Shape shape(from.begin(), from.begin() + start + 1);
+  if (start == end) return a;
+  const Shape& from = rule_shape(a);
+  Shape shape(from.begin(), from.begin() + start + 1), spec = same_extents(0, start);
   for (int i = start + 1; i <= end; ++i) shape.back() *= from[i];
-  for (int i = end + 1; i < a.ndim(); ++i) shape.push_back(from[i]);
-  Shape spec = shape.size() == 1 ? Shape{-1} : shape;
+  spec.push_back(-1);
+  for (int i = end + 1; i < a.ndim(); ++i) {
+    shape.push_back(from[i]);
+    spec.push_back(Reshape::extent_of(i));
+  }
   return make_reshape(a, std::move(spec), std::move(shape), s);
 }
 
 array unflatten(const array& a, int axis, Shape shape, StreamOrDevice s) {
   axis = normalize_axis("unflatten", axis, a.ndim());
-  const Shape& from = a.shape();
-  const Shape parts = resolve("unflatten", shape, from[axis], {from[axis]});
-  Shape spec(from.begin(), from.begin() + axis), full = spec;
+  const Shape& from = rule_shape(a);
+  const Shape parts = resolve("unflatten", shape, a, axis);
+  Shape spec = same_extents(0, axis), full(from.begin(), from.begin() + axis);
   for (const std::int64_t n : shape) spec.push_back(n);
   for (const std::int64_t n : parts) full.push_back(n);
   for (int i = axis + 1; i < a.ndim(); ++i) {
-    spec.push_back(from[i]);
+    spec.push_back(Reshape::extent_of(i));
     full.push_back(from[i]);
   }
   return make_reshape(a, std::move(spec), std::move(full), s);
@@ -112,7 +125,8 @@ array squeeze(const array& a, StreamOrDevice s) {
 }
 
 array squeeze(const array& a, const Axes& axes, StreamOrDevice s) {
-  Shape shape = a.shape();
+  if (axes.empty()) return a;
+  Shape shape = rule_shape(a), spec = same_extents(0, a.ndim());
   const Axes sorted = normalize_axes("squeeze", axes, a.ndim());
   for (auto axis = sorted.end(); axis != sorted.begin();) {
     --axis;
@@ -120,16 +134,20 @@ array squeeze(const array& a, const Axes& axes, StreamOrDevice s) {
       fail("squeeze", "axis ", *axis, " of ", a.shape(), " has extent ", shape[*axis],
            ", expected 1");
     shape.erase(shape.begin() + *axis);
+    spec.erase(spec.begin() + *axis);
   }
-  return make_reshape(a, shape, s);
+  return make_reshape(a, std::move(spec), std::move(shape), s);
 }
 
 array expand_dims(const array& a, const Axes& axes, StreamOrDevice s) {
-  Shape shape = a.shape();
+  if (axes.empty()) return a;
+  Shape shape = rule_shape(a), spec = same_extents(0, a.ndim());
   const int ndim = a.ndim() + static_cast<int>(axes.size());
-  for (const int axis : normalize_axes("expand_dims", axes, ndim))
+  for (const int axis : normalize_axes("expand_dims", axes, ndim)) {
     shape.insert(shape.begin() + axis, 1);
-  return make_reshape(a, shape, s);
+    spec.insert(spec.begin() + axis, 1);
+  }
+  return make_reshape(a, std::move(spec), std::move(shape), s);
 }
 
 array transpose(const array& a, StreamOrDevice s) {
@@ -146,7 +164,7 @@ array transpose(const array& a, const Axes& axes, StreamOrDevice s) {
   Shape shape;
   for (const int axis : axes) {
     order.push_back(normalize_axis("transpose", axis, a.ndim()));
-    shape.push_back(a.shape()[order.back()]);
+    shape.push_back(rule_shape(a)[order.back()]);
   }
   if (std::is_sorted(order.begin(), order.end())) return a;
   return array(make_ref<const Transpose>(std::move(order)), std::move(shape), a.dtype(), {a},
@@ -190,20 +208,20 @@ array concatenate(const Arrays& arrays, int axis, StreamOrDevice s) {
   const array& first = arrays.front();
   const int at = normalize_axis("concatenate", axis, first.ndim());
   Dtype dtype = first.dtype();
-  Shape shape = first.shape();
+  Shape shape = rule_shape(first);
   shape[at] = 0;
   for (const array& a : arrays) {
     bool fits = a.ndim() == first.ndim();
-    for (int i = 0; fits && i < a.ndim(); ++i) fits = i == at || a.shape()[i] == shape[i];
+    for (int i = 0; fits && i < a.ndim(); ++i) fits = i == at || rule_shape(a)[i] == shape[i];
     if (!fits)
       fail("concatenate", "shapes ", first.shape(), " and ", a.shape(), " differ outside axis ",
            axis);
     dtype = promote(dtype, a.dtype());
-    shape[at] = (Size("concatenate", shape[at]) + a.shape()[at]).value();
+    shape[at] = (Size("concatenate", shape[at]) + rule_shape(a)[at]).value();
   }
   SmallVector<array, 2> inputs;
   for (const array& a : arrays)
-    if (a.shape()[at] != 0) inputs.push_back(astype(a, dtype, s));
+    if (!off_rule(rule_shape(a)[at] == 0, a)) inputs.push_back(astype(a, dtype, s));
   if (inputs.empty()) return astype(first, dtype, s);
   if (inputs.size() == 1) return inputs[0];
   return array(make_ref<const Concatenate>(at), std::move(shape), dtype, std::move(inputs),
@@ -221,7 +239,7 @@ array stack(const Arrays& arrays, int axis, StreamOrDevice s) {
   axis = normalize_axis("stack", axis, arrays.front().ndim() + 1);
   Arrays expanded;
   for (const array& a : arrays) {
-    if (a.shape() != arrays.front().shape())
+    if (rule_shape(a) != rule_shape(arrays.front()))
       fail("stack", "shapes ", arrays.front().shape(), " and ", a.shape(), " differ");
     expanded.push_back(expand_dims(a, {axis}, s));
   }
@@ -327,8 +345,8 @@ array pad(const array& a, const std::vector<std::pair<std::int64_t, std::int64_t
 }
 
 array broadcast_to(const array& a, const Shape& shape, StreamOrDevice s) {
-  if (a.shape() == shape) return a;
-  if (!broadcasts_to(a.shape(), shape))
+  if (off_rule(rule_shape(a) == shape, a)) return a;
+  if (!broadcasts_to(rule_shape(a), shape))
     fail("broadcast_to", "shape ", a.shape(), " does not broadcast to ", shape);
   return array(the<Broadcast>(), shape, a.dtype(), {a}, s.resolve());
 }
@@ -388,7 +406,8 @@ array as_strided(const array& a, const Shape& shape, const Strides& strides, std
 }
 
 array contiguous(const array& a, bool allow_col_major, StreamOrDevice s) {
-  return array(make_ref<const Contiguous>(allow_col_major), a.shape(), a.dtype(), {a}, s.resolve());
+  return array(make_ref<const Contiguous>(allow_col_major), rule_shape(a), a.dtype(), {a},
+               s.resolve());
 }
 
 array diag(const array& a, int k, StreamOrDevice s) {

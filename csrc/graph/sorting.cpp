@@ -4,6 +4,7 @@
 
 #include "graph/check.h"
 #include "graph/composites.h"
+#include "graph/follow.h"
 
 namespace cermet {
 namespace {
@@ -11,16 +12,16 @@ namespace {
 array make_sort(std::string_view op, const array& a, int axis, bool indices,
                 std::optional<std::int64_t> kth, StreamOrDevice s) {
   axis = normalize_axis(op, axis, a.ndim());
-  if (indices) require_places(op, a.shape(), axis);
-  const std::int64_t n = a.shape()[axis];
+  if (indices) require_places(op, rule_shape(a), axis);
   if (kth) {
+    const std::int64_t n = *kth < 0 ? a.shape()[axis] : rule_shape(a)[axis];
     if (*kth < -n || *kth >= n)
       fail(op, "position ", *kth, " is outside axis ", axis, " of ", a.shape());
     if (*kth < 0) *kth += n;
   }
   if (!indices && is_complex(a.dtype()))  // equal zeros have signs that their keys would not show
     return take_along_axis(a, make_sort(op, a, axis, true, kth, s), axis, s);
-  return array(make_ref<const Sort>(axis, indices, kth.value_or(-1)), a.shape(),
+  return array(make_ref<const Sort>(axis, indices, kth.value_or(-1)), rule_shape(a),
                indices ? uint32 : a.dtype(), {a}, s.resolve());
 }
 

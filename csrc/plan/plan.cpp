@@ -313,7 +313,7 @@ std::shared_ptr<const Unfolded> find_unfolded(const Tape& folded) {
   return *known;
 }
 
-void keep_unfolded(const Tape& folded, const Tape& unfolded, std::shared_ptr<const Plan> plan,
+void keep_unfolded(const Tape& folded, Tape& unfolded, std::shared_ptr<const Plan> plan,
                    const std::vector<Ref<const Primitive>>& calls) {
   using Place = Unfolded::Place;
   std::unordered_map<const Node*, Place> known;
@@ -343,7 +343,10 @@ void keep_unfolded(const Tape& folded, const Tape& unfolded, std::shared_ptr<con
         place.node = array(n.primitive, n.shape, n.dtype, {}, n.stream);
     } else if (place.from != Place::From::tape) {
       if (n.status.load(std::memory_order_acquire) != Status::available) return;
-      if (it == known.end()) place.node = array(Ref<Node>(&n));
+      if (it == known.end()) {
+        place.node = array(Ref<Node>(&n));
+        unfolded.flags[s] |= Tape::kept;  // from now on: no step takes its memory over
+      }
     }
   }
   for (const Node* c : unfolded.constants)

@@ -1,13 +1,15 @@
 // Tracing a function once; a call is then one node that stands for the trace. Where its graph is
 // needed, new nodes are made from the trace's, with no search and no checks.
-#include "transforms/compile.h"
-
 #include <atomic>
 #include <cstdlib>
+#include <mutex>
 #include <stdexcept>
 #include <unordered_map>
 
+#include "cermet/transforms.h"
+#include "graph/follow.h"
 #include "graph/hash.h"
+#include "graph/lru_map.h"
 #include "transforms/walk.h"
 
 namespace cermet {
@@ -15,7 +17,7 @@ namespace cermet {
 // A flat list of steps. A value is numbered by its slot: inputs first, then constants, then steps.
 class Trace : public std::enable_shared_from_this<Trace> {
  public:
-  Trace(const TraceFunction& fun, const Arrays& inputs);
+  Trace(const TraceFunction& fun, const Arrays& inputs, bool shapeless);
   // Absent when the trace does not tell the shapes for these inputs.
   std::optional<Traced> apply(const Arrays& inputs) const;
   // The results that are computed, made of new nodes.
@@ -40,7 +42,7 @@ class Trace : public std::enable_shared_from_this<Trace> {
   std::vector<Slot> operands_;
   std::vector<Slot> results_;  // the steps that are outputs, once each
   std::vector<Slot> outputs_;  // where they are: inputs, constants, results
-  bool has_several_ = false;   // the shapes of several results are not derived anew
+  bool tied_ = true;           // holds for inputs of its own shapes only
   std::shared_ptr<const void> extra_;
 };
 
@@ -82,12 +84,15 @@ bool is_tracer(const Primitive& primitive) {
 
 }  // namespace
 
-Trace::Trace(const TraceFunction& fun, const Arrays& inputs) : id(next_id()) {
+Trace::Trace(const TraceFunction& fun, const Arrays& inputs, bool shapeless) : id(next_id()) {
   const Tracing trace;
+  std::optional<Following> following;
+  if (shapeless) following.emplace();
   Arrays placeholders;
   for (const array& in : inputs) {
-    shapes_.push_back(in.shape());
-    placeholders.push_back(make_placeholder(in.shape(), in.dtype(), "compile"));
+    shapes_.push_back(rule_shape(in));
+    placeholders.push_back(make_placeholder(rule_shape(in), in.dtype(), "compile"));
+    placeholders.back().node()->followed = shapeless;
   }
   Traced traced = fun(placeholders);
   extra_ = std::move(traced.extra);
@@ -112,6 +117,7 @@ Trace::Trace(const TraceFunction& fun, const Arrays& inputs) : id(next_id()) {
   };
   const std::size_t before_steps = inputs.size() + constants_.size();
   std::unordered_multimap<std::size_t, std::size_t> known;  // steps by hash
+  bool tied = !following || following->tied();
   for (std::size_t i = 0; i < walk.nodes().size(); ++i) {
     const array& node = walk.nodes()[i];
     const Primitive& primitive = *node.primitive();
@@ -121,7 +127,7 @@ Trace::Trace(const TraceFunction& fun, const Arrays& inputs) : id(next_id()) {
       continue;
     }
     const bool several = has_several_results(primitive.kind());
-    has_several_ = has_several_ || several;
+    tied = tied || several;  // the shapes of several results are not derived anew
     Step step{node, operands_.size(), node.inputs().size()};
     std::size_t hash = static_cast<std::size_t>(primitive.kind());
     for (const array& in : node.inputs()) {
@@ -145,6 +151,7 @@ Trace::Trace(const TraceFunction& fun, const Arrays& inputs) : id(next_id()) {
     known.emplace(hash, steps_.size());
     steps_.push_back(std::move(step));
   }
+  tied_ = tied;
   for (const array& out : traced.outputs) {
     Slot& slot = outputs_.emplace_back(slot_of(out));
     if (slot < before_steps) continue;
@@ -156,12 +163,13 @@ Trace::Trace(const TraceFunction& fun, const Arrays& inputs) : id(next_id()) {
 
 bool Trace::fits(std::span<const array> inputs) const {
   return std::equal(inputs.begin(), inputs.end(), shapes_.begin(), shapes_.end(),
-                    [](const array& in, const Shape& shape) { return in.shape() == shape; });
+                    [](const array& in, const Shape& shape) { return rule_shape(in) == shape; });
 }
 
 std::optional<Arrays> Trace::replay(std::span<const array> inputs) const {
   const bool same_shapes = fits(inputs);
-  if (!same_shapes && has_several_) return std::nullopt;
+  if (tied_ && !same_shapes) return std::nullopt;
+  Following asked;  // by rules, which a trace around this one asks again
   Arrays values;
   values.reserve(inputs.size() + constants_.size() + steps_.size());
   values.insert(values.end(), inputs.begin(), inputs.end());
@@ -171,17 +179,25 @@ std::optional<Arrays> Trace::replay(std::span<const array> inputs) const {
     SmallVector<array, 2> from;
     from.reserve(step.count);
     for (std::size_t k = 0; k < step.count; ++k) from.push_back(values[operands_[step.first + k]]);
+    const std::span<const array> read(from.data(), from.size());
     try {
-      Shape shape =
-          same_shapes ? node.shape : node.primitive->output_shape(node, {from.data(), from.size()});
+      const auto* again =
+          same_shapes ? nullptr : dynamic_cast<const Followed*>(node.primitive.get());
+      if (again) {
+        const StreamContext context(node.stream);
+        values.push_back(again->of(read));
+        continue;
+      }
+      Shape shape = same_shapes ? node.shape : node.primitive->output_shape(node, read);
       values.emplace_back(node.primitive, std::move(shape), node.dtype, std::move(from),
                           node.stream);
-    } catch (const std::invalid_argument&) {
+    } catch (const std::logic_error&) {
       return std::nullopt;
     }
   }
   Arrays results;
   for (const Slot slot : results_) results.push_back(values[slot]);
+  asked.forgive();
   return results;
 }
 
@@ -197,7 +213,12 @@ Arrays Trace::call(const Arrays& inputs) const {
 }
 
 std::optional<Traced> Trace::apply(const Arrays& inputs) const {
-  const std::optional<Arrays> computed = fits(inputs) ? call(inputs) : replay(inputs);
+  // Within a shapeless trace this one's operations become that one's, or tie it.
+  const bool followed = is_followed(inputs);
+  if (followed && tied_)
+    for (const array& in : inputs) note_extents(*in.node());
+  const std::optional<Arrays> computed =
+      fits(inputs) && (tied_ || !followed) ? call(inputs) : replay(inputs);
   if (!computed) return std::nullopt;
   Traced result{{}, extra_};
   for (std::size_t slot : outputs_) {
@@ -241,15 +262,31 @@ std::string key_of(const Arrays& inputs, std::string_view key, bool with_shapes)
   return all;
 }
 
-}  // namespace
+// A cache of traces. Arrays that a function captures stay in the trace as they were; state that
+// changes is passed as further inputs and outputs.
+class CompiledFunction {
+ public:
+  explicit CompiledFunction(bool shapeless) : shapeless_(shapeless) {}
+  // Runs `fun` on stand-ins unless a trace for such inputs and this `key` is there, and applies the
+  // trace to the inputs.
+  Traced operator()(const TraceFunction& fun, const Arrays& inputs, std::string_view key);
+
+ private:
+  std::shared_ptr<const Trace> trace(const TraceFunction& fun, const Arrays& inputs,
+                                     const std::string& key, bool shapeless);
+  const bool shapeless_;
+  std::mutex mutex_;
+  LruMap<std::string, std::shared_ptr<const Trace>> traces_{kMaxTraces};
+};
 
 std::shared_ptr<const Trace> CompiledFunction::trace(const TraceFunction& fun, const Arrays& inputs,
-                                                     const std::string& key) {
+                                                     const std::string& key, bool shapeless) {
   {
     const std::lock_guard lock(mutex_);
     if (const auto* found = traces_.find(key)) return *found;
   }
-  auto traced = std::make_shared<const Trace>(fun, inputs);  // unlocked: it may call itself
+  auto traced =
+      std::make_shared<const Trace>(fun, inputs, shapeless);  // unlocked: it may call itself
   const std::lock_guard lock(mutex_);
   if (const auto* found = traces_.find(key)) return *found;  // of another thread
   return traces_.insert(key, std::move(traced));
@@ -259,15 +296,25 @@ Traced CompiledFunction::operator()(const TraceFunction& fun, const Arrays& inpu
                                     std::string_view key) {
   if (!enabled()) return fun(inputs);
   if (shapeless_)
-    if (auto result = trace(fun, inputs, key_of(inputs, key, false))->apply(inputs)) return *result;
-  return trace(fun, inputs, key_of(inputs, key, true))->apply(inputs).value();
+    if (auto result = trace(fun, inputs, key_of(inputs, key, false), true)->apply(inputs))
+      return *result;
+  return trace(fun, inputs, key_of(inputs, key, true), false)->apply(inputs).value();
+}
+
+}  // namespace
+
+KeyedCalls compile_by_key(bool shapeless) {
+  return [cache = std::make_shared<CompiledFunction>(shapeless)](
+             const TraceFunction& fun, const Arrays& inputs, std::string_view key) {
+    return (*cache)(fun, inputs, key);
+  };
 }
 
 Function compile(Function fun, bool shapeless) {
-  return [cache = std::make_shared<CompiledFunction>(shapeless),
+  return [calls = compile_by_key(shapeless),
           trace = TraceFunction([fun = std::move(fun)](const Arrays& inputs) {
             return Traced{fun(inputs), nullptr};
-          })](const Arrays& inputs) { return (*cache)(trace, inputs).outputs; };
+          })](const Arrays& inputs) { return calls(trace, inputs, {}).outputs; };
 }
 
 void disable_compile() { enabled() = false; }

@@ -5,6 +5,7 @@
 
 #include "cermet/ops.h"
 #include "cermet/transforms.h"
+#include "graph/rules.h"
 #include "transforms/walk.h"
 
 namespace cermet {
@@ -21,11 +22,32 @@ Arrays part(const Arrays& all, std::size_t first, std::size_t n) {
   return Arrays(begin, begin + static_cast<std::ptrdiff_t>(n));
 }
 
-Arrays expect(Arrays arrays, std::size_t n, const char* rule) {
-  if (arrays.size() != n)
-    throw std::invalid_argument(std::string("custom_function: its ") + rule + " rule returned " +
-                                count(arrays.size(), "array") + ", expected " + std::to_string(n));
+std::string kind_of(const Result& r) {
+  return std::string(name_of(r.dtype)) + " of shape " + to_string(r.shape);
+}
+
+// What a rule returned: as many arrays as expected, of these shapes and types. One real floating
+// type is as good as another, and of integers' derivatives the type does not count.
+Arrays expect(Arrays arrays, const Results& expected, const char* rule) {
+  const std::string head = std::string("custom_function: its ") + rule + " rule returned ";
+  if (arrays.size() != expected.size())
+    throw std::invalid_argument(head + count(arrays.size(), "array") + ", expected " +
+                                std::to_string(expected.size()));
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const Dtype is = arrays[i].dtype(), should = expected[i].dtype;
+    if (is_floating(is) && is_floating(should)) arrays[i] = astype(arrays[i], should);
+    const bool alike = arrays[i].dtype() == should || !is_inexact(should);
+    if (arrays[i].shape() != expected[i].shape || !alike)
+      throw std::invalid_argument(head + kind_of({arrays[i].shape(), is}) + " as array " +
+                                  std::to_string(i) + ", expected " + kind_of(expected[i]));
+  }
   return arrays;
+}
+
+Results results_of(const Arrays& arrays) {
+  Results results;
+  for (const array& a : arrays) results.push_back({a.shape(), a.dtype()});
+  return results;
 }
 
 Arrays wrap(const Function& fun, const CustomRules& rules, const Arrays& primals,
@@ -47,7 +69,7 @@ class CustomFunction final : public Custom {
     const Arrays primals = concat({inputs.first(n_)});
     const Arrays found = expect(rules_.vjp ? rules_.vjp(primals, cotangents, outputs)
                                            : cermet::vjp(fun_, primals, cotangents).second,
-                                n_, "vjp");
+                                results_of(primals), "vjp");
     std::vector<std::optional<array>> all(found.begin(), found.end());
     all.resize(inputs.size());
     return all;
@@ -61,7 +83,7 @@ class CustomFunction final : public Custom {
       filled.push_back(tangents[i].value_or(zeros_like(primals[i])));
     return expect(
         rules_.jvp ? rules_.jvp(primals, filled) : cermet::jvp(fun_, primals, filled).second,
-        outputs.size(), "jvp");
+        results_of(outputs), "jvp");
   }
 
   Arrays vmap_all(const Batched& in, const Arrays& outputs) const override {
@@ -72,7 +94,6 @@ class CustomFunction final : public Custom {
       return wrap(cermet::vmap(fun_, axes), batched_rules(axes), primals, in.part(n_).all());
 
     auto [results, result_axes] = rules_.vmap(primals, axes);
-    expect(results, outputs.size(), "vmap");
     if (result_axes.size() != results.size())
       throw std::invalid_argument("custom_function: its vmap rule returned " +
                                   count(results.size(), "array") + " and axes for " +
@@ -82,7 +103,9 @@ class CustomFunction final : public Custom {
       if (mapped) results[i] = moveaxis(results[i], result_axes[i], 0);
       results[i] = Batched{{&results[i], 1}, {&mapped, 1}, in.size}.all()[0];
     }
-    return results;
+    Results batched = results_of(outputs);
+    for (Result& r : batched) r.shape = batch_shape(in.size, r.shape);
+    return expect(std::move(results), batched, "vmap");
   }
 
  private:
@@ -124,9 +147,7 @@ class CustomFunction final : public Custom {
 Arrays wrap(const Function& fun, const CustomRules& rules, const Arrays& primals,
             const Arrays& outputs) {
   if (outputs.empty()) return outputs;
-  Results results;
-  for (const array& out : outputs) results.push_back({out.shape(), out.dtype()});
-  return make_outputs(make_ref<CustomFunction>(fun, rules, primals.size()), std::move(results),
+  return make_outputs(make_ref<CustomFunction>(fun, rules, primals.size()), results_of(outputs),
                       concat({primals, outputs}), outputs[0].stream());
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "cermet/follow.h"
 #include "cermet/ops.h"
 #include "cermet/transforms.h"
 #include "transforms/walk.h"
@@ -11,6 +12,25 @@ namespace {
 
 using Cotangent = std::optional<array>;  // absent: zero
 using Cotangents = std::vector<Cotangent>;
+
+// What a rule gives for the cotangent of an input, added to what others contributed.
+array pulled(const Primitive& primitive, const Edge& e, const array& cotangent,
+             const Cotangent& sum) {
+  const auto pull = [](const Primitive& p, const Edge& e, const array& t, const array* sum) {
+    return sum ? p.add_vjp(e, t, *sum) : p.vjp(e, t);
+  };
+  if (!e.output.node()->followed && !cotangent.node()->followed)
+    return pull(primitive, e, cotangent, sum ? &*sum : nullptr);
+  Arrays all(e.inputs.begin(), e.inputs.end());
+  const std::size_t n = all.size();
+  all.insert(all.end(), {e.output, cotangent});
+  if (sum) all.push_back(*sum);
+  return follow(primitive.name(), all,
+                [p = Ref<const Primitive>(&primitive), i = e.i, n, pull](auto all) {
+                  const Edge e{i, all.first(n), all[n]};
+                  return pull(*p, e, all[n + 1], all.size() > n + 2 ? &all[n + 2] : nullptr);
+                });
+}
 
 void accumulate(Cotangent& sum, const array& term) { sum = sum ? *sum + term : term; }
 
@@ -77,7 +97,7 @@ Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& 
         const Edge e{static_cast<int>(k), from, node};
         if (!slot || !primitive.differentiable_by(e.i)) return;
         Cotangent& sum = cotangents[*slot];
-        sum = sum ? primitive.add_vjp(e, t, *sum) : primitive.vjp(e, t);
+        sum = pulled(primitive, e, t, sum);
         sum = astype(*sum, from[k].dtype());  // a rule may compute an integer's in floats
       };
       if (overwrites(primitive)) {

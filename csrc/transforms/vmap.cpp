@@ -87,47 +87,53 @@ class Batcher {
 Function vmap(Function fun, std::vector<int> in_axes, std::vector<int> out_axes) {
   return [fun = std::move(fun), in_axes = std::move(in_axes),
           out_axes = std::move(out_axes)](const Arrays& inputs) {
-    const auto from = axes_for(in_axes, inputs.size(), "input");
-    const Tracing trace;
-    std::optional<std::int64_t> batch;
-    Arrays arguments, placeholders, batches;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      arguments.push_back(inputs[i]);
-      if (from[i] == kNotMapped) continue;
-      batches.push_back(moveaxis(inputs[i], normalize_axis("vmap", from[i], inputs[i].ndim()), 0));
-      const Shape& shape = batches.back().shape();
-      if (batch.value_or(shape[0]) != shape[0])
-        throw std::invalid_argument(
-            "vmap: input " + std::to_string(i) + " of shape " + to_string(inputs[i].shape()) +
-            " has " + std::to_string(shape[0]) + " entries along axis " + std::to_string(from[i]) +
-            ", the inputs before it have " + std::to_string(*batch));
-      batch = shape[0];
-      arguments.back() =
-          make_placeholder(Shape(shape.begin() + 1, shape.end()), inputs[i].dtype(), "vmap");
-      placeholders.push_back(arguments.back());
-    }
-    if (!batch) throw std::invalid_argument("vmap: no input is mapped over an axis");
-
-    const Arrays outputs = fun(arguments);
-    const auto to = axes_for(out_axes, outputs.size(), "output");
-    const Walk walk(outputs, placeholders, trace, Walk::Follow::all);
-    Batcher batcher(walk, std::move(batches), *batch);
-    batcher.run();
-    Arrays results;
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      auto result = batcher.batched(outputs[i]);
-      if (to[i] == kNotMapped) {
-        if (result)
-          throw std::invalid_argument("vmap: output " + std::to_string(i) +
-                                      " depends on a mapped input and needs an output axis");
-        results.push_back(outputs[i]);
-        continue;
-      }
-      if (!result) result = Batched{{&outputs[i], 1}, std::array{false}, *batch}.all()[0];
-      results.push_back(moveaxis(*result, 0, normalize_axis("vmap", to[i], result->ndim())));
-    }
-    return results;
+    return vmap_call(fun, in_axes, inputs,
+                     [&](std::size_t n) { return axes_for(out_axes, n, "output"); });
   };
+}
+
+Arrays vmap_call(const Function& fun, const std::vector<int>& in_axes, const Arrays& inputs,
+                 const std::function<std::vector<int>(std::size_t)>& out_axes) {
+  const auto from = axes_for(in_axes, inputs.size(), "input");
+  const Tracing trace;
+  std::optional<std::int64_t> batch;
+  Arrays arguments, placeholders, batches;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    arguments.push_back(inputs[i]);
+    if (from[i] == kNotMapped) continue;
+    batches.push_back(moveaxis(inputs[i], normalize_axis("vmap", from[i], inputs[i].ndim()), 0));
+    const Shape& shape = batches.back().shape();
+    if (batch.value_or(shape[0]) != shape[0])
+      throw std::invalid_argument(
+          "vmap: input " + std::to_string(i) + " of shape " + to_string(inputs[i].shape()) +
+          " has " + std::to_string(shape[0]) + " entries along axis " + std::to_string(from[i]) +
+          ", the inputs before it have " + std::to_string(*batch));
+    batch = shape[0];
+    arguments.back() =
+        make_placeholder(Shape(shape.begin() + 1, shape.end()), inputs[i].dtype(), "vmap");
+    placeholders.push_back(arguments.back());
+  }
+  if (!batch) throw std::invalid_argument("vmap: no input is mapped over an axis");
+
+  const Arrays outputs = fun(arguments);
+  const auto to = out_axes(outputs.size());
+  const Walk walk(outputs, placeholders, trace, Walk::Follow::all);
+  Batcher batcher(walk, std::move(batches), *batch);
+  batcher.run();
+  Arrays results;
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    auto result = batcher.batched(outputs[i]);
+    if (to[i] == kNotMapped) {
+      if (result)
+        throw std::invalid_argument("vmap: output " + std::to_string(i) +
+                                    " depends on a mapped input and needs an output axis");
+      results.push_back(outputs[i]);
+      continue;
+    }
+    if (!result) result = Batched{{&outputs[i], 1}, std::array{false}, *batch}.all()[0];
+    results.push_back(moveaxis(*result, 0, normalize_axis("vmap", to[i], result->ndim())));
+  }
+  return results;
 }
 
 }  // namespace cermet

@@ -1,6 +1,10 @@
 // The parts of the module: one function for each file, called in this order by module.cpp.
 #pragma once
 
+#include <algorithm>
+#include <tuple>
+
+#include "cermet/follow.h"
 #include "convert.h"
 
 namespace cermet::python {
@@ -36,13 +40,84 @@ struct Row {
   const char* doc;
 };
 
+// The arrays that an argument of an operation is or holds.
+template <class T>
+auto arrays_of(T& argument) {
+  using Plain = std::remove_const_t<T>;
+  using Span = std::span<std::conditional_t<std::is_const_v<T>, const array, array>>;
+  if constexpr (std::is_same_v<Plain, array>)
+    return Span(&argument, 1);
+  else if constexpr (std::is_same_v<Plain, std::optional<array>>)
+    return argument ? Span(&*argument, 1) : Span();
+  else if constexpr (std::is_same_v<Plain, Arrays>)
+    return Span(argument);
+  else
+    return Span();
+}
+
+// Whether a value speaks of Python's objects, which need Python's lock.
+template <class T>
+struct IsPython
+    : std::bool_constant<std::is_base_of_v<nb::handle, T> || std::is_same_v<T, Operand>> {};
+template <class T>
+struct IsPython<std::optional<T>> : IsPython<T> {};
+
+// An operation that a shapeless trace can do again for other extents.
+template <class F, class... A>
+auto repeated(const char* name, F f, array (*)(A...)) {
+  return [name, f](A... args) {
+    if ((!is_followed(arrays_of(args)) && ...)) return f(args...);
+    Arrays inputs;
+    const auto add = [&](std::span<const array> more) {
+      inputs.insert(inputs.end(), more.begin(), more.end());
+    };
+    (add(arrays_of(args)), ...);
+    return follow(name, inputs,
+                  [f, own = std::tuple<std::decay_t<A>...>(args...)](std::span<const array> in) {
+                    auto now = own;
+                    const auto take = [&](std::span<array> some) {
+                      std::copy_n(in.begin(), some.size(), some.begin());
+                      in = in.subspan(some.size());
+                    };
+                    std::apply([&](auto&... a) { (take(arrays_of(a)), ...); }, now);
+                    return std::apply(f, now);
+                  });
+  };
+}
+// The signature of a function, as that of a pointer to one.
+template <class R, class... A>
+R (*signature_of(R (*f)(A...)))(A...) {
+  return f;
+}
+template <class C, class R, class... A>
+R (*signature_of(R (C::*)(A...) const))(A...) {
+  return nullptr;
+}
+template <class F>
+auto signature_of(F) {
+  return signature_of(&F::operator());
+}
+template <class R, class... A>
+constexpr bool can_repeat(R (*)(A...)) {
+  return std::is_same_v<R, array> && (!IsPython<std::decay_t<A>>::value && ...);
+}
+template <class F>
+auto repeatable(const char* name, F f) {
+  using Signature = decltype(signature_of(f));
+  if constexpr (can_repeat(Signature()))
+    return repeated(name, f, Signature());
+  else
+    return f;
+}
+
 // Binds an operation to a module or class. Its stream comes last and by keyword only.
 template <class Scope, class F, class... Args>
 void def_op(Scope& scope, const char* name, F f, const char* doc, const Args&... args) {
+  const auto op = repeatable(name, f);
   if constexpr ((std::is_same_v<Args, nb::kw_only> || ...))
-    scope.def(name, f, args..., "stream"_a = nb::none(), doc);
+    scope.def(name, op, args..., "stream"_a = nb::none(), doc);
   else
-    scope.def(name, f, args..., nb::kw_only(), "stream"_a = nb::none(), doc);
+    scope.def(name, op, args..., nb::kw_only(), "stream"_a = nb::none(), doc);
 }
 
 // Binds f(a, ...) as a function of the module and as a method of arrays.
@@ -64,7 +139,7 @@ inline std::string signature(const std::string& head, const char* result = "arra
 inline array flat_unless(const array& a, std::optional<int>& axis, int otherwise = 0) {
   if (axis) return a;
   axis = otherwise;
-  return reshape(a, {-1});
+  return flatten(a, 0, -1);
 }
 
 }  // namespace cermet::python

@@ -11,6 +11,9 @@
 #include "lists.h"
 #include "scalars.h"
 
+#include "interpreter.h"
+#include "tree.h"
+
 namespace cermet::python {
 namespace {
 
@@ -159,13 +162,8 @@ array borrow_memory(const Foreign& foreign, Dtype dtype, Shape shape, Strides st
   }
   const auto item = static_cast<std::int64_t>(size_of(dtype));
   const auto* first = static_cast<const std::byte*>(foreign.data_handle()) + foreign.byte_offset();
-  auto owner = std::make_shared<Foreign>(foreign);
   Ref<Buffer> buffer = borrow(first + low * item, static_cast<std::size_t>((high - low + 1) * item),
-                              [owner]() mutable {
-                                if (!nb::is_alive()) return;
-                                nb::gil_scoped_acquire lock;
-                                owner.reset();
-                              });
+                              [owner = share(foreign)] {});
   return array(std::move(buffer), std::move(shape), dtype, std::move(strides), -low);
 }
 
@@ -173,7 +171,7 @@ array borrow_memory(const Foreign& foreign, Dtype dtype, Shape shape, Strides st
 array owned_copy(const array& a) {
   if (!a.is_contiguous()) {
     array copy = contiguous(a);
-    evaluate({copy});
+    eval({copy});
     return copy;
   }
   return visit(a.dtype(), [&]<class T>(Type<T>) { return array(a.data<T>(), a.shape()); });
@@ -181,7 +179,7 @@ array owned_copy(const array& a) {
 
 array converted(const array& a, Dtype dtype) {
   array out = astype(a, dtype);
-  evaluate({out});
+  eval({out});
   return out;
 }
 
@@ -252,9 +250,9 @@ void check_lent_axes(const array& a) {
 
 // The evaluated array with an element of memory for each of its own: who borrows a new array takes
 // it for that, though a broadcast has less.
-array lendable(const array& a) {
-  check_lent_axes(a);
-  evaluated(a);
+array lendable(const array& lazy) {
+  check_lent_axes(lazy);
+  const array a = evaluated(lazy);
   for (std::size_t i = 0; i < a.shape().size(); ++i)
     if (a.shape()[i] > 1 && a.strides()[i] == 0) return owned_copy(a);
   return a;
@@ -265,9 +263,8 @@ template <class Framework>
 nb::object exported(const array& of, Dtype dtype) {
   const array a = lendable(of);
   std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
-  return nb::cast(nb::ndarray<Framework, nb::ro>(a.raw_data(), shape.size(), shape.data(),
-                                                 nb::cast(array(a)), a.strides().data(),
-                                                 to_dlpack(dtype)));
+  return nb::cast(nb::ndarray<Framework, nb::ro>(
+      a.raw_data(), shape.size(), shape.data(), nb::cast(a), a.strides().data(), to_dlpack(dtype)));
 }
 
 // Formats of the buffer protocol, in the order of Dtype; bfloat16 has none.
@@ -365,7 +362,7 @@ array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
       nb::hasattr(value, "view")) {
     const array bits = import_array(value.attr("view")("uint16"), {}, copy);
     const array a = view(bits, bfloat16);
-    evaluate({a});
+    eval({a});
     return dtype && *dtype != bfloat16 ? astype(a, *dtype) : a;
   }
   throw nb::type_error(("array: cannot make an array of " + class_name(value) +
@@ -374,31 +371,28 @@ array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
                            .c_str());
 }
 
-void evaluate(const Arrays& arrays) {
-  nb::gil_scoped_release unlocked;
-  eval(arrays);
-}
-
-const array& evaluated(const array& a) {
-  if (!a.is_available()) evaluate({a});
+array evaluated(array a) {
+  if (!a.is_available()) eval({a});
   return a;
 }
 
-nb::object to_scalar(const array& a) {
+nb::object to_scalar(const array& lazy) {
+  const array a = lazy;
   if (a.size() != 1)
     throw std::invalid_argument(
         "item: only an array with one element becomes a scalar, this has shape " +
         to_string(a.shape()));
-  evaluated(a);
+  eval({a});
   return visit(a.dtype(), [&]<class T>(Type<T>) { return scalar_object(a.data<T>()); });
 }
 
-nb::object to_list(const array& a) {
-  evaluated(a);
+nb::object to_list(const array& lazy) {
+  const array a = evaluated(lazy);
   return visit(a.dtype(), [&]<class T>(Type<T>) { return Lists<T>(a).made_of(a.data<T>()); });
 }
 
-nb::object to_numpy(const array& a, bool copy) {
+nb::object to_numpy(const array& lazy, bool copy) {
+  const array a = lazy;
   if (a.dtype() == bfloat16) {
     const nb::object ml_dtypes = nb::steal(PyImport_ImportModule("ml_dtypes"));
     if (!ml_dtypes) {
@@ -422,8 +416,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     if (flags & PyBUF_WRITABLE) throw std::invalid_argument("an array's memory is read-only");
     a = lendable(a);
     if (!a.is_contiguous() && (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
-      a = contiguous(a);
-      evaluated(a);
+      a = evaluated(contiguous(a));
     }
     const auto itemsize = static_cast<Py_ssize_t>(a.itemsize());
     auto holder = std::make_unique<BufferView>(BufferView{a, {}, {}});
@@ -451,14 +444,6 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
 }
 
 void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferView*>(view->internal); }
-
-std::shared_ptr<nb::object> share(nb::object o) {
-  return {new nb::object(std::move(o)), [](nb::object* p) {
-            if (!nb::is_alive()) return;
-            nb::gil_scoped_acquire lock;
-            delete p;
-          }};
-}
 
 void refuse_uninitialized(nb::handle h) {
   throw nb::type_error(

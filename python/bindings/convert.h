@@ -82,9 +82,9 @@ array make_array(nb::handle value, std::optional<Dtype> dtype = {});
 // An array of another library: copied, or borrowed (where its type allows) when `copy` is false.
 array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy);
 
-// Computes the arrays without Python's lock.
-void evaluate(const Arrays& arrays);
-const array& evaluated(const array& a);
+// The array, with its value. A handle of its own: Python may make the object another array while
+// this waits.
+array evaluated(array a);
 
 // The only element as a Python scalar.
 nb::object to_scalar(const array& a);
@@ -98,9 +98,6 @@ nb::object to_dlpack(const array& a);
 // The buffer protocol, for the array's type slots.
 int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
-
-// An object that threads without Python's lock may let go of.
-std::shared_ptr<nb::object> share(nb::object o);
 
 std::string class_name(nb::handle h);
 [[noreturn]] void refuse_argument(nb::handle h, const char* function, const char* expected);

@@ -32,7 +32,7 @@ class Checkpointed final : public Transformed {
   nb::object operator()(const nb::args& args, const nb::kwargs& kwargs) override {
     const nb::object arguments = call_tree(args, kwargs);
     refuse_modules(arguments, "checkpoint");
-    const auto tree = share(without_arrays(arguments)), result = share({});
+    const auto tree = share(without_arrays(arguments)), result = share(nb::object());
     Arrays in;
     flatten_arrays(arguments, in);
     const Arrays out = checkpoint(function_of_arrays(share(fun), tree, result))(in);
@@ -48,7 +48,7 @@ class CustomFunction final : public Transformed {
     if (kwargs.size() != 0 && (vjp.is_valid() || jvp.is_valid() || vmap.is_valid()))
       throw nb::type_error("custom_function: its own rules take positional arguments only");
     const nb::object arguments = call_tree(args, kwargs);
-    const auto tree = share(without_arrays(arguments)), result = share({});
+    const auto tree = share(without_arrays(arguments)), result = share(nb::object());
     // One argument is passed to the rules as it is, several as a tuple.
     const auto primals =
         share(without_arrays(args.size() == 1 ? nb::object(args[0]) : nb::object(args)));
@@ -108,7 +108,7 @@ class CustomFunction final : public Transformed {
     Transformed::clear_objects();
   }
 
-  nb::object vjp, jvp, vmap;
+  Held vjp, jvp, vmap;
 
  private:
   static Arrays checked(nb::handle tree, std::size_t count, const char* what) {
@@ -144,7 +144,7 @@ void bind_custom_functions(nb::module_& m) {
       [](CustomFunction* self, nb::callable f) { new (self) CustomFunction(std::move(f)); }, "f"_a);
   struct Rule {
     const char* name;
-    nb::object CustomFunction::* member;
+    Held CustomFunction::* member;
   };
   for (const Rule& rule : {Rule{"vjp", &CustomFunction::vjp}, Rule{"jvp", &CustomFunction::jvp},
                            Rule{"vmap", &CustomFunction::vmap}})

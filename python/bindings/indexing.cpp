@@ -1,8 +1,9 @@
 // Indexing with NumPy's rules: a[i], a[i] = b and a.at[i].add(b).
 //
-// An index becomes a plan: one slice, one gather over the axes that arrays index, and the place of
-// each axis in the result. Reading, writing and updating follow the same plan.
+// An index becomes a plan for a shape: one slice, one gather over the axes that arrays index, and
+// the place of each axis in the result. Reading, writing and updating follow the same plan.
 #include <algorithm>
+#include <array>
 
 #include "bindings.h"
 
@@ -44,21 +45,65 @@ std::optional<array> mask_of(nb::handle index) {
 }
 
 // What stands at one place of the index.
-enum class Part : std::uint8_t { integer, slice, new_axis, array, truth };
+enum class Part : std::uint8_t { integer, slice, new_axis, array, truth, ellipsis };
+struct Item {
+  Part part;
+  Py_ssize_t start = 0, stop = 0, step = 1;  // an integer is a start
+};
+
+// An index as Python gives it, whatever shape it is for.
+struct Index {
+  Index(nb::handle index, const char* op) : op(op) {
+    const bool several = PyTuple_Check(index.ptr());
+    for (Py_ssize_t i = 0; i < (several ? PyTuple_GET_SIZE(index.ptr()) : 1); ++i)
+      parse(several ? PyTuple_GET_ITEM(index.ptr(), i) : index.ptr());
+  }
+  const char* op;
+  SmallVector<Item, 4> items;
+  Arrays arrays;
+
+ private:
+  void parse(nb::handle h) {
+    Item item{Part::slice};
+    if (h.is_none()) {
+      item.part = Part::new_axis;
+    } else if (h.ptr() == Py_True) {
+      item.part = Part::truth;
+    } else if (h.ptr() == Py_Ellipsis) {
+      item.part = Part::ellipsis;
+    } else if (PySlice_Check(h.ptr())) {
+      if (PySlice_Unpack(h.ptr(), &item.start, &item.stop, &item.step) < 0)
+        throw nb::python_error();
+    } else if (is_integer_object(h) && !as_array(h)) {
+      item = {Part::integer, to_integer(h)};
+    } else if (std::optional<array> a = index_array(h)) {
+      if (a->dtype() == bool_)
+        throw std::invalid_argument(
+            std::string(op) +
+            ": a boolean mask selects a number of elements that is not known before evaluation; "
+            "use where, or assign through a mask that is the whole index");
+      arrays.push_back(std::move(*a));
+      item.part = Part::array;
+    } else {
+      throw nb::type_error((std::string(op) +
+                            ": an index is an integer, a slice, None, an ellipsis, an array or a "
+                            "list, not " +
+                            class_name(h))
+                               .c_str());
+    }
+    items.push_back(item);
+  }
+};
 
 class Plan {
  public:
-  Plan(const array& a, nb::handle index, const char* op) : op_(op), shape_(a.shape()) {
+  Plan(const array& a, Index index) : Plan(a, index.items, std::move(index.arrays), index.op) {}
+  Plan(const array& a, std::span<const Item> items, Arrays arrays, const char* op)
+      : op_(op), shape_(a.shape()), arrays_(std::move(arrays)) {
     start_.resize(shape_.size(), 0);
     stop_ = shape_;
     step_.resize(shape_.size(), 1);
-    if (nb::isinstance<nb::tuple>(index)) {
-      const auto n = static_cast<std::size_t>(PyTuple_GET_SIZE(index.ptr()));
-      parse(&PyTuple_GET_ITEM(index.ptr(), 0), n);
-    } else {
-      PyObject* only = index.ptr();
-      parse(&only, 1);
-    }
+    place(items);
     arrange();
   }
 
@@ -80,70 +125,47 @@ class Plan {
   }
 
  private:
-  void parse(PyObject* const* items, std::size_t n) {
-    std::size_t used = 0;
-    bool ellipsis = false;
-    for (std::size_t i = 0; i < n; ++i) {
-      if (items[i] == Py_Ellipsis && std::exchange(ellipsis, true))
-        throw std::invalid_argument(std::string(op_) + ": an index has at most one ellipsis");
-      used += items[i] != Py_None && items[i] != Py_Ellipsis && items[i] != Py_True;
+  void place(std::span<const Item> items) {
+    std::size_t used = 0, ellipses = 0;
+    for (const Item& item : items) {
+      ellipses += item.part == Part::ellipsis;
+      used += item.part < Part::new_axis || item.part == Part::array;
     }
+    if (ellipses > 1)
+      throw std::invalid_argument(std::string(op_) + ": an index has at most one ellipsis");
     if (used > shape_.size())
       throw AxisError(std::string(op_) + " with " + std::to_string(used) + " indices",
                       static_cast<std::int64_t>(used) - 1, static_cast<int>(shape_.size()));
-    for (std::size_t i = 0; i < n; ++i) {
-      if (items[i] == Py_Ellipsis)
+    for (const Item& item : items) {
+      if (item.part == Part::ellipsis)
         parts_.insert(parts_.end(), shape_.size() - used, Part::slice),
             axis_ += shape_.size() - used;
       else
-        parse_item(items[i]);
+        place(item);
     }
     parts_.resize(parts_.size() + shape_.size() - axis_, Part::slice);
   }
 
-  void parse_item(nb::handle h) {
-    if (h.is_none()) {
-      parts_.push_back(Part::new_axis);
-      return;
-    }
-    if (h.ptr() == Py_True) {
-      parts_.push_back(Part::truth);
-      truth_ = true;
-      return;
-    }
+  void place(const Item& item) {
+    parts_.push_back(item.part);
+    truth_ |= item.part == Part::truth;
+    if (item.part == Part::new_axis || item.part == Part::truth) return;
     const std::size_t axis = axis_++;
     const std::int64_t size = shape_[axis];
-    if (PySlice_Check(h.ptr())) {
-      Py_ssize_t start, stop, step;
-      if (PySlice_Unpack(h.ptr(), &start, &stop, &step) < 0) throw nb::python_error();
-      const Py_ssize_t count = PySlice_AdjustIndices(size, &start, &stop, step);
-      set_slice(axis, start, count == 0 ? start : stop, step);
-      parts_.push_back(Part::slice);
-    } else if (is_integer_object(h) && !as_array(h)) {
-      const std::int64_t i = to_integer(h);
+    if (item.part == Part::array) {
+      axes_.push_back(static_cast<int>(axis));
+    } else if (item.part == Part::slice) {
+      Py_ssize_t start = item.start, stop = item.stop;
+      const Py_ssize_t count = PySlice_AdjustIndices(size, &start, &stop, item.step);
+      set_slice(axis, start, count == 0 ? start : stop, item.step);
+    } else {
+      const std::int64_t i = item.start;
       if (i < -size || i >= size)
-        throw nb::index_error((std::string(op_) + ": index " + std::to_string(i) +
-                               " is out of range for axis " + std::to_string(axis) + " with size " +
-                               std::to_string(size))
-                                  .c_str());
+        throw IndexError(std::string(op_) + ": index " + std::to_string(i) +
+                         " is out of range for axis " + std::to_string(axis) + " with size " +
+                         std::to_string(size));
       const std::int64_t at = i < 0 ? i + size : i;
       set_slice(axis, at, at + 1, 1);
-      parts_.push_back(Part::integer);
-    } else if (std::optional<array> a = index_array(h)) {
-      if (a->dtype() == bool_)
-        throw std::invalid_argument(
-            std::string(op_) +
-            ": a boolean mask selects a number of elements that is not known before evaluation; "
-            "use where, or assign through a mask that is the whole index");
-      arrays_.push_back(std::move(*a));
-      axes_.push_back(static_cast<int>(axis));
-      parts_.push_back(Part::array);
-    } else {
-      throw nb::type_error((std::string(op_) +
-                            ": an index is an integer, a slice, None, an ellipsis, an array or a "
-                            "list, not " +
-                            class_name(h))
-                               .c_str());
     }
   }
 
@@ -219,11 +241,12 @@ class Plan {
   }
 
   const char* op_;
-  Shape shape_, start_, stop_, step_;
+  Shape shape_;
+  Arrays arrays_;
+  Shape start_, stop_, step_;
   bool sliced_ = false, truth_ = false;
   std::vector<Part> parts_;
   std::size_t axis_ = 0;
-  Arrays arrays_;
   Axes axes_;
   Shape result_;  // of a[index]
   Shape part_;    // as result_, with the integers' axes and without the new ones
@@ -254,14 +277,37 @@ array set_masked(const array& a, const array& mask, const array& value) {
   return where(condition, broadcast_to(v, a.shape()), a);
 }
 
-array get_item(const array& a, nb::handle index) { return Plan(a, index, "getitem").get(a); }
+// f(plan, inputs), where the plan is for the first of the inputs. A shapeless trace does it again
+// for other extents.
+template <class F>
+array by_plan(Index index, std::span<const array> inputs, F f) {
+  if (!is_followed(inputs) && !is_followed(index.arrays))
+    return f(Plan(inputs[0], std::move(index)), inputs);
+  Arrays all(inputs.begin(), inputs.end());
+  all.insert(all.end(), index.arrays.begin(), index.arrays.end());
+  return follow(index.op, all,
+                [f, own = inputs.size(), items = index.items, op = index.op](auto all) {
+                  const auto arrays = all.subspan(own);
+                  return f(Plan(all[0], items, {arrays.begin(), arrays.end()}, op), all);
+                });
+}
+
+array get_item(const array& a, nb::handle index) {
+  return by_plan(Index(index, "getitem"), {&a, 1},
+                 [](const Plan& plan, auto in) { return plan.get(in[0]); });
+}
+
+array updated(const array& a, Index index, const array& value, Update mode) {
+  return by_plan(std::move(index), std::array{a, value},
+                 [mode](const Plan& plan, auto in) { return plan.update(in[0], in[1], mode); });
+}
 
 void set_item(array& a, nb::handle index, Operand value) {
   const array v = to_array(value, a.dtype());
   if (const std::optional<array> mask = mask_of(index))
     a = set_masked(a, *mask, v);
   else
-    a = Plan(a, index, "setitem").update(a, v, Update::set);
+    a = updated(a, Index(index, "setitem"), v, Update::set);
 }
 
 // a.at[index], whose methods give a changed copy in which colliding updates all count.
@@ -271,8 +317,7 @@ struct ArrayAt {
 
   array update(Operand operand, Update mode, array (*prepare)(const array&)) const {
     if (!index) throw std::invalid_argument("at: indices are needed, as in a.at[0].add(1)");
-    const Plan plan(value, index, "at");
-    return plan.update(value, prepare(to_array(operand, value.dtype())), mode);
+    return updated(value, Index(index, "at"), prepare(to_array(operand, value.dtype())), mode);
   }
 };
 

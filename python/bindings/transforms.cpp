@@ -27,7 +27,7 @@ void bind_evaluation(nb::module_& m) {
       [](const nb::args& args) {
         Arrays arrays;
         flatten_arrays(args, arrays);
-        evaluate(arrays);
+        eval(arrays);
       },
       nb::sig("def eval(*args: typing.Any) -> None"),
       "Computes the arrays in the arguments, trees of lists, tuples and dicts, and waits.");
@@ -36,7 +36,6 @@ void bind_evaluation(nb::module_& m) {
       [](const nb::args& args) {
         Arrays arrays;
         flatten_arrays(args, arrays);
-        nb::gil_scoped_release unlocked;
         async_eval(arrays);
       },
       nb::sig("def async_eval(*args: typing.Any) -> None"),
@@ -121,8 +120,10 @@ void bind_transforms(nb::module_& m) {
                           "A function with a transform around it.")
       .def("__call__", [](Transformed& self, const nb::args& args,
                           const nb::kwargs& kwargs) { return self(args, kwargs); })
-      .def("__getattr__",
-           [](const Transformed& self, nb::str name) { return nb::object(self.fun.attr(name)); });
+      .def("__getattr__", [](const Transformed& self, nb::str name) {
+        const Level level;
+        return nb::object(self.fun.attr(name));
+      });
   bind_gradients(m);
   bind_vmap(m);
   bind_compile(m);

@@ -21,7 +21,7 @@ class Transformed {
   }
   virtual void clear_objects() { fun.reset(); }
 
-  nb::object fun;
+  Held fun;
 };
 
 // The arguments of a call as one tree, (args, kwargs), and a call with such a tree.

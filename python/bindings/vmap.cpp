@@ -34,15 +34,11 @@ class Vmapped final : public Transformed {
       flatten_only_arrays(outputs, out, "vmap");
       return out;
     };
-    Arrays results = vmap(mapped, axes)(inputs);
-    std::vector<int> placed;
-    spread(out_axes_, outputs, placed, "out_axes");
-    for (std::size_t i = 0; i < results.size(); ++i) {
-      if (placed[i] == kNotMapped)
-        results[i] = take(results[i], array(0), 0);
-      else if (placed[i] != 0)
-        results[i] = moveaxis(results[i], 0, placed[i]);
-    }
+    const Arrays results = vmap_call(mapped, axes, inputs, [&](std::size_t) {
+      std::vector<int> placed;
+      spread(out_axes_, outputs, placed, "out_axes");
+      return placed;
+    });
     return rebuilt(outputs, results);
   }
 
@@ -81,7 +77,7 @@ class Vmapped final : public Transformed {
     }
   }
 
-  nb::object in_axes_, out_axes_;
+  Held in_axes_, out_axes_;
 };
 
 }  // namespace

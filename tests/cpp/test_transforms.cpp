@@ -7,12 +7,12 @@
 #include <tuple>
 
 #include "cermet/eval.h"
+#include "cermet/follow.h"
 #include "cermet/linalg.h"
 #include "cermet/ops.h"
 #include "cermet/random.h"
 #include "cermet/transforms.h"
 #include "graph/primitive.h"
-#include "transforms/compile.h"
 
 using namespace cermet;
 
@@ -642,6 +642,29 @@ TEST_CASE("a shapeless trace fits other extents, or is made anew where it cannot
   const Function h = traced(matrix);
   for (const array& x : {small, tall, wide}) check_close(h({x})[0], matrix(x));
   CHECK(traces == 1);
+}
+
+TEST_CASE("who asks for extents ties a shapeless trace to them, unless it is done again") {
+  int traces = 0;
+  const auto check = [&](const Unary& f, int times) {
+    traces = 0;
+    const Function g =
+        compile([&](const Arrays& in) { return ++traces, Arrays{f(in[0])}; }, /*shapeless=*/true);
+    for (const Shape& shape : {Shape{2, 3}, {5, 7}, {1, 4}}) {
+      const array x = values(shape, -1, 1);
+      check_close(g({x})[0], f(x));
+    }
+    CHECK(traces == times);
+  };
+  check([](const array& x) { return x * static_cast<double>(x.size()); }, 3);
+  check([](const array& x) { return x.ndim() == 2 ? x * 2.0 : x; }, 1);
+  check([](const array& x) { return tile(x, {2, 1}); }, 3);
+  const auto tiled = [](std::span<const array> in) { return tile(in[0], {2, 1}); };
+  check([&](const array& x) { return follow("tile", {&x, 1}, tiled); }, 1);
+  // A derivative of what is done again knows the extents of the first time.
+  const ScalarFunction loss = [&](const Arrays& in) { return sum(exp(follow("tile", in, tiled))); };
+  check([&](const array& x) { return grad(loss)({x})[0]; }, 3);
+  check([](const array& x) { return mean(ones_like(x) + x, Axes{0}); }, 1);
 }
 
 TEST_CASE("a compiled function keeps the traces that were used last") {

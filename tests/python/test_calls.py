@@ -90,6 +90,15 @@ def test_what_follows_a_call_may_change():
         assert same(call(X).sum() + y, (mx.exp(X) * 2).sum() + y)
 
 
+def test_a_call_leaves_the_arrays_of_its_expansion_as_they_were():
+    # One position: what is multiplied by the signs has their size, and could take their memory.
+    x = mx.array([[[1.0, 2.0]]])
+    rope = lambda x: mx.fast.rope(x, 2, traditional=False, base=1e4, scale=1.0, offset=1)  # noqa: E731
+    call = mx.compile(rope)
+    for _ in range(4):
+        assert same(call(x), rope(x))
+
+
 def test_several_calls_in_one_evaluation():
     f, g = mx.compile(layer), mx.compile(lambda x: x / 3)
     for _ in range(3):

@@ -9,6 +9,7 @@ import pytest
 
 import cermet.core as mx
 import cermet.nn as nn
+import cermet.optimizers as optimizers
 from cermet.utils import tree_flatten, tree_map
 
 
@@ -135,6 +136,58 @@ def test_named_modules_cover_the_tree(model):
     assert set(found) == {"", *paths, "pair.0", "table.a"}
     assert found[""] is model and found["layers.0"] is model.layers[0]
     assert [id(m) for m in model.modules()] == [id(m) for m in found.values()]
+
+
+class Knot(nn.Module):
+    """A module whose child holds it."""
+
+    def __init__(self):
+        super().__init__()
+        self.child = nn.Linear(2, 2)
+        self.child.above = [self]
+
+
+def deep_module():
+    module = nn.Linear(1, 1)
+    for _ in range(5_000):
+        around = nn.Module()
+        around.below = module
+        module = around
+    return module
+
+
+@pytest.mark.parametrize("module", [Knot, deep_module])
+@pytest.mark.parametrize(
+    "walk",
+    [
+        nn.Module.freeze,
+        nn.Module.unfreeze,
+        nn.Module.train,
+        nn.Module.eval,
+        nn.Module.modules,
+        nn.Module.named_modules,
+        nn.Module.leaf_modules,
+        nn.Module.parameters,
+        nn.Module.trainable_parameters,
+        repr,
+        mx.eval,
+        tree_flatten,
+        lambda m: m.apply(lambda x: x),
+        lambda m: m.update(m),
+        lambda m: tree_map(lambda x: x, m),
+        lambda m: mx.compile(lambda x: x, inputs=m.state)(mx.array(1.0)),
+        lambda m: nn.value_and_grad(m, lambda: mx.array(1.0))(),
+        lambda m: optimizers.Adam(0.1).init(m),
+    ],
+)
+def test_a_module_without_an_end_is_an_error(module, walk):
+    with pytest.raises(RecursionError):
+        walk(module())
+
+
+def test_a_module_that_holds_itself_is_named():
+    with pytest.raises(RecursionError, match=r"Knot: the module at 'child\.above\.0' is one that"):
+        Knot().freeze()
 
 
 def test_filter_and_map(model):

@@ -2,6 +2,8 @@
 
 import collections
 import math
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -592,6 +594,17 @@ def test_vmap_errors(call):
         call()
 
 
+def test_vmap_keeps_apart_what_is_mapped_and_what_is_not():
+    constant, mapped = mx.vmap(lambda a: (Y, a + Y), out_axes=(None, 0))(MATRIX[0, :, :3])
+    assert constant.tolist() == Y.tolist() and mapped.shape == (3, 3)
+    with pytest.raises(ValueError, match="output 0 depends on a mapped input"):
+        mx.vmap(lambda a: a, out_axes=None)(X)
+    with pytest.raises(ValueError, match="output 1 depends on a mapped input"):
+        mx.vmap(lambda a: {"a": Y, "b": a * 2}, out_axes={"a": None, "b": None})(X)
+    with pytest.raises(ValueError, match="out_axes"):  # an array is no sequence of outputs
+        mx.vmap(lambda a: mx.zeros((0,)), out_axes=())(X)
+
+
 def test_evaluation_inside_vmap_and_compile_is_refused():
     for transform in (mx.vmap, mx.compile):
         with pytest.raises((ValueError, RuntimeError)):
@@ -628,6 +641,50 @@ def cyclic():
 def test_trees_without_an_end_are_an_error(function, tree):
     with pytest.raises(RecursionError):
         function(tree())
+
+
+def test_a_tower_of_transforms_ends_in_a_loop():
+    # In another process, as a recursion that is too deep ends it.
+    program = """
+import gc
+import cermet.core as mx
+
+def custom(f, rule="vjp"):
+    g = mx.custom_function(mx.sin)
+    getattr(g, rule)(f)
+    return g
+
+wrappers = [mx.compile, mx.grad, mx.value_and_grad, mx.vmap, mx.checkpoint, mx.custom_function]
+wrappers += [custom, lambda f: custom(f, "jvp"), lambda f: custom(f, "vmap")]
+wrappers += [lambda f: mx.compile(mx.sin, inputs=[f]), lambda f: mx.vmap(mx.sin, in_axes=[f])]
+wrappers += [lambda f: mx.compile(lambda x: f(x)), lambda f: mx.grad(mx.vmap(f))]
+for wrap in wrappers:
+    f = mx.sin
+    for _ in range(50_000):
+        f = wrap(f)
+    for use in (lambda: f(mx.array([1.0])), lambda: f.missing):
+        try:
+            use()
+        except (RecursionError, AttributeError, ValueError, TypeError):
+            pass
+    del f
+f = mx.sin
+for _ in range(100_000):
+    f = mx.compile(f)
+cycle = [f]
+cycle.append(cycle)
+del f, cycle
+gc.collect()
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_an_array_of_many_axes_is_no_deep_recursion():
+    many = mx.ones((1,) * 100_000)
+    for use in (mx.array.tolist, str, np.array, lambda a: a.__dlpack__()):
+        with pytest.raises((RecursionError, ValueError)):
+            use(many)
 
 
 def test_a_result_without_an_end_is_an_error():
@@ -681,6 +738,23 @@ class Disguised(int):
 
 
 Pair = collections.namedtuple("Pair", "a b")
+Riap = collections.namedtuple("Pair", "b a")
+
+
+class Key:
+    """A key that prints like any other of its kind."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __hash__(self):
+        return 0
+
+    def __eq__(self, other):
+        return self.value == other.value
+
+    def __repr__(self):
+        return "key"
 
 
 @pytest.mark.parametrize(
@@ -695,6 +769,14 @@ Pair = collections.namedtuple("Pair", "a b")
         ((Disguised(2), X), (Disguised(3), X)),
         (("a,1:b", X), ("a", X)),
         (Pair(X, Y), (X, Y)),
+        (Pair(X, Y), Riap(X, Y)),
+        ({Key(1): X}, {Key(2): X}),
+        ({Pair(1, 2): X}, {Riap(1, 2): X}),
+        ((math.nan, X), (-math.nan, X)),
+        ((1j, X), (complex(-0.0, 1), X)),
+        ((mx.float16, X), (mx.float32, X)),
+        ([X, [Y]], [[X], Y]),
+        ([X, Y], (X, Y)),
     ],
 )
 def test_compile_tells_calls_apart(one, other):
@@ -878,6 +960,38 @@ def test_custom_function_of_trees():
 
     gradients = mx.grad(lambda t: f(t)["out"].sum())({"a": X, "b": Y})
     assert gradients["a"].tolist() == [5] * 3 and gradients["b"].tolist() == X.tolist()
+
+
+@pytest.mark.parametrize(
+    "returned, text",
+    [
+        (mx.ones((2,)), r"vjp rule returned float32 of shape \(2,\) as array 0, expected"),
+        (
+            mx.ones((1, 3)),
+            r"float32 of shape \(1, 3\) as array 0, expected float32 of shape \(3,\)",
+        ),
+        (mx.ones((3,), mx.complex64), "complex64"),
+        (mx.ones((3,), mx.int32), "int32"),
+    ],
+)
+def test_a_custom_rule_returns_the_shape_and_kind_of_what_it_is_for(returned, text):
+    f = mx.custom_function(lambda x: mx.sin(x))
+    f.vjp(lambda primal, cotangent, output: returned)
+    with pytest.raises(ValueError, match=text):
+        mx.grad(lambda x: f(x).sum())(X)
+    f.jvp(lambda primal, tangent: returned)
+    with pytest.raises(ValueError, match=text.replace("vjp", "jvp")):
+        mx.jvp(f, [X], [X])
+    f.vmap(lambda primal, axis: (returned[None], 0))
+    with pytest.raises(ValueError, match="its vmap rule returned"):
+        mx.vmap(f)(X[None])
+
+
+def test_a_custom_rule_may_compute_in_another_floating_type():
+    f = mx.custom_function(lambda x: mx.sin(x))
+    f.vjp(lambda primal, cotangent, output: cotangent.astype(mx.float32) * 3)
+    gradient = mx.grad(lambda x: f(x).sum())(X.astype(mx.float16))
+    assert gradient.dtype == mx.float16 and gradient.tolist() == [3, 3, 3]
 
 
 def test_depends():

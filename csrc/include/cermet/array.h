@@ -65,7 +65,7 @@ class array {
   const Shape& shape() const;
   // The extent of an axis, which may be negative; std::out_of_range otherwise.
   std::int64_t shape(int axis) const;
-  int ndim() const { return static_cast<int>(shape().size()); }
+  int ndim() const;
   std::int64_t size() const;
   Dtype dtype() const;
   std::size_t itemsize() const { return size_of(dtype()); }
@@ -133,6 +133,7 @@ struct Node : RefCounted {
   Dtype dtype;
   std::atomic<Status> status{Status::lazy};
   bool constant = false;  // a scalar, in `scalar`; it keeps its primitive
+  bool followed = false;  // depends on inputs of a shapeless trace, which extents must not bind
   // The oldest and the newest trace with an input this depends on; 0: none. Gone with the graph.
   std::atomic<std::uint64_t> oldest_trace{0}, trace{0};
   Stream stream;
@@ -151,8 +152,17 @@ struct Node : RefCounted {
   std::uint32_t mark = 0, slot = 0;
 };
 
-inline const Shape& array::shape() const { return node_->shape; }
-inline std::int64_t array::size() const { return node_->size; }
+// Tells a shapeless trace that somebody asked for extents.
+void note_extents(const Node& node);
+inline const Shape& array::shape() const {
+  if (node_->followed) note_extents(*node_);
+  return node_->shape;
+}
+inline std::int64_t array::size() const {
+  if (node_->followed) note_extents(*node_);
+  return node_->size;
+}
+inline int array::ndim() const { return static_cast<int>(node_->shape.size()); }
 inline Dtype array::dtype() const { return node_->dtype; }
 inline const Primitive* array::primitive() const { return node_->primitive.get(); }
 inline const SmallVector<array, 2>& array::inputs() const { return node_->inputs; }

@@ -6,6 +6,8 @@
 
 #include <functional>
 #include <limits>
+#include <memory>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -36,10 +38,29 @@ inline constexpr int kNotMapped = std::numeric_limits<int>::min();
 // Maps `fun` over one axis of each input (0 when `in_axes` is empty) and stacks the results along
 // `out_axes`.
 Function vmap(Function fun, std::vector<int> in_axes = {}, std::vector<int> out_axes = {});
+// The same at once, where the outputs' axes are known only when `fun` has returned: `out_axes` is
+// then asked for them, with the number of outputs.
+Arrays vmap_call(const Function& fun, const std::vector<int>& in_axes, const Arrays& inputs,
+                 const std::function<std::vector<int>(std::size_t)>& out_axes);
 
-// A function that is traced once for each combination of input shapes and dtypes (of dtypes and
-// ranks when `shapeless`) and afterwards replays the graph.
+// A function that is traced once for each combination of input shapes and dtypes, and afterwards
+// replays the graph; when `shapeless`, for each of dtypes and ranks, unless something in it asks an
+// array for its extents.
 Function compile(Function fun, bool shapeless = false);
+
+// What a function gave when it was traced. `extra` is the caller's own (the structure of the
+// outputs, say) and comes back with every call.
+struct Traced {
+  Arrays outputs;
+  std::shared_ptr<const void> extra;
+};
+using TraceFunction = std::function<Traced(const Arrays&)>;
+// The same for functions that depend on more than arrays: what they depend on is in the key.
+using KeyedCalls = std::function<Traced(const TraceFunction&, const Arrays&, std::string_view key)>;
+KeyedCalls compile_by_key(bool shapeless = false);
+
+// How many traces of a function are kept: those used last.
+inline constexpr std::size_t kMaxTraces = 256;
 void disable_compile();
 void enable_compile();
 

@@ -266,12 +266,20 @@ class Module(dict):
         Returns:
             The module itself.
         """
-        stack = [("", self)]
-        while stack:
-            path, module = stack.pop()
+
+        def visit(path: str, module: Module, above: tuple[Module, ...]) -> None:
+            if any(module is one for one in above):
+                raise RecursionError(
+                    f"{type(self).__name__}: the module at '{path}' is one that it is in, "
+                    "and modules form a tree"
+                )
             apply_fn(path, module)
             prefix = f".{path}" if path else ""
-            stack += tree_flatten(module.children(), prefix, self.is_module)
+            below = tree_flatten(module.children(), prefix, self.is_module)
+            for child_path, child in reversed(below):
+                visit(child_path, child, (*above, module))
+
+        visit("", self, ())
         return self
 
     def named_modules(self) -> list[tuple[str, Module]]:
@@ -282,7 +290,9 @@ class Module(dict):
 
     def modules(self) -> list[Module]:
         """This module and all below it."""
-        return [module for _, module in self.named_modules()]
+        found: list[Module] = []
+        self.apply_to_modules(lambda _, module: found.append(module))
+        return found
 
     # Updates
 
@@ -373,10 +383,10 @@ class Module(dict):
         Raises:
             ValueError: the extension is another one.
         """
-        file = os.fspath(file)
+        file = os.fsdecode(file)
         weights = tree_flatten(self.parameters(), destination={})
         if file.endswith(".npz"):
-            mx.savez(file, **weights)
+            mx._savez(file, weights)
         elif file.endswith(".safetensors"):
             mx.save_safetensors(file, weights)
         else:

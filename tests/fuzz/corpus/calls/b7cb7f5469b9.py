@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use(utils.tree_map(tower(mx.compile)))
