@@ -52,8 +52,9 @@ Arrays Batched::all() const {
 // ---- Composites ----
 
 namespace {
-std::mutex& expansion_mutex() {  // a transform and an evaluation may both ask
-  static std::mutex* const mutex = new std::mutex;
+// A transform and an evaluation may both ask, and an expansion may have a derivative in it.
+std::recursive_mutex& expansion_mutex() {
+  static auto* const mutex = new std::recursive_mutex;
   return *mutex;
 }
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "graph/follow.h"
+
 namespace cermet {
 namespace {
 
@@ -29,6 +31,9 @@ bool is_expanded(const Node& node, Walk::Follow follow) {
   if (identity_of(*composite)) return true;
   const auto rules = static_cast<const Composite&>(*composite->primitive).rules();
   if (rules == Composite::Rules::all) return false;
+  if (follow == Walk::Follow::differentiable && composite->followed &&
+      dynamic_cast<const Followed*>(composite->primitive.get()))
+    return false;
   return follow == Walk::Follow::differentiable ||
          (follow == Walk::Follow::all && rules == Composite::Rules::none) ||
          has_expansion(*composite);
