@@ -54,6 +54,7 @@ mx.grad(lambda t: mx.sort(t).sum())(x) ; mx.fast.rms_norm(x, None, 1e-5)
 mx.fast.layer_norm(x, None, None, 1e-5) ; nn.gelu(x) ; nn.softmax(x)
 x[0] ; x[1:] ; x[..., ::-1] ; x[:, None] ; x[-1] ; x[mx.array([0, 1])] ; updated(x, 0, 1)
 updated(x, (..., 0), 3) ; x.at[mx.array([0, 0])].multiply(2)
+x[None] @ y.T ; mx.pad(x, 1) ; mx.pad(x, 2, mode="edge")
 mx.grad(lambda t: t[1:].sum())(x) ; mx.grad(lambda t: mx.median(t, axis=0).sum())(x)
 mx.grad(lambda t: (t[None] @ y.T[None]).sum())(x) ; mx.grad(lambda t: t.mean(axis=1).var())(x)
 mx.grad(lambda t: mx.conv1d(x[None], t[:, None]).sum())(y)
@@ -66,11 +67,12 @@ updated(x, ..., y) ; updated(x, x > 0, 5) ; x.at[0].add(1)
 mx.slice_update(x, y[:1, :1], mx.array([0, 0]), (0, 1))
 x.sum() / x.size ; x * x.shape[0] ; x * len(x) ; x.nbytes * x ; at_most(x, 3) ; caught(x)
 sum(row for row in x) ; x.reshape(3, 4) ; x.reshape(4, -1) ; x.reshape(y.shape)
-mx.broadcast_to(x, (3, 4)) ; mx.broadcast_to(x, y.shape) ; mx.zeros(x.shape) + x ; mx.pad(x, 1)
-mx.pad(x, 2, mode="edge") ; mx.pad(x, ((0, 1), (1, 0))) ; mx.split(x, 2, axis=1)[1]
+mx.broadcast_to(x, (3, 4)) ; mx.broadcast_to(x, y.shape) ; mx.zeros(x.shape) + x
+mx.pad(x, ((0, 1), (1, 0)))
+mx.split(x, 2, axis=1)[1]
 mx.split(x, [1], axis=0)[1] ; mx.unstack(x)[0] ; mx.put_along_axis(x, mx.argsort(x), y, axis=1)
 mx.unflatten(x, 1, (2, -1)) ; mx.atleast_3d(x) ; mx.partition(x, -1) ; mx.topk(x, 2)
-mx.einsum("ij,ij->i", x, y) ; mx.einsum("ij,kj->ik", x, y) ; x[None] @ y.T
+mx.einsum("ij,ij->i", x, y) ; mx.einsum("ij,kj->ik", x, y)
 mx.convolve(x.flatten(), y.flatten()[:2]) ; mx.conv1d(x[None], y[:, None])
 mx.conv2d(x[None, ..., None], y[None, :2, :2, None]) ; mx.eye(*x.shape) + x ; mx.arange(x.size)
 mx.fast.rope(x[None], 2, traditional=False, base=1e4, scale=1.0, offset=1)
