@@ -40,6 +40,7 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::composite:  // the one that it takes
       return quantized_matmul(as(Type<QuantizedMatmul>{}).options, inputs, out);
     case Kind::random_bits: return random_bits(inputs[0], out);
+    case Kind::load: return load(as(Type<Load>{}), out);
     default:
       throw std::logic_error(std::string(primitive.name()) + ": the CPU runs this in another way");
   }

@@ -3,6 +3,7 @@
 #include "cpu/blas.h"
 
 #include <algorithm>
+#include <atomic>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -16,6 +17,7 @@
 #define CERMET_LAPACK(function) function##_
 #define CERMET_LENGTH
 #else
+#include <sys/mman.h>
 #define LAPACK_GLOBAL(lower, upper) scipy_##lower##_
 #include <cblas.h>
 #include <lapack.h>
@@ -24,6 +26,7 @@
 #define CERMET_LENGTH , 1  // Fortran's hidden length, at the end for each argument of one character
 #endif
 
+#include "cermet/memory.h"
 #include "cpu/layout.h"
 #include "cpu/vector_product.h"
 
@@ -39,13 +42,39 @@
 namespace cermet::cpu {
 namespace {
 
-// The library's own threads stay unused.
-void use_one_blas_thread() {
-#ifndef __APPLE__
-  static const bool once = (scipy_openblas_set_num_threads(1), true);
-  (void)once;
+// A call of the library under way. OpenBLAS's own threads stay unused. Its calls share buffers that
+// it keeps, one for each of those under way at once; when it cannot have another it ends the
+// process, so the system is asked for as much first.
+class BlasCall {
+ public:
+#ifdef __APPLE__
+  BlasCall() {}
+#else
+  BlasCall() {
+    static const bool once = (scipy_openblas_set_num_threads(1), true);
+    (void)once;
+    const int mine = under_way.fetch_add(1) + 1;
+    if (mine <= most.load(std::memory_order_relaxed)) return;
+    void* const probe =
+        mmap(nullptr, kBuffer, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (probe == MAP_FAILED) {
+      --under_way;
+      throw OutOfMemory("the BLAS library cannot have its buffer of " + std::to_string(kBuffer) +
+                        " bytes");
+    }
+    munmap(probe, kBuffer);
+    for (int known = most; known < mine && !most.compare_exchange_weak(known, mine);) {
+    }
+  }
+  ~BlasCall() { --under_way; }
+
+ private:
+  static constexpr std::size_t kBuffer = std::size_t{33} << 20;
+  static inline std::atomic<int> under_way{0}, most{0};
 #endif
-}
+  BlasCall(const BlasCall&) = delete;
+  BlasCall& operator=(const BlasCall&) = delete;
+};
 
 // Zeroes what lies on the other side of the diagonal of a (n, n).
 template <class T>
@@ -58,14 +87,14 @@ void keep_triangle(int n, T* a, bool upper) {
 // Runs call(work, size, info) twice: to ask for the size of its workspace, then with that.
 template <class T, class Call>
 int with_workspace(Call&& call) {
-  use_one_blas_thread();
+  const BlasCall under_way;
   T best = 0;
   int size = -1, info = 0;
   call(&best, &size, &info);
   if (info != 0) return info;
   size = std::max(1, static_cast<int>(best));
-  std::vector<T> work(static_cast<std::size_t>(size));
-  call(work.data(), &size, &info);
+  const Workspace<T> work(size);
+  call(work.get(), &size, &info);
   return info;
 }
 
@@ -100,7 +129,7 @@ void blas_gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, std::int64_t c_step
       return multiply_vector({b.data, b.step, !b.transposed}, a.data, a.transposed ? a.step : 1, c,
                              1, n, k, accumulate);
   }
-  use_one_blas_thread();
+  const BlasCall under_way;
   const auto as_int = [](std::int64_t e) {
     if (e > std::numeric_limits<int>::max())
       throw std::length_error("matmul: an extent or stride of " + std::to_string(e) +
@@ -197,7 +226,7 @@ int eig(int n, T* a, std::complex<float>* w, std::complex<float>* v) {
 
 template <class T>
 int cholesky(int n, T* a, bool upper) {
-  use_one_blas_thread();
+  const BlasCall under_way;
   char side = upper ? 'U' : 'L';
   int info = 0;
   CERMET_CALL(potrf, &side, &n, a, &n, &info CERMET_LENGTH);
@@ -207,7 +236,7 @@ int cholesky(int n, T* a, bool upper) {
 
 template <class T>
 int solve(int n, int columns, T* a, T* b) {
-  use_one_blas_thread();
+  const BlasCall under_way;
   std::vector<int> pivots(static_cast<std::size_t>(n));
   int info = 0;
   CERMET_CALL(gesv, &n, &columns, a, &n, pivots.data(), b, &n, &info);
@@ -216,7 +245,7 @@ int solve(int n, int columns, T* a, T* b) {
 
 template <class T>
 int solve_triangular(int n, int columns, const T* a, bool upper, T* b) {
-  use_one_blas_thread();
+  const BlasCall under_way;
   char side = upper ? 'U' : 'L', no = 'N';
   int info = 0;
   CERMET_CALL(trtrs, &side, &no, &no, &n, &columns, a, &n, b, &n,
@@ -226,7 +255,7 @@ int solve_triangular(int n, int columns, const T* a, bool upper, T* b) {
 
 template <class T>
 int invert_triangular(int n, T* a, bool upper) {
-  use_one_blas_thread();
+  const BlasCall under_way;
   char side = upper ? 'U' : 'L', no = 'N';
   int info = 0;
   CERMET_CALL(trtri, &side, &no, &n, a, &n, &info CERMET_LENGTH CERMET_LENGTH);
@@ -236,7 +265,7 @@ int invert_triangular(int n, T* a, bool upper) {
 
 template <class T>
 int lu(int m, int n, T* a, std::uint32_t* pivots, std::uint32_t* rows) {
-  use_one_blas_thread();
+  const BlasCall under_way;
   const auto k = static_cast<std::size_t>(std::min(m, n));
   std::vector<int> exchanged(k);
   int info = 0;

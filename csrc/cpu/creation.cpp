@@ -1,4 +1,4 @@
-// Primitives that make values from parameters.
+// Primitives that make values from parameters, or from outside the graph.
 #include "cpu/layout.h"
 #include "cpu/primitives.h"
 #include "cpu/scalar.h"
@@ -26,6 +26,15 @@ void arange(const Arange& p, const Tensor& out) {
         }
       }
     });
+  });
+}
+
+void load(const Load& p, const Tensor& out) {
+  constexpr std::int64_t kPiece = 1 << 22;
+  const std::int64_t bytes = out.size() * static_cast<std::int64_t>(size_of(out.dtype));
+  parallel_for(bytes, p.in_pieces() ? kPiece : bytes, [&](std::int64_t begin, std::int64_t end) {
+    p.read(static_cast<std::uint64_t>(begin),
+           {out.data + begin, static_cast<std::size_t>(end - begin)});
   });
 }
 

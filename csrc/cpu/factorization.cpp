@@ -1,7 +1,6 @@
 // Linear algebra: LAPACK on batches of matrices, spread over the pool's threads.
 #include <algorithm>
 #include <complex>
-#include <vector>
 
 #include "cpu/backend.h"
 #include "cpu/blas.h"
@@ -21,14 +20,14 @@ class Entry {
 
   // Input `i`, column-major.
   template <class T>
-  std::vector<T> matrix(std::size_t i) const {
+  Workspace<T> matrix(std::size_t i) const {
     const Tensor& t = inputs_[i];
     const std::size_t axes = t.shape.size();
     std::int64_t at = 0, rest = index_;
     for (std::size_t axis = axes - 2; axis-- > 0; rest /= t.shape[axis])
       at += rest % t.shape[axis] * t.strides[axis];
-    std::vector<T> out(static_cast<std::size_t>(t.shape[axes - 2] * t.shape[axes - 1]));
-    T* to = out.data();
+    Workspace<T> out(t.shape[axes - 2] * t.shape[axes - 1]);
+    T* to = out.get();
     for (std::int64_t j = 0; j < t.shape[axes - 1]; ++j)
       for (std::int64_t i = 0; i < t.shape[axes - 2]; ++i)
         *to++ = data<const T>(t)[at + i * t.strides[axes - 2] + j * t.strides[axes - 1]];
@@ -41,13 +40,13 @@ class Entry {
   }
   // Writes result k, given column-major.
   template <class E>
-  void store(std::size_t k, const std::vector<E>& matrix) const {
-    const auto n = static_cast<std::int64_t>(matrix.size()), columns = outputs_[k].shape.back();
+  void store(std::size_t k, const Workspace<E>& matrix) const {
+    const auto n = static_cast<std::int64_t>(matrix.span().size()),
+               columns = outputs_[k].shape.back();
     const std::int64_t rows = n / columns;
     E* const to = vector<E>(k, n);
     for (std::int64_t i = 0; i < rows; ++i)
-      for (std::int64_t j = 0; j < columns; ++j)
-        to[i * columns + j] = matrix[static_cast<std::size_t>(j * rows + i)];
+      for (std::int64_t j = 0; j < columns; ++j) to[i * columns + j] = matrix.get()[j * rows + i];
   }
 
  private:
@@ -59,52 +58,50 @@ class Entry {
 template <class T>
 int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int columns) {
   using Complex = std::complex<float>;
-  std::vector<T> a = entry.matrix<T>(0);
+  const Workspace<T> a = entry.matrix<T>(0);
   const int k = std::min(m, n);
-  const auto square = [](int rows, int width) {
-    return static_cast<std::size_t>(rows) * static_cast<std::size_t>(width);
-  };
+  const auto square = [](int rows, int width) { return std::int64_t{rows} * width; };
   const auto in_place = [&](int info) {
     entry.store(0, a);
     return info;
   };
   switch (routine) {
     case Routine::qr: {
-      std::vector<T> q(square(m, k)), r(square(k, n));
-      const int info = qr(m, n, a.data(), q.data(), r.data());
+      const Workspace<T> q(square(m, k)), r(square(k, n));
+      const int info = qr(m, n, a.get(), q.get(), r.get());
       entry.store(0, q);
       entry.store(1, r);
       return info;
     }
     case Routine::svd: {
-      std::vector<T> u(square(m, m)), vt(square(n, n));
-      const int info = svd(m, n, a.data(), u.data(), entry.vector<T>(1, k), vt.data());
+      const Workspace<T> u(square(m, m)), vt(square(n, n));
+      const int info = svd(m, n, a.get(), u.get(), entry.vector<T>(1, k), vt.get());
       entry.store(0, u);
       entry.store(2, vt);
       return info;
     }
     case Routine::singular_values:
-      return svd<T>(m, n, a.data(), nullptr, entry.vector<T>(0, k), nullptr);
-    case Routine::eigh: return in_place(eigh(n, a.data(), upper, true, entry.vector<T>(1, n)));
-    case Routine::eigvalsh: return eigh(n, a.data(), upper, false, entry.vector<T>(0, n));
+      return svd<T>(m, n, a.get(), nullptr, entry.vector<T>(0, k), nullptr);
+    case Routine::eigh: return in_place(eigh(n, a.get(), upper, true, entry.vector<T>(1, n)));
+    case Routine::eigvalsh: return eigh(n, a.get(), upper, false, entry.vector<T>(0, n));
     case Routine::eig: {
-      std::vector<Complex> v(square(n, n));
-      const int info = eig(n, a.data(), entry.vector<Complex>(0, n), v.data());
+      const Workspace<Complex> v(square(n, n));
+      const int info = eig(n, a.get(), entry.vector<Complex>(0, n), v.get());
       entry.store(1, v);
       return info;
     }
-    case Routine::eigvals: return eig(n, a.data(), entry.vector<Complex>(0, n), nullptr);
-    case Routine::cholesky: return in_place(cholesky(n, a.data(), upper));
+    case Routine::eigvals: return eig(n, a.get(), entry.vector<Complex>(0, n), nullptr);
+    case Routine::cholesky: return in_place(cholesky(n, a.get(), upper));
     case Routine::lu:
       return in_place(
-          lu(m, n, a.data(), entry.vector<std::uint32_t>(1, k), entry.vector<std::uint32_t>(2, m)));
-    case Routine::tri_inv: return in_place(invert_triangular(n, a.data(), upper));
+          lu(m, n, a.get(), entry.vector<std::uint32_t>(1, k), entry.vector<std::uint32_t>(2, m)));
+    case Routine::tri_inv: return in_place(invert_triangular(n, a.get(), upper));
     case Routine::solve:
     case Routine::solve_triangular: {
-      std::vector<T> b = entry.matrix<T>(1);
+      const Workspace<T> b = entry.matrix<T>(1);
       const int info = routine == Routine::solve
-                           ? solve(n, columns, a.data(), b.data())
-                           : solve_triangular(n, columns, a.data(), upper, b.data());
+                           ? solve(n, columns, a.get(), b.get())
+                           : solve_triangular(n, columns, a.get(), upper, b.get());
       entry.store(0, b);
       return info;
     }

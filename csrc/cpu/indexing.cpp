@@ -3,14 +3,15 @@
 // Both turn tuples of indices into offsets of blocks: the elements over the axes that no index
 // names. Out-of-range indices raise IndexError before anything is written.
 #include <cstring>
+#include <span>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "cermet/eval.h"
 #include "cpu/layout.h"
 #include "cpu/primitives.h"
 #include "cpu/scalar.h"
+#include "eval/interrupt.h"
 #include "graph/check.h"
 
 namespace cermet::cpu {
@@ -109,7 +110,7 @@ void gather_blocks(const Blocks& blocks, const U* a, U* out) {
 // one of them: each takes a part of every block where blocks are long, else the blocks in a part
 // of `out`.
 template <class T, class F>
-void scatter_blocks(const Blocks& blocks, const std::vector<std::int64_t>& offsets,
+void scatter_blocks(const Blocks& blocks, std::span<const std::int64_t> offsets,
                     const Tensor& updates, const Tensor& out, F combine) {
   const std::size_t leading = blocks.positions.size();
   const Domain<1> positions{blocks.positions,
@@ -128,7 +129,9 @@ void scatter_blocks(const Blocks& blocks, const std::vector<std::int64_t>& offse
     const std::int64_t count = split_blocks ? end - begin : blocks.size;
     const auto [n, steps] = inner.pop();
     Walk<1> position(positions, 0);
-    for (std::int64_t offset : offsets) {
+    std::int64_t done = 0;
+    for (const std::int64_t offset : offsets) {
+      if (++done % kGrain == 0) poll_interrupt();
       if (split_blocks || (offset >= begin && offset < end)) {
         const T* update = data<const T>(updates) + position.offset[0];
         T* to = data<T>(out) + offset;
@@ -175,9 +178,10 @@ void gather(const Gather& p, std::span<const Tensor> inputs, const Tensor& out) 
 void scatter(const Scatter& p, std::span<const Tensor> inputs, const Tensor& out) {
   const Tensor& updates = inputs[1];
   const Blocks blocks(p, out, inputs.subspan(2), p.axes);
-  std::vector<std::int64_t> offsets(static_cast<std::size_t>(blocks.count));
+  const Workspace<std::int64_t> holder(blocks.count);
+  const std::span<std::int64_t> offsets = holder.span();
   parallel_for(blocks.count, kGrain, [&](std::int64_t begin, std::int64_t end) {
-    blocks.offsets(begin, std::span(offsets).subspan(begin, end - begin));
+    blocks.offsets(begin, offsets.subspan(begin, end - begin));
   });
   if (out.data != inputs[0].data) copy(inputs[0], out);
   if (updates.size() == 0) return;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "cermet/memory.h"
@@ -55,6 +56,7 @@ class Workspace {
  public:
   explicit Workspace(std::int64_t n) : buffer_(allocate(static_cast<std::size_t>(n) * sizeof(T))) {}
   T* get() const { return static_cast<T*>(buffer_->data()); }
+  std::span<T> span() const { return {get(), buffer_->bytes() / sizeof(T)}; }
 
  private:
   Ref<Buffer> buffer_;

@@ -16,6 +16,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -26,6 +27,7 @@
 #include "cermet/eval.h"
 #include "cpu/floating_mode.h"
 #include "eval/interrupt.h"
+#include "graph/fork.h"
 
 namespace cermet::cpu {
 namespace {
@@ -110,18 +112,24 @@ bool spin_until(Condition condition) {
 
 class Pool {
  public:
+  // Whether it has its threads.
+  bool is_here() const { return generation_ == process_generation(); }
   void run(Job& job) {
     const int wanted = job.threads - 1;
     int to_wake;
     {
       std::lock_guard lock(mutex_);
-      for (; workers_ < wanted; ++workers_) std::thread([this] { serve(); }).detach();
+      try {
+        for (; workers_ < wanted; ++workers_) std::thread([this] { serve(); }).detach();
+      } catch (const std::system_error&) {  // fewer do it, too
+      }
       jobs_.push_back(&job);
       published_.fetch_add(1, std::memory_order_relaxed);
       to_wake = std::min(wanted, sleeping_);
     }
     while (to_wake-- > 0) wake_.notify_one();
     job.work(0);
+    if (!is_here()) restart_evaluation();  // alone, in a forked child
     {
       std::lock_guard lock(mutex_);
       jobs_.erase(std::find(jobs_.begin(), jobs_.end(), &job));
@@ -135,6 +143,7 @@ class Pool {
 
  private:
   void serve() {
+    become_own_thread();
     const Uninterrupted guard;
     std::unique_lock lock(mutex_);
     for (;;) {
@@ -165,6 +174,7 @@ class Pool {
     return nullptr;
   }
 
+  const int generation_ = process_generation();
   std::mutex mutex_;
   std::condition_variable wake_, finished_;
   std::vector<Job*> jobs_;
@@ -177,16 +187,9 @@ class Pool {
 std::atomic<Pool*> g_pool{nullptr};
 
 Pool& pool() {
-  if (Pool* p = g_pool.load(std::memory_order_acquire)) return *p;
-  static std::once_flag once;
-  std::call_once(once, [] {
-    pthread_atfork(nullptr, nullptr, [] {
-      g_pool.store(nullptr);
-      t_state = {};
-    });
-  });
+  Pool* expected = g_pool.load(std::memory_order_acquire);
+  if (expected && expected->is_here()) return *expected;
   auto fresh = std::make_unique<Pool>();
-  Pool* expected = nullptr;
   if (g_pool.compare_exchange_strong(expected, fresh.get(), std::memory_order_acq_rel))
     return *fresh.release();
   return *expected;

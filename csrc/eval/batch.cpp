@@ -3,18 +3,19 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
+#include <system_error>
 
 #include "cermet/eval.h"
 #include "cermet/memory.h"
-#include "eval/interrupt.h"
 #include "graph/primitive.h"
 
 namespace cermet {
 
-std::mutex& graph_mutex() {
-  static std::mutex* const mutex = new std::mutex;  // arrays may outlive static objects
-  return *mutex;
-}
+namespace {
+// An input has gone back to being lazy: then so does the result.
+struct NotComputed {};
+}  // namespace
 
 const Limits& limits_of(Stream stream) { return backend_of(stream.device).limits(); }
 
@@ -68,103 +69,156 @@ void Batch::schedule(Node& node) {
 }
 
 std::exception_ptr Batch::error_of(const Node* node) {
-  std::scoped_lock lock(mutex_);
+  std::scoped_lock lock(mutex_of(Lock::batches));
   if (const auto it = errors_.find(node); it != errors_.end()) return it->second;
   return std::make_exception_ptr(std::runtime_error("eval: the computation failed"));
 }
 
-void Batch::wait() {
-  std::unique_lock lock(mutex_);
+bool Batch::waits_below() const {
+  for (const Evaluation* e = Evaluation::innermost(); e; e = e->outer)
+    for (const auto& d : dependencies_)
+      if (&e->batch == d.get()) return true;
+  return false;
+}
+
+void Batch::wait(const Batch* asking) {
+  for (Evaluation* e = Evaluation::innermost(); e; e = e->outer)
+    if (&e->batch != asking && !std::exchange(e->withdrawn, true)) e->batch.withdraw();
   while (!finished_) {
-    done_.wait_for(lock, std::chrono::milliseconds(20));
-    if (finished_) return;
-    lock.unlock();
-    poll_interrupt();
-    lock.lock();
+    if (generation_ != process_generation())
+      throw std::runtime_error(
+          "eval: the array was being computed by another thread when this process was forked from "
+          "its parent; evaluate before the fork, or after it");
+    {
+      std::unique_lock lock(mutex_of(Lock::batches));
+      if (!finished_) done_.wait_for(lock, std::chrono::milliseconds(20));
+    }
+    if (!finished_) poll_interrupt();
   }
 }
 
-std::exception_ptr Batch::run(bool detached) {
+std::exception_ptr Batch::run() {
   const std::vector<Step>& steps = plan_->steps;
-  std::size_t next = 0;
+  Evaluation evaluation(*this);
   try {
-    for (auto& d : dependencies_) d->wait();
-    for (; next < steps.size(); ++next) {
-      const Step& step = steps[next];
+    for (auto& d : dependencies_) d->wait(this);
+    for (; next_ < steps.size(); ++next_) {
+      const Step& step = steps[next_];
       poll_interrupt();
+      std::exception_ptr lacking;  // memory
       try {
-        if (const auto inherited = inherited_error(step)) std::rethrow_exception(inherited);
+        check_inputs(step);
         run_step(step);
+        continue;
       } catch (const Interrupted&) {
         throw;
+      } catch (const NotComputed&) {
+        fail(step, nullptr, !unfolded_ || unfold(next_));
+        continue;
       } catch (const OutOfMemory& e) {
-        for (const Slot s : step.outputs) node(s).buffer = {};
-        if (!results_.empty()) {  // work under way holds memory: once more without it
-          settle();
-          --next;
-          continue;
-        }
-        const auto named = std::make_exception_ptr(
+        lacking = std::make_exception_ptr(
             OutOfMemory(std::string(node(step.outputs[0]).primitive->name()) + ": " + e.what()));
-        if (!first_) first_ = named;
-        fail(step, named, !detached && (!unfolded_ || unfold(next)));
+      } catch (const std::bad_alloc&) {
+        lacking = std::make_exception_ptr(
+            OutOfMemory(std::string(node(step.outputs[0]).primitive->name()) +
+                        ": the system has no more memory"));
+      } catch (const std::system_error&) {  // a file, say: nothing is wrong with the array
+        if (!first_) first_ = std::current_exception();
+        fail(step, std::current_exception(), !unfolded_ || unfold(next_));
+        continue;
       } catch (...) {
         if (!first_) first_ = std::current_exception();
         fail(step, std::current_exception(), false);
+        continue;
       }
+      for (const Slot s : step.outputs) {
+        node(s).buffer = {};
+        results_.erase(&node(s));
+      }
+      if (!results_.empty()) {  // work under way holds memory: once more without it
+        settle();
+        --next_;
+        continue;
+      }
+      if (!first_) first_ = lacking;
+      fail(step, lacking, !unfolded_ || unfold(next_));
     }
     settle();
-  } catch (...) {  // interrupted: what is left can be asked for again
-    first_ = std::current_exception();
-    try {
-      settle();
-    } catch (...) {  // then what was under way has no value, and no graph to compute it from
-      for (auto& [n, result] : results_) note_error(*result.node, first_);
-      results_.clear();
-    }
-    const bool retry = !unfolded_ || unfold(next);
-    for (; next < steps.size(); ++next) fail(steps[next], first_, retry);
+  } catch (...) {
+    if (!finished_) stop(std::current_exception());
   }
-  close();
-  return first_;
+  if (!finished_) publish();
+  clear();
+  return evaluation.withdrawn ? nullptr : first_;
 }
 
-void Batch::abandon(const std::exception_ptr& why) {
-  for (const Step& step : plan_->steps) fail(step, why, true);
-  close();
+void Batch::stop(const std::exception_ptr& why) {
+  first_ = why;
+  try {
+    settle();
+  } catch (...) {  // then what was under way has no value, and no graph to compute it from
+    for (auto& [n, result] : results_) note_error(*result.node, first_);
+    results_.clear();
+  }
+  bool retry = !unfolded_;
+  try {
+    retry = retry || unfold(next_);
+  } catch (const std::bad_alloc&) {  // then the arrays carry the error
+  }
+  for (std::size_t i = next_; i < plan_->steps.size(); ++i) fail(plan_->steps[i], why, retry);
 }
 
-void Batch::close() {
+void Batch::withdraw() {
+  const auto keep = [this](Node& n) {
+    in_use_.nodes.emplace_back(&n);
+    in_use_.buffers.push_back(n.buffer);
+    in_use_.primitives.push_back(n.primitive);
+  };
+  if (next_ < plan_->steps.size()) {
+    const Step& step = plan_->steps[next_];
+    for_each_input(step, keep);
+    for (const Slot s : step.outputs) keep(node(s));
+  }
+  stop(std::make_exception_ptr(Interrupted()));
+  publish();
+}
+
+void Batch::abandon() {
+  for (const Step& step : plan_->steps) fail(step, nullptr, true);
+  publish();
+  clear();
+}
+
+void Batch::publish() {
   hand_over();
+  {
+    std::scoped_lock lock(mutex_of(Lock::batches));
+    finished_ = true;
+  }
+  done_.notify_all();
+}
+
+void Batch::clear() {
   wanted_.clear();
   asked_.clear();
   dependencies_.clear();
   queues_.clear();
   nodes_.clear();
   held_.clear();
+  in_use_ = {};
   plan_.reset();
   unfolded_.reset();
-  {
-    std::scoped_lock lock(mutex_);
-    finished_ = true;
-  }
-  done_.notify_all();
 }
 
-std::exception_ptr Batch::inherited_error(const Step& step) const {
-  std::exception_ptr first;
+void Batch::check_inputs(const Step& step) const {
   for_each_input(step, [&](const Node& n) {
-    if (first) return;
     switch (n.status.load(std::memory_order_acquire)) {
       case Status::available:
       case Status::encoded: return;
-      case Status::failed: first = n.batch->error_of(&n); return;
-      default:
-        first = std::make_exception_ptr(
-            OutOfMemory("eval: an input could not be computed for lack of memory"));
+      case Status::failed: std::rethrow_exception(n.batch->error_of(&n));
+      default: throw NotComputed();
     }
   });
-  return first;
 }
 
 // ---- Where steps run ----
@@ -185,7 +239,7 @@ Queue& Batch::prepare(const Step& step, Backend& backend) {
   });
   if (elsewhere && backend.is_host()) {
     settle();
-    if (const auto inherited = inherited_error(step)) std::rethrow_exception(inherited);
+    check_inputs(step);
   }
   return queue;
 }
@@ -289,7 +343,7 @@ void Batch::fail(const Step& step, const std::exception_ptr& error, bool retry) 
 
 void Batch::note_error(Node& node, const std::exception_ptr& error) noexcept {
   try {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::batches));
     errors_.try_emplace(&node, error);
   } catch (const std::bad_alloc&) {  // error_of() says then that the computation failed
   }

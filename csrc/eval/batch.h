@@ -6,17 +6,18 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "eval/backend.h"
+#include "eval/interrupt.h"
+#include "graph/fork.h"
 
 namespace cermet {
 
 // Guards planning: node states change from lazy to scheduled under it alone.
-std::mutex& graph_mutex();
+inline std::mutex& graph_mutex() { return mutex_of(Lock::graph); }
 // What planning knows of a stream's device.
 const Limits& limits_of(Stream stream);
 
@@ -26,14 +27,19 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // there is nothing to do. The caller holds graph_mutex().
   static std::shared_ptr<Batch> make(const Arrays& arrays);
 
-  // Runs all steps on the calling thread. When nobody waits (`detached`), every error is carried by
-  // the arrays; otherwise the first is also returned, and what can be tried again (out of memory,
-  // interrupted) goes back to being lazy.
-  std::exception_ptr run(bool detached);
+  // Runs all steps on the calling thread. Errors are carried by the arrays, and the first is
+  // returned; but what can be tried again (out of memory, interrupted) goes back to being lazy.
+  // Null also when this thread has taken the batch back meanwhile.
+  std::exception_ptr run();
   // In place of run(): gives the arrays back as they were, to be asked for again.
-  void abandon(const std::exception_ptr& why);
-  // Waits until all steps have run. Throws Interrupted when the interrupt check says so.
-  void wait();
+  void abandon();
+  // Waits until all steps have run, on behalf of another batch or of nobody. Throws Interrupted
+  // when the interrupt check says so, and where it would wait for ever: when the batch was left
+  // behind in the process that this one was forked from. What this thread itself runs below is
+  // given back first, for it can't go on meanwhile.
+  void wait(const Batch* asking = nullptr);
+  // Whether it needs a batch that this thread runs below: in a handler that interrupted it.
+  bool waits_below() const;
   // The error that a failed node carries.
   std::exception_ptr error_of(const Node* node);
 
@@ -98,7 +104,12 @@ class Batch : public std::enable_shared_from_this<Batch> {
   bool retains(const Step& step) const;
   void keep_traced();
 
-  std::exception_ptr inherited_error(const Step& step) const;
+  // Gives back what has not been done.
+  void stop(const std::exception_ptr& why);
+  // The same from a handler that interrupted a step: what that uses stays until its threads leave.
+  void withdraw();
+  // Throws the error of an input that has no value.
+  void check_inputs(const Step& step) const;
   void finish_step(const Step& step, Queue& queue, std::shared_ptr<Ticket> ticket);
   void announce(const Step& step, Status status);
   void drop_graph(const Step& step);
@@ -107,9 +118,13 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void note_error(Node& node, const std::exception_ptr& error) noexcept;
   // Waits for what is under way.
   void settle();
-  void close();
+  // Tells who waits.
+  void publish();
+  void clear();
 
+  const int generation_ = process_generation();
   std::shared_ptr<const Plan> plan_;
+  std::size_t next_ = 0;             // the step that runs
   std::vector<Node*> nodes_;         // by slot
   std::vector<std::uint8_t> flags_;  // the tape's
   std::vector<std::uint64_t> constants_;
@@ -126,7 +141,13 @@ class Batch : public std::enable_shared_from_this<Batch> {
   std::unordered_map<const Node*, Result> results_;  // of them, what may still be read
   std::unordered_map<const Node*, Begun> begun_;
 
-  std::mutex mutex_;
+  struct InUse {  // by the step that was interrupted
+    std::vector<Ref<Node>> nodes;
+    std::vector<Ref<Buffer>> buffers;
+    std::vector<Ref<const Primitive>> primitives;
+  } in_use_;
+
+  // Under Lock::batches, as are the errors.
   std::condition_variable done_;
   std::atomic<bool> finished_{false};
   std::unordered_map<const Node*, std::exception_ptr> errors_;

@@ -3,24 +3,23 @@
 
 #include <array>
 #include <atomic>
-#include <mutex>
 #include <stdexcept>
 
 #include "eval/backend.h"
 #include "eval/batch.h"
 #include "graph/context.h"
+#include "graph/fork.h"
 
 namespace cermet {
 namespace {
 
-// The one global state of devices. A device that was registered stays.
+// The one global state of devices. A device that was registered stays. Under Lock::devices.
 struct Devices {
   struct Entry {
     Device device;
     std::unique_ptr<Backend> backend;
     std::atomic<int> stream{0};  // the default one's index
   };
-  std::mutex mutex;
   std::array<Entry, 16> entries;
   std::atomic<std::size_t> count{0};  // entries before it are there for good
   std::vector<Stream> streams;
@@ -33,7 +32,7 @@ struct Devices {
     return nullptr;
   }
   void add(Device d, std::unique_ptr<Backend> backend) {
-    const std::scoped_lock lock(mutex);
+    const std::scoped_lock lock(mutex_of(Lock::devices));
     const std::size_t n = count;
     if (find(d) || n == entries.size())
       throw std::invalid_argument("register_backend: " + to_string(d) +
@@ -106,13 +105,13 @@ void set_default_stream(Stream s) { require("set_default_stream", s.device).stre
 Stream new_stream(Device d) {
   require("new_stream", d);
   Devices& all = devices();
-  const std::scoped_lock lock(all.mutex);
+  const std::scoped_lock lock(mutex_of(Lock::devices));
   all.streams.push_back({d, static_cast<std::int32_t>(all.streams.size())});
   return all.streams.back();
 }
 std::vector<Stream> all_streams() {
   Devices& all = devices();
-  const std::scoped_lock lock(all.mutex);
+  const std::scoped_lock lock(mutex_of(Lock::devices));
   return all.streams;
 }
 

@@ -5,6 +5,8 @@
 #include <condition_variable>
 #include <deque>
 #include <map>
+#include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -29,28 +31,22 @@ class Worker {
     }
     changed_.notify_all();
   }
-  void wait() {
-    std::unique_lock lock(mutex_);
-    while (!queue_.empty()) {
-      changed_.wait_for(lock, std::chrono::milliseconds(20));
-      if (queue_.empty()) return;
-      lock.unlock();
-      poll_interrupt();
-      lock.lock();
-    }
+  // The batch that will be the last, of those pushed so far; null when all have run.
+  std::shared_ptr<Batch> last() {
+    std::scoped_lock lock(mutex_);
+    return queue_.empty() ? nullptr : queue_.back();
   }
 
  private:
   void loop() {
+    become_own_thread();
     for (std::unique_lock lock(mutex_);;) {
       changed_.wait(lock, [&] { return !queue_.empty(); });
-      std::shared_ptr<Batch> batch = queue_.front();
+      const std::shared_ptr<Batch> batch = queue_.front();
       lock.unlock();
-      batch->run(/*detached=*/true);
-      batch.reset();
+      is_ending() ? batch->abandon() : void(batch->run());
       lock.lock();
       queue_.pop_front();
-      changed_.notify_all();
     }
   }
 
@@ -59,48 +55,61 @@ class Worker {
   std::deque<std::shared_ptr<Batch>> queue_;  // the front one is running
 };
 
-struct Workers {
-  std::mutex mutex;
-  std::map<int, Worker*> by_stream;
-};
-Workers& workers() {
-  static Workers* const w = new Workers;  // its threads run until the process ends
-  return *w;
+// The workers of this process, under Lock::workers. Never destroyed: they run until it ends.
+std::map<int, Worker*>& workers() {
+  static auto* by_stream = new std::map<int, Worker*>;
+  static int generation = process_generation();
+  if (generation != process_generation()) {  // a forked child has none
+    by_stream = new std::map<int, Worker*>;
+    generation = process_generation();
+  }
+  return *by_stream;
 }
 
 bool is_done(const array& a) { return a.is_available(); }
 
-Worker& worker_of(Stream s) {
-  std::scoped_lock lock(workers().mutex);
-  Worker*& w = workers().by_stream[s.index];
+// Null when there can be no thread.
+Worker* worker_of(Stream s) {
+  std::scoped_lock lock(mutex_of(Lock::workers));
+  Worker*& worker = workers()[s.index];
   try {
-    if (!w) w = new Worker;
-  } catch (const std::system_error& e) {
-    throw std::runtime_error(std::string("async_eval: no thread for the stream: ") + e.what());
+    if (!worker) worker = new Worker;
+  } catch (const std::system_error&) {
   }
-  return *w;
+  return worker;
 }
 
 }  // namespace
 
 void wait_for_streams() {
+  const Unlocked unlocked;
   std::vector<Worker*> all;  // a batch has steps of several streams, and runs on one thread
   {
-    std::scoped_lock lock(workers().mutex);
-    for (const auto& [stream, worker] : workers().by_stream) all.push_back(worker);
+    std::scoped_lock lock(mutex_of(Lock::workers));
+    for (const auto& [stream, worker] : workers()) all.push_back(worker);
   }
-  for (Worker* worker : all) worker->wait();
+  for (Worker* worker : all)
+    if (worker)
+      if (const auto batch = worker->last()) batch->wait();
 }
 
 void eval(const Arrays& arrays) {
-  while (!std::all_of(arrays.begin(), arrays.end(), is_done)) {
+  if (std::all_of(arrays.begin(), arrays.end(), is_done)) return;
+  const Unlocked unlocked;
+  do {
     std::shared_ptr<Batch> batch;
     {
       std::scoped_lock lock(graph_mutex());
       batch = Batch::make(arrays);
     }
-    if (batch)
-      if (auto error = batch->run(/*detached=*/false)) std::rethrow_exception(error);
+    if (batch) {
+      if (!batch->waits_below()) {
+        if (auto error = batch->run()) std::rethrow_exception(error);
+      } else {
+        batch->abandon();
+        Evaluation::innermost()->batch.wait();
+      }
+    }
     for (const array& a : arrays) {
       std::shared_ptr<Batch> other;
       {
@@ -113,22 +122,25 @@ void eval(const Arrays& arrays) {
       if (a.node()->status.load(std::memory_order_acquire) == Status::failed)
         std::rethrow_exception(other->error_of(a.node()));
     }
-  }
+  } while (!std::all_of(arrays.begin(), arrays.end(), is_done));
 }
 
 void async_eval(const Arrays& arrays) {
   if (std::all_of(arrays.begin(), arrays.end(), is_done)) return;
-  // A stream's queue has the order of scheduling: a batch waits only for earlier ones.
-  std::scoped_lock lock(graph_mutex());
-  Worker& worker = worker_of(arrays[0].stream());
-  const auto batch = Batch::make(arrays);
-  if (!batch) return;
-  try {
-    worker.push(batch);
-  } catch (...) {
-    batch->abandon(std::current_exception());
-    throw;
+  const Unlocked unlocked;
+  std::shared_ptr<Batch> batch;
+  {
+    // A stream's queue has the order of scheduling: a batch waits only for earlier ones.
+    std::scoped_lock lock(graph_mutex());
+    Worker* const worker = worker_of(arrays[0].stream());
+    batch = Batch::make(arrays);
+    if (!batch) return;
+    try {
+      if (worker) return worker->push(batch);
+    } catch (const std::bad_alloc&) {
+    }
   }
+  batch->run();  // what nobody can do later is done now
 }
 
 std::string explain(const Arrays& arrays) {
@@ -143,5 +155,6 @@ PlanCounts plan_counts() {
 }
 
 void context::evaluate(const Arrays& arrays) { eval(arrays); }
+void context::check_interrupt() { poll_interrupt(); }
 
 }  // namespace cermet

@@ -2,11 +2,12 @@
 
 #include <atomic>
 #include <chrono>
-#include <functional>
-#include <memory>
+#include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "cermet/eval.h"
+#include "graph/fork.h"
 
 namespace cermet {
 namespace {
@@ -14,32 +15,108 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 thread_local bool interruptible = true;
+thread_local bool own_thread = false;
+thread_local bool ends_process = false;
 thread_local Clock::time_point asked{};
+thread_local Evaluation* current = nullptr;
 
-std::shared_ptr<const std::function<bool()>> g_check;  // accessed atomically
-std::atomic<bool> g_has_check{false};
+std::atomic<bool (*)()> g_check{nullptr};
+std::atomic<void* (*)()> g_unlock{nullptr};
+std::atomic<void (*)(void*)> g_lock{nullptr};
+
+// Batches that run now in the threads of a generation.
+struct Running {
+  std::atomic<int> count{0}, generation{0};
+};
+std::atomic<bool> ending{false};
+Running running;
+
+// A forked child has only the evaluations of the thread that forked.
+std::atomic<int>& running_here() {
+  const int generation = process_generation();
+  if (running.generation.load() != generation) {
+    running.generation = generation;
+    int depth = 0;
+    for (const Evaluation* e = current; e; e = e->outer) ++depth;
+    running.count = depth;
+  }
+  return running.count;
+}
+
+// Libraries are taken down behind evaluations that still use them, so they end first.
+void end_evaluations() {
+  ends_process = true;
+  ending = true;
+  int mine = 0;
+  for (const Evaluation* e = current; e; e = e->outer) ++mine;
+  while (running_here() > mine) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+[[noreturn]] void park() {
+  for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+}
 
 }  // namespace
 
+bool is_ending() { return ending.load() && !ends_process; }
+
 void poll_interrupt() {
-  if (!g_has_check.load(std::memory_order_acquire) || !interruptible) return;
+  if (!interruptible) return;
+  if (is_ending()) {
+    if (!current) park();
+    throw Interrupted();
+  }
+  const auto check = g_check.load(std::memory_order_relaxed);
+  if (own_thread || !check) return;
   const auto now = Clock::now();
   if (now - asked < std::chrono::milliseconds(20)) return;
   asked = now;
-  const auto check = std::atomic_load(&g_check);
-  if (check && (*check)()) throw Interrupted();
+  if (check()) {
+    if (current) current->withdrawn = false;
+    throw Interrupted();
+  }
+  if (current && current->withdrawn) throw Interrupted();
 }
 
 Uninterrupted::Uninterrupted() : before_(std::exchange(interruptible, false)) {}
 Uninterrupted::~Uninterrupted() { interruptible = before_; }
 bool is_interruptible() { return interruptible; }
 
-void set_interrupt_check(std::function<bool()> check) {
-  const bool present = static_cast<bool>(check);
-  std::atomic_store(&g_check, present
-                                  ? std::make_shared<const std::function<bool()>>(std::move(check))
-                                  : nullptr);
-  g_has_check.store(present, std::memory_order_release);
+Evaluation::Evaluation(Batch& batch) : batch(batch), outer(current) {
+  static const int registered = std::atexit(end_evaluations);
+  (void)registered;
+  ++running_here();
+  current = this;
+  if (is_ending() && !own_thread) {
+    --running_here();
+    park();
+  }
+}
+Evaluation::~Evaluation() {
+  current = outer;
+  --running_here();
+  if (is_ending() && !own_thread) park();
+}
+Evaluation* Evaluation::innermost() { return current; }
+void restart_evaluation() {
+  if (current) current->withdrawn = true;
+  throw Interrupted();
+}
+
+void become_own_thread() { own_thread = true; }
+
+Unlocked::Unlocked() {
+  const auto unlock = g_unlock.load(std::memory_order_acquire);
+  state_ = unlock ? unlock() : nullptr;
+}
+Unlocked::~Unlocked() {
+  if (state_) g_lock.load(std::memory_order_acquire)(state_);
+}
+
+void set_interrupt_check(bool (*check)()) { g_check.store(check, std::memory_order_relaxed); }
+void set_unlocking(void* (*unlock)(), void (*lock)(void*)) {
+  g_lock.store(lock, std::memory_order_release);
+  g_unlock.store(unlock, std::memory_order_release);
 }
 
 }  // namespace cermet

@@ -5,6 +5,7 @@
 
 #include "cermet/memory.h"
 #include "graph/context.h"
+#include "graph/fork.h"
 
 #include <sys/mman.h>
 
@@ -15,10 +16,8 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
-#include <mutex>
 #include <new>
-#include <set>
-#include <vector>
+#include <utility>
 
 namespace cermet {
 namespace {
@@ -37,6 +36,7 @@ struct alignas(64) Slab {
   std::size_t capacity;  // of its blocks
   std::size_t held = 0;  // blocks in use or waiting; the others are spare
   std::size_t next = 1;  // the first block never used; block 0 holds this (see block())
+  Slab* next_unused = nullptr;
 
   std::byte* block(std::size_t i) {
     return reinterpret_cast<std::byte*>(this) + sizeof(Slab) + (i - 1) * capacity;
@@ -47,6 +47,25 @@ Slab& slab_of(void* block) {
   return *reinterpret_cast<Slab*>(reinterpret_cast<std::uintptr_t>(block) & ~(kSlab - 1));
 }
 bool is_small(std::size_t capacity) { return capacity < kPage; }
+
+// Free blocks, each with the link to the next in it: to free memory takes none.
+class Stack {
+ public:
+  bool empty() const { return !top_; }
+  void push(void* block) { top_ = new (block) Link{top_}; }
+  void* pop() { return top_ ? std::exchange(top_, top_->next) : nullptr; }
+  template <class Condition>
+  void erase_if(Condition condition) {
+    for (Link** at = &top_; *at;)
+      condition(*at) ? void(*at = (*at)->next) : void(at = &(*at)->next);
+  }
+
+ private:
+  struct Link {
+    Link* next;
+  };
+  Link* top_ = nullptr;
+};
 
 // Sizes are rounded up so that at most an eighth is wasted and similar sizes share blocks.
 std::size_t round_up(std::size_t bytes) {
@@ -70,8 +89,9 @@ class Allocator {
     std::size_t capacity = round_up(std::max(bytes, bytes + gap));  // the sum may wrap
     void* data = nullptr;
     {
-      std::scoped_lock lock(mutex_);
+      std::scoped_lock lock(mutex_of(Lock::memory));
       if (capacity > limit_ || active_ > limit_ - capacity) fail(bytes);
+      classes_[capacity];
       data = take(capacity);
       active_ += capacity;
       peak_ = std::max(peak_, active_);
@@ -81,49 +101,54 @@ class Allocator {
     }
     if (!data) data = fresh(capacity);
     if (!data) {  // the system refuses: give back what waits, then try once more
-      std::scoped_lock lock(mutex_);
+      std::scoped_lock lock(mutex_of(Lock::memory));
       trim(0);
       data = is_small(capacity) ? take(capacity) : fresh(capacity);
     }
     if (!data) {
-      std::scoped_lock lock(mutex_);
+      std::scoped_lock lock(mutex_of(Lock::memory));
       active_ -= capacity;
       fail(bytes);
     }
-    return Ref<Buffer>(new Buffer(data, bytes, capacity, nullptr));
+    try {
+      return Ref<Buffer>(new Buffer(data, bytes, capacity, nullptr));
+    } catch (...) {
+      free(data, capacity);
+      throw;
+    }
   }
 
   void free(void* data, std::size_t capacity) {
     if (auto* hook = reused_hook.load()) hook(data, capacity);
     {
-      std::scoped_lock lock(mutex_);
+      std::scoped_lock lock(mutex_of(Lock::memory));
       active_ -= capacity;
       cached_ += capacity;
-      Waiting& waiting = waiting_[capacity];
-      waiting.blocks.push_back(data);
-      waiting.used = ++clock_;
+      Class& own = classes_.find(capacity)->second;
+      own.waiting.push(data);
+      own.used = ++clock_;
       if (cached_ > cache_limit_) trim(cache_limit_);
     }
   }
 
   void clear() {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::memory));
     trim(0);
     high_ = active_;
   }
 
   std::size_t get(std::size_t Allocator::* field) {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::memory));
     return this->*field;
   }
   std::size_t set(std::size_t Allocator::* field, std::size_t value) {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::memory));
     const std::size_t before = std::exchange(this->*field, value);
     if (cached_ > cache_limit_) trim(cache_limit_);
     return before;
   }
   void reset_peak() {
-    std::scoped_lock lock(mutex_);
+    std::scoped_lock lock(mutex_of(Lock::memory));
     peak_ = 0;
   }
 
@@ -136,51 +161,51 @@ class Allocator {
                       std::to_string(active_) + " in use, the limit is " + std::to_string(limit_));
   }
 
+  // Blocks of a capacity.
+  struct Class {
+    Stack waiting;
+    std::uint64_t used = 0;   // when one came or went
+    Stack spare;              // of slabs, uncounted
+    Slab* cutting = nullptr;  // where the next one is cut
+  };
+  using Classes = std::map<std::size_t, Class>;
+
   // A free block. A large one may have more bytes than were asked for: `capacity` becomes its own.
   void* take(std::size_t& capacity) {
     const std::size_t most =
         is_small(capacity) ? capacity : std::min(with_a_quarter(capacity), limit_ - active_);
-    for (auto it = waiting_.lower_bound(capacity); it != waiting_.end() && it->first <= most;
+    for (auto it = classes_.lower_bound(capacity); it != classes_.end() && it->first <= most;
          ++it) {
-      auto& [blocks, used] = it->second;
-      if (blocks.empty()) continue;
-      void* data = blocks.back();
-      blocks.pop_back();
-      used = ++clock_;
+      void* const data = it->second.waiting.pop();
+      if (!data) continue;
+      it->second.used = ++clock_;
       cached_ -= capacity = it->first;
       return data;
     }
     if (!is_small(capacity)) return nullptr;
-    std::vector<void*>& spare = spare_[capacity];
-    void* data = spare.empty() ? cut(capacity) : spare.back();
-    if (!spare.empty()) spare.pop_back();
+    Class& own = classes_[capacity];
+    void* data = own.spare.pop();
+    if (!data) data = cut(own, capacity);
     if (data) ++slab_of(data).held;
     return data;
   }
 
-  struct Waiting {
-    std::vector<void*> blocks;
-    std::uint64_t used = 0;  // when one came or went
-  };
-  using Classes = std::map<std::size_t, Waiting>;  // by capacity
-
   // A block never used before.
-  void* cut(std::size_t capacity) {
-    Slab*& slab = cutting_[capacity];
-    if (!slab || slab->is_full()) {
+  static void* cut(Class& own, std::size_t capacity) {
+    if (!own.cutting || own.cutting->is_full()) {
       void* memory = std::aligned_alloc(kSlab, kSlab);
       if (!memory) return nullptr;
-      slab = new (memory) Slab{capacity};
+      own.cutting = new (memory) Slab{capacity};
     }
-    return slab->block(slab->next++);
+    return own.cutting->block(own.cutting->next++);
   }
 
   // The class of large blocks that was not used for longest; without any, one of small blocks.
   Classes::iterator least_used() {
-    auto found = waiting_.end();
-    for (auto it = waiting_.begin(); it != waiting_.end(); ++it)
-      if (!it->second.blocks.empty() && (found == waiting_.end() || is_small(found->first) ||
-                                         it->second.used < found->second.used))
+    auto found = classes_.end();
+    for (auto it = classes_.begin(); it != classes_.end(); ++it)
+      if (!it->second.waiting.empty() && (found == classes_.end() || is_small(found->first) ||
+                                          it->second.used < found->second.used))
         found = it;
     return found;
   }
@@ -188,28 +213,27 @@ class Allocator {
   // Gives back waiting blocks until at most `target` bytes wait. A small one becomes spare: its
   // slab goes when none of its blocks is in use.
   void trim(std::size_t target) {
-    std::set<Slab*> unused;
+    Slab* unused = nullptr;
     while (cached_ > target) {
       const auto it = least_used();
-      const std::size_t capacity = it->first;
-      std::vector<void*>& blocks = it->second.blocks;
-      for (; cached_ > target && !blocks.empty(); cached_ -= capacity) {
-        void* data = blocks.back();
-        blocks.pop_back();
+      auto& [capacity, own] = *it;
+      for (; cached_ > target && !own.waiting.empty(); cached_ -= capacity) {
+        void* const data = own.waiting.pop();
         if (!is_small(capacity)) {
           release(data);
           continue;
         }
-        spare_[capacity].push_back(data);
-        if (--slab_of(data).held == 0) unused.insert(&slab_of(data));
+        own.spare.push(data);
+        Slab& slab = slab_of(data);
+        if (--slab.held == 0) slab.next_unused = std::exchange(unused, &slab);
       }
     }
-    for (Slab* slab : unused) {
-      const std::size_t capacity = slab->capacity;
-      std::erase_if(spare_[capacity], [&](void* block) { return &slab_of(block) == slab; });
-      if (cutting_[capacity] == slab) cutting_[capacity] = nullptr;
-      release(slab);
+    for (Slab* slab = unused; slab; slab = slab->next_unused) {
+      Class& own = classes_.find(slab->capacity)->second;
+      own.spare.erase_if([&](void* block) { return &slab_of(block) == slab; });
+      if (own.cutting == slab) own.cutting = nullptr;
     }
+    while (unused) release(std::exchange(unused, unused->next_unused));
   }
 
   static void release(void* data) {
@@ -229,12 +253,9 @@ class Allocator {
     return data;
   }
 
-  std::mutex mutex_;
   std::size_t high_ = 0;  // the most that arrays held
   std::uint64_t clock_ = 0;
-  Classes waiting_;
-  std::map<std::size_t, std::vector<void*>> spare_;  // of slabs, uncounted
-  std::map<std::size_t, Slab*> cutting_;             // where the next block of a capacity is cut
+  Classes classes_;  // none goes: what was allocated can be freed
 };
 
 // Never destroyed: arrays may outlive every static object.

@@ -39,13 +39,10 @@ void Batch::stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolde
     } else if (available) {  // its memory goes with its last reader
       held_[s] = array(n->buffer, n->shape, n->dtype, n->strides, n->offset).ref();
       wanted_.emplace_back(s, Ref<Node>(n));
-      n->buffer = {};
       n = held_[s].get();
     }
     nodes_.push_back(n);
   }
-  for (const auto& [slot, node] : wanted_)
-    if (!is(slot, Tape::leaf)) schedule(*node);
   for (const Step& step : plan_->steps)
     for (const Slot s : step.outputs) {
       const auto& part = unfolded_->places[s].node;
@@ -59,13 +56,19 @@ void Batch::stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolde
       nodes_[s] = held_[s].get();
       schedule(node(s));
     }
+  // Nothing throws any more, so others' nodes may change.
+  for (const auto& [slot, node] : wanted_)
+    if (is(slot, Tape::leaf))
+      node->buffer = {};
+    else
+      schedule(*node);
 }
 
 void Batch::hand_over() {
   for (const auto& [slot, wanted] : wanted_) {
     Node &from = node(slot), &to = *wanted;
     if (is(slot, Tape::leaf)) {
-      if (held_[slot]) copy_value(from, to);  // nobody read it
+      if (held_[slot]) to.buffer = from.buffer;  // nobody read it
       continue;
     }
     const Status status = from.status.load(std::memory_order_acquire);
@@ -74,7 +77,12 @@ void Batch::hand_over() {
       continue;
     }
     if (status == Status::available) {
-      copy_value(from, to);
+      try {
+        copy_value(from, to);
+      } catch (const std::bad_alloc&) {  // it is computed again
+        to.status.store(Status::lazy, std::memory_order_release);
+        continue;
+      }
       forget_graph(to);
     }
     to.status.store(status, std::memory_order_release);

@@ -2,8 +2,10 @@
 #include "cermet/array.h"
 
 #include <bit>
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 #include "cermet/ops.h"
 #include "graph/context.h"
@@ -101,21 +103,18 @@ Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> gi
 }
 
 // Destruction is iterative: a node whose last reference goes while another is being destroyed on
-// this thread waits in that one's list, so a long chain does not overflow the stack.
+// this thread waits in that one's list, so a long chain does not overflow the stack. `scalar`,
+// which nobody reads any more, links the list.
 void destroy_node(Node* node) {
-  thread_local std::vector<Node*>* pending = nullptr;
-  if (pending) {
-    pending->push_back(node);
-    return;
-  }
-  std::vector<Node*> list{node};
-  pending = &list;
-  while (!list.empty()) {
-    Node* next = list.back();
-    list.pop_back();
+  thread_local Node* waiting = nullptr;
+  thread_local bool destroying = false;
+  node->scalar = reinterpret_cast<std::uintptr_t>(std::exchange(waiting, node));
+  if (std::exchange(destroying, true)) return;
+  while (Node* next = waiting) {
+    waiting = reinterpret_cast<Node*>(static_cast<std::uintptr_t>(next->scalar));
     delete next;
   }
-  pending = nullptr;
+  destroying = false;
 }
 
 array::array(int v) : array(static_cast<std::int64_t>(v)) {}

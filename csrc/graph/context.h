@@ -15,6 +15,8 @@ Ref<Buffer> allocate(std::size_t bytes);
 void release(void* data, std::size_t capacity);
 // Computes the arrays and waits.
 void evaluate(const Arrays& arrays);
+// Throws where somebody has asked to stop what runs.
+void check_interrupt();
 // The default stream of a device; std::invalid_argument when the device is not available.
 Stream stream_of(Device device);
 // The default device of the process.

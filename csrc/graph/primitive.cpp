@@ -1,9 +1,9 @@
 // What all primitives have in common: default rules, several results, and helpers of the rules.
 #include "graph/primitive.h"
 
-#include <mutex>
 #include <stdexcept>
 
+#include "graph/fork.h"
 #include "graph/rules.h"
 
 namespace cermet {
@@ -51,14 +51,6 @@ Arrays Batched::all() const {
 
 // ---- Composites ----
 
-namespace {
-// A transform and an evaluation may both ask, and an expansion may have a derivative in it.
-std::recursive_mutex& expansion_mutex() {
-  static auto* const mutex = new std::recursive_mutex;
-  return *mutex;
-}
-}  // namespace
-
 Shape Composite::output_shape(const Node& node, std::span<const array> inputs) const {
   const StreamContext context(node.stream);
   const Arrays results = expand(node, inputs);
@@ -79,17 +71,19 @@ std::uint64_t identity_of(const Node& node) {
 const array& expansion_of(const Node& node) {
   const bool picks = node.primitive->kind() == Kind::pick;
   Node& composite = const_cast<Node&>(picks ? *node.inputs[0].node() : node);
-  const std::scoped_lock lock(expansion_mutex());
-  if (composite.outputs.empty()) {
+  if (!has_expansion(composite)) {
     const StreamContext context(composite.stream);
-    composite.outputs = static_cast<const Composite&>(*composite.primitive)
-                            .expand(composite, {composite.inputs.data(), composite.inputs.size()});
+    // Unlocked, as there may be a derivative in it, which asks for others. The first one stays.
+    Arrays made = static_cast<const Composite&>(*composite.primitive)
+                      .expand(composite, {composite.inputs.data(), composite.inputs.size()});
+    const std::scoped_lock lock(mutex_of(Lock::expansions));
+    if (composite.outputs.empty()) composite.outputs = std::move(made);
   }
   return composite.outputs[picks ? static_cast<const Pick&>(*node.primitive).index : 0];
 }
 
 bool has_expansion(const Node& composite) {
-  const std::scoped_lock lock(expansion_mutex());
+  const std::scoped_lock lock(mutex_of(Lock::expansions));
   return !composite.outputs.empty();
 }
 

@@ -44,6 +44,7 @@ enum class Kind : std::uint8_t {
   sort,
   matmul,
   random_bits,
+  load,       // a leaf from outside the graph, a file's part say
   composite,  // a graph of others, which a device may compute whole
   // Several results, each read by a pick.
   factorization,
@@ -355,6 +356,20 @@ class RandomBits final : public Primitive {
   RandomBits() : Primitive(Kind::random_bits) { make_immortal(); }
   bool differentiable() const override { return false; }
   CERMET_SHAPE_RULES("random_bits")
+};
+
+// A leaf whose elements come from outside, from a file say, when they are first asked for. What
+// goes wrong there is an error of the system (std::system_error): then it can be asked for again.
+class Load : public Primitive {
+ public:
+  Load() : Primitive(Kind::load) {}
+  std::string_view name() const override { return "load"; }
+  // Only the object itself is known to give the same.
+  bool equals(const Primitive& o) const override { return this == &o; }
+  // Bytes of the row-major elements from `begin` on, by any thread. Where `in_pieces`, several
+  // threads may read a piece each, of a multiple of 16 bytes; else all bytes are read at once.
+  virtual void read(std::uint64_t begin, std::span<std::byte> out) const = 0;
+  virtual bool in_pieces() const { return true; }
 };
 
 // A primitive with several results (read through Pick), whose rules take them together.

@@ -3,23 +3,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <mutex>
 #include <numbers>
 
 #include "cermet/linalg.h"
 #include "graph/check.h"
+#include "graph/fork.h"
 #include "graph/primitive.h"
 
 namespace cermet::random {
 namespace {
 
-struct Global {
-  std::mutex mutex;
-  array state = key(0);
-};
-Global& global() {
-  static Global* const g = new Global;  // never destroyed: other threads may still draw at exit
-  return *g;
+// The global state, under Lock::random. Never destroyed: other threads may still draw at exit.
+array& global() {
+  static array* const state = new array(key(0));
+  return *state;
 }
 
 array row(const array& keys, std::int64_t i) {
@@ -29,10 +26,9 @@ array row(const array& keys, std::int64_t i) {
 // The given key, or one split off the global state.
 array resolve(const Key& key) {
   if (key) return *key;
-  Global& g = global();
-  const std::lock_guard lock(g.mutex);
-  const array keys = split(g.state);
-  g.state = row(keys, 0);
+  const std::lock_guard lock(mutex_of(Lock::random));
+  const array keys = split(global());
+  global() = row(keys, 0);
   return row(keys, 1);
 }
 
@@ -88,17 +84,15 @@ array key(std::uint64_t seed) {
 void seed(std::uint64_t seed) { set_state(key(seed)); }
 
 array state() {
-  Global& g = global();
-  const std::lock_guard lock(g.mutex);
-  return g.state;
+  const std::lock_guard lock(mutex_of(Lock::random));
+  return global();
 }
 
 void set_state(const array& state) {
   if (state.dtype() != uint32 || state.shape() != Shape{2})
     fail("set_state", "got ", state.dtype(), " of shape ", state.shape(), ", expected uint32 (2,)");
-  Global& g = global();
-  const std::lock_guard lock(g.mutex);
-  g.state = state;
+  const std::lock_guard lock(mutex_of(Lock::random));
+  global() = state;
 }
 
 array split(const array& key, int num, StreamOrDevice s) {

@@ -1,13 +1,11 @@
 // The npy format, versions 1 to 3: a magic number, a header that is a Python dictionary, the
 // elements.
 #include <algorithm>
+#include <array>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 
-#include "cermet/io.h"
 #include "cermet/ops.h"
-#include "io/file.h"
+#include "io/stored.h"
 
 namespace cermet {
 namespace {
@@ -77,77 +75,81 @@ Header parse(const std::string& text, const std::string& file) {
   return h;
 }
 
-array from_bytes(const Ref<Buffer>& bytes, const std::string& file) {
-  const auto* data = static_cast<const unsigned char*>(bytes->data());
-  const std::size_t total = bytes->bytes();
-  if (total < 10 || std::memcmp(data, kMagic, 6) != 0) io::fail("load", file, "not an npy file");
-  const bool wide = data[6] >= 2;
-  std::size_t length = data[8] | data[9] << 8;
-  if (wide && total >= 12) length |= std::size_t{data[10]} << 16 | std::size_t{data[11]} << 24;
-  const std::size_t start = wide ? 12 : 10;
-  if (total < start || length > total - start)
-    io::fail("load", file, "the npy header is cut short");
-  Header h = parse(std::string(reinterpret_cast<const char*>(data) + start, length), file);
-  const std::size_t offset = start + length, have = total - offset;
-  std::size_t need = 0;
-  try {
-    need = static_cast<std::size_t>(element_count(h.shape)) * size_of(h.dtype);
-  } catch (const std::exception& e) {
-    io::fail("load", file, e.what());
-  }
-  if (need > have)
-    io::fail("load", file,
-             "cut short: shape " + to_string(h.shape) + " of " + std::string(name_of(h.dtype)) +
-                 " needs " + std::to_string(need) + " bytes, " + std::to_string(have) +
-                 " are there");
-  Shape shape = h.shape;
-  if (h.fortran) std::reverse(shape.begin(), shape.end());
-  Ref<Buffer> copy = allocate(need);
-  if (need) std::memcpy(copy->data(), data + offset, need);
-  if (h.swapped) {
-    const std::size_t size = is_complex(h.dtype) ? sizeof(float) : size_of(h.dtype);
-    auto* p = static_cast<std::byte*>(copy->data());
-    for (std::size_t i = 0; i < need; i += size) std::reverse(p + i, p + i + size);
-  }
-  const bool is_bool = h.dtype == Dtype::bool_;  // a file's bytes may be others than 0 and 1
-  const array raw(std::move(copy), shape, is_bool ? uint8 : h.dtype);
-  const array a = view(raw, h.dtype);
-  return h.fortran ? transpose(a) : a;
-}
-
 }  // namespace
 
-void save(std::ostream& out, const array& a) {
-  const array rows = contiguous(a);
-  const void* data = rows.raw_data();
-  std::string header = "{'descr': '" + std::string(kCodes[static_cast<int>(a.dtype())].text) +
-                       "', 'fortran_order': False, 'shape': " + to_string(a.shape()) + ", }";
-  // The elements begin at a multiple of 64 bytes.
-  const std::size_t start = header.size() + 1 > 65535 ? 12 : 10;
-  header.append(63 - (start + header.size()) % 64, ' ');
-  header += '\n';
-  out.write(kMagic, 6);
-  const std::size_t n = header.size();
-  const char head[] = {static_cast<char>(start == 12 ? 2 : 1),
-                       0,
-                       static_cast<char>(n),
-                       static_cast<char>(n >> 8),
-                       static_cast<char>(n >> 16),
-                       static_cast<char>(n >> 24)};
-  out.write(head, static_cast<std::streamsize>(start - 6));
-  out << header;
-  out.write(static_cast<const char*>(data), static_cast<std::streamsize>(rows.nbytes()));
+array io::load_npy(const Ref<const Source>& source, std::uint64_t begin, std::uint64_t size,
+                   const std::string& part, std::optional<std::uint32_t> crc, StreamOrDevice s) {
+  const std::string file = source->name + (part.empty() ? "" : ": " + part);
+  std::array<unsigned char, 12> fixed{};
+  source->read(begin,
+               std::as_writable_bytes(std::span(fixed).first(std::min<std::size_t>(12, size))),
+               part.c_str());
+  if (size < 10 || std::memcmp(fixed.data(), kMagic, 6) != 0) fail("load", file, "not an npy file");
+  const bool wide = fixed[6] >= 2;
+  const std::size_t start = wide ? 12 : 10;
+  std::size_t length = fixed[8] | fixed[9] << 8;
+  if (wide) length |= std::size_t{fixed[10]} << 16 | std::size_t{fixed[11]} << 24;
+  if (size < start || length > size - start) fail("load", file, "the npy header is cut short");
+  std::string head(start + length, '\0');
+  source->read(begin, std::as_writable_bytes(std::span(head)), part.c_str());
+  const Header h = parse(head.substr(start), file);
+  const std::uint64_t have = size - head.size();
+  std::uint64_t need = 0;
+  try {
+    need = static_cast<std::uint64_t>(element_count(h.shape)) * size_of(h.dtype);
+  } catch (const std::exception& e) {
+    fail("load", file, e.what());
+  }
+  if (need > have || (crc && need != have))
+    fail("load", file,
+         "shape " + to_string(h.shape) + " of " + std::string(name_of(h.dtype)) + " needs " +
+             std::to_string(need) + " bytes, " + std::to_string(have) + " are there");
+  Shape shape = h.shape;
+  if (h.fortran) std::reverse(shape.begin(), shape.end());
+  const array a = stored_array(source,
+                               {.begin = begin + head.size(),
+                                .dtype = h.dtype,
+                                .shape = std::move(shape),
+                                .swapped = h.swapped && size_of(h.dtype) > 1,
+                                .crc = crc,
+                                .crc_before = crc ? crc32(0, bytes_of(head)) : 0,
+                                .part = part},
+                               s);
+  return h.fortran ? transpose(a, s) : a;
 }
 
+std::string io::npy_header(const array& a) {
+  std::string text = "{'descr': '" + std::string(kCodes[static_cast<int>(a.dtype())].text) +
+                     "', 'fortran_order': False, 'shape': " + to_string(a.shape()) + ", }";
+  // The elements begin at a multiple of 64 bytes.
+  const std::size_t start = text.size() + 1 > 65535 ? 12 : 10;
+  text.append(63 - (start + text.size()) % 64, ' ');
+  text += '\n';
+  const std::size_t n = text.size();
+  const char length[] = {static_cast<char>(start == 12 ? 2 : 1),
+                         0,
+                         static_cast<char>(n),
+                         static_cast<char>(n >> 8),
+                         static_cast<char>(n >> 16),
+                         static_cast<char>(n >> 24)};
+  return kMagic + std::string(length, start - 6) + text;
+}
+
+void save(const Sink& out, const array& a) {
+  const array rows = contiguous(a);
+  const std::string header = io::npy_header(a);
+  rows.eval();
+  out(io::bytes_of(header));
+  out(io::bytes_of(rows));
+}
 void save(const std::string& path, const array& a) {
   a.eval();
-  std::ofstream out(path, std::ios::binary);
-  if (!out) io::fail("save", path, "cannot be opened for writing");
-  save(out, a);
-  if (!out.flush()) io::fail("save", path, "could not be written whole");
+  replace_file("save", path, [&](const Sink& out) { save(out, a); });
 }
 
-array load(std::istream& in, const std::string& name) { return from_bytes(io::read_all(in), name); }
-array load(const std::string& path) { return from_bytes(io::map_file("load", path), path); }
+array load(const Ref<const Source>& source, StreamOrDevice s) {
+  return io::load_npy(source, 0, source->size, "", {}, s);
+}
+array load(const std::string& path, StreamOrDevice s) { return load(open_file("load", path), s); }
 
 }  // namespace cermet

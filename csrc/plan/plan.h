@@ -5,7 +5,6 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,6 +12,7 @@
 #include <vector>
 
 #include "cermet/eval.h"
+#include "graph/fork.h"
 #include "plan/program.h"
 #include "plan/tape.h"
 
@@ -32,7 +32,7 @@ class Kernels {
   // The kernel that `owner` made for a class of layouts; `make()` gives it when it is not there.
   template <class Make>
   std::shared_ptr<const Kernel> find(const void* owner, const LayoutClass& layout, Make&& make) {
-    const std::scoped_lock lock(mutex_);
+    const std::scoped_lock lock(mutex_of(Lock::kernels));
     const auto it = std::find_if(kept_.begin(), kept_.end(), [&](const Entry& e) {
       return e.owner == owner && e.layout == layout;
     });
@@ -51,7 +51,6 @@ class Kernels {
     LayoutClass layout;
     std::shared_ptr<const Kernel> kernel;
   };
-  std::mutex mutex_;
   std::vector<Entry> kept_;
 };
 

@@ -1,20 +1,20 @@
 // Running a function on stand-ins for its inputs.
 #include <algorithm>
 #include <atomic>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 
 #include "graph/follow.h"
+#include "graph/fork.h"
 
 namespace cermet {
 namespace {
 
 thread_local std::uint64_t innermost = 0;
 
-// The traces that have not ended, of all threads: as many as transforms are nested, a thread.
+// The traces that have not ended, of all threads: as many as transforms are nested, a thread. Under
+// Lock::running.
 struct Running {
-  std::mutex mutex;
   std::uint64_t last = 0;
   std::vector<std::uint64_t> ids;
   std::atomic<std::size_t> count{0};  // of ids, for those who need not know more
@@ -26,7 +26,7 @@ Running& running() {
 
 std::uint64_t begin_trace() {
   Running& r = running();
-  const std::scoped_lock lock(r.mutex);
+  const std::scoped_lock lock(mutex_of(Lock::running));
   r.ids.push_back(++r.last);
   r.count.store(r.ids.size(), std::memory_order_release);
   return r.last;
@@ -34,7 +34,7 @@ std::uint64_t begin_trace() {
 
 void end_trace(std::uint64_t id) {
   Running& r = running();
-  const std::scoped_lock lock(r.mutex);
+  const std::scoped_lock lock(mutex_of(Lock::running));
   std::erase(r.ids, id);
   r.count.store(r.ids.size(), std::memory_order_release);
 }
@@ -75,7 +75,7 @@ bool is_traced(const Node& node) {
   Running& r = running();
   if (newest == 0 || r.count.load(std::memory_order_acquire) == 0) return false;
   const std::uint64_t oldest = node.oldest_trace;
-  const std::scoped_lock lock(r.mutex);
+  const std::scoped_lock lock(mutex_of(Lock::running));
   return std::any_of(r.ids.begin(), r.ids.end(),
                      [&](std::uint64_t id) { return oldest <= id && id <= newest; });
 }

@@ -180,15 +180,10 @@ void bind_conversions(ArrayClass& cls) {
           nb::sig("def __index__(self) -> int"))
       .def("__bytes__",
            [](const array& a) {
-             const array c = contiguous(a);
-             evaluated(c);
+             const array c = evaluated(contiguous(a));
              return nb::bytes(static_cast<const char*>(c.raw_data()), c.nbytes());
            })
-      .def("__repr__",
-           [](const array& a) {
-             evaluated(a);
-             return to_string(a);
-           })
+      .def("__repr__", [](const array& a) { return to_string(evaluated(a)); })
       .def(
           "__format__",
           [](nb::handle_t<array> self, nb::object spec) -> nb::object {
@@ -237,7 +232,7 @@ void bind_conversions(ArrayClass& cls) {
       // Pickled as the bytes in row-major order with shape and type.
       .def("__getstate__",
            [](nb::handle_t<array> self) {
-             const array& a = *nb::inst_ptr<array>(self);
+             const array a = *nb::inst_ptr<array>(self);  // others may change it meanwhile
              return nb::make_tuple(nb::steal<nb::bytes>(PyObject_Bytes(self.ptr())), a.shape(),
                                    a.dtype());
            })

@@ -8,6 +8,7 @@
 #include <complex>
 #include <cstring>
 
+#include "interpreter.h"
 #include "tree.h"
 
 namespace cermet::python {
@@ -259,13 +260,8 @@ array borrow_memory(const Foreign& foreign, Dtype dtype, Shape shape, Strides st
   }
   const auto item = static_cast<std::int64_t>(size_of(dtype));
   const auto* first = static_cast<const std::byte*>(foreign.data_handle()) + foreign.byte_offset();
-  auto owner = std::make_shared<Foreign>(foreign);
   Ref<Buffer> buffer = borrow(first + low * item, static_cast<std::size_t>((high - low + 1) * item),
-                              [owner]() mutable {
-                                if (!nb::is_alive()) return;
-                                nb::gil_scoped_acquire lock;
-                                owner.reset();
-                              });
+                              [owner = share(foreign)] {});
   return array(std::move(buffer), std::move(shape), dtype, std::move(strides), -low);
 }
 
@@ -273,7 +269,7 @@ array borrow_memory(const Foreign& foreign, Dtype dtype, Shape shape, Strides st
 array owned_copy(const array& a) {
   if (!a.is_contiguous()) {
     array copy = contiguous(a);
-    evaluate({copy});
+    eval({copy});
     return copy;
   }
   return visit(a.dtype(), [&]<class T>(Type<T>) { return array(a.data<T>(), a.shape()); });
@@ -281,7 +277,7 @@ array owned_copy(const array& a) {
 
 array converted(const array& a, Dtype dtype) {
   array out = astype(a, dtype);
-  evaluate({out});
+  eval({out});
   return out;
 }
 
@@ -358,15 +354,14 @@ nb::object list_object(const T* p, const Shape& shape, const Strides& strides, s
 
 // The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
 template <class Framework>
-nb::object exported(const array& a, Dtype dtype) {
-  if (a.ndim() > 64)
+nb::object exported(const array& lazy, Dtype dtype) {
+  if (lazy.ndim() > 64)
     throw std::invalid_argument("array: other libraries take up to 64 axes, not " +
-                                std::to_string(a.ndim()));
-  evaluated(a);
+                                std::to_string(lazy.ndim()));
+  const array a = evaluated(lazy);
   std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
-  return nb::cast(nb::ndarray<Framework, nb::ro>(a.raw_data(), shape.size(), shape.data(),
-                                                 nb::cast(array(a)), a.strides().data(),
-                                                 to_dlpack(dtype)));
+  return nb::cast(nb::ndarray<Framework, nb::ro>(
+      a.raw_data(), shape.size(), shape.data(), nb::cast(a), a.strides().data(), to_dlpack(dtype)));
 }
 
 // Formats of the buffer protocol, in the order of Dtype; bfloat16 has none.
@@ -446,7 +441,7 @@ array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
       nb::hasattr(value, "view")) {
     const array bits = import_array(value.attr("view")("uint16"), {}, copy);
     const array a = view(bits, bfloat16);
-    evaluate({a});
+    eval({a});
     return dtype && *dtype != bfloat16 ? astype(a, *dtype) : a;
   }
   throw nb::type_error(("array: cannot make an array of " + class_name(value) +
@@ -455,33 +450,30 @@ array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
                            .c_str());
 }
 
-void evaluate(const Arrays& arrays) {
-  nb::gil_scoped_release unlocked;
-  eval(arrays);
-}
-
-const array& evaluated(const array& a) {
-  if (!a.is_available()) evaluate({a});
+array evaluated(array a) {
+  if (!a.is_available()) eval({a});
   return a;
 }
 
-nb::object to_scalar(const array& a) {
+nb::object to_scalar(const array& lazy) {
+  const array a = lazy;
   if (a.size() != 1)
     throw std::invalid_argument(
         "item: only an array with one element becomes a scalar, this has shape " +
         to_string(a.shape()));
-  evaluated(a);
+  eval({a});
   return visit(a.dtype(), [&]<class T>(Type<T>) { return scalar_object(a.data<T>()); });
 }
 
-nb::object to_list(const array& a) {
-  evaluated(a);
+nb::object to_list(const array& lazy) {
+  const array a = evaluated(lazy);
   return visit(a.dtype(), [&]<class T>(Type<T>) {
     return list_object(a.data<T>(), a.shape(), a.strides(), 0);
   });
 }
 
-nb::object to_numpy(const array& a, bool copy) {
+nb::object to_numpy(const array& lazy, bool copy) {
+  const array a = lazy;
   if (a.dtype() == bfloat16) {
     const nb::object ml_dtypes = nb::steal(PyImport_ImportModule("ml_dtypes"));
     if (!ml_dtypes) {
@@ -503,10 +495,9 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     const char* format = kFormats[static_cast<int>(a.dtype())];
     if (!format) throw std::invalid_argument("the buffer protocol has no format for bfloat16");
     if (flags & PyBUF_WRITABLE) throw std::invalid_argument("an array's memory is read-only");
-    evaluated(a);
+    eval({a});
     if (!a.is_contiguous() && (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
-      a = contiguous(a);
-      evaluated(a);
+      a = evaluated(contiguous(a));
     }
     const auto itemsize = static_cast<Py_ssize_t>(a.itemsize());
     auto holder = std::make_unique<BufferView>(BufferView{a, {}, {}});
@@ -534,32 +525,6 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
 }
 
 void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferView*>(view->internal); }
-
-void let_go(nb::object o) noexcept {
-  thread_local std::vector<nb::object>* waiting = nullptr;
-  if (waiting) {
-    try {
-      waiting->push_back(std::move(o));
-    } catch (const std::bad_alloc&) {  // it goes at once
-    }
-    return;
-  }
-  std::vector<nb::object> list;
-  waiting = &list;
-  for (o.reset(); !list.empty(); o.reset()) {
-    o = std::move(list.back());
-    list.pop_back();
-  }
-  waiting = nullptr;
-}
-
-std::shared_ptr<nb::object> share(nb::object o) {
-  return {new Held(std::move(o)), [](Held* p) {
-            if (!nb::is_alive()) return;
-            nb::gil_scoped_acquire lock;
-            delete p;
-          }};
-}
 
 std::string class_name(nb::handle h) {
   return nb::cast<std::string>(nb::str(h.type().attr("__name__")));

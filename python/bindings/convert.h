@@ -71,9 +71,9 @@ array make_array(nb::handle value, std::optional<Dtype> dtype = {});
 // An array of another library: copied, or borrowed (where its type allows) when `copy` is false.
 array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy);
 
-// Computes the arrays without Python's lock.
-void evaluate(const Arrays& arrays);
-const array& evaluated(const array& a);
+// The array, with its value. A handle of its own: Python may make the object another array while
+// this waits.
+array evaluated(array a);
 
 // The only element as a Python scalar.
 nb::object to_scalar(const array& a);
@@ -87,23 +87,6 @@ nb::object to_dlpack(const array& a);
 // The buffer protocol, for the array's type slots.
 int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
-
-// Lets go of an object once those that are being let go of are gone: a tower of functions, each of
-// which holds the next, ends in a loop.
-void let_go(nb::object o) noexcept;
-// A member that is let go of so.
-class Held : public nb::object {
- public:
-  Held() = default;
-  Held(nb::object o) : nb::object(std::move(o)) {}
-  Held(Held&&) = default;
-  Held& operator=(Held&&) = default;
-  ~Held() {
-    if (is_valid()) let_go(std::move(*this));
-  }
-};
-// An object that threads without Python's lock may let go of.
-std::shared_ptr<nb::object> share(nb::object o);
 
 std::string class_name(nb::handle h);
 StreamOrDevice to_stream(nb::handle h);

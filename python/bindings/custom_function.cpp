@@ -31,7 +31,7 @@ class Checkpointed final : public Transformed {
   using Transformed::Transformed;
   nb::object operator()(const nb::args& args, const nb::kwargs& kwargs) override {
     const nb::object arguments = call_tree(args, kwargs);
-    const auto tree = share(without_arrays(arguments)), result = share({});
+    const auto tree = share(without_arrays(arguments)), result = share(nb::object());
     Arrays in;
     flatten_arrays(arguments, in);
     const Arrays out = checkpoint(function_of_arrays(share(fun), tree, result))(in);
@@ -47,7 +47,7 @@ class CustomFunction final : public Transformed {
     if (kwargs.size() != 0 && (vjp.is_valid() || jvp.is_valid() || vmap.is_valid()))
       throw nb::type_error("custom_function: its own rules take positional arguments only");
     const nb::object arguments = call_tree(args, kwargs);
-    const auto tree = share(without_arrays(arguments)), result = share({});
+    const auto tree = share(without_arrays(arguments)), result = share(nb::object());
     // One argument is passed to the rules as it is, several as a tuple.
     const auto primals =
         share(without_arrays(args.size() == 1 ? nb::object(args[0]) : nb::object(args)));

@@ -163,19 +163,12 @@ void bind_device(nb::module_& m) {
       "synchronize",
       [](nb::object s) {
         const StreamOrDevice stream = to_stream(s);
-        nb::gil_scoped_release unlocked;
         synchronize(stream.resolve());
       },
       nb::sig("def synchronize(stream: Stream | ThreadLocalStream | Device | DeviceType | None = "
               "None) -> None"),
       "stream"_a = nb::none(), "Waits until the stream (the default one) has done its work.");
-  m.def(
-      "clear_streams",
-      [] {
-        nb::gil_scoped_release unlocked;
-        synchronize();
-      },
-      "Waits until every stream has done its work.");
+  m.def("clear_streams", [] { synchronize(); }, "Waits until every stream has done its work.");
 
   bind_memory(m);
   m.def("get_memory_limit", &get_memory_limit, "Bytes that arrays may hold.");

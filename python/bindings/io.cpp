@@ -1,206 +1,330 @@
-// Loading and saving: npy and safetensors by the library, npz through Python's zipfile. A file is a
-// path or an object with read or write.
-#include <nanobind/stl/map.h>
-
+// Loading and saving: a file is a path, or an object with read or write. What nanobind would
+// convert where no exception may leave, is converted here.
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
-#include <sstream>
 
 #include "bindings.h"
 #include "cermet/io.h"
+#include "interpreter.h"
 
 namespace cermet::python {
 namespace {
 
+[[noreturn]] void wrong_type(const std::string& what, nb::handle got) {
+  throw nb::type_error((what + ", got " + class_name(got)).c_str());
+}
+
+std::string text_of(nb::handle text, const char* what) {
+  if (!PyUnicode_Check(text.ptr())) wrong_type(std::string(what) + " is to be a str", text);
+  Py_ssize_t size = 0;
+  const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+  if (!data) throw nb::python_error();
+  return {data, static_cast<std::size_t>(size)};
+}
+
+nb::bytes to_bytes(std::span<const std::byte> bytes) {
+  return nb::bytes(bytes.data(), bytes.size());
+}
+std::span<const std::byte> view_of(const nb::bytes& bytes) {
+  return {static_cast<const std::byte*>(bytes.data()), bytes.size()};
+}
+// What Python's readers and writers of memory take, for the time of a call.
+nb::object memory_of(std::span<const std::byte> bytes) {
+  char* data = const_cast<char*>(reinterpret_cast<const char*>(bytes.data()));
+  nb::object view =
+      nb::steal(PyMemoryView_FromMemory(data, static_cast<Py_ssize_t>(bytes.size()), PyBUF_READ));
+  if (!view) throw nb::python_error();
+  return view;
+}
+
 bool is_path(nb::handle file) {
-  return nb::isinstance<nb::str>(file) || nb::hasattr(file, "__fspath__");
+  return PyUnicode_Check(file.ptr()) || PyBytes_Check(file.ptr()) ||
+         nb::hasattr(file, "__fspath__");
 }
 
+// A path as the system takes it.
 std::string path_of(nb::handle file) {
-  const nb::object path = nb::steal(PyOS_FSPath(file.ptr()));
-  if (!path) throw nb::python_error();
-  return nb::cast<std::string>(path);
-}
-
-std::string with_suffix(std::string path, const std::string& suffix) {
-  return path.ends_with(suffix) ? path : path + suffix;
-}
-
-// Runs a reader or writer; what is wrong inside a file is a ValueError.
-template <class F>
-auto with_value_errors(F&& f) {
-  try {
-    return f();
-  } catch (const std::invalid_argument&) {
-    throw;
-  } catch (const std::runtime_error& e) {
-    throw std::invalid_argument(e.what());
+  PyObject* bytes = nullptr;
+  if (!PyUnicode_FSConverter(file.ptr(), &bytes)) {
+    nb::python_error error;
+    if (!error.matches(PyExc_UnicodeEncodeError)) throw error;
+    nb::raise_from(error, PyExc_ValueError, "the system has no file of the name %R", file.ptr());
   }
+  const nb::object owner = nb::steal(bytes);
+  return {PyBytes_AS_STRING(bytes), static_cast<std::size_t>(PyBytes_GET_SIZE(bytes))};
 }
 
-// The same of a path; Python's open tells why a file cannot be opened.
-template <class F>
-auto with_path(const std::string& path, const char* mode, F&& f) {
-  nb::module_::import_("builtins").attr("open")(path, mode).attr("close")();
-  return with_value_errors(f);
-}
+// ---- Reading ----
 
 // All bytes of an object with read.
-std::istringstream stream_of(nb::handle file) {
-  const auto bytes = nb::cast<nb::bytes>(file.attr("read")());
-  return std::istringstream(std::string(bytes.c_str(), bytes.size()));
+nb::bytes read_all(nb::handle file) {
+  if (!nb::hasattr(file, "read"))
+    wrong_type("load: expected a path or an object with the method read", file);
+  nb::object bytes = file.attr("read")();
+  if (!PyBytes_Check(bytes.ptr()))
+    wrong_type("load: read() is to give bytes (of a file opened in binary mode)", bytes);
+  return nb::borrow<nb::bytes>(bytes);
 }
 
-template <class F>
-void write_bytes(nb::handle file, F&& f) {
-  std::ostringstream out;
-  f(out);
-  const std::string text = std::move(out).str();
-  file.attr("write")(nb::bytes(text.data(), text.size()));
+std::string name_of(nb::handle file) {
+  const nb::object name = nb::getattr(file, "name", nb::none());
+  return PyUnicode_Check(name.ptr()) ? path_of(name) : "file";
 }
 
-std::string name_of_file(nb::handle file) {
-  return nb::cast<std::string>(nb::str(nb::getattr(file, "name", nb::str("file"))));
+// The format that a path's suffix or a file's first bytes tell.
+std::string format_of_path(const std::string& path) {
+  const std::string extension = std::filesystem::path(path).extension().string();
+  return extension.empty() ? "" : extension.substr(1);
+}
+std::string format_of_bytes(const nb::bytes& bytes) {
+  const std::string_view start(bytes.c_str(), bytes.size());
+  if (start.starts_with("\x93NUMPY")) return "npy";
+  return start.starts_with("PK") ? "npz" : "safetensors";
 }
 
-// The format named, or that of the path, or that of an object's first bytes.
-std::string format_of(nb::handle file, const std::optional<std::string>& format) {
-  if (format) return *format;
-  if (is_path(file)) {
-    const std::string extension = std::filesystem::path(path_of(file)).extension().string();
-    return extension.empty() ? "" : extension.substr(1);
-  }
-  const nb::object start = file.attr("tell")();
-  const auto head = nb::cast<nb::bytes>(file.attr("read")(6));
-  file.attr("seek")(start);
-  const std::string_view magic(head.c_str(), head.size());
-  if (magic.starts_with("\x93NUMPY")) return "npy";
-  return magic.starts_with("PK") ? "npz" : "safetensors";
-}
-
-nb::object load_npz(nb::handle file) {
-  const nb::module_ zipfile = nb::module_::import_("zipfile");
-  const std::string name = is_path(file) ? path_of(file) : name_of_file(file);
-  nb::dict out;
+void inflate(const std::string& name, std::span<const std::byte> from, std::span<std::byte> to) {
+  const nb::gil_scoped_acquire lock;
+  const nb::module_ zlib = nb::module_::import_("zlib");
   try {
-    const nb::object zip = zipfile.attr("ZipFile")(file);
-    for (nb::handle entry : zip.attr("namelist")()) {
-      std::string key = nb::cast<std::string>(entry);
-      std::istringstream in = stream_of(zip.attr("open")(entry));
-      array a = with_value_errors([&] { return load(in, name + "/" + key); });
-      if (key.ends_with(".npy")) key.resize(key.size() - 4);
-      out[nb::str(key.c_str())] = std::move(a);
+    const nb::object raw = zlib.attr("decompressobj")(-15);
+    const nb::object bytes = raw.attr("decompress")(memory_of(from), to.size() + 1);
+    if (nb::len(bytes) == to.size()) {
+      std::memcpy(to.data(), PyBytes_AS_STRING(bytes.ptr()), to.size());
+      return;
     }
-    zip.attr("close")();
   } catch (nb::python_error& e) {
-    if (!e.matches(zipfile.attr("BadZipFile"))) throw;
-    nb::raise_from(e, PyExc_ValueError, "load: %s is not a whole npz file", name.c_str());
+    if (!e.matches(zlib.attr("error"))) throw;
+  }
+  throw FormatError("load: " + name + ": a member's compressed bytes are broken");
+}
+
+template <class Named>
+nb::dict to_dict(Named& named) {
+  nb::dict out;
+  for (auto& [name, value] : named) {
+    // A member's name may be of any encoding.
+    const nb::object key = nb::steal(PyUnicode_DecodeUTF8(
+        name.data(), static_cast<Py_ssize_t>(name.size()), "backslashreplace"));
+    if (!key) throw nb::python_error();
+    out[key] = nb::cast(std::move(value));
   }
   return out;
 }
 
-nb::object load_file(nb::object file, const std::optional<std::string>& named, bool with_metadata) {
-  const std::string format = format_of(file, named);
-  const bool path = is_path(file);
+nb::object load_file(nb::handle file, nb::handle named, bool with_metadata, StreamOrDevice s) {
+  const bool by_path = is_path(file);
+  const std::string path = by_path ? path_of(file) : name_of(file);
+  const nb::bytes bytes = by_path ? nb::bytes("", 0) : read_all(file);
+  const std::string format = !named.is_none() ? text_of(named, "load: format")
+                             : by_path        ? format_of_path(path)
+                                              : format_of_bytes(bytes);
+  if (format != "npy" && format != "npz" && format != "safetensors")
+    throw std::invalid_argument("load: unknown format '" + format +
+                                "'; expected npy, npz or safetensors");
   if (with_metadata && format != "safetensors")
     throw std::invalid_argument("load: a file of format '" + format + "' has no metadata");
-  if (format == "npz") return load_npz(file);
-  if (format == "npy") {
-    if (path) return nb::cast(with_path(path_of(file), "rb", [&] { return load(path_of(file)); }));
-    std::istringstream in = stream_of(file);
-    return nb::cast(with_value_errors([&] { return load(in, name_of_file(file)); }));
+  std::optional<array> one;
+  NamedArrays several;
+  std::pair<ArrayMap, StringMap> tensors;
+  {
+    const std::span<const std::byte> memory = view_of(bytes);
+    const Unlocked unlocked;
+    const auto source = by_path ? open_file("load", path) : in_memory(memory, path);
+    if (format == "npy")
+      one = load(source, s);
+    else if (format == "npz")
+      several = load_npz(source, [&](auto from, auto to) { inflate(path, from, to); }, s);
+    else
+      tensors = load_safetensors(source, s);
   }
-  if (format == "safetensors") {
-    std::istringstream in;
-    if (!path) in = stream_of(file);
-    auto loaded =
-        path ? with_path(path_of(file), "rb", [&] { return load_safetensors(path_of(file)); })
-             : with_value_errors([&] { return load_safetensors(in, name_of_file(file)); });
-    return with_metadata ? nb::cast(std::move(loaded)) : nb::cast(std::move(loaded.first));
-  }
-  throw std::invalid_argument("load: unknown format '" + format +
-                              "'; expected npy, npz or safetensors");
+  if (one) return nb::cast(std::move(*one));
+  if (format == "npz") return to_dict(several);
+  nb::dict arrays = to_dict(tensors.first);
+  if (!with_metadata) return arrays;
+  return nb::make_tuple(arrays, to_dict(tensors.second));
 }
 
-void save_npy(nb::object file, const array& a) {
-  evaluated(a);
+// ---- Writing ----
+
+// Has `write` fill a path, to which the suffix is added where it lacks, or an object with write.
+template <class F>
+void write_file(const char* operation, nb::handle file, const std::string& suffix, F&& write) {
   if (is_path(file)) {
-    const std::string path = with_suffix(path_of(file), ".npy");
-    with_path(path, "wb", [&] { save(path, a); });
-  } else {
-    write_bytes(file, [&](std::ostream& out) { save(out, a); });
+    std::string path = path_of(file);
+    if (!path.ends_with(suffix)) path += suffix;
+    const Unlocked unlocked;
+    return replace_file(operation, path, write);
   }
+  if (!nb::hasattr(file, "write"))
+    wrong_type(std::string(operation) + ": expected a path or an object with the method write",
+               file);
+  write([&](std::span<const std::byte> bytes) {
+    constexpr std::size_t kPiece = 1 << 24;  // copied, as the object may keep it
+    while (!bytes.empty()) {
+      const nb::bytes piece = to_bytes(bytes.first(std::min(bytes.size(), kPiece)));
+      const nb::object written = file.attr("write")(piece);
+      std::size_t n = piece.size();
+      if (PyLong_Check(written.ptr())) n = nb::cast<std::size_t>(written);  // an unbuffered file's
+      if (n == 0 || n > piece.size())
+        throw FileError(operation, name_of(file), EIO,
+                        "write() wrote " + std::to_string(n) + " of " +
+                            std::to_string(piece.size()) + " bytes");
+      bytes = bytes.subspan(n);
+    }
+  });
 }
 
-void save_npz(nb::object file, const nb::args& args, const nb::kwargs& kwargs, bool compressed) {
-  const nb::module_ zipfile = nb::module_::import_("zipfile");
-  if (is_path(file)) file = nb::str(with_suffix(path_of(file), ".npz").c_str());
-  const nb::object zip =
-      zipfile.attr("ZipFile")(file, "w", zipfile.attr(compressed ? "ZIP_DEFLATED" : "ZIP_STORED"));
-  const auto add = [&](const std::string& name, const array& a) {
-    evaluated(a);
-    const nb::object entry = zip.attr("open")((name + ".npy").c_str(), "w");
-    write_bytes(entry, [&](std::ostream& out) { save(out, a); });
-    entry.attr("close")();
+array array_of(const char* operation, const std::string& name, nb::handle value) {
+  const array* a = as_array(value);
+  if (!a) wrong_type(std::string(operation) + ": '" + name + "' is to be an array", value);
+  return *a;
+}
+
+void save_one(nb::handle file, const array& a) {
+  const array kept = evaluated(a);
+  write_file("save", file, ".npy", [&](const Sink& out) { save(out, kept); });
+}
+
+std::string deflate(std::span<const std::span<const std::byte>> pieces) {
+  const nb::gil_scoped_acquire lock;
+  const nb::module_ zlib = nb::module_::import_("zlib");
+  const nb::object raw = zlib.attr("compressobj")(-1, 8, -15);
+  std::string out;
+  const auto add = [&](const nb::object& bytes) {
+    out.append(PyBytes_AS_STRING(bytes.ptr()), nb::len(bytes));
   };
-  for (std::size_t i = 0; i < args.size(); ++i)
-    add("arr_" + std::to_string(i), nb::cast<array>(args[i]));
-  for (auto item : kwargs) add(nb::cast<std::string>(item.first), nb::cast<array>(item.second));
-  zip.attr("close")();
+  for (const auto& piece : pieces) add(raw.attr("compress")(memory_of(piece)));
+  add(raw.attr("flush")());
+  return out;
 }
 
-void save_tensors(nb::object file, const ArrayMap& arrays,
-                  const std::optional<StringMap>& metadata) {
+// Arrays as positional arguments and as keywords.
+class Members {
+ public:
+  explicit Members(bool compressed) : operation_(compressed ? "savez_compressed" : "savez") {
+    if (compressed) deflate_ = deflate;
+  }
+  void add(std::string name, nb::handle value) {
+    all_.push_back(array_of(operation_, name, value));
+    arrays_.emplace_back(std::move(name), all_.back());
+  }
+  void add(const nb::dict& named) {
+    for (auto [name, value] : named) add(text_of(name, "savez: a name"), value);
+  }
+  void save(nb::handle file) const {
+    eval(all_);
+    write_file(operation_, file, ".npz",
+               [&](const Sink& out) { save_npz(out, arrays_, deflate_); });
+  }
+
+ private:
+  const char* const operation_;
+  Deflate deflate_;
+  NamedArrays arrays_;
+  Arrays all_;
+};
+
+void save_tensors(nb::handle file, nb::handle arrays, nb::handle metadata) {
+  constexpr const char* kOperation = "save_safetensors";
+  const auto dict_of = [](nb::handle dict, const char* what) {
+    if (!PyDict_Check(dict.ptr())) wrong_type(std::string(kOperation) + ": " + what, dict);
+    return nb::borrow<nb::dict>(dict);
+  };
+  ArrayMap named;
   Arrays all;
-  for (const auto& [name, a] : arrays) all.push_back(a);
-  evaluate(all);
-  const StringMap facts = metadata.value_or(StringMap());
-  if (is_path(file)) {
-    const std::string path = with_suffix(path_of(file), ".safetensors");
-    with_path(path, "wb", [&] { save_safetensors(path, arrays, facts); });
-  } else {
-    write_bytes(file, [&](std::ostream& out) { save_safetensors(out, arrays, facts); });
+  for (auto [key, value] : dict_of(arrays, "arrays is to be a dict of arrays")) {
+    std::string name = text_of(key, "save_safetensors: a name");
+    all.push_back(array_of(kOperation, name, value));
+    named.emplace(std::move(name), all.back());
+  }
+  StringMap facts;
+  if (!metadata.is_none())
+    for (auto [key, value] : dict_of(metadata, "metadata is to be a dict of str"))
+      facts.emplace(text_of(key, "save_safetensors: a name of metadata"),
+                    text_of(value, "save_safetensors: metadata"));
+  eval(all);
+  write_file(kOperation, file, ".safetensors",
+             [&](const Sink& out) { save_safetensors(out, named, facts); });
+}
+
+void translate(const std::exception_ptr& error, void*) {
+  const auto decoded = [](const std::string& text) {
+    return nb::steal(PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()),
+                                          "backslashreplace"));
+  };
+  try {
+    std::rethrow_exception(error);
+  } catch (const FileError& e) {
+    const nb::object text = decoded(e.text());
+    const nb::object file = nb::steal(PyUnicode_DecodeFSDefaultAndSize(
+        e.file().data(), static_cast<Py_ssize_t>(e.file().size())));
+    if (!text || !file) return;
+    // The class follows from the number: FileNotFoundError, PermissionError, ...
+    const nb::object exception = nb::steal(
+        PyObject_CallFunction(PyExc_OSError, "iOO", e.code().value(), text.ptr(), file.ptr()));
+    if (exception)
+      PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
+  } catch (const FormatError& e) {
+    if (const nb::object text = decoded(e.what())) PyErr_SetObject(PyExc_ValueError, text.ptr());
   }
 }
 
 }  // namespace
 
 void bind_io(nb::module_& m) {
+  nb::register_exception_translator(translate);
   m.def(
-      "load",
-      [](nb::object file, const std::optional<std::string>& format, bool return_metadata,
-         StreamOrDevice) { return load_file(std::move(file), format, return_metadata); },
+      "load", &load_file,
       nb::sig(signature("load(file: typing.IO[bytes] | str | os.PathLike, /, "
                         "format: str | None = None, return_metadata: bool = False, *",
                         "array | dict[str, array] | tuple[dict[str, array], dict[str, typing.Any]]")
                   .c_str()),
       nb::arg(), "format"_a = nb::none(), "return_metadata"_a = false, nb::kw_only(),
       "stream"_a = nb::none(),
-      "Reads a file of format npy (an array), npz or safetensors (a dict of arrays; with its "
-      "metadata if asked). Raises OSError when it cannot be opened and ValueError when its content "
-      "is wrong.");
-  m.def("save", &save_npy,
+      "Loads a file of format npy (an array), npz or safetensors (a dict of arrays; with its "
+      "metadata if asked). The arrays are lazy: each is read when it is first evaluated, which is "
+      "an OSError where the file has changed since. Raises OSError when the file cannot be read "
+      "and ValueError when its content is wrong.");
+  m.def("save", &save_one,
         nb::sig("def save(file: typing.IO[bytes] | str | os.PathLike, arr: array) -> None"),
-        "file"_a, "arr"_a, "Writes an array in NumPy's format npy.");
+        "file"_a, "arr"_a,
+        "Writes an array in NumPy's format npy. A file is replaced when the new one is whole; "
+        "whatever fails, the old one stays.");
   for (const bool compressed : {false, true}) {
     const std::string name = compressed ? "savez_compressed" : "savez";
     m.def(
         name.c_str(),
-        [compressed](nb::object file, const nb::args& args, const nb::kwargs& kwargs) {
-          save_npz(std::move(file), args, kwargs, compressed);
+        [compressed](nb::handle file, const nb::args& args, const nb::kwargs& kwargs) {
+          Members members(compressed);
+          for (std::size_t i = 0; i < args.size(); ++i)
+            members.add("arr_" + std::to_string(i), args[i]);
+          members.add(kwargs);
+          members.save(file);
         },
         nb::sig(
             ("def " + name +
              "(file: typing.IO[bytes] | str | os.PathLike, *args: array, **kwargs: array) -> None")
                 .c_str()),
         "file"_a, "args"_a, "kwargs"_a,
-        "Writes arrays in NumPy's format npz: under their keywords, others as arr_0, arr_1, ...");
+        "Writes arrays in NumPy's format npz: under their keywords, others as arr_0, arr_1, ... A "
+        "file is replaced when the new one is whole; whatever fails, the old one stays.");
   }
+  m.def(
+      "_savez",
+      [](nb::handle file, const nb::dict& arrays) {
+        Members members(false);
+        members.add(arrays);
+        members.save(file);
+      },
+      "file"_a, "arrays"_a, "savez of more arrays than a call has keywords.");
   m.def(
       "save_safetensors", &save_tensors,
       nb::sig("def save_safetensors(file: typing.IO[bytes] | str | os.PathLike, arrays: dict[str, "
               "array], metadata: dict[str, str] | None = None) -> None"),
       "file"_a, "arrays"_a, "metadata"_a = nb::none(),
-      "Writes named arrays in the format safetensors.");
+      "Writes named arrays in the format safetensors. A file is replaced when the new one is "
+      "whole; whatever fails, the old one stays.");
 }
 
 }  // namespace cermet::python

@@ -4,6 +4,7 @@
 
 #include "bindings.h"
 #include "cermet/eval.h"
+#include "interpreter.h"
 #include "metal/library.h"
 #include "metal/work.h"
 
@@ -66,7 +67,7 @@ void bind_metal(nb::module_& m) {
       [](const std::string& source, const std::string& label) {
         metal::Device* const gpu = metal::device();
         if (!gpu) throw std::runtime_error("there is no Metal device");
-        nb::gil_scoped_release unlocked;
+        const Unlocked unlocked;
         gpu->library(source, label);
       },
       "source"_a, "label"_a,

@@ -1,5 +1,8 @@
-// The module cermet.core: its parts, the translation of C++ exceptions, and Python's interrupts.
+// The module cermet.core: its parts, and the translation of C++ exceptions.
+#include <utility>
+
 #include "bindings.h"
+#include "interpreter.h"
 
 namespace cermet::python {
 namespace {
@@ -28,12 +31,23 @@ void bind_exceptions(nb::module_& m) {
                                          bases.ptr(), nullptr);
   m.attr("AxisError") = nb::handle(axis_error);
   nb::register_exception_translator(translate);
-  // The signal's own exception stays pending for translate.
-  set_interrupt_check([] {
-    if (!nb::is_alive()) return false;
-    nb::gil_scoped_acquire lock;
-    return PyErr_Occurred() != nullptr || PyErr_CheckSignals() != 0;
-  });
+}
+
+// What the module holds, once it is whole. Types are made once in a process: a module that was
+// deleted and is imported again gets those that there are.
+PyObject* contents = nullptr;
+bool begun = false;
+
+bool is_imported_again(nb::module_& m) {
+  if (!std::exchange(begun, true)) return false;
+  if (!contents)
+    throw std::runtime_error(
+        "cermet.core: an earlier import in this process did not come to its end");
+  if (PyDict_Merge(m.attr("__dict__").ptr(), contents, 0)) throw nb::python_error();
+  const nb::object modules = nb::module_::import_("sys").attr("modules");
+  for (const auto& [name, value] : nb::borrow<nb::dict>(contents))
+    if (nb::isinstance<nb::module_>(value)) modules[value.attr("__name__")] = value;
+  return true;
 }
 
 }  // namespace
@@ -41,9 +55,11 @@ void bind_exceptions(nb::module_& m) {
 
 NB_MODULE(core, m) {
   using namespace cermet::python;
+  if (is_imported_again(m)) return;
   m.doc() = "Arrays, their operations, and transforms of functions of arrays.";
   m.attr("__version__") = CERMET_VERSION;
   nb::set_leak_warnings(false);
+  bind_interpreter();
   bind_exceptions(m);
   bind_dtype(m);
   bind_device(m);
@@ -66,4 +82,5 @@ NB_MODULE(core, m) {
   bind_simulator(m);
   bind_lint(m);
 #endif
+  contents = nb::object(m.attr("__dict__")).release().ptr();
 }

@@ -7,6 +7,7 @@
 #include <bit>
 
 #include "bindings.h"
+#include "interpreter.h"
 
 namespace cermet::python {
 namespace {
@@ -109,7 +110,7 @@ CounterMap launch(const std::string& source, const std::string& kernel, nb::dict
                   const std::string& label) {
   Dispatch dispatch{};
   {
-    nb::gil_scoped_release release;
+    const Unlocked unlocked;
     dispatch.library = compile(source, label, options.sanitize || options.count);
   }
   for (const KernelInfo& k : dispatch.library->kernels)
@@ -131,7 +132,7 @@ CounterMap launch(const std::string& source, const std::string& kernel, nb::dict
   if (groups) dispatch.grid = grid_of(dispatch.grid, dispatch.group);
   Counters counters;
   {
-    nb::gil_scoped_release release;
+    const Unlocked unlocked;
     run(dispatch, options, counters);
   }
   return to_map(counters);

@@ -27,7 +27,7 @@ void bind_evaluation(nb::module_& m) {
       [](const nb::args& args) {
         Arrays arrays;
         flatten_arrays(args, arrays);
-        evaluate(arrays);
+        eval(arrays);
       },
       nb::sig("def eval(*args: typing.Any) -> None"),
       "Computes the arrays in the arguments, trees of lists, tuples and dicts, and waits.");
@@ -36,7 +36,6 @@ void bind_evaluation(nb::module_& m) {
       [](const nb::args& args) {
         Arrays arrays;
         flatten_arrays(args, arrays);
-        nb::gil_scoped_release unlocked;
         async_eval(arrays);
       },
       nb::sig("def async_eval(*args: typing.Any) -> None"),

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "convert.h"
+#include "interpreter.h"
 
 namespace cermet::python {
 

@@ -138,8 +138,16 @@ def tree_unflatten(tree: list[tuple[str, Any]] | Mapping[str, Any]) -> Any:
 
     A node whose keys are all whole numbers becomes a list, in which places without a leaf hold an
     empty dict.
+
+    Raises:
+        ValueError: there would be far more such places than leaves: 65,536 and 16 for each leaf.
     """
     pairs = list(tree.items()) if isinstance(tree, Mapping) else list(tree)
+    return _unflatten(pairs, "", [65_536 + 16 * len(pairs)])
+
+
+def _unflatten(pairs: list[tuple[str, Any]], prefix: str, room: list[int]) -> Any:
+    """The tree of the pairs below a prefix; ``room`` holds how many places may go without leaf."""
     if not pairs:
         return []
     if len(pairs) == 1 and pairs[0][0] == "":
@@ -149,11 +157,18 @@ def tree_unflatten(tree: list[tuple[str, Any]] | Mapping[str, Any]) -> Any:
     for path, leaf in pairs:
         key, _, below = path.partition(".")
         children.setdefault(key, []).append((below, leaf))
-    nodes = {key: tree_unflatten(below) for key, below in children.items()}
+    nodes = {key: _unflatten(below, f"{prefix}{key}.", room) for key, below in children.items()}
     if not all(key.isdecimal() for key in nodes):
         return nodes
     by_index = {int(key): node for key, node in nodes.items()}
-    return [by_index.get(i, {}) for i in range(max(by_index) + 1)]
+    count = max(by_index) + 1
+    room[0] -= count - len(by_index)
+    if room[0] < 0:
+        raise ValueError(
+            f"tree_unflatten: '{prefix}{count - 1}' asks for a list of {count} places, of which "
+            f"{len(by_index)} have a leaf"
+        )
+    return [by_index.get(i, {}) for i in range(count)]
 
 
 def tree_reduce(

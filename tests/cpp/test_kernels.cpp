@@ -642,7 +642,7 @@ TEST_CASE("an exception or an interrupt stops a loop and reaches its caller") {
   std::thread([] {
     set_interrupt_check([] { return true; });
     CHECK_THROWS_AS(parallel_for(100, 1, [](std::int64_t, std::int64_t) {}), Interrupted);
-    set_interrupt_check({});
+    set_interrupt_check(nullptr);
     parallel_for(100, 1, [](std::int64_t, std::int64_t) {});
   }).join();
 }

@@ -22,7 +22,7 @@ static atomic_long left, seen;
 static struct {
   uintptr_t from, to;
   int kind;
-} ranges[64];
+} ranges[1024];
 static int range_count;
 
 // Counts calls of `which` kinds from now on; the nth (from 1) fails, and as many after it.
@@ -39,9 +39,9 @@ long faults_disarm(void) {
   return seen;
 }
 
-// Allocations by code in this part of memory are of this kind.
+// Allocations by code in this part of memory are of this kind, unless it was said otherwise before.
 void faults_range(uintptr_t from, uintptr_t to, int kind) {
-  if (range_count == 64) return;
+  if (range_count == 1024) return;
   ranges[range_count].from = from;
   ranges[range_count].to = to;
   ranges[range_count++].kind = kind;

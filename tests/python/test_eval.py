@@ -306,7 +306,7 @@ def test_errors_reach_who_asks():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of the process")
-def test_without_a_thread_arrays_stay_lazy():
+def test_without_a_thread_async_eval_computes_at_once():
     code = """
 import resource
 import cermet.core as mx
@@ -316,17 +316,41 @@ with open("/proc/self/statm") as f:
     used = int(f.read().split()[0]) * resource.getpagesize()
 limits = resource.getrlimit(resource.RLIMIT_AS)
 resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 20), limits[1]))  # a stack takes more
-try:
-    mx.async_eval(a)
-except RuntimeError as error:
-    print(error)
+mx.async_eval(a)
 resource.setrlimit(resource.RLIMIT_AS, limits)
 print(a.tolist())
 mx.async_eval(a + 1)
 mx.synchronize()
 """
-    message, values = run_python(code).splitlines()
-    assert "async_eval" in message and values == "[2.0, 2.0, 2.0]"
+    assert run_python(code) == "[2.0, 2.0, 2.0]\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of the process")
+def test_a_product_without_memory_for_the_blas():
+    code = """
+import resource
+import cermet.core as mx
+
+mx.set_default_device(mx.cpu)
+mx.set_num_threads(1)
+a = mx.ones((300, 300))
+mx.eval(a, mx.exp(a))
+with open("/proc/self/statm") as f:
+    used = int(f.read().split()[0]) * resource.getpagesize()
+limits = resource.getrlimit(resource.RLIMIT_AS)
+resource.setrlimit(resource.RLIMIT_AS, (used + (8 << 20), limits[1]))
+b = a @ a
+for _ in range(2):
+    try:
+        mx.eval(b)
+    except MemoryError as error:
+        print(error)
+resource.setrlimit(resource.RLIMIT_AS, limits)
+print(b[0, 0].item())
+"""
+    *messages, value = run_python(code).splitlines()
+    assert len(messages) == 2 and all("matmul" in m and "BLAS" in m for m in messages)
+    assert value == "300.0"
 
 
 def test_all_that_follows_from_a_failed_array_carries_its_error():

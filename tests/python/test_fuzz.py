@@ -9,7 +9,7 @@ import pytest
 import cermet.core as mx
 
 RUN = pathlib.Path(__file__).parents[1] / "fuzz" / "run"
-PROGRAMS = {"leaks": 2, "corpus": None}
+PROGRAMS = {"leaks": 2, "kill": 8, "corpus": None}
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the fuzzers watch /proc"),

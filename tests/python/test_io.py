@@ -2,8 +2,11 @@
 
 import io
 import json
+import os
 import pathlib
 import struct
+import zipfile
+import zlib
 from contextlib import suppress
 
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from conftest import ALL_DTYPES, assert_equal, exact_sample, mx_dtype, to_mx, to_np
 
 import cermet.core as mx
+import cermet.nn as nn
 
 SHAPES = [(), (0, 3), (5,), (2, 3, 4)]
 
@@ -78,12 +82,15 @@ def test_safetensors(rng, tmp_path):
 
 def safetensors(header, data=b""):
     """The bytes of a file with a given header, an object or text."""
-    text = (header if isinstance(header, str) else json.dumps(header)).encode()
+    text = header if isinstance(header, (str, bytes)) else json.dumps(header)
+    text = text if isinstance(text, bytes) else text.encode()
     return struct.pack("<Q", len(text)) + text + data
 
 
-def tensor(**changes):
-    return {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | changes
+def tensor(dtype="F32", shape=(2,), begin=0, **changes):
+    size = {"F32": 4, "BOOL": 1}.get(dtype, 4)
+    end = begin + size * int(np.prod(shape)) if max(shape, default=0) < 2**60 else 0
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]} | changes
 
 
 def test_safetensors_of_others(tmp_path):
@@ -92,20 +99,6 @@ def test_safetensors_of_others(tmp_path):
     path.write_bytes(safetensors({"b": tensor(data_offsets=[8, 16]), "a": tensor()}, data))
     loaded = mx.load(path)
     assert loaded["a"].tolist() == [1, 2] and loaded["b"].tolist() == [3, 4]
-
-
-def test_a_loaded_file_may_be_replaced(tmp_path):
-    """Loading is lazy at most until `eval`: then the file is no longer needed."""
-    path = tmp_path / "a.safetensors"
-    mx.save_safetensors(path, {"x": mx.arange(1000)})
-    x = mx.load(path)["x"]
-    mx.eval(x)
-    path.unlink()
-    assert x[-1].item() == 999
-    mx.save_safetensors(path, {"x": x + 1})
-    again = mx.load(path)
-    mx.save_safetensors(tmp_path / "b.safetensors", again)
-    assert mx.load(tmp_path / "b.safetensors")["x"][0].item() == 1
 
 
 def test_file_objects(tmp_path):
@@ -130,11 +123,11 @@ def evaluate(loaded):
 @pytest.mark.parametrize("extension", ["npy", "npz", "safetensors"])
 def test_missing_files_are_named(extension, tmp_path):
     path = tmp_path / f"nowhere.{extension}"
-    with pytest.raises((OSError, RuntimeError, ValueError), match="nowhere"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         evaluate(mx.load(path))
     array = {"safetensors": {"x": mx.ones(1)}}.get(extension, mx.ones(1))
     save = {"npy": mx.save, "npz": mx.savez, "safetensors": mx.save_safetensors}[extension]
-    with pytest.raises((OSError, RuntimeError, ValueError), match="nowhere"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         save(tmp_path / "missing" / f"nowhere.{extension}", array)
 
 
@@ -148,7 +141,7 @@ def test_truncated_files_are_named(extension, tmp_path):
     data = whole.read_bytes()
     for size in [*range(0, 64, 3), len(data) // 2, len(data) - 400, len(data) - 1]:
         broken.write_bytes(data[:size])
-        with pytest.raises((OSError, RuntimeError, ValueError), match="broken"):
+        with pytest.raises(ValueError, match="broken"):
             evaluate(mx.load(broken))
 
 
@@ -168,6 +161,18 @@ BROKEN_HEADERS = {
     "an overflowing shape": {"x": tensor(shape=[2**32, 2**32, 2])},
     "a tensor that is a number": {"x": 3},
     "deep nesting": "[" * 100_000,
+    "deep nesting of a tensor": '{"x": ' + '{"shape": ' * 100_000,
+    "deep nesting of a shape": {"x": tensor() | {"shape": [[[2]]]}},
+    "a text for a shape": {"x": tensor() | {"shape": "2"}},
+    "numbers beyond 64 bits": {"x": tensor() | {"shape": [2**70]}},
+    "a size beyond the file": {"x": tensor(shape=[2**40], data_offsets=[0, 2**42])},
+    "tensors that overlap": {"x": tensor(), "y": tensor(shape=[1], begin=4)},
+    "a tensor twice": '{"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}, '
+    '"x": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
+    "metadata that is a list": {"__metadata__": ["a"]},
+    "metadata of numbers": {"__metadata__": {"a": 1}},
+    "no UTF-8": b'{"x\xbb\xff": 3}',
+    "no UTF-8 in a type": b'{"x": {"dtype": "F\xbb2", "shape": [2], "data_offsets": [0, 8]}}',
 }
 
 
@@ -175,7 +180,7 @@ BROKEN_HEADERS = {
 def test_malformed_safetensors_are_named(name, tmp_path):
     path = tmp_path / "broken.safetensors"
     path.write_bytes(safetensors(BROKEN_HEADERS[name], bytes(8)))
-    with pytest.raises((OSError, RuntimeError, ValueError, TypeError), match="broken"):
+    with pytest.raises(ValueError, match="broken"):
         evaluate(mx.load(path))
 
 
@@ -183,7 +188,7 @@ def test_header_length_beyond_the_file(tmp_path):
     path = tmp_path / "broken.safetensors"
     for length in (2**63, 2**64 - 1, 10**9, 100):
         path.write_bytes(struct.pack("<Q", length) + b"{}")
-        with pytest.raises((OSError, RuntimeError, ValueError), match="broken"):
+        with pytest.raises(ValueError, match="broken"):
             evaluate(mx.load(path))
 
 
@@ -207,7 +212,7 @@ def test_malformed_npy_are_named(header, tmp_path):
     path = tmp_path / "broken.npy"
     text = header.encode() + b"\n"
     path.write_bytes(NPY + struct.pack("<H", len(text)) + text + bytes(8))
-    with pytest.raises((OSError, RuntimeError, ValueError, TypeError), match="broken"):
+    with pytest.raises(ValueError, match="broken"):
         evaluate(mx.load(path))
 
 
@@ -216,14 +221,16 @@ def test_random_bytes_never_crash(rng, tmp_path):
     good = tmp_path / "good.safetensors"
     mx.save_safetensors(good, {"x": mx.arange(8), "y": mx.ones((2, 2))})
     mx.save(tmp_path / "good.npy", mx.arange(8))
-    for source in (good, tmp_path / "good.npy"):
+    mx.savez(tmp_path / "good.npz", x=mx.arange(8))
+    mx.savez_compressed(tmp_path / "packed.npz", x=mx.arange(8))
+    for source in (good, *tmp_path.glob("*.np?")):
         data = bytearray(source.read_bytes())
         path = tmp_path / f"changed{source.suffix}"
-        for at in rng.integers(0, min(len(data), 150), 200):
+        for at in rng.integers(0, min(len(data), 700), 400):
             changed = bytearray(data)
             changed[at] = rng.integers(0, 256)
             path.write_bytes(changed)
-            with suppress(OSError, RuntimeError, ValueError, TypeError, KeyError):
+            with suppress(ValueError):
                 evaluate(mx.load(path))
 
 
@@ -238,5 +245,129 @@ def test_random_bytes_never_crash(rng, tmp_path):
 )
 def test_other_errors(call, tmp_path):
     mx.save(pathlib.Path(tmp_path) / "a.npy", mx.ones(1))
-    with pytest.raises((OSError, RuntimeError, ValueError)):
+    with pytest.raises(ValueError):
         call(tmp_path)
+
+
+# Archives
+
+
+def archive(name="x.npy", method=zipfile.ZIP_STORED, content=None, **fields):
+    """The bytes of an archive, with fields of its member's directory entry overwritten."""
+    if content is None:
+        out = io.BytesIO()
+        np.save(out, np.arange(1000.0))
+        content = out.getvalue()
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", method) as file:
+        file.writestr(zipfile.ZipInfo(name), content, method)
+    data = bytearray(out.getvalue())
+    places = {"flags": (8, 2), "method": (10, 2), "crc": (16, 4), "packed": (20, 4)}
+    places |= {"size": (24, 4), "at": (42, 4)}
+    for field, value in fields.items():
+        at, size = places[field]
+        at += data.index(b"PK\1\2")
+        data[at : at + size] = value.to_bytes(size, "little")
+    return data
+
+
+def npy(header="{'descr': '|u1', 'fortran_order': False, 'shape': (2,), }", data=b"ab"):
+    return NPY + struct.pack("<H", len(header)) + header.encode() + data
+
+
+BROKEN_ARCHIVES = {
+    "nothing": b"",
+    "no archive": b"PK" + bytes(100),
+    "a path upwards": archive("../x.npy"),
+    "a path upwards inside": archive("a/../../x.npy"),
+    "an absolute path": archive("/etc/x.npy"),
+    "a path of Windows": archive("..\\x.npy"),
+    "encrypted": archive(flags=1),
+    "bzip2": archive(method=zipfile.ZIP_BZIP2),
+    "lzma": archive(method=zipfile.ZIP_LZMA),
+    "a wrong checksum": archive(crc=1),
+    "a wrong checksum of compressed bytes": archive(method=zipfile.ZIP_DEFLATED, crc=1),
+    "more bytes than there are": archive(size=2**30, packed=2**30),
+    "more bytes than deflate makes": archive(method=zipfile.ZIP_DEFLATED, size=2**31),
+    "fewer bytes than are compressed": archive(method=zipfile.ZIP_DEFLATED, size=100),
+    "a place beyond the end": archive(at=2**31),
+    "two sizes": archive(size=5),
+    "no npy file": archive(content=b"no npy file"),
+    "an object": archive(content=npy("{'descr': '|O', 'fortran_order': False, 'shape': (2,), }")),
+    "bytes behind the array": archive(content=npy(data=b"abc")),
+    "no bytes": archive(content=npy(data=b"")),
+    "a shape beyond memory": archive(
+        content=npy("{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000000,), }")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_ARCHIVES)
+def test_malformed_npz_are_named(name, tmp_path):
+    path = tmp_path / "broken.npz"
+    path.write_bytes(BROKEN_ARCHIVES[name])
+    for file in (path, io.BytesIO(BROKEN_ARCHIVES[name])):
+        with pytest.raises(ValueError, match="broken" if file is path else "file"):
+            evaluate(mx.load(file, format="npz"))
+
+
+def test_members_share_no_bytes(tmp_path):
+    """A directory that names the same bytes again and again: an archive of few makes no more."""
+    data = archive()
+    at, end = data.index(b"PK\1\2"), data.index(b"PK\5\6")
+    entry = data[at:end]
+    entries = [bytes(entry).replace(b"x.npy", f"{i:05}".encode()) for i in range(100)]
+    path = tmp_path / "broken.npz"
+    for chosen, says in ((entries, "is to have"), (entries[:1] * 2, "two members are called")):
+        numbers = struct.pack("<HHI", len(chosen), len(chosen), len(entry) * len(chosen))
+        ending = data[end : end + 8] + numbers + data[end + 16 :]
+        path.write_bytes(data[:at] + b"".join(chosen) + ending)
+        with pytest.raises(ValueError, match=f"broken.*{says}"):
+            mx.load(path)
+
+
+def test_numbers_of_an_archive_of_others(tmp_path):
+    """With a comment, 64-bit fields, and a name that is no UTF-8."""
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.comment = b"PK\5\6" * 10
+        with file.open("x.npy", "w", force_zip64=True) as entry:
+            np.save(entry, np.arange(100_000))
+    assert mx.load(path)["x"].size == 100_000
+    data = bytes(archive("q.npy", content=npy())).replace(b"q.npy", b"\xff.npy")
+    path.write_bytes(data)
+    assert mx.load(path)["\\xff"].tolist() == [97, 98]
+
+
+def test_checksums_are_those_of_zlib(tmp_path):
+    path = tmp_path / "a.npz"
+    for size in (0, 1, 7, 8, 9, 63, 1000):
+        x = np.random.default_rng(size).integers(0, 256, size).astype(np.uint8)
+        mx.savez(path, x=mx.array(x))
+        with zipfile.ZipFile(path) as file:
+            assert file.testzip() is None
+            assert zlib.crc32(file.read("x.npy")) == file.infolist()[0].CRC
+        assert_equal(mx.load(path)["x"], x)
+
+
+def test_pickles_are_refused(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os._exit, (1,)
+
+    path = tmp_path / "broken.npy"
+    np.save(path, np.array([Bomb()], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match=r"broken.*'.O' are not supported"):
+        mx.load(path)
+
+
+@pytest.mark.parametrize("name", ["layers.9999999999.weight", f"layers.{'9' * 5000}.weight"])
+@pytest.mark.parametrize("extension", ["npz", "safetensors"])
+def test_a_name_makes_no_long_list(name, extension, tmp_path):
+    path = tmp_path / f"a.{extension}"
+    if extension == "npz":
+        mx.savez(path, **{name: mx.ones(1)})
+    else:
+        mx.save_safetensors(path, {name: mx.ones(1)})
+    with pytest.raises(ValueError, match=r"9999999999|digits"):
+        nn.Sequential(nn.Linear(2, 2)).load_weights(path)

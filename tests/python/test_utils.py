@@ -122,3 +122,19 @@ def test_merge():
 def test_merge_without_a_function_refuses_two_values_at_a_place(a, b):
     with pytest.raises(ValueError, match=r"tree_merge: .*merge_fn"):
         tree_merge(a, b)
+
+
+def test_a_list_of_a_tree_is_no_longer_than_its_leaves_warrant():
+    assert len(tree_unflatten({"l.60000.weight": 1})["l"]) == 60001  # of an adapter, say
+    sparse = {f"a.{i}.b": 0 for i in range(0, 100_000, 20)}
+    assert len(tree_unflatten(sparse)["a"]) == 99_981
+    for hostile in (
+        {"l.9999999999.weight": 1},
+        {f"a{i}.60000": 1 for i in range(1000)},
+        {f"a.{i}.60000": 1 for i in range(1000)},
+        {f"a.{'9' * 4000}": 1},
+    ):
+        with pytest.raises(ValueError, match=r"tree_unflatten: 'a|tree_unflatten: 'l"):
+            tree_unflatten(hostile)
+    with pytest.raises(ValueError):
+        tree_unflatten({f"a.{'9' * 5000}": 1})

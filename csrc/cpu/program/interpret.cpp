@@ -478,7 +478,10 @@ class Run {
         }
         continue;
       }
-      for (std::int64_t block = 0; block < x_.blocks(); ++block) run_block(pass, c, u, block);
+      for (std::int64_t block = 0; block < x_.blocks(); ++block) {
+        if (block % 8 == 7) poll_interrupt();
+        run_block(pass, c, u, block);
+      }
       for (std::size_t k = 0; k < pass.reductions.size(); ++k)
         finish(pass.reductions[k], c, c.totals[k], u);
     }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -36,8 +35,13 @@ class Interrupted : public std::exception {
  public:
   const char* what() const noexcept override { return "evaluation interrupted"; }
 };
-// Asked now and then by a thread that evaluates or waits; true stops it. Python's signals use this.
-void set_interrupt_check(std::function<bool()> check);
+// Asked now and then by threads that evaluate or wait, but not by the library's own; true stops
+// them. The check may evaluate, too: what it interrupted goes on, or begins anew where it needs
+// that. Python's signals use this.
+void set_interrupt_check(bool (*check)());
+// Called by a thread around whatever may take long, so that a language lets go of its lock: `lock`
+// gets what `unlock` returned, unless that is null.
+void set_unlocking(void* (*unlock)(), void (*lock)(void*));
 
 // Threads that one operation may use, the calling one included: CERMET_NUM_THREADS, else the cores.
 int get_num_threads();

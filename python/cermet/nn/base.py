@@ -373,7 +373,7 @@ class Module(dict):
         file = os.fspath(file)
         weights = tree_flatten(self.parameters(), destination={})
         if file.endswith(".npz"):
-            mx.savez(file, **weights)
+            mx._savez(file, weights)
         elif file.endswith(".safetensors"):
             mx.save_safetensors(file, weights)
         else:

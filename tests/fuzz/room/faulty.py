@@ -1,9 +1,11 @@
 """Runs a program while its nth allocation, thread or file call fails (faults.c)."""
 
 import ctypes
+import functools
 import hashlib
 import os
 import re
+import subprocess
 import sys
 
 import numpy as np
@@ -15,21 +17,47 @@ ALLOWED = {"memory": MemoryError, "threads": MemoryError, "files": OSError, "pyt
 shim = ctypes.CDLL(None)
 
 
+# nanobind's functions that end the process where they get no memory, which is not ours to mend.
+UNMENDABLE = re.compile(
+    r"(\w+) (\w+) \w nanobind::detail::(inst_|nb_|(list|dict)_caster|type_caster<std::|cast_impl)"
+)
+
+
+@functools.cache
+def unmendable(library):
+    """Where those lie in a library: offsets and sizes."""
+    symbols = subprocess.run(
+        ["nm", "-CS", "--defined-only", library], capture_output=True, text=True, check=True
+    )
+    found = map(UNMENDABLE.match, symbols.stdout.splitlines())
+    return [(int(m[1], 16), int(m[2], 16)) for m in found if m]
+
+
+if os.environ.get("LD_PRELOAD"):  # once, before programs are forked off
+    unmendable(mx.__file__)
+
+
 def told():
     """Tells the shim whose code lies where."""
+
+    def is_of(kind, begin, end):
+        shim.faults_range(ctypes.c_size_t(begin), ctypes.c_size_t(end), kind)
+
     python = os.path.realpath(sys.executable)
     with open("/proc/self/maps") as maps:
         for line in maps:
-            found = re.match(r"(\w+)-(\w+) r-xp \S+ \S+ \S+ +(.*)", line)
+            found = re.match(r"(\w+)-(\w+) r-xp (\S+) \S+ \S+ +(.*)", line)
             if not found:
                 continue
-            path = found[3]
-            kind = KINDS["python"] if path == python or "libpython" in path else 0
-            if re.search(r"cermet/core\S*\.so|scipy_openblas32|libstdc\+\+", path):
-                kind = KINDS["memory"]
-            if kind:
-                ends = (ctypes.c_size_t(int(found[i], 16)) for i in (1, 2))
-                shim.faults_range(*ends, kind)
+            begin, end, offset = (int(found[i], 16) for i in (1, 2, 3))
+            path = found[4]
+            if path == mx.__file__:
+                for place, size in unmendable(path):
+                    is_of(0, begin - offset + place, begin - offset + place + size)
+            if path == python or "libpython" in path:
+                is_of(KINDS["python"], begin, end)
+            elif re.search(r"cermet/core\S*\.so|scipy_openblas32|libstdc\+\+", path):
+                is_of(KINDS["memory"], begin, end)
 
 
 def chain(error):

@@ -1,0 +1,22 @@
+# kill: other values than those of the file that was loaded
+
+path = tempfile.mkdtemp() + "/file.safetensors"
+def weights(value):
+    module = nn.Module()
+    module.a, module.b = value, value
+    return module
+def save(number):
+    weights(mx.full((200000,), number)).save_weights(path)
+save(1)
+content = pathlib.Path(path).read_bytes()
+read = mx.load(path)
+arrays_read = list(read.values()) if isinstance(read, dict) else [read]
+pathlib.Path(path).write_bytes(bytes(len(content)))
+said = None
+for x in arrays_read:
+    try:
+        values = np.array(x)
+    except (OSError, ValueError, RuntimeError):
+        continue
+    if not (values == 1).all():
+        said = "other values than those of the file that was loaded"
