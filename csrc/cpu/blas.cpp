@@ -213,7 +213,7 @@ int eig(int n, T* a, std::complex<float>* w, std::complex<float>* v) {
   for (std::size_t j = 0; j < count; ++j) w[j] = complex(real[j], imaginary[j]);
   // Of a conjugate pair the columns hold the real and the imaginary part.
   for (std::size_t j = 0; v && j < count; ++j) {
-    const bool pair = imaginary[j] != 0;
+    const bool pair = j + 1 < count && imaginary[j] != 0;
     for (std::size_t i = 0; i < count; ++i) {
       const T re = packed[j * count + i], im = pair ? packed[(j + 1) * count + i] : T(0);
       v[j * count + i] = complex(re, im);

@@ -5,16 +5,16 @@
 
 namespace cermet::cpu {
 
-// Each element is computed from its index, in double (integers exactly, where the parameters are
-// whole), so rounding does not build up along the range.
+// Each element is computed from its index, in double or for integers exactly, so rounding does not
+// build up along the range.
 void arange(const Arange& p, const Tensor& out) {
+  const auto first = static_cast<std::uint64_t>(p.first), by = static_cast<std::uint64_t>(p.by);
   visit(out.dtype, [&]<class T>(Type<T>) {
     parallel_for(out.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
       T* to = data<T>(out);
       for (std::int64_t i = begin; i < end; ++i) {
         if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
-          to[i] = static_cast<T>(static_cast<std::int64_t>(p.start) +
-                                 i * static_cast<std::int64_t>(p.step));
+          to[i] = static_cast<T>(first + static_cast<std::uint64_t>(i) * by);
         } else {
           const double v = p.start + static_cast<double>(i) * p.step;
           if constexpr (kIsHalf<T>)

@@ -1,5 +1,6 @@
 // Linear algebra: LAPACK on batches of matrices, spread over the pool's threads.
 #include <algorithm>
+#include <cmath>
 #include <complex>
 
 #include "cpu/backend.h"
@@ -54,11 +55,17 @@ class Entry {
   std::int64_t index_;
 };
 
+// Where LAPACK iterates it may write past its matrices, and print, when a number is none.
+bool iterates(Routine r) { return r >= Routine::svd && r <= Routine::eigvals; }
+
 // LAPACK's info for one matrix.
 template <class T>
 int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int columns) {
   using Complex = std::complex<float>;
   const Workspace<T> a = entry.matrix<T>(0);
+  if (iterates(routine) &&
+      !std::ranges::all_of(a.span(), [](T x) { return std::isfinite(x); }))
+    return 1;
   const int k = std::min(m, n);
   const auto square = [](int rows, int width) { return std::int64_t{rows} * width; };
   const auto in_place = [&](int info) {

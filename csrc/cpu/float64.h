@@ -76,10 +76,13 @@ inline double remainder(double a, double b) {
   if (r == 0.0) return copysign(0.0, b);
   return (r < 0.0) != (b < 0.0) ? r + b : r;
 }
-// The integer (a - remainder) / b.
+// The integer (a - remainder) / b; of an infinite a none.
 inline double floor_divide(double a, double b) {
-  if (b == 0.0 || !isfinite(a)) return a / b;
-  return rint((a - remainder(a, b)) / b);
+  if (b == 0.0) return a / b;
+  const double r = remainder(a, b);
+  if (__builtin_isinf(r)) return -1.0;  // as b is, of the other sign
+  const double q = rint((a - r) / b);
+  return q == 0.0 ? copysign(0.0, a / b) : q;
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "cermet/ops.h"
+#include "graph/check.h"
 #include "graph/context.h"
 #include "graph/layout.h"
 #include "graph/primitive.h"
@@ -139,13 +140,7 @@ array::array(Ref<const Primitive> primitive, Shape shape, Dtype dtype, SmallVect
              Stream stream)
     : node_(make_ref<Node>()) {
   node_->dtype = dtype;
-  try {
-    node_->size = element_count(shape);
-  } catch (const std::invalid_argument& e) {
-    throw std::invalid_argument(std::string(primitive->name()) + ": " + e.what());
-  } catch (const std::length_error& e) {
-    throw std::length_error(std::string(primitive->name()) + ": " + e.what());
-  }
+  node_->size = count_of(primitive->name(), shape);
   node_->shape = std::move(shape);
   node_->stream = stream;
   for (const array& in : inputs) note_traces(*node_, *in.node());
@@ -212,6 +207,11 @@ T convert(const void* p, Dtype dtype) {
 
 }  // namespace
 
+std::optional<double> known_value(const array& a) {
+  if (!a.node()->constant) return std::nullopt;
+  return convert<double>(&a.node()->scalar, a.dtype());
+}
+
 template <class T>
 T array::item() const {
   if (size() != 1)
@@ -248,20 +248,19 @@ std::int64_t element_count(const Shape& shape) {
   for (const std::int64_t d : shape) {
     if (d < 0) throw std::invalid_argument("shape " + to_string(shape) + ": negative extent");
     empty |= d == 0;
-    overflow |= __builtin_mul_overflow(n, d, &n) || n > INT64_MAX / 16;
+    overflow |= d > 0 && (__builtin_mul_overflow(n, d, &n) || n > INT64_MAX / 16);
   }
-  if (empty) return 0;
   if (overflow)
     throw std::length_error("shape " + to_string(shape) + " has more elements than 63 bits count");
-  return n;
+  return empty ? 0 : n;
 }
 
 Strides row_major(const Shape& shape) {
   Strides strides(shape.size());
-  std::int64_t step = 1;
+  std::uint64_t step = 1;  // unsigned: the shape may be one that is refused for its size
   for (int i = static_cast<int>(shape.size()) - 1; i >= 0; --i) {
-    strides[i] = step;
-    step *= shape[i];
+    strides[i] = static_cast<std::int64_t>(step);
+    step *= static_cast<std::uint64_t>(shape[i]);
   }
   return strides;
 }

@@ -9,6 +9,16 @@ AxisError::AxisError(std::string_view op, std::int64_t axis, int ndim)
     : std::out_of_range(std::string(op) + ": axis " + std::to_string(axis) +
                         " is out of range for " + std::to_string(ndim) + " dimensions") {}
 
+std::int64_t count_of(std::string_view op, const Shape& shape) {
+  try {
+    return element_count(shape);
+  } catch (const std::invalid_argument& e) {
+    throw std::invalid_argument(std::string(op) + ": " + e.what());
+  } catch (const std::length_error& e) {
+    throw std::length_error(std::string(op) + ": " + e.what());
+  }
+}
+
 int normalize_axis(std::string_view op, std::int64_t axis, int ndim) {
   if (axis < -ndim || axis >= ndim) throw AxisError(op, axis, ndim);
   return static_cast<int>(axis < 0 ? axis + ndim : axis);

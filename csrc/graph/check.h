@@ -1,6 +1,7 @@
 // How operations check their arguments and report what does not fit.
 #pragma once
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -24,6 +25,38 @@ template <class... Parts>
   throw std::invalid_argument(std::string(op) + ": " + (detail::text(parts) + ...));
 }
 
+// A size, place or stride on its way through an operation's arithmetic: std::length_error where a
+// result passes 63 bits. All shape rules compute with it what the extents of one shape do not
+// bound.
+class Size {
+ public:
+  Size(std::string_view op, std::int64_t value) : op_(op), value_(value) {}
+  std::int64_t value() const { return value_; }
+  Size operator+(std::int64_t b) const {
+    return result(b, [](auto x, auto y, auto* to) { return __builtin_add_overflow(x, y, to); });
+  }
+  Size operator-(std::int64_t b) const {
+    return result(b, [](auto x, auto y, auto* to) { return __builtin_sub_overflow(x, y, to); });
+  }
+  Size operator*(std::int64_t b) const {
+    return result(b, [](auto x, auto y, auto* to) { return __builtin_mul_overflow(x, y, to); });
+  }
+
+ private:
+  template <class Overflows>
+  Size result(std::int64_t b, Overflows overflows) const {
+    Size out = *this;
+    if (overflows(value_, b, &out.value_))
+      throw std::length_error(std::string(op_) + ": a size or place of more than 63 bits");
+    return out;
+  }
+  std::string_view op_;
+  std::int64_t value_;
+};
+
+// element_count with the operation in its errors.
+std::int64_t count_of(std::string_view op, const Shape& shape);
+
 // "op: index 5 is out of range for axis 0 of size 3".
 inline IndexError index_error(std::string_view op, std::int64_t index, int axis,
                               std::int64_t extent) {
@@ -45,6 +78,9 @@ Shape without(const Shape& shape, const Axes& axes);
 // The batch axes of matrices, and the shape of a batch of matrices.
 Shape batch_of(const array& matrices);
 Shape matrices(Shape batch, std::int64_t rows, std::int64_t columns);
+
+// The value of a scalar that is known without an evaluation, as it was made of a number.
+std::optional<double> known_value(const array& a);
 
 // Throws where places along an axis are more than uint32, the type of indices, can tell apart.
 void require_places(std::string_view op, const Shape& shape, int axis);

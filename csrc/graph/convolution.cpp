@@ -19,10 +19,13 @@ constexpr std::int64_t kMostSlices = 32;  // of an axis, or in a depthwise convo
 struct Along {
   std::int64_t extent, kernel, stride, low, high, kernel_dilation, input_dilation;
 
-  std::int64_t dilated() const { return (extent - 1) * input_dilation + 1; }
-  std::int64_t padded() const { return dilated() + low + high; }
-  std::int64_t span() const { return (kernel - 1) * kernel_dilation + 1; }
+  std::int64_t dilated() const { return (size(extent - 1) * input_dilation + 1).value(); }
+  std::int64_t padded() const { return (size(dilated()) + low + high).value(); }
+  std::int64_t span() const { return (size(kernel - 1) * kernel_dilation + 1).value(); }
   std::int64_t out() const { return (padded() - span()) / stride + 1; }
+
+ private:
+  static Size size(std::int64_t n) { return {"convolution", n}; }
 };
 
 constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::min();
@@ -50,17 +53,21 @@ std::vector<Along> spatial_axes(std::string_view op, const array& input, const a
   };
   std::vector<Along> axes;
   for (int i = 0; i < dims; ++i) {
-    const Along a{input.shape(i + 1),
-                  weight.shape(i + 1),
-                  at("stride", o.stride, i, 1),
-                  at("padding", o.padding_low, i, kAny),
-                  at("padding", o.padding_high, i, kAny),
-                  at("kernel dilation", o.kernel_dilation, i, 1),
-                  at("input dilation", o.input_dilation, i, 1)};
+    Along a{input.shape(i + 1),
+            weight.shape(i + 1),
+            at("stride", o.stride, i, 1),
+            at("padding", o.padding_low, i, kAny),
+            at("padding", o.padding_high, i, kAny),
+            at("kernel dilation", o.kernel_dilation, i, 1),
+            at("input dilation", o.input_dilation, i, 1)};
     if (a.kernel < 1 || a.extent < 1 || a.padded() < a.span())
       fail(op, "a kernel that spans ", a.span(), " does not fit spatial axis ", i, " of extent ",
            std::max<std::int64_t>(0, a.padded()), " with padding: input ", input.shape(),
            ", weight ", weight.shape());
+    // Steps over a single place are none, so that no stride made of them wraps.
+    a.stride = std::min(a.stride, a.padded());
+    if (a.kernel == 1) a.kernel_dilation = 1;
+    if (a.extent == 1) a.input_dilation = 1;
     axes.push_back(a);
   }
   return axes;
@@ -111,7 +118,7 @@ array tap(const array& x, int axis, const Along& a, std::int64_t k, StreamOrDevi
 // Cuts an axis into its windows: their number in its place, their elements at `inside`.
 array windows(const array& x, int axis, const Along& a, int inside, StreamOrDevice s) {
   if (a.kernel == 1) return expand_dims(tap(x, axis, a, 0, s), {inside}, s);
-  if (a.stride >= a.span() && a.out() * a.stride <= x.shape(axis)) {
+  if (a.stride >= a.span() && a.out() <= x.shape(axis) / a.stride) {
     const array whole = section(x, axis, 0, a.out() * a.stride, 1, s);
     const array cut = unflatten(whole, axis, {a.out(), a.stride}, s);
     return moveaxis(section(cut, axis + 1, 0, a.span(), a.kernel_dilation, s), axis + 1, inside, s);
@@ -255,11 +262,12 @@ array conv_transpose(int dims, const array& input, const array& weight, const Sh
   // Every input element puts a copy of the kernel at its place among the outputs.
   ConvOptions o{{1}, {}, {}, dilation, {}, groups, true};
   for (int i = 0; i < dims; ++i) {
-    const std::int64_t span =
-        option(op, "dilation", dilation, i, dims, 1) * (weight.shape(i + 1) - 1);
-    const std::int64_t low = span - option(op, "padding", padding, i, dims, kAny);
-    o.padding_low.push_back(low);
-    o.padding_high.push_back(low + option(op, "output_padding", output_padding, i, dims, 0));
+    const Size span =
+        Size(op, option(op, "dilation", dilation, i, dims, 1)) * (weight.shape(i + 1) - 1);
+    const Size low = span - option(op, "padding", padding, i, dims, kAny);
+    const std::int64_t extra = option(op, "output_padding", output_padding, i, dims, 0);
+    o.padding_low.push_back(low.value());
+    o.padding_high.push_back((low + extra).value());
     o.input_dilation.push_back(option(op, "stride", stride, i, dims, 1));
   }
   return convolve_nd(op, input, weight, o, s);

@@ -77,9 +77,24 @@ array arange(double start, double stop, double step, Dtype dtype, StreamOrDevice
   return array(make_ref<const Arange>(start, step),
                {static_cast<std::int64_t>(std::max(count, 0.0))}, dtype, {}, s.resolve());
 }
+array count_from(std::int64_t start, std::int64_t stop, std::int64_t step, Dtype dtype,
+                 StreamOrDevice s) {
+  if (dtype == Dtype::bool_) fail("arange", "bool is not supported, expected a number type");
+  if (step == 0) fail("arange", "the step is zero");
+  // Unsigned, as what lies between two numbers may be.
+  const auto from = static_cast<std::uint64_t>(start), to = static_cast<std::uint64_t>(stop),
+             by = static_cast<std::uint64_t>(step);
+  std::uint64_t count = 0;
+  if (step > 0 && stop > start) count = (to - from - 1) / by + 1;
+  if (step < 0 && stop < start) count = (from - to - 1) / (0 - by) + 1;
+  if (count >> 62 != 0) fail("arange", "cannot count from ", start, " to ", stop, " by ", step);
+  return array(
+      make_ref<const Arange>(static_cast<double>(start), static_cast<double>(step), start, step),
+      {static_cast<std::int64_t>(count)}, dtype, {}, s.resolve());
+}
 array arange(std::int64_t stop, StreamOrDevice s) {
   const bool fits = stop <= std::numeric_limits<std::int32_t>::max();
-  return arange(0, static_cast<double>(stop), 1, fits ? int32 : int64, s);
+  return arange(std::int64_t{0}, stop, std::int64_t{1}, fits ? int32 : int64, s);
 }
 
 array linspace(double start, double stop, std::int64_t num, bool endpoint, Dtype dtype,

@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "cermet/ops.h"
+#include "graph/check.h"
 #include "graph/follow.h"
 
 namespace cermet {
@@ -79,12 +80,9 @@ bool is_noop(Op op, Dtype t) {
 // The operation that a power with a constant exponent is, with the same rounding: a square is
 // common and costs a twentieth.
 std::optional<Op> constant_power(const array& exponent) {
-  if (!exponent.node()->constant) return std::nullopt;
-  const auto is = [&](double v) {
-    return exponent.node()->scalar == array(v, exponent.dtype()).node()->scalar;
-  };
-  if (is(2)) return Op::square;
-  if (is(-1) && is_inexact(exponent.dtype())) return Op::reciprocal;
+  const std::optional<double> value = known_value(exponent);
+  if (value == 2.0) return Op::square;
+  if (value == -1.0 && is_inexact(exponent.dtype())) return Op::reciprocal;
   return std::nullopt;
 }
 

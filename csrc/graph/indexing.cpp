@@ -18,11 +18,12 @@ Shape slice_shape(std::string_view op, const array& a, const Shape& start, const
   Shape shape(ndim);
   for (std::size_t i = 0; i < ndim; ++i) {
     if (step[i] == 0) fail(op, "the step of axis ", static_cast<int>(i), " is zero");
-    const std::int64_t distance = step[i] > 0 ? stop[i] - start[i] : start[i] - stop[i];
-    const std::int64_t stride = std::abs(step[i]), n = rule_shape(a)[i];
-    if (distance <= 0) continue;
-    shape[i] = (distance - 1) / stride + 1;
-    const std::int64_t last = start[i] + (shape[i] - 1) * step[i];
+    const std::int64_t n = rule_shape(a)[i];
+    if (step[i] > 0 ? stop[i] <= start[i] : stop[i] >= start[i]) continue;
+    const std::int64_t steps =
+        ((Size(op, stop[i]) - start[i]).value() - (step[i] > 0 ? 1 : -1)) / step[i];
+    shape[i] = steps + 1;
+    const std::int64_t last = (Size(op, steps) * step[i] + start[i]).value();
     if (std::min(start[i], last) < 0 || std::max(start[i], last) >= n)
       fail(op, "elements ", start[i], " to ", last, " of axis ", static_cast<int>(i), " of ",
            a.shape(), " do not exist");

@@ -5,6 +5,7 @@
 
 #include "graph/fork.h"
 #include "graph/rules.h"
+#include "ops/cpp.h"
 
 namespace cermet {
 namespace {
@@ -143,6 +144,9 @@ Arrays make_outputs(Ref<const Primitive> primitive, Results results, SmallVector
 
 // ---- Sources ----
 
+Arange::Arange(double start, double step)
+    : Arange(start, step, cpu::plain::truncated<std::int64_t>(start),
+             cpu::plain::truncated<std::int64_t>(step)) {}
 Shape Arange::output_shape(const Node& node, std::span<const array>) const { return node.shape; }
 
 Shape RandomBits::output_shape(const Node& node, std::span<const array> inputs) const {

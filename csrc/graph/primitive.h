@@ -252,9 +252,12 @@ class Pick final : public Primitive {
 
 class Arange final : public Primitive {
  public:
-  Arange(double start, double step) : Primitive(Kind::arange), start(start), step(step) {}
+  Arange(double start, double step);
+  Arange(double start, double step, std::int64_t first, std::int64_t by)
+      : Primitive(Kind::arange), start(start), step(step), first(first), by(by) {}
   const double start, step;
-  CERMET_PARAMETERS(start, step)
+  const std::int64_t first, by;  // for elements that are integers
+  CERMET_PARAMETERS(start, step, first, by)
   std::string_view name() const override { return "arange"; }
   Shape output_shape(const Node& node, std::span<const array>) const override;
 };

@@ -420,7 +420,7 @@ array kron(const array& a, const array& b, StreamOrDevice s) {
     left.push_back(1);
     right.push_back(1);
     right.push_back(m);
-    shape.push_back(n * m);
+    shape.push_back((Size("kron", n) * m).value());
   }
   return reshape(multiply(reshape(a, left, s), reshape(b, right, s), s), shape, s);
 }

@@ -9,14 +9,36 @@
 #include "graph/check.h"
 #include "graph/fork.h"
 #include "graph/primitive.h"
+#include "ops/cpp.h"
 
 namespace cermet::random {
 namespace {
 
-// The global state, under Lock::random. Never destroyed: other threads may still draw at exit.
-array& global() {
-  static array* const state = new array(key(0));
-  return *state;
+void check_state(const array& state) {
+  if (state.dtype() != uint32 || state.shape() != Shape{2})
+    fail("random", "the state is ", state.dtype(), " of shape ", state.shape(),
+         ", expected uint32 (2,)");
+}
+
+// Under Lock::random.
+struct Global {
+  array state = key(0);
+  const array* lent = nullptr;  // what others may have assigned to since it was a copy of the state
+
+  void take_back() {
+    if (!lent) return;
+    check_state(*lent);
+    state = *std::exchange(lent, nullptr);
+  }
+};
+Global& global() {
+  static Global* const g = new Global;  // never destroyed: other threads may still draw at exit
+  return *g;
+}
+
+array make_key(std::uint32_t x, std::uint32_t y) {
+  const std::uint32_t words[] = {x, y};
+  return array(words, {2});
 }
 
 array row(const array& keys, std::int64_t i) {
@@ -26,10 +48,55 @@ array row(const array& keys, std::int64_t i) {
 // The given key, or one split off the global state.
 array resolve(const Key& key) {
   if (key) return *key;
+  Global& g = global();
   const std::lock_guard lock(mutex_of(Lock::random));
-  const array keys = split(global());
-  global() = row(keys, 0);
+  g.take_back();
+  if (g.state.is_available()) {  // split here: numbers that nobody asks for leave no graph
+    const auto* words = g.state.data<std::uint32_t>();
+    const cpu::plain::Words own{words[0], words[g.state.strides()[0]]};
+    const cpu::plain::Words first = threefry(own, {0, 2}), second = threefry(own, {1, 3});
+    g.state = make_key(first.x, second.x);
+    return make_key(first.y, second.y);
+  }
+  const array keys = split(g.state);
+  g.state = row(keys, 0);
   return row(keys, 1);
+}
+
+// The integers of a type, from the lowest to the highest.
+std::pair<double, double> range_of(Dtype t) {
+  const int bits = 8 * static_cast<int>(size_of(t));
+  if (t == Dtype::bool_) return {0, 1};
+  if (is_unsigned(t)) return {0, std::ldexp(1, bits) - 1};
+  return {-std::ldexp(1, bits - 1), std::ldexp(1, bits - 1) - 1};
+}
+
+// The upper tail's share beyond x >= 3 over its density: Laplace's continued fraction.
+array mills_ratio(const array& x, StreamOrDevice s) {
+  array fraction = x;
+  for (int i = 8; i > 0; --i)
+    fraction = add(x, divide(array(static_cast<double>(i), x.dtype()), fraction, s), s);
+  return reciprocal(fraction, s);
+}
+
+// Normal numbers between bounds far out in the upper tail: those beyond `low` as many as u says.
+// Where the density is exp(-x^2 / 2) alone the root is exact; Newton's steps do the rest.
+array normal_tail(const array& u, const array& low, const array& high, StreamOrDevice s) {
+  const Dtype t = u.dtype();
+  const array half(0.5, t), ratio = mills_ratio(low, s);
+  // The logarithm of the share beyond x of that beyond `low`.
+  const auto share = [&](const array& x, const array& m) {
+    const array distance = multiply(subtract(x, low, s), add(x, low, s), s);
+    return subtract(log(divide(m, ratio, s), s), multiply(distance, half, s), s);
+  };
+  const array inside = expm1(share(high, mills_ratio(high, s)), s);  // -1: all of it
+  const array wanted = log1p(multiply(u, inside, s), s);
+  array x = sqrt(subtract(square(low, s), multiply(array(2.0, t), wanted, s), s), s);
+  for (int i = 0; i < 3; ++i) {
+    const array m = mills_ratio(x, s);
+    x = add(x, multiply(subtract(share(x, m), wanted, s), m, s), s);
+  }
+  return x;
 }
 
 void check_shape(std::string_view op, const Shape& wanted, const Shape& parameters) {
@@ -76,23 +143,37 @@ array keep_below(const array& x, const array& low, const array& high, StreamOrDe
 }  // namespace
 
 array key(std::uint64_t seed) {
-  const std::uint32_t words[] = {static_cast<std::uint32_t>(seed >> 32),
-                                 static_cast<std::uint32_t>(seed)};
-  return array(words, {2});
+  return make_key(static_cast<std::uint32_t>(seed >> 32), static_cast<std::uint32_t>(seed));
 }
 
 void seed(std::uint64_t seed) { set_state(key(seed)); }
 
 array state() {
+  Global& g = global();
   const std::lock_guard lock(mutex_of(Lock::random));
-  return global();
+  return g.lent ? *g.lent : g.state;
 }
 
 void set_state(const array& state) {
-  if (state.dtype() != uint32 || state.shape() != Shape{2})
-    fail("set_state", "got ", state.dtype(), " of shape ", state.shape(), ", expected uint32 (2,)");
+  check_state(state);
+  Global& g = global();
   const std::lock_guard lock(mutex_of(Lock::random));
-  global() = state;
+  g.lent = nullptr;
+  g.state = state;
+}
+
+void lend_state(array& variable) {
+  Global& g = global();
+  const std::lock_guard lock(mutex_of(Lock::random));
+  g.take_back();
+  variable = g.state;
+  g.lent = &variable;
+}
+
+bool is_lent(const array& variable) {
+  Global& g = global();
+  const std::lock_guard lock(mutex_of(Lock::random));
+  return g.lent == &variable;
 }
 
 array split(const array& key, int num, StreamOrDevice s) {
@@ -104,7 +185,7 @@ array bits(const Shape& shape, int width, const Key& key, StreamOrDevice s) {
   const Dtype t = width == 1 ? uint8 : width == 2 ? uint16 : width == 4 ? uint32 : uint64;
   if (static_cast<int>(size_of(t)) != width)
     fail("bits", "the width is ", width, " bytes, expected 1, 2, 4 or 8");
-  const std::int64_t n = element_count(shape);
+  const std::int64_t n = count_of("random", shape);
   if (key && (key->dtype() != uint32 || key->shape() != Shape{2}))
     fail("random", "the key is ", key->dtype(), " of shape ", key->shape(),
          ", expected uint32 (2,)");
@@ -174,9 +255,19 @@ array randint(const array& low, const array& high, const Shape& shape, Dtype dty
               StreamOrDevice s) {
   if (is_inexact(dtype)) fail("randint", dtype, " is not supported, expected an integer type");
   check_shape("randint", shape, broadcast_shapes(low.shape(), high.shape()));
+  const auto [lowest, highest] = range_of(dtype);
+  const double first = known_value(low).value_or(lowest), end = known_value(high).value_or(highest);
+  if (first < lowest || first > highest || end < lowest || end > highest + 1)
+    fail("randint", "a bound is outside the range of ", dtype);
   const Dtype wide = dtype == uint64 ? uint64 : int64;
-  const array from = astype(low, wide, s);
-  const array range = astype(subtract(maximum(astype(high, wide, s), from, s), from, s), uint64, s);
+  array from = astype(low, wide, s), to = astype(high, wide, s);
+  const bool known = known_value(low) && known_value(high);
+  if (size_of(dtype) <= 4 && !known) {  // of bounds that are arrays, what the type holds
+    const array least(lowest, wide), most(highest, wide);
+    from = clip(from, least, most, s);
+    to = minimum(to, add(most, array(1.0, wide), s), s);
+  }
+  const array range = astype(subtract(maximum(to, from, s), from, s), uint64, s);
   // Of a narrow type, the top half of range * bits; of a wide one, the remainder by the range.
   const bool narrow = size_of(dtype) <= 4;
   const array drawn = astype(bits(shape, narrow ? 4 : 8, key, s), uint64, s);
@@ -205,9 +296,20 @@ array truncated_normal(const array& lower, const array& upper, const std::option
   const array root(std::numbers::sqrt2, t);
   const array a = astype(lower, t, s), b = astype(upper, t, s);
   const array from = erf(divide(a, root, s), s), end = erf(divide(b, root, s), s);
-  const array u = add(from, multiply(unit(to, dtype, key, s), subtract(end, from, s), s), s);
-  const array x = clip(multiply(erfinv(u, s), root, s), a, b, s);
-  return astype(x, dtype, s);
+  const array at = unit(to, dtype, key, s);
+  const array u = add(from, multiply(at, subtract(end, from, s), s), s);
+  array x = multiply(erfinv(u, s), root, s);
+  // Where both bounds are far on one side, erf is 1: there the tail is cut itself.
+  const array far(t == float64 ? 5.0 : 3.0, t);
+  if (const auto low = known_value(lower), high = known_value(upper);
+      !(low && high) || *low > *known_value(far) || *high < -*known_value(far)) {
+    const array below = less(b, negative(far, s), s), above = greater(a, far, s);
+    const array near = select(below, negative(b, s), select(above, a, far, s), s);
+    const array end = select(below, negative(a, s), select(above, b, far, s), s);
+    const array tail = normal_tail(at, near, end, s);
+    x = select(logical_or(below, above, s), select(below, negative(tail, s), tail, s), x, s);
+  }
+  return astype(clip(x, a, b, s), dtype, s);
 }
 
 array gumbel(const Shape& shape, Dtype dtype, const Key& key, StreamOrDevice s) {

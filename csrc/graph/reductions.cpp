@@ -2,6 +2,7 @@
 // compositions that the evaluator fuses. float16, bfloat16 and integers are averaged in float32.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "graph/check.h"
 #include "graph/follow.h"
@@ -9,17 +10,20 @@
 namespace cermet {
 namespace {
 
-// What an array of type t sums and multiplies as.
-Dtype accumulator(Dtype t) {
-  if (is_inexact(t) || size_of(t) >= 4) return t;
-  return is_unsigned(t) ? uint32 : int32;
-}
-
 // The elements reduced into one.
 std::int64_t count_along(const array& a, const Axes& axes) {
   std::int64_t n = 1;
   for (const int axis : axes) n *= a.shape()[axis];
   return n;
+}
+
+// What the elements along axes sum and multiply as: 32 bits hold the count of so many bools.
+Dtype accumulator(const array& a, const Axes& axes) {
+  const Dtype t = a.dtype();
+  if (is_inexact(t) || size_of(t) >= 4) return t;
+  if (count_along(a, axes) > std::numeric_limits<std::int32_t>::max())
+    return is_unsigned(t) ? uint64 : int64;
+  return is_unsigned(t) ? uint32 : int32;
 }
 
 // Their number, less some, as a scalar.
@@ -77,7 +81,7 @@ array reduce(ReduceOp op, const array& a, const OptionalAxes& axes, bool keepdim
   switch (op) {
     case ReduceOp::sum:
     case ReduceOp::prod:
-      return reduce_axes(op, astype(a, accumulator(a.dtype()), s), over, keepdims, s);
+      return reduce_axes(op, astype(a, accumulator(a, over), s), over, keepdims, s);
     case ReduceOp::min:
     case ReduceOp::max:
       for (const int axis : over)
@@ -149,7 +153,9 @@ array std(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, Str
 }
 
 std::pair<array, array> log_total(const array& a, const Axes& axes, StreamOrDevice s) {
-  const array high = shift_of(a, axes, s);
+  array high = shift_of(a, axes, s);
+  if (is_complex(a.dtype()))
+    high = astype(real(high, s), a.dtype(), s);  // log's angle is the sum's
   // An infinite maximum would make inf - inf of it.
   const array shift = select(isfinite(high, s), high, scalar_like(0, high), s);
   const array total = reduce_axes(ReduceOp::sum, exp(subtract(a, shift, s), s), axes, true, s);
@@ -192,7 +198,7 @@ array argmax(const array& a, std::optional<int> axis, bool keepdims, StreamOrDev
 array scan(ScanOp op, const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
   axis = normalize_axis(name_of(op), axis, a.ndim());
   Dtype t = a.dtype();
-  if (op == ScanOp::sum && t == Dtype::bool_) t = int32;
+  if (op == ScanOp::sum && t == Dtype::bool_) t = accumulator(a, {axis});
   if (op == ScanOp::logaddexp) t = to_inexact(t);
   return array(make_ref<const Scan>(op, axis, reverse, inclusive), rule_shape(a), t,
                {astype(a, t, s)}, s.resolve());

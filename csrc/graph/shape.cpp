@@ -13,7 +13,7 @@ namespace {
 Shape resolve(std::string_view op, Shape shape, const array& a, int axis = -1) {
   const std::int64_t size = axis < 0 ? rule_size(a) : rule_shape(a)[axis];
   const auto context = [&] { return axis < 0 ? a.shape() : Shape{a.shape(axis)}; };
-  std::int64_t known = 1;
+  Shape others;
   int unknown = -1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == -1 && unknown < 0)
@@ -21,8 +21,9 @@ Shape resolve(std::string_view op, Shape shape, const array& a, int axis = -1) {
     else if (shape[i] < 0)
       fail(op, "shape ", shape, " may hold one -1 and no other negative extent");
     else
-      known *= shape[i];
+      others.push_back(shape[i]);
   }
+  const std::int64_t known = count_of(op, others);
   if (unknown >= 0) {
     if (known == 0 || size % known != 0)
       fail(op, "cannot make ", context(), " into ", shape, ": ", size,
@@ -56,22 +57,25 @@ Axes iota(int n) {
   return axes;
 }
 
-// Which element of an axis of extent n stands at place i (possibly outside) when it is padded.
-using Padding = std::int64_t (*)(std::int64_t i, std::int64_t n);
-std::int64_t modulo(std::int64_t i, std::int64_t n) { return (i % n + n) % n; }
+std::int64_t modulo(std::int64_t i, std::int64_t n) { return i % n < 0 ? i % n + n : i % n; }
+
+// Which elements of an axis of extent n stand at places i (possibly outside) when it is padded.
+array mirrored(const array& i, std::int64_t period, std::int64_t sum, StreamOrDevice s) {
+  const array place = remainder(i, array(period, i.dtype()), s);
+  return minimum(place, subtract(array(sum, i.dtype()), place, s), s);
+}
+using Padding = array (*)(const array& i, std::int64_t n, StreamOrDevice s);
 constexpr std::pair<std::string_view, Padding> kPaddings[] = {
-    {"edge", [](std::int64_t i, std::int64_t n) { return std::clamp<std::int64_t>(i, 0, n - 1); }},
+    {"edge",
+     [](const array& i, std::int64_t n, StreamOrDevice s) {
+       return clip(i, array(std::int64_t{0}, i.dtype()), array(n - 1, i.dtype()), s);
+     }},
     {"reflect",
-     [](std::int64_t i, std::int64_t n) {
-       if (n == 1) return std::int64_t{0};
-       const std::int64_t m = modulo(i, 2 * n - 2);
-       return std::min(m, 2 * n - 2 - m);
+     [](const array& i, std::int64_t n, StreamOrDevice s) {
+       return mirrored(i, std::max<std::int64_t>(1, 2 * n - 2), 2 * n - 2, s);
      }},
-    {"symmetric",
-     [](std::int64_t i, std::int64_t n) {
-       const std::int64_t m = modulo(i, 2 * n);
-       return std::min(m, 2 * n - 1 - m);
-     }},
+    {"symmetric", [](const array& i, std::int64_t n,
+                     StreamOrDevice s) { return mirrored(i, 2 * n, 2 * n - 1, s); }},
 };
 
 }  // namespace
@@ -213,7 +217,7 @@ array concatenate(const Arrays& arrays, int axis, StreamOrDevice s) {
       fail("concatenate", "shapes ", first.shape(), " and ", a.shape(), " differ outside axis ",
            axis);
     dtype = promote(dtype, a.dtype());
-    shape[at] += rule_shape(a)[at];
+    shape[at] = (Size("concatenate", shape[at]) + rule_shape(a)[at]).value();
   }
   SmallVector<array, 2> inputs;
   for (const array& a : arrays)
@@ -280,7 +284,7 @@ array repeat(const array& a, std::int64_t repeats, std::optional<int> axis, Stre
   const int at = normalize_axis("repeat", *axis, a.ndim());
   Shape shape = a.shape(), grid = shape;
   grid.insert(grid.begin() + at + 1, repeats);
-  shape[at] *= repeats;
+  shape[at] = (Size("repeat", shape[at]) * repeats).value();
   return make_reshape(broadcast_to(expand_dims(a, {at + 1}, s), grid, s), shape, s);
 }
 
@@ -297,7 +301,7 @@ array tile(const array& a, Shape reps, StreamOrDevice s) {
     }
     spread.push_back(extents[i]);
     grid.push_back(extents[i]);
-    shape.push_back(reps[i] * extents[i]);
+    shape.push_back((Size("tile", reps[i]) * extents[i]).value());
   }
   return make_reshape(broadcast_to(make_reshape(a, spread, s), grid, s), shape, s);
 }
@@ -315,8 +319,8 @@ array pad(const array& a, const std::vector<std::pair<std::int64_t, std::int64_t
       fail("pad", "the widths of axis ", i, " are ", before, " and ", after,
            ", expected at least 0");
     start[i] = before;
-    stop[i] += before;
-    shape[i] += before + after;
+    stop[i] = (Size("pad", stop[i]) + before).value();
+    shape[i] = (Size("pad", stop[i]) + after).value();
   }
   if (shape == a.shape()) return a;
   if (mode == "constant") {
@@ -334,10 +338,8 @@ array pad(const array& a, const std::vector<std::pair<std::int64_t, std::int64_t
     const std::int64_t n = a.shape()[axis];
     if (shape[axis] == n) continue;
     if (n == 0) fail("pad", "axis ", axis, " is empty: mode ", mode, " has no element to take");
-    std::vector<std::int64_t> places;
-    for (std::int64_t i = 0; i < shape[axis]; ++i)
-      places.push_back(padding->second(i - start[axis], n));
-    out = take(out, array(places, {shape[axis]}), axis, s);
+    const array places = arange(-start[axis], shape[axis] - start[axis], 1, int64, s);
+    out = take(out, padding->second(places, n, s), axis, s);
   }
   return out;
 }
@@ -373,7 +375,7 @@ array roll(const array& a, const Shape& shift, const Axes& axes, StreamOrDevice 
     const int axis = normalize_axis("roll", axes[axes.size() == 1 ? 0 : i], a.ndim());
     const std::int64_t n = a.shape()[axis];
     if (n == 0) continue;
-    const std::int64_t cut = modulo(-shift[shift.size() == 1 ? 0 : i], n);
+    const std::int64_t cut = modulo(-modulo(shift[shift.size() == 1 ? 0 : i], n), n);
     if (cut != 0)
       out = concatenate({section(out, axis, cut, n, 1, s), section(out, axis, 0, cut, 1, s)}, axis,
                         s);
@@ -388,13 +390,19 @@ array as_strided(const array& a, const Shape& shape, const Strides& strides, std
                  StreamOrDevice s) {
   if (shape.size() != strides.size())
     fail("as_strided", "shape ", shape, " and strides ", strides, " differ in length");
+  if (count_of("as_strided", shape) == 0) return zeros(shape, a.dtype(), s);
   std::int64_t lowest = offset, highest = offset;
-  for (std::size_t i = 0; i < shape.size(); ++i)
-    (strides[i] < 0 ? lowest : highest) += (shape[i] - 1) * strides[i];
-  if (element_count(shape) > 0 && (lowest < 0 || highest >= a.size()))
+  Strides steps(shape.size());  // of axes that have places to step to
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    if (shape[i] == 1) continue;
+    steps[i] = strides[i];
+    std::int64_t& end = strides[i] < 0 ? lowest : highest;
+    end = (Size("as_strided", shape[i] - 1) * strides[i] + end).value();
+  }
+  if (lowest < 0 || highest >= a.size())
     fail("as_strided", "shape ", shape, " with strides ", strides, " and offset ", offset,
          " reaches elements ", lowest, " to ", highest, " of ", a.size());
-  return array(make_ref<const AsStrided>(strides, offset), shape, a.dtype(), {a}, s.resolve());
+  return array(make_ref<const AsStrided>(steps, offset), shape, a.dtype(), {a}, s.resolve());
 }
 
 array contiguous(const array& a, bool allow_col_major, StreamOrDevice s) {
@@ -406,8 +414,9 @@ array diag(const array& a, int k, StreamOrDevice s) {
   if (a.ndim() == 2) return diagonal(a, k, 0, 1, s);
   if (a.ndim() != 1) fail("diag", "expected 1 or 2 dimensions, got shape ", a.shape());
   // The diagonal of an (n, n) matrix is every (n + 1)-th of its elements.
-  const std::int64_t n = a.size() + std::abs(k), start = k >= 0 ? k : -k * n;
-  const array flat = slice_update(zeros({n * n}, a.dtype(), s), a, {start},
+  const std::int64_t shift = k, n = a.size() + std::abs(shift);
+  const std::int64_t whole = (Size("diag", n) * n).value(), start = k >= 0 ? shift : -shift * n;
+  const array flat = slice_update(zeros({whole}, a.dtype(), s), a, {start},
                                   {start + a.size() * (n + 1)}, {n + 1}, Update::set, s);
   return make_reshape(flat, {n, n}, s);
 }

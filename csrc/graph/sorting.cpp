@@ -19,6 +19,8 @@ array make_sort(std::string_view op, const array& a, int axis, bool indices,
       fail(op, "position ", *kth, " is outside axis ", axis, " of ", a.shape());
     if (*kth < 0) *kth += n;
   }
+  if (!indices && is_complex(a.dtype()))  // equal zeros have signs that their keys would not show
+    return take_along_axis(a, make_sort(op, a, axis, true, kth, s), axis, s);
   return array(make_ref<const Sort>(axis, indices, kth.value_or(-1)), rule_shape(a),
                indices ? uint32 : a.dtype(), {a}, s.resolve());
 }

@@ -15,8 +15,7 @@ bool arange_supported(const Arange& primitive, Dtype dtype, std::int64_t size) {
 
 void arange(Commands& commands, const Arange& primitive, const Tensor& out) {
   if (out.size() == 0) return;
-  const ArangeArguments arguments{static_cast<std::int64_t>(primitive.start),
-                                  static_cast<std::int64_t>(primitive.step), out.size()};
+  const ArangeArguments arguments{primitive.first, primitive.by, out.size()};
   const Size grid = block_grid("arange", out.size(), 1);
   commands.threads(kernel("creation", "arange",
                           {type_name(out.dtype), is_inexact(out.dtype) ? "float" : "long"}),

@@ -3,6 +3,8 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #ifdef __APPLE__
 #include "metal/apple/device.h"
@@ -16,6 +18,9 @@ namespace {
 std::unique_ptr<Device> make() {
   const char* choice = std::getenv("CERMET_METAL");
   const auto chosen = [&](const char* name) { return choice && std::strcmp(choice, name) == 0; };
+  if (choice && *choice && !chosen("simulator") && !chosen("off") && !chosen("any"))
+    throw std::invalid_argument("CERMET_METAL is \"" + std::string(choice) +
+                                "\", expected \"simulator\", \"off\" or \"any\"");
 #ifdef __APPLE__
   if (chosen("simulator"))
     throw std::runtime_error("CERMET_METAL=simulator: the simulator does not run on macOS");

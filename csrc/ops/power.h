@@ -48,12 +48,14 @@ inline f32 power(f32 a, f32 b) {
   return select((b == 0.0f) | (a == 1.0f), 1.0f, r);
 }
 
-// The rounded quotient may have been lifted over an integer; what is left of a tells. Beyond 2^24
-// the quotient is an integer, and none is nearer to the true one.
+// The rounded quotient may have been lifted over an integer; what is left of a tells (of an infinite
+// b, all of it). Beyond 2^24 the quotient is an integer, and none is nearer to the true one. No
+// integer is the quotient of an infinity.
 inline f32 floor_divide(f32 a, f32 b) {
-  f32 q = floor(a / b), r = fma(-q, b, a);
+  f32 q = floor(a / b), r = select(abs(b) == kInf, a, fma(-q, b, a));
   b32 lifted = select(b < 0.0f, -r, r) < 0.0f;
-  return select(lifted & (abs(q) <= 0x1p24f), q - 1.0f, q);
+  q = select(lifted & (abs(q) <= 0x1p24f), q - 1.0f, q);
+  return select((abs(a) == kInf) & (b != 0.0f), kNan, q);
 }
 
 // Python's: exact but for the rounding of fmod(a, b) + b where the signs differ.

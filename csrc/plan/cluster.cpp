@@ -78,7 +78,9 @@ void Clusters::classify(Slot s) {
       break;
     default: break;
   }
-  if (n.shape.size() > kMaxMaskedAxes) i.role = Role::opaque;
+  // Only an empty array can have so many extents other than 1.
+  if (n.shape.size() > kMaxMaskedAxes && without_units(n.shape).size() > kMaxMaskedAxes)
+    i.role = Role::opaque;
 }
 
 int Clusters::find(int c) const {

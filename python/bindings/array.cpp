@@ -16,8 +16,8 @@ array binary(Op op, Operand a, Operand b) {
   const array* x = as_array(a.value);
   const array* y = as_array(b.value);
   if (x && y) return elementwise(op, *x, *y);
-  if (x) return elementwise(op, *x, to_array(b, x->dtype()));
-  const auto [l, r] = to_arrays(a, b);
+  if (x) return elementwise(op, *x, to_array(b, x->dtype(), info(op).rule));
+  const auto [l, r] = to_arrays(a, b, info(op).rule);
   return elementwise(op, l, r);
 }
 
@@ -66,7 +66,7 @@ void bind_operators(ArrayClass& cls) {
           dunder("i", row.name).c_str(),
           [op = row.op](nb::handle_t<array> a, Operand b) {
             array result = binary(op, {a}, b);
-            *nb::inst_ptr<array>(a) = std::move(result);
+            *as_array(a) = std::move(result);
             return nb::borrow(a);
           },
           nb::sig(("def " + dunder("i", row.name) + "(self, other: " + kOperand + ") -> array")
@@ -95,7 +95,7 @@ void bind_operators(ArrayClass& cls) {
       .def(
           "__imatmul__",
           [product](nb::handle_t<array> a, const array& b) {
-            array* self = nb::inst_ptr<array>(a);
+            array* self = as_array(a);
             *self = product(*self, b);
             return nb::borrow(a);
           },
@@ -120,7 +120,7 @@ struct FastSlot {
         PyErr_Clear();
       }
     }
-    return as_array(a) ? PyObject_CallMethodOneArg(a, name, b)
+    return is_array(a) ? PyObject_CallMethodOneArg(a, name, b)
                        : PyObject_CallMethodOneArg(b, reflected, a);
   }
   static void install(binaryfunc& slot, const char* method) {
@@ -187,7 +187,7 @@ void bind_conversions(ArrayClass& cls) {
       .def(
           "__format__",
           [](nb::handle_t<array> self, nb::object spec) -> nb::object {
-            const array& a = *nb::inst_ptr<array>(self);
+            const array& a = *as_array(self);
             if (a.ndim() == 0) return nb::steal(PyObject_Format(to_scalar(a).ptr(), spec.ptr()));
             if (nb::len(spec) == 0) return nb::str(self);
             throw nb::type_error("only a 0-d array takes a format");
@@ -232,7 +232,7 @@ void bind_conversions(ArrayClass& cls) {
       // Pickled as the bytes in row-major order with shape and type.
       .def("__getstate__",
            [](nb::handle_t<array> self) {
-             const array a = *nb::inst_ptr<array>(self);  // others may change it meanwhile
+             const array a = *as_array(self);  // others may change it meanwhile
              return nb::make_tuple(nb::steal<nb::bytes>(PyObject_Bytes(self.ptr())), a.shape(),
                                    a.dtype());
            })
@@ -341,7 +341,7 @@ ArrayClass bind_array(nb::module_& m) {
       .def(
           "__iter__",
           [](nb::handle_t<array> self) {
-            if (nb::inst_ptr<array>(self)->ndim() == 0)
+            if (as_array(self)->ndim() == 0)
               throw nb::type_error("a 0-d array cannot be iterated over");
             return ArrayIterator{nb::borrow(self)};
           },
@@ -359,7 +359,7 @@ ArrayClass bind_array(nb::module_& m) {
       .def(
           "__next__",
           [](ArrayIterator& self) {
-            if (self.next >= nb::inst_ptr<array>(self.value)->shape(0)) throw nb::stop_iteration();
+            if (self.next >= as_array(self.value)->shape(0)) throw nb::stop_iteration();
             return self.value[nb::int_(self.next++)];
           },
           nb::sig("def __next__(self) -> array"));

@@ -134,6 +134,7 @@ class Compiled final : public Transformed {
     flatten_arrays(tree, in);
     const std::size_t explicit_count = in.size();
     flatten_arrays(inputs_, in);
+    refuse_modules(tree, "compile");
     const auto structure = structure_of(tree);
     const auto trace = [&](const Arrays& in) { return run(*structure, in, explicit_count); };
     const Traced traced = traces_(std::ref(trace), in, structure->name);

@@ -5,115 +5,17 @@
 #include <nanobind/ndarray.h>
 
 #include <algorithm>
-#include <complex>
 #include <cstring>
+#include <limits>
+
+#include "lists.h"
+#include "scalars.h"
 
 #include "interpreter.h"
 #include "tree.h"
 
 namespace cermet::python {
 namespace {
-
-// Kinds of Python scalars, weakest first.
-enum class Scalar : std::uint8_t { none, boolean, integer, floating, complex };
-
-Scalar scalar_kind(PyObject* p) {
-  if (PyFloat_Check(p)) return Scalar::floating;
-  if (PyBool_Check(p)) return Scalar::boolean;
-  if (PyLong_Check(p)) return Scalar::integer;
-  return PyComplex_Check(p) ? Scalar::complex : Scalar::none;
-}
-
-// NumPy is looked up only where something else has imported it.
-bool is_numpy_scalar(nb::handle h) {
-  static PyTypeObject* generic = nullptr;
-  if (!generic) {
-    const nb::object numpy = nb::steal(PyImport_GetModule(nb::str("numpy").ptr()));
-    if (!numpy) {
-      PyErr_Clear();
-      return false;
-    }
-    generic = reinterpret_cast<PyTypeObject*>(nb::object(numpy.attr("generic")).release().ptr());
-  }
-  return PyObject_TypeCheck(h.ptr(), generic);
-}
-
-// A NumPy scalar as the Python scalar nearest to it.
-nb::object from_numpy_scalar(nb::handle h) {
-  nb::object item = h.attr("item")();
-  if (scalar_kind(item.ptr()) == Scalar::none) throw nb::type_error("expected a number");
-  return item;
-}
-
-[[noreturn]] void raise_overflow(nb::handle value, const char* type) {
-  PyErr_Format(PyExc_OverflowError, "the integer %R does not fit in %s", value.ptr(), type);
-  throw nb::python_error();
-}
-
-// The value's 64 bits; those of an unsigned number where `dtype` is uint64.
-std::int64_t to_int64(nb::handle h, Dtype dtype = int64) {
-  int overflow = 0;
-  const std::int64_t v = PyLong_AsLongLongAndOverflow(h.ptr(), &overflow);
-  if (overflow == 0) return v;
-  if (overflow > 0 && dtype == uint64) {
-    const std::uint64_t u = PyLong_AsUnsignedLongLong(h.ptr());
-    if (!PyErr_Occurred()) return static_cast<std::int64_t>(u);
-    PyErr_Clear();
-  }
-  raise_overflow(h, dtype == uint64 ? "uint64" : "int64");
-}
-
-double to_double(nb::handle h) {
-  const double v = PyFloat_AsDouble(h.ptr());
-  if (v == -1 && PyErr_Occurred()) throw nb::python_error();
-  return v;
-}
-
-std::complex<float> to_complex(nb::handle h) {
-  const Py_complex c = PyComplex_AsCComplex(h.ptr());
-  if (PyErr_Occurred()) throw nb::python_error();
-  return {static_cast<float>(c.real), static_cast<float>(c.imag)};
-}
-
-// The integer in a type that must hold it.
-array checked_integer(nb::handle h, Dtype dtype) {
-  const std::int64_t v = to_int64(h, dtype);
-  const bool fits = visit(dtype, [&]<class T>(Type<T>) {
-    if constexpr (!std::is_integral_v<T>)
-      return true;
-    else if constexpr (sizeof(T) == 8)
-      return std::is_signed_v<T> || v >= 0 ||
-             PyObject_RichCompareBool(h.ptr(), nb::int_(0).ptr(), Py_GT);
-    else
-      return static_cast<T>(v) == v;
-  });
-  if (!fits)
-    throw std::invalid_argument("the integer " + nb::cast<std::string>(nb::str(h)) +
-                                " does not fit in the array's type " + std::string(name_of(dtype)));
-  return array(v, dtype);
-}
-
-// Ascending: bool, integers, floats, complex.
-int category(Dtype t) { return (t != bool_) + is_inexact(t) + is_complex(t); }
-
-array weak_scalar(nb::handle h, Scalar kind, std::optional<Dtype> like) {
-  switch (kind) {
-    case Scalar::boolean: return array(h.ptr() == Py_True);
-    case Scalar::integer:
-      if (!like || *like == bool_) return array(to_int64(h));
-      return is_inexact(*like) ? array(to_double(h), *like) : checked_integer(h, *like);
-    case Scalar::floating: return array(to_double(h), like ? to_inexact(*like) : float32);
-    default: return array(to_complex(h));
-  }
-}
-
-// A scalar as the constructor takes it: of the type given, which may wrap or truncate it.
-array strong_scalar(nb::handle h, Scalar kind, std::optional<Dtype> dtype) {
-  if (!dtype) return weak_scalar(h, kind, {});
-  if (kind == Scalar::complex) return array(to_complex(h), *dtype);
-  if (kind == Scalar::floating) return array(to_double(h), *dtype);
-  return array(to_int64(h, *dtype), *dtype);
-}
 
 template <class T>
 T element(PyObject* p) {
@@ -137,6 +39,9 @@ T element(PyObject* p) {
       return static_cast<T>(v);
   }
 }
+
+// Ascending: bool, integers, floats, complex.
+int category(Dtype t) { return (t != bool_) + is_inexact(t) + is_complex(t); }
 
 bool is_sequence(nb::handle h) { return PyList_Check(h.ptr()) || PyTuple_Check(h.ptr()); }
 
@@ -285,14 +190,23 @@ array converted(const array& a, Dtype dtype) {
   throw std::invalid_argument("array: a copy is needed to import " + std::string(why));
 }
 
+// A copy of elements that do not stand at multiples of their size: their bytes in order.
+array realigned(const Foreign& foreign, Dtype dtype, Shape shape, Strides strides) {
+  const Shape to = shape;
+  const auto item = static_cast<std::int64_t>(size_of(dtype));
+  for (auto& s : strides) s *= item;
+  shape.push_back(item);
+  strides.push_back(1);
+  const array bytes = borrow_memory(foreign, uint8, std::move(shape), std::move(strides));
+  return converted(reshape(view(contiguous(bytes), dtype), to), dtype);
+}
+
 array import_foreign(const Foreign& foreign, std::optional<Dtype> dtype, bool copy) {
   Shape shape;
   Strides strides;
-  std::int64_t count = 1;
   for (std::size_t i = 0; i < foreign.ndim(); ++i) {
     shape.push_back(static_cast<std::int64_t>(foreign.shape(i)));
     strides.push_back(foreign.stride(i));
-    count *= shape.back();
   }
   const nb::dlpack::dtype complex128{static_cast<std::uint8_t>(nb::dlpack::dtype_code::Complex),
                                      128, 1};
@@ -304,61 +218,53 @@ array import_foreign(const Foreign& foreign, std::optional<Dtype> dtype, bool co
                           std::to_string(static_cast<int>(foreign.dtype().code)))
                              .c_str());
   const Dtype wanted = dtype.value_or(wide ? complex64 : *native == float64 ? float32 : *native);
-  if (count == 0) return zeros(shape, wanted);
+  if (element_count(shape) == 0) return zeros(shape, wanted);
   const auto address =
       reinterpret_cast<std::uintptr_t>(foreign.data_handle()) + foreign.byte_offset();
-  if (address % size_of(*native) != 0) throw std::invalid_argument("array: misaligned memory");
+  const bool aligned = address % size_of(*native) == 0;
+  if (!aligned && !copy) refuse_sharing("memory that is not aligned to its elements");
+  const auto elements = aligned ? &borrow_memory : &realigned;
   if (wide) {  // pairs of doubles, narrowed and read as complex64
     if (!copy) refuse_sharing("complex128");
     Shape pairs = shape;
     pairs.push_back(2);
     for (auto& s : strides) s *= 2;
     strides.push_back(1);
-    const array parts = borrow_memory(foreign, float64, std::move(pairs), std::move(strides));
+    const array parts = elements(foreign, float64, std::move(pairs), std::move(strides));
     return converted(reshape(view(astype(parts, float32), complex64), shape), wanted);
   }
   if (*native == bool_) {  // a byte but 0 and 1 is true, too, which only a copy can show
     const array bytes = borrow_memory(foreign, uint8, shape, strides);
     if (copy || max(bytes).item<std::uint32_t>() > 1) return converted(view(bytes, bool_), wanted);
   }
-  const array shared = borrow_memory(foreign, *native, std::move(shape), std::move(strides));
+  const array shared = elements(foreign, *native, std::move(shape), std::move(strides));
   if (wanted == *native) return copy ? owned_copy(shared) : shared;
   if (!copy) refuse_sharing(std::string(name_of(*native)) + " as " + std::string(name_of(wanted)));
   return converted(shared, wanted);
 }
 
-template <class T>
-nb::object scalar_object(const T* p) {
-  if constexpr (std::is_same_v<T, bool>)
-    return nb::bool_(*p);
-  else if constexpr (std::is_same_v<T, complex64_t>)
-    return nb::steal(PyComplex_FromDoubles(p->re, p->im));
-  else if constexpr (std::is_same_v<T, float16_t> || std::is_same_v<T, bfloat16_t>)
-    return nb::float_(to_float(*p));
-  else if constexpr (std::is_integral_v<T>)
-    return nb::int_(*p);
-  else
-    return nb::float_(*p);
+// What lends out memory ends at as many axes as Python's buffers have.
+void check_lent_axes(const array& a) {
+  if (a.ndim() > PyBUF_MAX_NDIM)
+    throw std::invalid_argument("array: other libraries read at most " +
+                                std::to_string(PyBUF_MAX_NDIM) + " axes, this has " +
+                                std::to_string(a.ndim()));
 }
 
-template <class T>
-nb::object list_object(const T* p, const Shape& shape, const Strides& strides, std::size_t axis) {
-  if (axis == shape.size()) return scalar_object(p);
-  const Level level;
-  nb::object out = nb::steal(PyList_New(shape[axis]));
-  for (std::int64_t i = 0; i < shape[axis]; ++i)
-    PyList_SET_ITEM(out.ptr(), i,
-                    list_object(p + i * strides[axis], shape, strides, axis + 1).release().ptr());
-  return out;
+// The evaluated array with an element of memory for each of its own: who borrows a new array takes
+// it for that, though a broadcast has less.
+array lendable(const array& lazy) {
+  check_lent_axes(lazy);
+  const array a = evaluated(lazy);
+  for (std::size_t i = 0; i < a.shape().size(); ++i)
+    if (a.shape()[i] > 1 && a.strides()[i] == 0) return owned_copy(a);
+  return a;
 }
 
 // The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
 template <class Framework>
-nb::object exported(const array& lazy, Dtype dtype) {
-  if (lazy.ndim() > 64)
-    throw std::invalid_argument("array: other libraries take up to 64 axes, not " +
-                                std::to_string(lazy.ndim()));
-  const array a = evaluated(lazy);
+nb::object exported(const array& of, Dtype dtype) {
+  const array a = lendable(of);
   std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
   return nb::cast(nb::ndarray<Framework, nb::ro>(
       a.raw_data(), shape.size(), shape.data(), nb::cast(a), a.strides().data(), to_dlpack(dtype)));
@@ -386,20 +292,20 @@ Stream ThreadLocalStream::resolve() const {
 bool is_foreign_array(nb::handle h) { return nb::ndarray_check(h); }
 
 bool is_operand(nb::handle h) {
-  if (as_array(h) || scalar_kind(h.ptr()) != Scalar::none) return true;
+  if (is_array(h) || scalar_kind(h.ptr()) != Scalar::none) return true;
   if (h.is_none() || is_sequence(h) || PyUnicode_Check(h.ptr()) || PyBytes_Check(h.ptr()))
     return false;
   return nb::isinstance<ArrayLike>(h) || is_numpy_scalar(h) || nb::ndarray_check(h);
 }
 
-array to_array(Operand operand, std::optional<Dtype> like) {
+array to_array(Operand operand, std::optional<Dtype> like, Rule rule) {
   const nb::handle h = operand.value;
   if (const array* a = as_array(h)) return *a;
   if (const Scalar kind = scalar_kind(h.ptr()); kind != Scalar::none)
-    return weak_scalar(h, kind, like);
+    return weak_scalar(h, kind, like, rule);
   if (is_numpy_scalar(h)) {
     const nb::object item = from_numpy_scalar(h);
-    return weak_scalar(item, scalar_kind(item.ptr()), like);
+    return weak_scalar(item, scalar_kind(item.ptr()), like, rule);
   }
   const array a = make_array(h);
   if (!like || !is_foreign_array(h) || category(a.dtype()) > category(*like)) return a;
@@ -410,11 +316,22 @@ std::optional<array> to_optional_array(std::optional<Operand> operand, Dtype lik
   return operand ? std::optional(to_array(*operand, like)) : std::nullopt;
 }
 
-std::pair<array, array> to_arrays(Operand a, Operand b) {
+array to_bound(Operand operand, Dtype like, bool lower) {
+  const nb::handle h = operand.value;
+  if (scalar_kind(h.ptr()) != Scalar::integer || is_inexact(like) || holds(like, h) ||
+      is_negative(h) != lower)
+    return to_array(operand, like);
+  return visit(like, [&]<class T>(Type<T>) {
+    using Limits = std::numeric_limits<std::conditional_t<std::is_integral_v<T>, T, bool>>;
+    return array(static_cast<std::int64_t>(lower ? Limits::lowest() : Limits::max()), like);
+  });
+}
+
+std::pair<array, array> to_arrays(Operand a, Operand b, Rule rule) {
   const array* x = as_array(a.value);
   const array* y = as_array(b.value);
-  if (x) return {*x, y ? *y : to_array(b, x->dtype())};
-  if (y) return {to_array(a, y->dtype()), *y};
+  if (x) return {*x, y ? *y : to_array(b, x->dtype(), rule)};
+  if (y) return {to_array(a, y->dtype(), rule), *y};
   return {to_array(a), to_array(b)};
 }
 
@@ -432,9 +349,16 @@ array make_array(nb::handle value, std::optional<Dtype> dtype) {
 }
 
 array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
-  if (nb::isinstance<ArrayLike>(value)) value = nb::inst_ptr<ArrayLike>(value)->value;
+  if (nb::isinstance<ArrayLike>(value)) value = held<ArrayLike>(value)->value;
   if (const array* a = as_array(value)) return dtype ? astype(*a, *dtype) : *a;
-  if (Foreign foreign; nb::try_cast(value, foreign)) return import_foreign(foreign, dtype, copy);
+  if (is_numpy_scalar(value)) from_numpy_scalar(value);  // which refuses dates and the like
+  nb::object buffer;  // exporters leave out strides (ctypes does), a memoryview has them
+  if (PyObject_CheckBuffer(value.ptr()) && !nb::hasattr(value, "__dlpack__")) {
+    buffer = nb::steal(PyMemoryView_FromObject(value.ptr()));
+    if (!buffer) PyErr_Clear();
+  }
+  if (Foreign foreign; nb::try_cast(buffer ? nb::handle(buffer) : value, foreign))
+    return import_foreign(foreign, dtype, copy);
   // NumPy's bfloat16 is an extension type without a format: its bits are read instead.
   if (nb::hasattr(value, "dtype") &&
       nb::cast<std::string>(nb::str(nb::object(value.attr("dtype")))) == "bfloat16" &&
@@ -467,9 +391,7 @@ nb::object to_scalar(const array& lazy) {
 
 nb::object to_list(const array& lazy) {
   const array a = evaluated(lazy);
-  return visit(a.dtype(), [&]<class T>(Type<T>) {
-    return list_object(a.data<T>(), a.shape(), a.strides(), 0);
-  });
+  return visit(a.dtype(), [&]<class T>(Type<T>) { return Lists<T>(a).made_of(a.data<T>()); });
 }
 
 nb::object to_numpy(const array& lazy, bool copy) {
@@ -491,11 +413,11 @@ nb::object to_dlpack(const array& a) { return exported<nb::array_api>(a, a.dtype
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   try {
-    array a = *nb::inst_ptr<array>(self);
+    array a = *as_array(self);
     const char* format = kFormats[static_cast<int>(a.dtype())];
     if (!format) throw std::invalid_argument("the buffer protocol has no format for bfloat16");
     if (flags & PyBUF_WRITABLE) throw std::invalid_argument("an array's memory is read-only");
-    eval({a});
+    a = lendable(a);
     if (!a.is_contiguous() && (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
       a = evaluated(contiguous(a));
     }
@@ -526,14 +448,35 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
 
 void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferView*>(view->internal); }
 
+void refuse_uninitialized(nb::handle h) {
+  throw nb::type_error(
+      ("an object of " + class_name(h) + " is used whose __init__ did not call its base's")
+          .c_str());
+}
+
+void refuse_argument(nb::handle h, const char* function, const char* expected) {
+  throw nb::type_error(
+      (std::string(function) + ": expected " + expected + ", not " + class_name(h)).c_str());
+}
+
+Arrays array_arguments(const nb::args& args, const char* function) {
+  Arrays out;
+  for (nb::handle h : args) {
+    const array* a = as_array(h);
+    if (!a) refuse_argument(h, function, "arrays");
+    out.push_back(*a);
+  }
+  return out;
+}
+
 std::string class_name(nb::handle h) {
   return nb::cast<std::string>(nb::str(h.type().attr("__name__")));
 }
 
 StreamOrDevice to_stream(nb::handle h) {
   if (h.is_none()) return {};
-  if (nb::isinstance<Stream>(h)) return *nb::inst_ptr<Stream>(h);
-  if (nb::isinstance<ThreadLocalStream>(h)) return nb::inst_ptr<ThreadLocalStream>(h)->resolve();
+  if (nb::isinstance<Stream>(h)) return *held<Stream>(h);
+  if (nb::isinstance<ThreadLocalStream>(h)) return held<ThreadLocalStream>(h)->resolve();
   return nb::cast<DeviceLike>(h).device;
 }
 

@@ -45,25 +45,36 @@ struct ThreadLocalStream {
   bool operator==(const ThreadLocalStream&) const = default;
 };
 
+[[noreturn]] void refuse_uninitialized(nb::handle h);
+
 // Python's class of arrays; set when it is bound.
 inline PyTypeObject* array_type = nullptr;
 
-// The array that a Python object holds, or nullptr for another object.
-inline array* as_array(nb::handle h) {
-  if (Py_TYPE(h.ptr()) == array_type || PyType_IsSubtype(Py_TYPE(h.ptr()), array_type))
-    return nb::inst_ptr<array>(h);
-  return nullptr;
+// The C++ object in an object of a bound class; TypeError where its __init__ has not run.
+template <class T>
+T* held(nb::handle h) {
+  if (!nb::inst_ready(h)) refuse_uninitialized(h);
+  return nb::inst_ptr<T>(h);
 }
+
+inline bool is_array(nb::handle h) {
+  return Py_TYPE(h.ptr()) == array_type || PyType_IsSubtype(Py_TYPE(h.ptr()), array_type);
+}
+// The array that a Python object holds, or nullptr for another object.
+inline array* as_array(nb::handle h) { return is_array(h) ? held<array>(h) : nullptr; }
 
 bool is_operand(nb::handle h);
 // True for an array of another library or a buffer.
 bool is_foreign_array(nb::handle h);
 // An operand as an array. A Python scalar or another library's array takes the type `like` where
 // that can hold its kind: it does not promote what it meets.
-array to_array(Operand operand, std::optional<Dtype> like = {});
+array to_array(Operand operand, std::optional<Dtype> like = {}, Rule rule = Rule::same);
+// A bound for arrays of the type: an integer beyond all of these is the last of them.
+array to_bound(Operand operand, Dtype like, bool lower);
 std::optional<array> to_optional_array(std::optional<Operand> operand, Dtype like);
-// Two operands as arrays, each scalar in the type of the other.
-std::pair<array, array> to_arrays(Operand a, Operand b);
+// Two operands of an operation as arrays, each scalar in the type of the other. An integer that
+// this does not hold raises OverflowError, unless the operation compares or computes in floats.
+std::pair<array, array> to_arrays(Operand a, Operand b, Rule rule = Rule::same);
 
 // What the constructor of arrays makes of a value: scalars, nested sequences, arrays of others.
 // Doubles become float32 unless `dtype` says otherwise.
@@ -89,6 +100,16 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
 
 std::string class_name(nb::handle h);
+[[noreturn]] void refuse_argument(nb::handle h, const char* function, const char* expected);
+// An argument as a T; TypeError that names the function and what it expects.
+template <class T>
+T argument(nb::handle h, const char* function, const char* expected) {
+  T value;
+  if (!nb::try_cast(h, value)) refuse_argument(h, function, expected);
+  return value;
+}
+// Arguments that are arrays, one by one.
+Arrays array_arguments(const nb::args& args, const char* function);
 StreamOrDevice to_stream(nb::handle h);
 nb::handle to_python(Dtype dtype);
 std::optional<Dtype> as_dtype(nb::handle h);
@@ -124,7 +145,7 @@ struct type_caster<cermet::python::DeviceLike> {
   NB_TYPE_CASTER(cermet::python::DeviceLike,
                  const_name("cermet.core.Device | cermet.core.DeviceType"))
   bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
-    if (isinstance<cermet::Device>(src))
+    if (isinstance<cermet::Device>(src) && inst_ready(src))
       value.device = *inst_ptr<cermet::Device>(src);
     else if (isinstance<cermet::DeviceType>(src))
       value.device = {nanobind::cast<cermet::DeviceType>(src), 0};
@@ -160,12 +181,12 @@ struct type_caster<cermet::SmallVector<T, N>> {
   bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
     value.clear();
     if (PyTuple_CheckExact(src.ptr()) || PyList_CheckExact(src.ptr())) {
-      PyObject* const* items = PySequence_Fast_ITEMS(src.ptr());
-      for (Py_ssize_t i = 0; i < Py_SIZE(src.ptr()); ++i)
-        if (!push(items[i])) return false;
+      for (Py_ssize_t i = 0; i < Py_SIZE(src.ptr());
+           ++i)  // an item's __index__ may change the list
+        if (!push(borrow(PySequence_Fast_GET_ITEM(src.ptr(), i)))) return false;
       return true;
     }
-    if (push(src)) return true;
+    if (push(borrow(src))) return true;
     if (!PySequence_Check(src.ptr()) || PyUnicode_Check(src.ptr())) return false;
     const object items = steal(PySequence_Fast(src.ptr(), ""));
     if (items) return from_python(items, 0, nullptr);
@@ -173,14 +194,17 @@ struct type_caster<cermet::SmallVector<T, N>> {
     return false;
   }
   static handle from_cpp(const Vector& v, rv_policy, cleanup_list*) noexcept {
-    PyObject* out = PyTuple_New(static_cast<Py_ssize_t>(v.size()));
-    for (std::size_t i = 0; i < v.size(); ++i)
-      PyTuple_SET_ITEM(out, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(v[i]));
-    return out;
+    object out = steal(PyTuple_New(static_cast<Py_ssize_t>(v.size())));
+    for (std::size_t i = 0; out && i < v.size(); ++i) {
+      PyObject* const item = PyLong_FromLongLong(v[i]);
+      if (!item) return {};
+      PyTuple_SET_ITEM(out.ptr(), static_cast<Py_ssize_t>(i), item);
+    }
+    return out.release();
   }
 
  private:
-  bool push(handle item) {
+  bool push(const object& item) {
     const Py_ssize_t i =
         PyIndex_Check(item.ptr()) ? PyNumber_AsSsize_t(item.ptr(), PyExc_OverflowError) : -1;
     if (i == -1 && (!PyIndex_Check(item.ptr()) || PyErr_Occurred())) {
@@ -190,6 +214,19 @@ struct type_caster<cermet::SmallVector<T, N>> {
     if (static_cast<T>(i) != i) return false;
     value.push_back(static_cast<T>(i));
     return true;
+  }
+};
+
+// Sequences of them, of which the numbers' methods may change no list while it is read.
+template <class T, std::size_t N>
+struct type_caster<std::vector<cermet::SmallVector<T, N>>>
+    : list_caster<std::vector<cermet::SmallVector<T, N>>, cermet::SmallVector<T, N>> {
+  using Base = list_caster<std::vector<cermet::SmallVector<T, N>>, cermet::SmallVector<T, N>>;
+  bool from_python(handle src, std::uint32_t flags, cleanup_list* cleanup) noexcept {
+    if (!PySequence_Check(src.ptr())) return false;
+    const object items = steal(PySequence_Tuple(src.ptr()));
+    PyErr_Clear();
+    return items && Base::from_python(items, flags, cleanup);
   }
 };
 

@@ -28,8 +28,11 @@ Dtype range_dtype(std::initializer_list<Number> numbers) {
 array range(Number start, Number stop, std::optional<Number> step, std::optional<Dtype> dtype,
             StreamOrDevice s) {
   const Number by = step.value_or(Number(std::int64_t{1}));
-  return arange(value_of(start), value_of(stop), value_of(by),
-                dtype.value_or(range_dtype({start, stop, by})), s);
+  const Dtype t = dtype.value_or(range_dtype({start, stop, by}));
+  const auto whole = [](const Number& n) { return std::get_if<std::int64_t>(&n); };
+  if (whole(start) && whole(stop) && whole(by))
+    return arange(*whole(start), *whole(stop), *whole(by), t, s);
+  return arange(value_of(start), value_of(stop), value_of(by), t, s);
 }
 
 using Filled = array (*)(const Shape&, Dtype, StreamOrDevice);
@@ -157,8 +160,8 @@ void bind_creation(nb::module_& m) {
       "meshgrid",
       [](const nb::args& arrays, std::optional<bool> sparse, std::optional<std::string> indexing,
          StreamOrDevice s) {
-        return nb::tuple(nb::cast(meshgrid(nb::cast<Arrays>(arrays), sparse.value_or(false),
-                                           indexing.value_or("xy"), s)));
+        return nb::tuple(nb::cast(meshgrid(array_arguments(arrays, "meshgrid"),
+                                           sparse.value_or(false), indexing.value_or("xy"), s)));
       },
       nb::sig(signature("meshgrid(*arrays: array, sparse: bool | None = False, indexing: str | "
                         "None = 'xy'",

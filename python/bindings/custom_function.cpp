@@ -31,6 +31,7 @@ class Checkpointed final : public Transformed {
   using Transformed::Transformed;
   nb::object operator()(const nb::args& args, const nb::kwargs& kwargs) override {
     const nb::object arguments = call_tree(args, kwargs);
+    refuse_modules(arguments, "checkpoint");
     const auto tree = share(without_arrays(arguments)), result = share(nb::object());
     Arrays in;
     flatten_arrays(arguments, in);
@@ -150,7 +151,7 @@ void bind_custom_functions(nb::module_& m) {
     custom.def(
         rule.name,
         [member = rule.member](nb::handle_t<CustomFunction> self, nb::callable f) {
-          nb::inst_ptr<CustomFunction>(self)->*member = std::move(f);
+          held<CustomFunction>(self)->*member = std::move(f);
           return nb::borrow(self);
         },
         nb::sig(("def " + std::string(rule.name) +

@@ -22,7 +22,7 @@ std::optional<Device> as_device(nb::handle h) {
 
 template <class T>
 bool equals(const T& a, nb::object other) {
-  return nb::isinstance<T>(other) && *nb::inst_ptr<T>(other) == a;
+  return nb::isinstance<T>(other) && *held<T>(other) == a;
 }
 
 using Facts = std::map<std::string, std::variant<std::string, std::int64_t>>;

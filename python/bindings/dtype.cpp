@@ -124,7 +124,7 @@ Dtypes dtypes_of_kind(const NamespaceInfo&, nb::object, const std::optional<std:
 nb::handle to_python(Dtype dtype) { return dtype_objects[static_cast<std::size_t>(dtype)]; }
 
 std::optional<Dtype> as_dtype(nb::handle h) {
-  if (!nb::isinstance<PyDtype>(h)) return {};
+  if (!nb::isinstance<PyDtype>(h) || !nb::inst_ready(h)) return {};
   return nb::inst_ptr<PyDtype>(h)->value;
 }
 

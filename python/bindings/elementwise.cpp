@@ -55,7 +55,7 @@ void bind_binary(nb::module_& m, const char* name, Op op) {
   m.def(
       name,
       [op](Operand a, Operand b, StreamOrDevice s) {
-        const auto [x, y] = to_arrays(a, b);
+        const auto [x, y] = to_arrays(a, b, info(op).rule);
         return elementwise(op, x, y, s);
       },
       nb::sig(sig.c_str()), nb::arg(), nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
@@ -162,7 +162,10 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
       m, "clip",
       [](const array& a, std::optional<Operand> a_min, std::optional<Operand> a_max,
          StreamOrDevice s) {
-        return clip(a, to_optional_array(a_min, a.dtype()), to_optional_array(a_max, a.dtype()), s);
+        std::optional<array> low, high;
+        if (a_min) low = to_bound(*a_min, a.dtype(), true);
+        if (a_max) high = to_bound(*a_max, a.dtype(), false);
+        return clip(a, low, high, s);
       },
       "Moves the elements into [a_min, a_max]; None leaves a side open, but not both.", "a"_a,
       "a_min"_a.none(), "a_max"_a.none());
@@ -179,7 +182,7 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
         m, row.name,
         [f = row.function](Operand a, Operand b, double rtol, double atol, bool equal_nan,
                            StreamOrDevice s) {
-          const auto [x, y] = to_arrays(a, b);
+          const auto [x, y] = to_arrays(a, b, Rule::inexact);
           return f(x, y, rtol, atol, equal_nan, s);
         },
         row.doc, "a"_a, "b"_a, "rtol"_a = 1e-5, "atol"_a = 1e-8, nb::kw_only(),
@@ -187,7 +190,7 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
   def_op(
       m, "array_equal",
       [](Operand a, Operand b, bool equal_nan, StreamOrDevice s) {
-        const auto [x, y] = to_arrays(a, b);
+        const auto [x, y] = to_arrays(a, b, Rule::comparison);
         return array_equal(x, y, equal_nan, s);
       },
       "Whether two arrays have one shape and equal elements, as a 0-d array.", "a"_a, "b"_a,

@@ -9,7 +9,7 @@
 namespace cermet::python {
 namespace {
 
-using Argnums = std::variant<std::monostate, int, std::vector<int>>;
+using Argnums = std::variant<std::monostate, int, Axes>;
 using Argnames = std::variant<std::string, std::vector<std::string>>;
 
 class Gradient final : public Transformed {
@@ -24,8 +24,8 @@ class Gradient final : public Transformed {
       names_ = std::get<std::vector<std::string>>(argnames);
     if (const int* n = std::get_if<int>(&argnums))
       numbers_ = {*n};
-    else if (const auto* list = std::get_if<std::vector<int>>(&argnums))
-      numbers_ = *list;
+    else if (const Axes* list = std::get_if<Axes>(&argnums))
+      numbers_.assign(list->begin(), list->end());
     else if (names_.empty())
       numbers_ = {0};
     for (const int n : numbers_)

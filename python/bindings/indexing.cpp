@@ -45,7 +45,7 @@ std::optional<array> mask_of(nb::handle index) {
 }
 
 // What stands at one place of the index.
-enum class Part : std::uint8_t { integer, slice, new_axis, array, ellipsis };
+enum class Part : std::uint8_t { integer, slice, new_axis, array, truth, ellipsis };
 struct Item {
   Part part;
   Py_ssize_t start = 0, stop = 0, step = 1;  // an integer is a start
@@ -67,6 +67,8 @@ struct Index {
     Item item{Part::slice};
     if (h.is_none()) {
       item.part = Part::new_axis;
+    } else if (h.ptr() == Py_True) {
+      item.part = Part::truth;
     } else if (h.ptr() == Py_Ellipsis) {
       item.part = Part::ellipsis;
     } else if (PySlice_Check(h.ptr())) {
@@ -127,7 +129,7 @@ class Plan {
     std::size_t used = 0, ellipses = 0;
     for (const Item& item : items) {
       ellipses += item.part == Part::ellipsis;
-      used += item.part != Part::new_axis && item.part != Part::ellipsis;
+      used += item.part < Part::new_axis || item.part == Part::array;
     }
     if (ellipses > 1)
       throw std::invalid_argument(std::string(op_) + ": an index has at most one ellipsis");
@@ -146,7 +148,8 @@ class Plan {
 
   void place(const Item& item) {
     parts_.push_back(item.part);
-    if (item.part == Part::new_axis) return;
+    truth_ |= item.part == Part::truth;
+    if (item.part == Part::new_axis || item.part == Part::truth) return;
     const std::size_t axis = axis_++;
     const std::int64_t size = shape_[axis];
     if (item.part == Part::array) {
@@ -174,11 +177,13 @@ class Plan {
   }
 
   // Where the axes go. NumPy puts the axes of the index arrays where the first of them (or of the
-  // integers beside them) stands, and in front when something stands between them.
+  // integers beside them) stands, and in front when something stands between them. True is such an
+  // array, of one element and no axis.
   void arrange() {
     Shape indices;
     for (const array& a : arrays_) indices = broadcast_shapes(indices, a.shape());
-    const auto advanced = [](Part p) { return p == Part::array || p == Part::integer; };
+    const Shape shown = truth_ ? broadcast_shapes(indices, {1}) : indices;
+    const auto advanced = [](Part p) { return p != Part::slice && p != Part::new_axis; };
     std::size_t first = parts_.size(), last = 0, count = 0;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       if (!advanced(parts_[i])) continue;
@@ -186,18 +191,17 @@ class Plan {
       last = i;
       ++count;
     }
-    if (arrays_.empty() || last - first + 1 != count) first = 0;
+    if ((arrays_.empty() && !truth_) || last - first + 1 != count) first = 0;
 
     std::size_t axis = 0, before = 0;  // `before`: axes that stand in front of the index arrays'
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       if (i == first) {
         before = part_.size();
-        for (const std::int64_t n : indices) {
-          result_.push_back(n);
-          part_.push_back(n);
-        }
+        for (const std::int64_t n : shown) result_.push_back(n);
+        for (const std::int64_t n : indices) part_.push_back(n);
       }
       const Part p = parts_[i];
+      if (p == Part::truth) continue;
       if (p == Part::new_axis) {
         result_.push_back(1);
         continue;
@@ -214,7 +218,8 @@ class Plan {
 
   std::int64_t extent(std::size_t axis) const {
     const std::int64_t span = stop_[axis] - start_[axis], step = step_[axis];
-    return std::max<std::int64_t>(0, (span + step - (step > 0 ? 1 : -1)) / step);
+    if (step > 0 ? span <= 0 : span >= 0) return 0;
+    return (span - (step > 0 ? 1 : -1)) / step + 1;
   }
 
   // A value for the indexed part, with the axes as slice_update or scatter takes them.
@@ -239,7 +244,7 @@ class Plan {
   Shape shape_;
   Arrays arrays_;
   Shape start_, stop_, step_;
-  bool sliced_ = false;
+  bool sliced_ = false, truth_ = false;
   std::vector<Part> parts_;
   std::size_t axis_ = 0;
   Axes axes_;
@@ -265,7 +270,7 @@ array set_masked(const array& a, const array& mask, const array& value) {
       return a;
     }
     if (v.shape(0) != 1) {
-      const array rows = cumsum(astype(reshape(mask, {-1}), int32), 0);
+      const array rows = cumsum(reshape(mask, {-1}), 0);
       v = gather(v, {reshape(maximum(rows - 1, array(0)), mask.shape())}, {0});
     }
   }

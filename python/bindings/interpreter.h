@@ -58,7 +58,8 @@ class Held : public nb::object {
     if (is_valid()) let_go(std::move(*this));
   }
 };
-inline std::shared_ptr<nb::object> share(nb::object o) { return share(Held(std::move(o))); }
+inline std::shared_ptr<nb::object> share(nb::object o) { return share<Held>(std::move(o)); }
+inline std::shared_ptr<nb::object> share(const Held& o) { return share(nb::object(o)); }
 
 // Makes evaluations let go of the lock, and stop for signals.
 void bind_interpreter();

@@ -1,4 +1,5 @@
 // The module cermet.core: its parts, and the translation of C++ exceptions.
+#include <typeinfo>
 #include <utility>
 
 #include "bindings.h"
@@ -18,6 +19,8 @@ void translate(const std::exception_ptr& error, void*) {
     PyErr_SetString(PyExc_IndexError, e.what());
   } catch (const OutOfMemory& e) {
     PyErr_SetString(PyExc_MemoryError, e.what());
+  } catch (const std::bad_cast&) {
+    PyErr_SetString(PyExc_TypeError, "an argument or a result is of another type than expected");
   } catch (const Interrupted&) {
     if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);
   }

@@ -158,7 +158,7 @@ void bind_products(nb::module_& m) {
   m.def(
       "einsum",
       [](const std::string& subscripts, const nb::args& operands, StreamOrDevice s) {
-        return einsum(subscripts, nb::cast<Arrays>(operands), s);
+        return einsum(subscripts, array_arguments(operands, "einsum"), s);
       },
       nb::sig(signature("einsum(subscripts: str, *operands: array").c_str()), "subscripts"_a,
       "operands"_a, "stream"_a = nb::none(),
@@ -166,7 +166,7 @@ void bind_products(nb::module_& m) {
   m.def(
       "einsum_path",
       [](const std::string& subscripts, const nb::args& operands) {
-        return describe(einsum_path(subscripts, nb::cast<Arrays>(operands)));
+        return describe(einsum_path(subscripts, array_arguments(operands, "einsum_path")));
       },
       nb::sig("def einsum_path(subscripts: str, *operands: array) -> tuple[list[tuple[int, ...]], "
               "str]"),

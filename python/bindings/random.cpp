@@ -16,6 +16,17 @@ void def_draw(nb::module_& m, const char* name, F f, const std::string& doc, con
         (doc + " With a `key` the same numbers come every time.").c_str());
 }
 
+// The state as an array object; one changed in place before the next draw is the new state.
+nb::object state_object() {
+  static nb::handle shown;  // lives as long as it is lent, which may be for ever
+  if (shown && random::is_lent(*as_array(shown))) return nb::borrow(shown);
+  nb::object fresh = nb::cast(array(0));
+  random::lend_state(*as_array(fresh));
+  if (shown) shown.dec_ref();
+  shown = fresh.inc_ref();
+  return fresh;
+}
+
 }  // namespace
 
 void bind_random(nb::module_& m) {
@@ -30,7 +41,7 @@ void bind_random(nb::module_& m) {
           "__getitem__",
           [](const RandomState&, std::int64_t i) {
             if (i != 0 && i != -1) throw nb::index_error("the state has one key");
-            return random::state();
+            return state_object();
           },
           nb::arg())
       .def(
@@ -40,8 +51,7 @@ void bind_random(nb::module_& m) {
             random::set_state(key);
           },
           nb::arg(), nb::arg())
-      .def("__iter__",
-           [](const RandomState&) { return nb::iter(nb::cast(Arrays{random::state()})); })
+      .def("__iter__", [](const RandomState&) { return nb::iter(nb::make_tuple(state_object())); })
       .def("__repr__", [](const RandomState&) { return '[' + to_string(random::state()) + ']'; });
   sub.attr("state") = RandomState{};
 
@@ -83,7 +93,8 @@ void bind_random(nb::module_& m) {
       sub, "randint",
       [](Operand low, Operand high, const Shape& shape, std::optional<Dtype> dtype, const Key& key,
          StreamOrDevice s) {
-        return random::randint(to_array(low), to_array(high), shape, dtype.value_or(int32), key, s);
+        const Dtype t = dtype.value_or(int32), wide = t == uint64 ? uint64 : int64;
+        return random::randint(to_array(low, wide), to_array(high, wide), shape, t, key, s);
       },
       "Integers in [low, high), which broadcast to the shape.", "low"_a, "high"_a,
       "shape"_a = Shape(), "dtype"_a.none() = int32);

@@ -10,8 +10,9 @@ namespace {
 
 // Integers given one by one or as a single sequence.
 template <class Ints>
-Ints gathered(const nb::args& args) {
-  return nb::cast<Ints>(args.size() == 1 ? nb::object(args[0]) : nb::object(args));
+Ints gathered(const nb::args& args, const char* function) {
+  return argument<Ints>(args.size() == 1 ? nb::object(args[0]) : nb::object(args), function,
+                        "integers, or one sequence of them");
 }
 
 using Widths = std::vector<std::pair<std::int64_t, std::int64_t>>;
@@ -45,7 +46,8 @@ Arrays split_sections(const array& a, const Sections& at, int axis, StreamOrDevi
 array roll_axes(const array& a, Shape shift, std::optional<Axes> axes, StreamOrDevice s) {
   if (!axes) {
     std::int64_t total = 0;
-    for (const std::int64_t n : shift) total += n;
+    for (const std::int64_t n : shift)
+      if (a.size() > 0) total = (total + n % a.size()) % a.size();
     return roll(a, total, s);
   }
   if (shift.size() == 1) shift.resize(axes->size(), shift[0]);
@@ -73,7 +75,7 @@ void bind_layout(nb::module_& m, ArrayClass& cls) {
   cls.def(
       "reshape",
       [](const array& a, const nb::args& shape, StreamOrDevice s) {
-        return reshape(a, gathered<Shape>(shape), s);
+        return reshape(a, gathered<Shape>(shape, "reshape"), s);
       },
       nb::sig(signature("reshape(self, *shape: int | Sequence[int]").c_str()), "shape"_a,
       "stream"_a = nb::none(), "See `reshape`.");
@@ -83,7 +85,8 @@ void bind_layout(nb::module_& m, ArrayClass& cls) {
   cls.def(
       "transpose",
       [](const array& a, const nb::args& axes, StreamOrDevice s) {
-        return axes.size() == 0 ? transpose(a, s) : transpose(a, gathered<Axes>(axes), s);
+        return axes.size() == 0 ? transpose(a, s)
+                                : transpose(a, gathered<Axes>(axes, "transpose"), s);
       },
       nb::sig(signature("transpose(self, *axes: int | Sequence[int]").c_str()), "axes"_a,
       "stream"_a = nb::none(), "See `transpose`.");
@@ -188,7 +191,7 @@ void bind_joining(nb::module_& m) {
   m.def(
       "broadcast_arrays",
       [](const nb::args& arrays, StreamOrDevice s) {
-        return broadcast_arrays(nb::cast<Arrays>(arrays), s);
+        return broadcast_arrays(array_arguments(arrays, "broadcast_arrays"), s);
       },
       nb::sig(signature("broadcast_arrays(*arrays: array", "list[array]").c_str()), "arrays"_a,
       "stream"_a = nb::none(), "The arrays broadcast to their common shape.");
@@ -197,7 +200,8 @@ void bind_joining(nb::module_& m) {
       [](const nb::args& shapes) {
         if (shapes.size() == 0) throw std::invalid_argument("broadcast_shapes: expected a shape");
         Shape common;
-        for (nb::handle shape : shapes) common = broadcast_shapes(common, nb::cast<Shape>(shape));
+        for (nb::handle shape : shapes)
+          common = broadcast_shapes(common, argument<Shape>(shape, "broadcast_shapes", "shapes"));
         return common;
       },
       nb::sig("def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]"),
@@ -206,9 +210,9 @@ void bind_joining(nb::module_& m) {
     const std::string name = "atleast_" + std::to_string(n) + "d";
     m.def(
         name.c_str(),
-        [n](const nb::args& arrays, StreamOrDevice s) -> nb::object {
-          Arrays out;
-          for (const array& a : nb::cast<Arrays>(arrays)) out.push_back(atleast_nd(a, n, s));
+        [n, name](const nb::args& arrays, StreamOrDevice s) -> nb::object {
+          Arrays out = array_arguments(arrays, name.c_str());
+          for (array& a : out) a = atleast_nd(a, n, s);
           return out.size() == 1 ? nb::cast(out[0]) : nb::cast(out);
         },
         nb::sig(signature(name + "(*arys: array", "array | list[array]").c_str()), "arys"_a,

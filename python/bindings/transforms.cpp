@@ -12,7 +12,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
   return nb::inst_ptr<Transformed>(self)->visit_objects(visit, arg);
 }
 int clear(PyObject* self) {
-  nb::inst_ptr<Transformed>(self)->clear_objects();
+  if (nb::inst_ready(self)) nb::inst_ptr<Transformed>(self)->clear_objects();
   return 0;
 }
 PyType_Slot kCollected[] = {
@@ -90,6 +90,23 @@ nb::object call(nb::handle fun, nb::handle tree) {
 nb::object rebuilt(nb::handle tree, const Arrays& arrays) {
   std::size_t next = 0;
   return unflatten_arrays(tree, arrays, next);
+}
+
+void refuse_modules(nb::handle tree, const char* op) {
+  const Level level;
+  if (PyDict_Check(tree.ptr())) {
+    if (PyCallable_Check(tree.ptr()))
+      throw nb::type_error((std::string(op) +
+                            ": the function would be called with a plain dict "
+                            "in place of a " +
+                            class_name(tree) +
+                            "; let it hold the module, or pass the module's parameters()")
+                               .c_str());
+    for (auto item : nb::borrow<nb::dict>(tree)) refuse_modules(item.second, op);
+  } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
+    for (Py_ssize_t i = 0; i < Py_SIZE(tree.ptr()); ++i)
+      refuse_modules(PySequence_Fast_GET_ITEM(tree.ptr(), i), op);
+  }
 }
 
 nb::object without_arrays(nb::handle tree) {

@@ -31,6 +31,9 @@ nb::object call(nb::handle fun, nb::handle tree);
 // The tree with these arrays in place of its own.
 nb::object rebuilt(nb::handle tree, const Arrays& arrays);
 
+// Throws where a call's tree holds a module, which `rebuilt` would make a plain dict.
+void refuse_modules(nb::handle tree, const char* op);
+
 // A tree with one placeholder for its arrays: a structure that keeps no values alive.
 nb::object without_arrays(nb::handle tree);
 

@@ -15,6 +15,7 @@ class Vmapped final : public Transformed {
 
   nb::object operator()(const nb::args& args, const nb::kwargs& kwargs) override {
     if (kwargs.size() != 0) throw nb::type_error("vmap: keyword arguments cannot be mapped over");
+    refuse_modules(args, "vmap");
     Arrays inputs;
     flatten_only_arrays(args, inputs, "vmap");
     std::vector<int> axes;
@@ -55,7 +56,8 @@ class Vmapped final : public Transformed {
                                   " does not have the structure of what it maps");
     };
     if (axes.is_none() || PyLong_Check(axes.ptr())) {
-      const int axis = axes.is_none() ? kNotMapped : nb::cast<int>(axes);
+      const int axis =
+          axes.is_none() ? kNotMapped : argument<int>(axes, "vmap", "the number of an axis");
       tree_visit(tree, [&](nb::handle) { out.push_back(axis); });
     } else if (PyDict_Check(axes.ptr())) {
       if (!PyDict_Check(tree.ptr()) || PyDict_Size(axes.ptr()) != PyDict_Size(tree.ptr()))
@@ -65,8 +67,8 @@ class Vmapped final : public Transformed {
         if (!axis.is_valid()) mismatch();
         spread(axis, item.second, out, what);
       }
-    } else if (nb::isinstance<nb::sequence>(axes) && nb::isinstance<nb::sequence>(tree) &&
-               !as_array(tree)) {
+    } else if (nb::isinstance<nb::sequence>(axes) &&
+               (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr()))) {
       if (nb::len(axes) != nb::len(tree)) mismatch();
       for (std::size_t i = 0; i < nb::len(axes); ++i)
         spread(nb::object(axes[i]), nb::object(tree[i]), out, what);

@@ -142,7 +142,7 @@ def tree_unflatten(tree: list[tuple[str, Any]] | Mapping[str, Any]) -> Any:
     Raises:
         ValueError: there would be far more such places than leaves: 65,536 and 16 for each leaf.
     """
-    pairs = list(tree.items()) if isinstance(tree, Mapping) else list(tree)
+    pairs = list(tree.items()) if isinstance(tree, Mapping) else [_pair(item) for item in tree]
     return _unflatten(pairs, "", [65_536 + 16 * len(pairs)])
 
 
@@ -169,6 +169,14 @@ def _unflatten(pairs: list[tuple[str, Any]], prefix: str, room: list[int]) -> An
             f"{len(by_index)} have a leaf"
         )
     return [by_index.get(i, {}) for i in range(count)]
+
+
+def _pair(item: Any) -> tuple[str, Any]:
+    if not isinstance(item, (list, tuple)) or len(item) != 2 or not isinstance(item[0], str):
+        raise ValueError(
+            f"tree_unflatten: expected pairs of a dotted path and a leaf, got {type(item).__name__}"
+        )
+    return item[0], item[1]
 
 
 def tree_reduce(

@@ -78,6 +78,13 @@ double python_remainder(double a, double b) {
   return (r < 0) != (b < 0) ? r + b : r;
 }
 
+// No integer is that of an infinity; one by an infinity is between 0 and -1.
+double whole_quotient(double a, double b) {
+  if (std::isinf(a) && b != 0) return kNan;
+  if (std::isinf(b) && (a < 0 || a > 0)) return (a < 0) != (b < 0) ? -1 : 0;
+  return std::floor(a / b);
+}
+
 struct Function {
   std::string name;
   cermet::Op op;
@@ -205,6 +212,12 @@ TEST_CASE("double erfinv, sigmoid, remainder and floor_divide") {
   CHECK(cpu::floor_divide(-7.5, 2.0) == -4);
   CHECK(cpu::floor_divide(1.0, 0.1) == 9);  // 0.1 is a little more than a tenth
   CHECK(cpu::floor_divide(1.0, 0.0) == kInf);
+  const double numbers[] = {-kInf, -2.5, -0.5, -0.0, 0.0, 1e-300, 0.5, 2.5, kInf, kNan};
+  for (double a : numbers)
+    for (double b : numbers) {
+      const double want = whole_quotient(a, b), got = cpu::floor_divide(a, b);
+      CHECK((got == want || (got != got && want != want)));
+    }
 }
 
 TEST_CASE_TEMPLATE("integer division floors and never traps", T, int8_t, int16_t, int32_t,

@@ -137,3 +137,26 @@ def test_windows(name, size):
 def test_errors(call):
     with pytest.raises(ValueError):
         mx.eval(call())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (2**53 + 1, 2**53 + 6, 2),
+        (-(2**63), 2**63 - 1, 2**62),
+        (2**63 - 1, -(2**63), -(2**62)),
+        (2**62 + 1, 2**62 - 3, -1),
+        (0, 10, -1),
+        (2**63 - 3, 2**63 - 1),
+    ],
+)
+def test_arange_counts_integers_exactly(arguments):
+    a = mx.arange(*arguments, dtype=mx.int64)
+    assert a.tolist() == list(range(*arguments)) and (a + 0).tolist() == a.tolist()
+
+
+def test_arange_of_integers_and_floats():
+    assert mx.arange(0, 3, 0.5, dtype=mx.int32).tolist() == [0] * 6
+    assert mx.arange(3, dtype=mx.float16).tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match="cannot count"):
+        mx.arange(0, 2**63 - 1)

@@ -433,3 +433,35 @@ def test_random_access(access):
     a = to_mx(x)
     a[to_index(index)] = -1
     assert_equal(a, assigned(x, index, -1), f"{index}")
+
+
+@pytest.mark.parametrize("step", [2**63 - 1, -(2**63), 2**62, -(2**62), 5, -5])
+def test_a_step_longer_than_the_axis(step):
+    a, n = mx.arange(5), np.arange(5)
+    for start, stop in ((None, None), (1, 4), (4, 1), (2, 2), (-1, None)):
+        assert_equal(a[start:stop:step], n[start:stop:step])
+    a[::step], n[::step] = 7, 7
+    assert_equal(a, n)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        (True,),
+        (slice(0, None, 2), True, slice(-1, 2)),
+        (True, True, 1),
+        (Ellipsis, True),
+        (None, True, None),
+        (1, True),
+        (1, slice(None), True),
+        (slice(None), True, [0, 2]),
+        (True, slice(None), [[0], [2]]),
+        (slice(None), 1, True, np.array(2)),
+    ],
+)
+def test_true_among_the_indices_adds_an_axis(index):
+    n = np.arange(24).reshape(2, 3, 4)
+    a = to_mx(n)
+    assert_equal(a[index], n[index])
+    a[index], n[index] = 7, 7
+    assert_equal(a, n)

@@ -1,5 +1,8 @@
 """Linear algebra against NumPy: factors by what they must satisfy, the rest by value."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from conftest import assert_close, to_mx, to_np
@@ -258,6 +261,8 @@ def test_vmap_and_compile(rng):
         ),
         (lambda: mx.linalg.cholesky(-mx.eye(2)), "cholesky: a matrix is not positive definite"),
         (lambda: mx.linalg.svd(mx.full((2, 2), float("nan")))[1], "svd: the iteration"),
+        (lambda: mx.linalg.eig(mx.full((3, 3), float("inf")))[1].real, "eig: the iteration"),
+        (lambda: mx.linalg.eigvals(mx.full((3, 3), float("nan"))).real, "eigvals: the iteration"),
     ],
 )
 def test_failures_are_carried_by_the_array(call, message):
@@ -290,3 +295,36 @@ def test_failures_are_carried_by_the_array(call, message):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_lapack_prints_nothing(capfd):
+    """Where it iterates over numbers that are none, it would."""
+    for bad in (float("inf"), float("nan")):
+        for function in (mx.linalg.eig, mx.linalg.eigvals, mx.linalg.eigh, mx.linalg.svd):
+            with pytest.raises(ValueError, match="did not converge"):
+                mx.eval(function(mx.full((3, 3), bad)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_which_functions_have_derivatives_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "from-mlx.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith("| Derivatives |"))
+    named = set(re.findall("`([a-z_]+)`", row)) - {"linalg"}
+    have = set()
+    matrix, vector = mx.array([[2, 0.5], [0.5, 3]]), mx.array([1.0, 2, 3])
+    arguments = {"solve": (matrix, vector[:2]), "solve_triangular": (matrix, vector[:2])}
+    for name in (name for name in dir(mx.linalg) if name[0] != "_"):
+        function = getattr(mx.linalg, name)
+        given = arguments.get(name, (vector, vector) if name == "cross" else (matrix,))
+
+        def total(*arrays, function=function):
+            results = function(*arrays)
+            results = results if isinstance(results, (list, tuple)) else (results,)
+            return sum(r.real.astype(mx.float32).sum() for r in results)
+
+        try:
+            mx.eval(mx.grad(total)(*given))
+            have.add(name)
+        except ValueError as e:
+            assert "has no rule for it" in str(e)
+    assert have == named

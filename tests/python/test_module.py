@@ -647,3 +647,63 @@ def test_modules_can_be_imported_where_programs_look_for_them():
     from cermet.nn.layers.base import Module
 
     assert Module is nn.Module and gelu is nn.gelu
+
+
+def test_a_child_beside_a_property_that_cannot_be_set():
+    class Stack(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = [nn.Linear(2, 2)]
+            self.scale = mx.ones(1)
+
+        @property
+        def layers(self):
+            return self["layers"][::-1]
+
+        @property
+        def scale(self):
+            return 2 * self["scale"]
+
+        @property
+        def settable(self):
+            return self._value
+
+        @settable.setter
+        def settable(self, value):
+            self._value = value
+
+    module = Stack()
+    assert set(module.parameters()) == {"layers", "scale"} and module.scale.item() == 2
+    with pytest.raises(AttributeError):
+        module.scale = 3.0
+    module.settable = mx.ones(2)
+    assert "settable" not in module and "_value" in module
+    del module.scale
+    assert "scale" not in module
+    with pytest.raises(AttributeError):
+        del module.scale
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2, 2, 2, 2)])
+def test_layers_with_parameters_of_other_shapes_are_printed(shape):
+    for layer in (
+        nn.Linear(2, 3),
+        nn.Bilinear(2, 3, 4),
+        nn.Conv2d(2, 3, 3),
+        nn.ConvTranspose1d(2, 3, 3),
+        nn.Embedding(3, 4),
+        nn.LSTM(2, 3),
+        nn.GRU(2, 3),
+        nn.RNN(2, 3),
+        nn.RMSNorm(3),
+        nn.QuantizedLinear(64, 64),
+        nn.TransformerEncoder(1, 8, 2),
+    ):
+        layer.apply(lambda p: mx.zeros(shape, p.dtype))
+        assert type(layer).__name__ in repr(layer)
+
+
+def test_weights_without_names_are_refused():
+    for weights in ([mx.ones(3)], [("a", mx.ones(3), 1)], [(1, mx.ones(3))]):
+        with pytest.raises(ValueError, match="pairs of a dotted path and a leaf"):
+            nn.Linear(2, 2).load_weights(weights)

@@ -1,6 +1,8 @@
 """cermet.optimizers against NumPy in float64."""
 
+import copy
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -385,3 +387,26 @@ def test_schedules(schedule, expected):
         new = optimizer.apply_gradients({"a": mx.ones((1,))}, tree)
         assert new["a"].item() == pytest.approx(-expected(t), rel=1e-5)
         assert float(schedule(mx.array(t, mx.uint64))) == pytest.approx(expected(t), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        optim.exponential_decay(0.1, 0.9),
+        optim.step_decay(0.1, 0.9, 2),
+        optim.cosine_decay(0.1, 4),
+        optim.linear_schedule(0.1, 0.0, 4),
+        optim.join_schedules([optim.linear_schedule(0.0, 0.1, 2), optim.cosine_decay(0.1, 4)], [2]),
+    ],
+)
+def test_optimizers_with_a_schedule_are_pickled_and_copied(schedule):
+    optimizer = optim.Adam(schedule)
+    parameters, gradients = {"x": mx.ones(3)}, {"x": mx.array([1.0, 2, 3])}
+    optimizer.apply_gradients(gradients, parameters)
+    optimizers = [optimizer, pickle.loads(pickle.dumps(optimizer)), copy.deepcopy(optimizer)]
+    results = []
+    for o in optimizers:
+        for _ in range(3):
+            updated = o.apply_gradients(gradients, parameters)
+        results.append(updated["x"].tolist())
+    assert results[0] == results[1] == results[2] != [1, 1, 1]

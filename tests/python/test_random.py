@@ -264,3 +264,76 @@ def test_axis_errors():
             mx.random.categorical(mx.zeros((3, 5)), axis=axis)
         with axis_error(axis):
             mx.random.permutation(mx.zeros((3, 5)), axis=axis)
+
+
+@pytest.mark.parametrize(
+    "low, high, dtype",
+    [
+        (0, 1000, mx.int8),
+        (0, 2**40, mx.int32),
+        (-5, 5, mx.uint8),
+        (-1, 5, mx.uint64),
+        (0, 3, mx.bool_),
+    ],
+)
+def test_bounds_outside_a_type_of_integers(low, high, dtype):
+    with pytest.raises((ValueError, OverflowError)):
+        mx.random.randint(low, high, (5,), dtype)
+
+
+def test_bounds_that_are_arrays_end_with_the_type():
+    got = mx.random.randint(mx.array([-5, 0]), mx.array([1000, 2**30]), (1000, 2), mx.uint8)
+    whole = mx.random.randint(-128, 128, (1000,), mx.int8)
+    assert mx.min(got).item() < 10 and mx.max(got).item() > 245
+    assert mx.min(whole).item() < -120 and mx.max(whole).item() > 120
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float64])
+@pytest.mark.parametrize(
+    "lower, upper", [(8, 9), (-9, -8), (3.5, np.inf), (-np.inf, -6), (6, 6.1), (2.9, 3.1)]
+)
+def test_truncated_normal_far_from_the_middle(lower, upper, dtype):
+    n = 5000
+    low, high = (lower, upper) if lower > 0 else (-upper, -lower)
+
+    def share_above(v):
+        return math.erfc(v / math.sqrt(2)) if np.isfinite(v) else 0.0
+
+    inside = share_above(low) - share_above(high)
+    for bounds in ((lower, upper), (mx.array([lower], dtype), mx.array([upper], dtype))):
+        x = np.array(mx.random.truncated_normal(*bounds, (n,), dtype), np.float64)
+        assert x.min() >= lower and x.max() <= upper and len(set(x)) > 0.9 * n
+        u = np.sort([(share_above(low) - share_above(v)) / inside for v in np.abs(x)])
+        assert np.abs(u - np.arange(n) / n).max() < 2 / math.sqrt(n)
+
+
+def test_draws_that_are_never_evaluated_leave_no_graph():
+    mx.random.seed(0)
+    for _ in range(1000):
+        mx.random.normal((3,))
+    held = mx.get_active_memory()
+    for _ in range(10000):
+        mx.random.normal((3,))
+    assert mx.get_active_memory() == held
+    assert "random_bits" not in mx.explain(mx.random.state)
+
+
+def test_the_state_changed_in_place():
+    mx.random.seed(3)
+    saved = mx.random.state[0]
+    assert mx.random.state[0] is saved
+    first = mx.random.normal((4,)).tolist()
+    assert mx.random.state[0] is not saved
+    mx.random.state[0][:] = saved
+    assert mx.random.state[0].tolist() == saved.tolist()
+    assert mx.random.normal((4,)).tolist() == first
+    mx.random.state[0] = saved
+    assert mx.random.normal((4,)).tolist() == first
+    saved[:] = mx.array([1, 2], mx.uint32)  # no longer the state
+    assert mx.random.normal((4,)).tolist() != first
+    for key in mx.random.state:
+        key += 1.5
+    with pytest.raises(ValueError, match="the state is float32"):
+        mx.random.normal()
+    mx.random.seed(3)
+    assert mx.random.normal((4,)).tolist() == first

@@ -10,6 +10,7 @@ from conftest import (
     HALVES,
     LAYOUTS,
     ODD_SIZES,
+    SIMULATED,
     assert_close,
     assert_equal,
     axis_error,
@@ -373,3 +374,43 @@ def test_gradient_of_product_with_zeros():
     x = mx.array([[2.0, 3.0, 4.0], [0.0, 3.0, 4.0], [0.0, 0.0, 4.0]])
     want = [[12, 8, 6], [12, 0, 0], [0, 0, 0]]
     assert mx.grad(lambda a: mx.prod(a, axis=1).sum())(x).tolist() == want
+
+
+MANY = 2**31
+
+
+def test_counts_of_more_than_31_bits():
+    """Only the types: counting takes a while."""
+    for a in (
+        mx.broadcast_to(mx.array(True), (MANY,)),
+        mx.broadcast_to(mx.array(1), (2**16, MANY)),
+    ):
+        assert mx.count_nonzero(a).dtype == mx.int64
+    for dtype, wide, usual in (("bool_", "int64", "int32"), ("uint8", "uint64", "uint32")):
+        a = mx.broadcast_to(mx.array(1, getattr(mx, dtype)), (2, MANY))
+        assert mx.sum(a, axis=1).dtype == getattr(mx, wide)
+        assert mx.sum(a, axis=0).dtype == getattr(mx, usual)
+    a = mx.broadcast_to(mx.array(True), (2, MANY))
+    assert mx.cumsum(a, axis=1).dtype == mx.int64 and mx.cumsum(a, axis=0).dtype == mx.int32
+
+
+@pytest.mark.skipif(SIMULATED, reason="2^31 elements")
+def test_a_count_of_32_bits():
+    assert mx.sum(mx.broadcast_to(mx.array(True), (MANY,))).item() == MANY
+
+
+@pytest.mark.parametrize("function", [mx.argmax, mx.argmin, mx.argsort])
+def test_more_places_than_an_index_has(function):
+    with pytest.raises(ValueError, match="more than 4294967296 elements"):
+        function(mx.broadcast_to(mx.array(True), (2**32 + 5,)), axis=0)
+
+
+@pytest.mark.parametrize(
+    "values", [[1 + 3j, 1 + 3j, -2j], [2 + 5j] * 3, [-7j], [1e3 + 4j, 1], [-np.inf, 1 + 4j]]
+)
+def test_logsumexp_of_complex_numbers_is_a_logarithm(values):
+    got = mx.logsumexp(mx.array(values, mx.complex64)).item()
+    shift = max(np.real(values))
+    want = np.log(np.sum(np.exp(np.array(values, np.complex128) - shift))) + shift
+    assert -np.pi <= got.imag <= np.float32(np.pi)
+    np.testing.assert_allclose(got, want, rtol=1e-6)

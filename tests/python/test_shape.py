@@ -1,5 +1,8 @@
 """Shape and layout: each function against NumPy's of the same name, on several layouts."""
 
+import io
+import resource
+
 import numpy as np
 import pytest
 from conftest import ALL_DTYPES, assert_equal, axis_error, exact_sample, to_mx
@@ -312,3 +315,78 @@ def test_axis_errors(call, axis):
 def test_other_errors(call):
     with pytest.raises(ValueError):
         mx.eval(call(mx.zeros((2, 3, 4))))
+
+
+HUGE = 2**40
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mx.zeros((2**62, 0, 2**60)),
+        lambda: mx.zeros((0, 2**62, 2**60)),
+        lambda: mx.reshape(mx.zeros(0), (HUGE, HUGE, 0)),
+        lambda: mx.as_strided(mx.zeros(4, mx.int8), (5,), (2**62,)),
+        lambda: mx.as_strided(mx.zeros(4), (2**62, 2**62)),
+        lambda: mx.concatenate([mx.broadcast_to(mx.array(1), (2**58,))] * 64),
+        lambda: mx.repeat(mx.zeros((0, HUGE)), HUGE, 1),
+        lambda: mx.tile(mx.zeros(HUGE), HUGE),
+        lambda: mx.pad(mx.zeros(3), 2**62),
+        lambda: mx.pad(mx.zeros((3, 0)), (2**63 - 1, 2**63 - 1)),
+        lambda: mx.kron(mx.zeros(HUGE), mx.zeros(HUGE)),
+        lambda: mx.diag(mx.ones(2), -(2**31)),
+        lambda: mx.conv1d(mx.ones((1, 4, 1)), mx.ones((1, 2, 1)), padding=2**62),
+        lambda: mx.conv1d(mx.ones((1, 4, 1)), mx.ones((1, 3, 1)), dilation=2**62),
+        lambda: mx.conv_transpose1d(mx.ones((1, 4, 1)), mx.ones((1, 2, 1)), stride=2**62),
+    ],
+)
+def test_sizes_beyond_63_bits_are_refused(call):
+    with pytest.raises(ValueError, match="63 bits"):
+        call()
+
+
+def test_steps_and_shifts_as_large_as_can_be():
+    a = mx.arange(4)
+    assert mx.roll(a, (2**63 - 1, 2**63 - 1)).tolist() == [2, 3, 0, 1]
+    assert mx.roll(a, -(2**63)).tolist() == mx.roll(a, -(2**63), 0).tolist() == [0, 1, 2, 3]
+    assert mx.as_strided(a, (1, 2), (2**62, 1), 1).tolist() == [[1, 2]]
+    assert mx.as_strided(a, (5, 0), (2**62, 1)).shape == (5, 0)
+    x, w = mx.ones((1, 4, 1)), mx.ones((1, 2, 1))
+    assert mx.conv1d(x, w, stride=2**62).tolist() == [[[2]]]
+    assert mx.conv1d(x, w[:, :1], dilation=2**62).shape == x.shape
+
+
+@pytest.mark.parametrize("mode", ["edge", "reflect", "symmetric"])
+def test_padding_wider_than_the_axis(mode):
+    for n in (1, 2, 5):
+        for widths in ((0, 0), (1, 2), (7, 11)):
+            assert_equal(mx.pad(mx.arange(n), widths, mode), np.pad(np.arange(n), widths, mode))
+
+
+def test_places_of_padding_are_computed_where_they_are_counted():
+    """A list of them on the host would take a GB."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    padded = mx.pad(mx.ones(3, mx.int8), 2**27, "edge")
+    assert padded.shape == (2**28 + 3,)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**18
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: mx.arange(2).reshape((1, 2), (2,)), "reshape: expected integers"),
+        (lambda: mx.arange(2).reshape("a"), "reshape: expected integers.* not str"),
+        (lambda: mx.arange(2).transpose((0,), 1), "transpose: expected integers"),
+        (lambda: mx.broadcast_shapes("a"), "broadcast_shapes: expected shapes, not str"),
+        (lambda: mx.broadcast_arrays(1), "broadcast_arrays: expected arrays, not int"),
+        (lambda: mx.atleast_2d(1.0), "atleast_2d: expected arrays, not float"),
+        (lambda: mx.einsum("i->i", 5), "einsum: expected arrays, not int"),
+        (lambda: mx.einsum_path("i->i", 5), "einsum_path: expected arrays, not int"),
+        (lambda: mx.meshgrid(1, 2), "meshgrid: expected arrays, not int"),
+        (lambda: mx.savez(io.BytesIO(), 5), "expected"),
+        (lambda: mx.vmap(abs, in_axes=2**70)(mx.ones(3)), "vmap: expected the number of an axis"),
+    ],
+)
+def test_arguments_of_other_types(call, message):
+    with pytest.raises(TypeError, match=message):
+        call()

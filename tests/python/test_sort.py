@@ -204,3 +204,16 @@ def test_more_places_than_indices_tell_apart(name):
         mx.unique(a, size=3)
     mx.sort(mx.broadcast_to(one, (2**32 + 1,)))
     mx.partition(mx.broadcast_to(one, (2**32 + 1,)), 3)
+
+
+def test_signs_of_complex_zeros():
+    """They are equal in order, and stay what they are."""
+    zeros = [complex(x, y) for x in (-0.0, 0.0) for y in (-0.0, 0.0, 1.0)]
+    for seed in range(20):
+        x = mx.array(np.random.default_rng(seed).permutation(np.array(zeros, np.complex64)))
+        order = x[mx.argsort(x)]
+        assert bytes(mx.sort(x)) == bytes(order)
+        assert [v.imag for v in order.tolist()] == [0, 0, 0, 0, 1, 1]
+        assert abs(mx.partition(x, 3).tolist()[3].imag) == 0 and mx.topk(x, 1).item().imag == 1
+    x = mx.array([complex(-0.0, 1), complex(0.0, 0)])
+    assert mx.sort(x).tolist() == [0, 1j] and mx.median(x).item() == 0.5j

@@ -11,6 +11,7 @@ import pytest
 from conftest import assert_close, assert_equal, to_mx
 
 import cermet.core as mx
+import cermet.nn as nn
 
 X = mx.array([0.5, -1.0, 2.0])
 Y = mx.array([2.0, 3.0, 0.25])
@@ -555,6 +556,12 @@ def test_vmap_of_trees():
     assert pair[0].shape == (4, 3, 5) and pair[1].shape == (3, 4, 5)
 
 
+def test_axes_with_another_structure():
+    for axes in ((), (0, 0), [0]):
+        with pytest.raises(ValueError, match="out_axes does not have the structure"):
+            mx.vmap(lambda x: mx.zeros((0,)), out_axes=axes)(mx.zeros(3))
+
+
 def test_nested_vmap():
     outer = mx.vmap(lambda a: mx.vmap(lambda b: (a * b).sum(), in_axes=1)(MATRIX[0]))(
         MATRIX[:, :, 0]
@@ -1012,3 +1019,19 @@ def test_gradient_descent_fits_a_line(rng):
     assert losses[-1] < 1e-6 and all(math.isfinite(v) for v in losses)
     assert_close(state[0], [[3.0]], rtol=1e-2)
     assert_equal(state[1].shape, (1,))
+
+
+def test_modules_as_arguments():
+    """Where arguments are rebuilt, a module would become a dict."""
+    model, x = nn.Linear(2, 2), mx.ones((1, 2))
+
+    def f(model, x):
+        return model(x).sum()
+
+    assert set(mx.grad(f)(model, x)) == {"weight", "bias"}
+    for transform in (mx.compile, mx.checkpoint, lambda f: mx.vmap(f, in_axes=(None, 0))):
+        for arguments in ((model, x), ([model], x)):
+            with pytest.raises(TypeError, match="plain dict in place of a Linear"):
+                transform(f)(*arguments)
+    compiled = mx.compile(lambda p, x: x @ p["weight"].T)
+    assert compiled(model.parameters(), x).shape == (1, 2)

@@ -106,7 +106,7 @@ class array {
 };
 
 // The number of elements; std::invalid_argument for a negative extent, std::length_error when the
-// count passes 63 bits.
+// extents other than 0 have a product beyond 63 bits of bytes: no part of a shape's product wraps.
 std::int64_t element_count(const Shape& shape);
 Strides row_major(const Shape& shape);
 std::string to_string(const Shape& shape);

@@ -6,6 +6,7 @@
 // lazy.
 #pragma once
 
+#include <concepts>
 #include <limits>
 #include <optional>
 #include <stdexcept>
@@ -47,6 +48,12 @@ array full_like(const array& a, const array& value, std::optional<Dtype> dtype =
                 StreamOrDevice s = {});
 // start, start + step, ... below stop (above, for a negative step).
 array arange(double start, double stop, double step, Dtype dtype, StreamOrDevice s = {});
+array count_from(std::int64_t start, std::int64_t stop, std::int64_t step, Dtype dtype,
+                 StreamOrDevice s = {});
+array arange(std::integral auto start, std::integral auto stop, std::integral auto step,
+             Dtype dtype, StreamOrDevice s = {}) {  // whole numbers are counted exactly
+  return count_from(start, stop, step, dtype, s);
+}
 array arange(std::int64_t stop, StreamOrDevice s = {});
 array linspace(double start, double stop, std::int64_t num = 50, bool endpoint = true,
                Dtype dtype = float32, StreamOrDevice s = {});

@@ -19,6 +19,10 @@ void seed(std::uint64_t seed);
 // The global state: an array that compiled functions can capture.
 array state();
 void set_state(const array& state);
+// Gives a variable the state and makes it that, until the next draw: what is assigned to it
+// meanwhile is drawn from. It must live as long.
+void lend_state(array& variable);
+bool is_lent(const array& variable);
 // `num` keys, shape (num, 2).
 array split(const array& key, int num = 2, StreamOrDevice s = {});
 // Uniform bits; width is the bytes an element: 1, 2, 4 (or 8) for uint8, uint16, uint32 (uint64).

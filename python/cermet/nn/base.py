@@ -42,6 +42,9 @@ Place = tuple[Any, tuple]
 """A module, list or dict, and the key of a child; those of nested tuples follow it."""
 
 
+_IN_THE_TREE = (mx.array, dict, list, tuple)
+
+
 @runtime_checkable
 class UnaryLayer(Protocol):
     """A layer or function that takes one array and returns one array."""
@@ -131,7 +134,7 @@ class Module(dict):
 
     def _store(self, key: str, value: Any) -> None:
         """Arrays and containers go to the tree, anything else is a plain attribute."""
-        if isinstance(value, (mx.array, dict, list, tuple)):
+        if isinstance(value, _IN_THE_TREE):
             self.__dict__.pop(key, None)
             self[key] = value
         else:
@@ -151,13 +154,19 @@ class Module(dict):
         raise AttributeError(f"{type(self).__name__} has no attribute '{key}'")
 
     def __setattr__(self, key: str, val: Any) -> None:
-        if hasattr(getattr(type(self), key, None), "__set__"):  # properties and ModuleInfo
+        # Properties and ModuleInfo set it themselves, but beside a property that cannot be set the
+        # tree may hold a parameter or child of its name.
+        own = getattr(type(self), key, None)
+        kept = isinstance(own, property) and own.fset is None and isinstance(val, _IN_THE_TREE)
+        if hasattr(own, "__set__") and not kept:
             super().__setattr__(key, val)
         else:
             self._store(key, val)
 
     def __delattr__(self, name: str) -> None:
-        if hasattr(getattr(type(self), name, None), "__delete__"):
+        own = getattr(type(self), name, None)
+        kept = isinstance(own, property) and own.fdel is None and name in self
+        if hasattr(own, "__delete__") and not kept:
             super().__delattr__(name)
         else:
             self._discard(name, name)
@@ -170,7 +179,11 @@ class Module(dict):
         children = tree_flatten(self.children(), is_leaf=self.is_module)
         lines = [textwrap.indent(f"({name}): {child!r}", "  ") for name, child in children]
         body = "".join(f"\n{line}" for line in lines) + ("\n" if lines else "")
-        return f"{type(self).__name__}({self._extra_repr()}{body})"
+        try:
+            extra = self._extra_repr()
+        except (IndexError, ValueError):  # of parameters whose shapes the layer does not have
+            extra = ", ".join(f"{k}={v.shape}" for k, v in self.items() if isinstance(v, mx.array))
+        return f"{type(self).__name__}({extra}{body})"
 
     # Trees
 

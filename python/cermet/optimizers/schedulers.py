@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import cermet.core as mx
 
@@ -21,32 +22,35 @@ __all__ = [
 Schedule = Callable[[mx.array], mx.array]
 
 
+# A schedule is a partial application of a function of this module, so that it can be pickled.
+
+
 def exponential_decay(init: float, decay_rate: float) -> Schedule:
     """``init * decay_rate ** step``"""
+    return partial(_exponential, init, decay_rate)
 
-    def schedule(step: mx.array) -> mx.array:
-        return init * decay_rate**step
 
-    return schedule
+def _exponential(init: float, decay_rate: float, step: mx.array) -> mx.array:
+    return init * decay_rate**step
 
 
 def step_decay(init: float, decay_rate: float, step_size: int) -> Schedule:
     """``init``, multiplied by ``decay_rate`` after every ``step_size`` steps."""
+    return partial(_steps, init, decay_rate, step_size)
 
-    def schedule(step: mx.array) -> mx.array:
-        return init * decay_rate ** (step // step_size)
 
-    return schedule
+def _steps(init: float, decay_rate: float, step_size: int, step: mx.array) -> mx.array:
+    return init * decay_rate ** (step // step_size)
 
 
 def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Schedule:
     """From ``init`` to ``end`` along half a wave in ``decay_steps`` steps (Loshchilov, 2016)."""
+    return partial(_cosine, init, decay_steps, end)
 
-    def schedule(step: mx.array) -> mx.array:
-        fraction = mx.minimum(step, decay_steps) / decay_steps
-        return end + 0.5 * (init - end) * (1 + mx.cos(math.pi * fraction))
 
-    return schedule
+def _cosine(init: float, decay_steps: int, end: float, step: mx.array) -> mx.array:
+    fraction = mx.minimum(step, decay_steps) / decay_steps
+    return end + 0.5 * (init - end) * (1 + mx.cos(math.pi * fraction))
 
 
 def linear_schedule(init: float, end: float, steps: int) -> Schedule:
@@ -57,11 +61,11 @@ def linear_schedule(init: float, end: float, steps: int) -> Schedule:
     """
     if steps < 1:
         raise ValueError(f"linear_schedule: steps is {steps}, expected at least 1")
+    return partial(_line, init, end, steps)
 
-    def schedule(step: mx.array) -> mx.array:
-        return init + (end - init) * (mx.minimum(step, steps) / steps)
 
-    return schedule
+def _line(init: float, end: float, steps: int, step: mx.array) -> mx.array:
+    return init + (end - init) * (mx.minimum(step, steps) / steps)
 
 
 def join_schedules(schedules: list[Schedule], boundaries: list[int]) -> Schedule:
@@ -81,11 +85,11 @@ def join_schedules(schedules: list[Schedule], boundaries: list[int]) -> Schedule
             f"join_schedules: got {len(boundaries)} boundaries, "
             f"expected {len(schedules) - 1} for {len(schedules)} schedules"
         )
+    return partial(_joined, schedules, boundaries)
 
-    def schedule(step: mx.array) -> mx.array:
-        value = schedules[0](step)
-        for begin, following in zip(boundaries, schedules[1:], strict=True):
-            value = mx.where(step < begin, value, following(step - begin))
-        return value
 
-    return schedule
+def _joined(schedules: list[Schedule], boundaries: list[int], step: mx.array) -> mx.array:
+    value = schedules[0](step)
+    for begin, following in zip(boundaries, schedules[1:], strict=True):
+        value = mx.where(step < begin, value, following(step - begin))
+    return value

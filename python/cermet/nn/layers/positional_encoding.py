@@ -123,6 +123,11 @@ class ALiBi(Module):
         ``attention_scores`` are ``(batch, heads, queries, keys)``; ``offset`` is the position of
         the first query.
         """
+        if attention_scores.ndim != 4:
+            raise ValueError(
+                f"ALiBi: scores of shape {attention_scores.shape}, expected "
+                "(batch, heads, queries, keys)"
+            )
         _, num_heads, queries, keys = attention_scores.shape
         bias = self.create_alibi_matrix(
             queries + offset, keys, num_heads, offset, attention_scores.dtype
