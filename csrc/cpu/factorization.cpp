@@ -63,8 +63,7 @@ template <class T>
 int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int columns) {
   using Complex = std::complex<float>;
   const Workspace<T> a = entry.matrix<T>(0);
-  if (iterates(routine) &&
-      !std::ranges::all_of(a.span(), [](T x) { return std::isfinite(x); }))
+  if (iterates(routine) && !std::ranges::all_of(a.span(), [](T x) { return std::isfinite(x); }))
     return 1;
   const int k = std::min(m, n);
   const auto square = [](int rows, int width) { return std::int64_t{rows} * width; };

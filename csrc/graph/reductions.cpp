@@ -1,6 +1,7 @@
 // Reductions and scans. A reduction is one Reduce node; means, variances and softmax are
 // compositions that the evaluator fuses. float16, bfloat16 and integers are averaged in float32.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -10,20 +11,18 @@
 namespace cermet {
 namespace {
 
+// What `count` elements of a type of less than 32 bits sum and multiply as: 32 bits hold the count
+// of so many bools.
+Dtype accumulator(Dtype t, std::int64_t count) {
+  if (count > std::numeric_limits<std::int32_t>::max()) return is_unsigned(t) ? uint64 : int64;
+  return is_unsigned(t) ? uint32 : int32;
+}
+
 // The elements reduced into one.
 std::int64_t count_along(const array& a, const Axes& axes) {
   std::int64_t n = 1;
   for (const int axis : axes) n *= a.shape()[axis];
   return n;
-}
-
-// What the elements along axes sum and multiply as: 32 bits hold the count of so many bools.
-Dtype accumulator(const array& a, const Axes& axes) {
-  const Dtype t = a.dtype();
-  if (is_inexact(t) || size_of(t) >= 4) return t;
-  if (count_along(a, axes) > std::numeric_limits<std::int32_t>::max())
-    return is_unsigned(t) ? uint64 : int64;
-  return is_unsigned(t) ? uint32 : int32;
 }
 
 // The number of elements reduced into one, less some, as a scalar.
@@ -81,7 +80,11 @@ array reduce(ReduceOp op, const array& a, const OptionalAxes& axes, bool keepdim
   switch (op) {
     case ReduceOp::sum:
     case ReduceOp::prod:
-      return reduce_axes(op, astype(a, accumulator(a, over), s), over, keepdims, s);
+      if (is_inexact(a.dtype()) || a.itemsize() >= 4) return reduce_axes(op, a, over, keepdims, s);
+      return follow(name_of(op), std::array{a}, [=](std::span<const array> in) {
+        const Dtype t = accumulator(in[0].dtype(), count_along(in[0], over));
+        return reduce_axes(op, astype(in[0], t, s), over, keepdims, s);
+      });
     case ReduceOp::min:
     case ReduceOp::max:
       for (const int axis : over)
@@ -198,7 +201,11 @@ array argmax(const array& a, std::optional<int> axis, bool keepdims, StreamOrDev
 array scan(ScanOp op, const array& a, int axis, bool reverse, bool inclusive, StreamOrDevice s) {
   axis = normalize_axis(name_of(op), axis, a.ndim());
   Dtype t = a.dtype();
-  if (op == ScanOp::sum && t == Dtype::bool_) t = accumulator(a, {axis});
+  if (op == ScanOp::sum && t == Dtype::bool_)
+    return follow(name_of(op), std::array{a}, [=](std::span<const array> in) {
+      const Dtype wide = accumulator(t, in[0].shape()[axis]);
+      return scan(op, astype(in[0], wide, s), axis, reverse, inclusive, s);
+    });
   if (op == ScanOp::logaddexp) t = to_inexact(t);
   return array(make_ref<const Scan>(op, axis, reverse, inclusive), rule_shape(a), t,
                {astype(a, t, s)}, s.resolve());

@@ -47,8 +47,11 @@ bool is_now(const timespec& time) {
 
 class File final : public Source {
  public:
-  File(const char* operation, const std::string& path, int descriptor, const Stamp& stamp)
-      : Source(path, stamp.size), operation_(operation), descriptor_(descriptor), stamp_(stamp) {}
+  File(std::string operation, const std::string& path, int descriptor, const Stamp& stamp)
+      : Source(path, stamp.size),
+        operation_(std::move(operation)),
+        descriptor_(descriptor),
+        stamp_(stamp) {}
   ~File() override { ::close(descriptor_); }
 
   void read(std::uint64_t begin, std::span<std::byte> out, const char* part) const override {
@@ -71,16 +74,16 @@ class File final : public Source {
   }
   bool stays() const override { return true; }
 
-  static Stamp stamp_of(const char* operation, const std::string& path, int descriptor) {
+  static Stamp stamp_of(const std::string& operation, const std::string& path, int descriptor) {
     struct stat info{};
     if (::fstat(descriptor, &info) != 0) throw FileError(operation, path, errno);
     if (S_ISDIR(info.st_mode)) throw FileError(operation, path, EISDIR);
-    if (!S_ISREG(info.st_mode)) io::fail(operation, path, "not a regular file");
+    if (!S_ISREG(info.st_mode)) io::fail(operation.c_str(), path, "not a regular file");
     return {static_cast<std::uint64_t>(info.st_size), modified(info)};
   }
 
  private:
-  const char* const operation_;
+  const std::string operation_;
   const int descriptor_;
   const Stamp stamp_;
 };

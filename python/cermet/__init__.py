@@ -1,7 +1,8 @@
 """Cermet: arrays and neural networks. The core's names stand here too: ``cermet.array``."""
 
-from . import _reprlib as _reprlib
-from ._loading import core
+from ._loading import core  # before all that needs it
+
+from . import _reprlib as _reprlib  # isort: skip
 from .core import *  # noqa: F403
 from .core import __version__
 

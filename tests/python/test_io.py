@@ -309,6 +309,7 @@ def test_malformed_npz_are_named(name, tmp_path):
     for file in (path, io.BytesIO(BROKEN_ARCHIVES[name])):
         with pytest.raises(ValueError, match="broken" if file is path else "file"):
             evaluate(mx.load(file, format="npz"))
+    assert os.listdir(tmp_path) == ["broken.npz"]
 
 
 def test_members_share_no_bytes(tmp_path):

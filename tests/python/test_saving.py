@@ -185,6 +185,14 @@ def test_links_are_followed(saved):
     assert error.value.errno == errno.ELOOP
 
 
+def test_of_hard_links_the_one_named_is_replaced(saved):
+    path, save = saved
+    other = path.with_name(f"other.{path.name}")
+    os.link(path, other)
+    save(path, mx.array(NEW))
+    assert len(values(path)) == len(NEW) and len(values(other)) == len(OLD)
+
+
 def test_a_file_that_may_not_be_written(saved):
     path, save = saved
     new = mx.array(NEW)
@@ -341,6 +349,9 @@ def test_names_of_files(tmp_path):
     for path in (str(tmp_path / "a.npy"), tmp_path / "b.npy", os.fsencode(tmp_path / "c"), Path()):
         mx.save(path, mx.arange(3))
     assert sorted(os.listdir(tmp_path)) == ["a.npy", "b.npy", "c.npy", "like.npy"]
+    module = nn.Linear(2, 2)
+    module.save_weights(os.fsencode(tmp_path / "d.npz"))
+    assert module.load_weights(tmp_path / "d.npz") is module
     strange = os.fsencode(tmp_path) + b"/\xff\xfe.npz"  # no UTF-8
     mx.savez(strange, x=mx.arange(3))
     for path in (strange, os.fsdecode(strange)):

@@ -383,7 +383,7 @@ class Module(dict):
         Raises:
             ValueError: the extension is another one.
         """
-        file = os.fspath(file)
+        file = os.fsdecode(file)
         weights = tree_flatten(self.parameters(), destination={})
         if file.endswith(".npz"):
             mx._savez(file, weights)
