@@ -79,16 +79,15 @@ void materialize(const Node& constant, Node& into) {
 
 void make_view(Node& node, const Node& source, const CopyValue& copy) {
   const Primitive& p = *node.primitive;
-  Node constant;  // stands for a source that is a constant
-  if (source.constant) {
-    constant.dtype = source.dtype;
-    constant.size = 1;
-    materialize(source, constant);
-  }
   const bool picks = p.kind() == Kind::pick && !source.outputs.empty();
-  const Node& in = source.constant ? constant
-                   : picks         ? *source.outputs[static_cast<const Pick&>(p).index].node()
-                                   : source;
+  const Node& from = picks ? *source.outputs[static_cast<const Pick&>(p).index].node() : source;
+  Node constant;  // stands for a source that is a constant
+  if (from.constant) {
+    constant.dtype = from.dtype;
+    constant.size = 1;
+    materialize(from, constant);
+  }
+  const Node& in = from.constant ? constant : from;
   node.buffer = in.buffer;
   node.offset = in.offset;
   switch (p.kind()) {

@@ -3,6 +3,8 @@
 
 #include <exception>
 
+#include "cermet/transforms.h"
+
 namespace cermet {
 
 static thread_local Following* innermost = nullptr;
@@ -36,6 +38,22 @@ array Followed::of(std::span<const array> inputs) const {
   return follow(name_, inputs, again, by_value_);
 }
 
+// What is done again, as a function of one of its inputs; its second result is the input.
+static Function of_input(const Again& again, const Edge& e) {
+  return [&again, inputs = Arrays(e.inputs.begin(), e.inputs.end()), i = e.i](const Arrays& in) {
+    Arrays all = inputs;
+    all[static_cast<std::size_t>(i)] = in[0];
+    return Arrays{again(all), in[0]};
+  };
+}
+array Followed::vjp(const Edge& e, const array& cotangent) const {
+  const Function f = of_input(again, e);
+  return cermet::vjp([&](const Arrays& in) { return Arrays{f(in)[0]}; }, {e.input()}, {cotangent})
+      .second[0];
+}
+array Followed::add_vjp(const Edge& e, const array& cotangent, const array& sum) const {
+  return cermet::vjp(of_input(again, e), {e.input()}, {cotangent, sum}).second[0];
+}
 array Followed::vmap(const Batched& in, const array& output) const {
   return Batched{{&expansion_of(*output.node()), 1}, std::array{false}, in.size}.all()[0];
 }

@@ -51,6 +51,9 @@ class Followed final : public Composite {
   // What depends on the inputs' shapes alone has no derivative.
   Rules rules() const override { return by_value_ ? Rules::none : Rules::all; }
   bool differentiable_by(int) const override { return by_value_; }
+  // Within its trace a backward pass does not expand it, and its derivative is done again, too.
+  array vjp(const Edge& e, const array& cotangent) const override;
+  array add_vjp(const Edge& e, const array& cotangent, const array& sum) const override;
   array vmap(const Batched& in, const array& output) const override;
   // The same for other inputs.
   array of(std::span<const array> inputs) const;

@@ -72,11 +72,13 @@ std::uint64_t identity_of(const Node& node) {
 const array& expansion_of(const Node& node) {
   const bool picks = node.primitive->kind() == Kind::pick;
   Node& composite = const_cast<Node&>(picks ? *node.inputs[0].node() : node);
-  const std::scoped_lock lock(mutex_of(Lock::expansions));
-  if (composite.outputs.empty()) {
+  if (!has_expansion(composite)) {
     const StreamContext context(composite.stream);
-    composite.outputs = static_cast<const Composite&>(*composite.primitive)
-                            .expand(composite, {composite.inputs.data(), composite.inputs.size()});
+    // Unlocked, as there may be a derivative in it, which asks for others. The first one stays.
+    Arrays made = static_cast<const Composite&>(*composite.primitive)
+                      .expand(composite, {composite.inputs.data(), composite.inputs.size()});
+    const std::scoped_lock lock(mutex_of(Lock::expansions));
+    if (composite.outputs.empty()) composite.outputs = std::move(made);
   }
   return composite.outputs[picks ? static_cast<const Pick&>(*node.primitive).index : 0];
 }

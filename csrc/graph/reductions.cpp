@@ -25,7 +25,7 @@ std::int64_t count_along(const array& a, const Axes& axes) {
   return n;
 }
 
-// Their number, less some, as a scalar.
+// The number of elements reduced into one, less some, as a scalar.
 array scalar_count(const array& a, const Axes& axes, int less) {
   const std::int64_t n = std::max<std::int64_t>(count_along(a, axes) - less, 0);
   return scalar_like(static_cast<double>(n), a);

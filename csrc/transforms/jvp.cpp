@@ -44,7 +44,7 @@ std::pair<Arrays, Arrays> jvp(const Function& fun, const Arrays& primals, const 
   }
   Arrays outputs = fun(tracers);
 
-  const Walk walk(outputs, tracers, trace, Walk::Follow::differentiable);
+  const Walk walk(outputs, tracers, trace, Walk::Follow::forward);
   Tangents known(walk.slot_count());
   for (std::size_t i = 0; i < tangents.size(); ++i) {
     const Dtype t = primals[i].dtype();

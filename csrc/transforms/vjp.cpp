@@ -66,7 +66,7 @@ Cotangents pull_through(const Several& several, std::span<const array> inputs, R
 
 Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& seeds,
                  const Tracing& trace) {
-  const Walk walk(outputs, inputs, trace, Walk::Follow::differentiable);
+  const Walk walk(outputs, inputs, trace, Walk::Follow::backward);
   Cotangents cotangents(walk.slot_count());
   for (std::size_t i = 0; i < outputs.size(); ++i)
     if (const auto slot = walk.slot(outputs[i]); slot && seeds[i])

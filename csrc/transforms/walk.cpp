@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "graph/follow.h"
+
 namespace cermet {
 namespace {
 
@@ -29,7 +31,10 @@ bool is_expanded(const Node& node, Walk::Follow follow) {
   if (identity_of(*composite)) return true;
   const auto rules = static_cast<const Composite&>(*composite->primitive).rules();
   if (rules == Composite::Rules::all) return false;
-  return follow == Walk::Follow::differentiable ||
+  if (follow == Walk::Follow::backward && composite->followed &&
+      dynamic_cast<const Followed*>(composite->primitive.get()))
+    return false;
+  return follow >= Walk::Follow::forward ||
          (follow == Walk::Follow::all && rules == Composite::Rules::none) ||
          has_expansion(*composite);
 }
@@ -52,7 +57,7 @@ Walk::Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Fo
     const Node& node = *a.node();
     if (node.trace < trace.id()) return;
     if (!slots_.try_emplace(&node, kIndependent).second) return;
-    if (!node.primitive || (follow == Follow::differentiable && stops_derivatives(node))) return;
+    if (!node.primitive || (follow >= Follow::forward && stops_derivatives(node))) return;
     if (is_expanded(node, follow))
       stack.push_back({&a, {&expansion_of(node), 1}, true});
     else
@@ -63,7 +68,7 @@ Walk::Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Fo
     while (!stack.empty()) {
       Visit& visit = stack.back();
       const auto follows = [&](std::size_t i) {
-        return follow != Follow::differentiable || visit.expanded ||
+        return follow < Follow::forward || visit.expanded ||
                visit.a->primitive()->differentiable_by(static_cast<int>(i));
       };
       if (visit.next < visit.reads.size()) {

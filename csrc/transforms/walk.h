@@ -16,9 +16,9 @@ namespace cermet {
 // Only nodes of the trace are read: others may be under evaluation by another thread.
 class Walk {
  public:
-  // What is followed, for compile, vmap and derivatives. A composite without their rules is
-  // followed through its expansion; compile needs none.
-  enum class Follow : std::uint8_t { whole, all, differentiable };
+  // What is followed, for compile, vmap, jvp and vjp. A composite without their rules is followed
+  // through its expansion; compile needs none.
+  enum class Follow : std::uint8_t { whole, all, forward, backward };
   Walk(const Arrays& outputs, const Arrays& inputs, const Tracing& trace, Follow follow);
 
   const std::vector<array>& nodes() const { return nodes_; }

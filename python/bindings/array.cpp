@@ -85,18 +85,18 @@ void bind_operators(ArrayClass& cls) {
                       : "def __ne__(self, other: object) -> typing.Any"),
         "other"_a.none());
 
+  const auto product =
+      repeatable("matmul", [](const array& a, const array& b) { return matmul(a, b); });
   cls.def("__neg__", [](const array& a) { return negative(a); })
       .def("__pos__", [](const array& a) { return a; })
       .def("__invert__", [](const array& a) { return bitwise_invert(a); })
       .def("__abs__", [](const array& a) { return abs(a); })
-      .def(
-          "__matmul__", [](const array& a, const array& b) { return matmul(a, b); }, "other"_a,
-          nb::is_operator())
+      .def("__matmul__", product, "other"_a, nb::is_operator())
       .def(
           "__imatmul__",
-          [](nb::handle_t<array> a, const array& b) {
+          [product](nb::handle_t<array> a, const array& b) {
             array* self = as_array(a);
-            *self = matmul(*self, b);
+            *self = product(*self, b);
             return nb::borrow(a);
           },
           nb::sig("def __imatmul__(self, other: array) -> array"), "other"_a, nb::is_operator());

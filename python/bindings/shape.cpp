@@ -164,8 +164,10 @@ void bind_joining(nb::module_& m) {
       "pad",
       [](const array& a, nb::object pad_width, const std::string& mode, Operand constant_values,
          StreamOrDevice s) {
-        return pad(a, pad_widths(pad_width, a.ndim()), to_array(constant_values, a.dtype()), mode,
-                   s);
+        const Arrays inputs{a, to_array(constant_values, a.dtype())};
+        return follow("pad", inputs, [mode, s, widths = pad_widths(pad_width, a.ndim())](auto in) {
+          return pad(in[0], widths, in[1], mode, s);
+        });
       },
       nb::sig(signature("pad(a: array, pad_width: int | tuple[int] | tuple[int, int] | "
                         "Sequence[tuple[int, int]], mode: str = 'constant', constant_values: bool "

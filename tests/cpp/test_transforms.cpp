@@ -661,9 +661,8 @@ TEST_CASE("who asks for extents ties a shapeless trace to them, unless it is don
   check([](const array& x) { return tile(x, {2, 1}); }, 3);
   const auto tiled = [](std::span<const array> in) { return tile(in[0], {2, 1}); };
   check([&](const array& x) { return follow("tile", {&x, 1}, tiled); }, 1);
-  // A derivative of what is done again knows the extents of the first time.
   const ScalarFunction loss = [&](const Arrays& in) { return sum(exp(follow("tile", in, tiled))); };
-  check([&](const array& x) { return grad(loss)({x})[0]; }, 3);
+  check([&](const array& x) { return grad(loss)({x})[0]; }, 1);
   check([](const array& x) { return mean(ones_like(x) + x, Axes{0}); }, 1);
 }
 
