@@ -146,9 +146,13 @@ array var(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, Str
   const array wide = widen(a, s);
   array deviation = subtract(wide, mean_of(wide, over, true, s), s);
   if (is_complex(deviation.dtype())) deviation = abs(deviation, s);
+  // Squares of 64-bit integers have a sum that float32 may not hold: a power of 2 changes no digit.
+  const bool large = !is_inexact(a.dtype()) && a.itemsize() == 8;
+  if (large) deviation = multiply(deviation, scalar_like(0x1p-16, deviation), s);
   const array total = reduce_axes(ReduceOp::sum, square(deviation, s), over, keepdims, s);
   const Dtype t = is_complex(a.dtype()) ? float32 : to_inexact(a.dtype());
-  return astype(divide(total, divisor(deviation, over, ddof), s), t, s);
+  const array mean_square = divide(total, divisor(deviation, over, ddof), s);
+  return astype(large ? multiply(mean_square, scalar_like(0x1p32, total), s) : mean_square, t, s);
 }
 
 array std(const array& a, const OptionalAxes& axes, bool keepdims, int ddof, StreamOrDevice s) {

@@ -48,20 +48,24 @@ inline f32 power(f32 a, f32 b) {
   return select((b == 0.0f) | (a == 1.0f), 1.0f, r);
 }
 
-// The rounded quotient may have been lifted over an integer; what is left of a tells (of an infinite
-// b, all of it). Beyond 2^24 the quotient is an integer, and none is nearer to the true one. No
-// integer is the quotient of an infinity.
-inline f32 floor_divide(f32 a, f32 b) {
-  f32 q = floor(a / b), r = select(abs(b) == kInf, a, fma(-q, b, a));
+// The rounded quotient may have been lifted over an integer; r, what is left of a, tells. Beyond
+// 2^24 the quotient is an integer, and none is nearer to the true one.
+inline f32 lowered_quotient(f32 q, f32 r, f32 b) {
   b32 lifted = select(b < 0.0f, -r, r) < 0.0f;
-  q = select(lifted & (abs(q) <= 0x1p24f), q - 1.0f, q);
+  return select(lifted & (abs(q) <= 0x1p24f), q - 1.0f, q);
+}
+// No integer is the quotient of an infinity; of a divided by one, all is left.
+inline f32 floor_divide(f32 a, f32 b) {
+  f32 q = floor(a / b);
+  q = lowered_quotient(q, select(abs(b) == kInf, a, fma(-q, b, a)), b);
   return select((abs(a) == kInf) & (b != 0.0f), kNan, q);
 }
 
 // Python's: exact but for the rounding of fmod(a, b) + b where the signs differ.
 inline b32 remainder_rare(f32 a, f32 b) { return !(abs(a / b) <= 0x1p23f); }
 inline f32 remainder_usual(f32 a, f32 b) {
-  f32 r = fma(-floor_divide(a, b), b, a);
+  f32 q = floor(a / b);
+  f32 r = fma(-lowered_quotient(q, fma(-q, b, a), b), b, a);
   // By infinity: the product is a nan.
   b32 differ = ((a < 0.0f) ^ (b < 0.0f)) & (a != 0.0f);
   r = select((abs(b) == kInf) & (a == a), select(differ, b, a), r);

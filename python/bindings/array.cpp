@@ -358,7 +358,8 @@ ArrayClass bind_array(nb::module_& m) {
           nb::sig("def __iter__(self) -> ArrayIterator"))
       .def(
           "__next__",
-          [](ArrayIterator& self) {
+          [](nb::handle_t<ArrayIterator> iterator) {
+            ArrayIterator& self = *held<ArrayIterator>(iterator);
             if (self.next >= as_array(self.value)->shape(0)) throw nb::stop_iteration();
             return self.value[nb::int_(self.next++)];
           },

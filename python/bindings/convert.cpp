@@ -107,10 +107,7 @@ class Nested {
     }
     if (level != shape_.size()) ragged(level, -1);
     kind_ = std::max(kind_, kind);
-    if (kind == Scalar::integer && !wide_) {
-      const std::int64_t v = to_int64(h, uint64);
-      wide_ = v != static_cast<std::int32_t>(v);
-    }
+    if (kind == Scalar::integer && !wide_) wide_ = !holds(int32, h);
     leaves_.push_back(h.ptr());
   }
 

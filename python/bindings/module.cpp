@@ -1,4 +1,5 @@
 // The module cermet.core: its parts, and the translation of C++ exceptions.
+#include <new>
 #include <typeinfo>
 #include <utility>
 
@@ -19,6 +20,8 @@ void translate(const std::exception_ptr& error, void*) {
     PyErr_SetString(PyExc_IndexError, e.what());
   } catch (const OutOfMemory& e) {
     PyErr_SetString(PyExc_MemoryError, e.what());
+  } catch (const std::bad_alloc&) {
+    PyErr_SetString(PyExc_MemoryError, "there is no memory left for what describes arrays");
   } catch (const std::bad_cast&) {
     PyErr_SetString(PyExc_TypeError, "an argument or a result is of another type than expected");
   } catch (const Interrupted&) {

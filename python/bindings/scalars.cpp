@@ -129,6 +129,8 @@ array strong_scalar(nb::handle h, Scalar kind, std::optional<Dtype> dtype) {
   if (!dtype) return weak_scalar(h, kind, {});
   if (kind == Scalar::complex) return array(to_complex(h), *dtype);
   if (kind == Scalar::floating) return array(to_double(h), *dtype);
+  if (*dtype == bool_) return array(PyObject_IsTrue(h.ptr()) != 0);
+  if (is_inexact(*dtype) && !holds(int64, h)) return array(to_double(h), *dtype);
   return array(to_int64(h, *dtype), *dtype);
 }
 

@@ -17,4 +17,4 @@ def _shown(standard):
 
 
 if sys.version_info < (3, 12):
-    reprlib.Repr.repr_array = _shown(reprlib.Repr.repr_array)
+    reprlib.Repr.repr_array = _shown(reprlib.Repr.repr_array)  # type: ignore[method-assign]

@@ -255,6 +255,28 @@ TEST_CASE("errors name the operation and what came") {
   }
 }
 
+TEST_CASE("sizes and places of more than 63 bits are refused by the operation") {
+  constexpr std::int64_t kFar = std::numeric_limits<std::int64_t>::max();
+  const array a = iota({2, 3});
+  const std::pair<std::function<void()>, std::string> calls[] = {
+      {[&] { as_strided(a, {5}, {kFar}); }, "as_strided: a size or place"},
+      {[&] { slice(a, {-kFar, 0}, {kFar, 3}); }, "slice: a size or place"},
+      {[&] { slice(a, Shape{kFar, 0}, Shape{-kFar, 3}, Shape{-1, 1}); }, "slice: a size or place"},
+      {[&] { zeros({kFar, 0, 4}); }, "broadcast_to: shape (9223372036854775807, 0, 4) has more"},
+      {[&] { reshape(zeros({0}), {0, kFar, 2}); }, "reshape: shape (0, 9223372036854775807, 2)"},
+      {[&] { repeat(a, kFar, 1); }, "repeat: a size or place"},
+      {[&] { tile(a, {2, kFar}); }, "tile: a size or place"},
+      {[&] { pad(a, {{kFar, kFar}}); }, "pad: a size or place"},
+      {[&] { random::bits({kFar, 2}); }, "random: shape (9223372036854775807, 2)"},
+  };
+  for (const auto& [call, message] : calls) {
+    const std::string said = error_of<std::length_error>(call);
+    INFO(said);
+    CHECK(contains(said, message));
+  }
+  CHECK(slice(a, Shape{1, 0}, Shape{kFar, 3}, Shape{kFar, 1}).shape() == Shape{1, 3});
+}
+
 TEST_CASE("axes out of range raise AxisError, impossible indices IndexError") {
   const array a = iota({2, 3});
   CHECK(error_of<AxisError>([&] { sum(a, Axes{2}); }) ==

@@ -125,6 +125,7 @@ KNOWN = [
         r"ulp.*\(float32\), expected.*\(float64\)",
         "of rounded numbers",
     ),
+    (r"(%|//) 1e-3", "ulp", "of a rounded divisor"),
     (r"arange\(.*(inf|nan)|linspace.*(inf|nan)", "", "endless ranges"),
     ("where", "does not fit", "numbers that NumPy wraps"),
     (r"law\(xp, xp.sort", "values: False", "sort has zeros by sign, argsort as they come"),

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 
@@ -498,3 +499,39 @@ def test_python_runs_while_others_evaluate():
         time.sleep(0.001)
     thread.join()
     assert ticks > 3
+
+
+def test_the_choice_of_a_gpu_is_checked():
+    program = """
+        import cermet.core as mx
+        try:
+            print(mx.metal.is_available(), mx.ones(2).sum().item())
+        except ValueError as e:
+            print(e)
+    """
+    for choice in ("off", ""):
+        assert run_python(textwrap.dedent(program), CERMET_METAL=choice) == "False 2.0\n"
+    said = run_python(textwrap.dedent(program), CERMET_METAL="nonsense")
+    assert said == 'CERMET_METAL is "nonsense", expected "simulator", "off" or "any"\n'
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory by /proc and setrlimit")
+def test_tolist_near_the_end_of_memory():
+    """Python's numbers and lists take more than there is."""
+    program = """
+        import resource
+        import cermet.core as mx
+        arrays = [mx.arange(3e7) + 0.5, mx.arange(3 * 10**7) + 1000, mx.ones((2**22, 3, 2))]
+        arrays.append((mx.arange(1e7) + 0.5).astype(mx.complex64))
+        mx.eval(arrays)
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        for a in arrays:
+            for spare in (16, 100, 300):
+                limits = (used + (spare << 20), resource.getrlimit(resource.RLIMIT_AS)[1])
+                resource.setrlimit(resource.RLIMIT_AS, limits)
+                try:
+                    a.tolist()
+                except MemoryError:
+                    print("MemoryError")
+    """
+    assert run_python(textwrap.dedent(program)) == 12 * "MemoryError\n"

@@ -9,7 +9,7 @@ import pytest
 import cermet.core as mx
 
 RUN = pathlib.Path(__file__).parents[1] / "fuzz" / "run"
-PROGRAMS = {"leaks": 2, "kill": 8, "corpus": None}
+PROGRAMS = {"numpy": 500, "leaks": 2, "kill": 8, "corpus": None}
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the fuzzers watch /proc"),

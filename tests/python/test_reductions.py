@@ -414,3 +414,14 @@ def test_logsumexp_of_complex_numbers_is_a_logarithm(values):
     want = np.log(np.sum(np.exp(np.array(values, np.complex128) - shift))) + shift
     assert -np.pi <= got.imag <= np.float32(np.pi)
     np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_the_variance_of_large_integers(dtype):
+    info = np.iinfo(dtype)
+    x = np.array([info.min, info.max] * 50, dtype)
+    want = np.var(x.astype(np.float64))
+    assert_close(mx.var(to_mx(x)), want, rtol=1e-6)
+    assert_close(mx.std(to_mx(x).reshape(10, 10), axis=1), np.full(10, np.sqrt(want)), rtol=1e-6)
+    small = np.array([1, 2, 2, 5], dtype)
+    assert mx.var(to_mx(small)).item() == mx.var(mx.array(small.astype(np.float32))).item()

@@ -1,0 +1,3 @@
+# hang: 
+x = mx.broadcast_to(mx.array(2), (2,) * 33)
+consumed(callable, x)

@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use(optimizers.Adam(np.ones((), 'm')[()]))

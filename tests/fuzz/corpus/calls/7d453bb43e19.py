@@ -1,0 +1,3 @@
+# hang: 
+x = mx.ones((2,) * 32, mx.complex64)
+consumed(copy.deepcopy, x)

@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use(mx.fast.cross_entropy(mx.array(np.datetime64('now'))[...]))

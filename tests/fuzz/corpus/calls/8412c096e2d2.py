@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use((bare(mx.array)).__iand__(1))

@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use(mx.reciprocal((ctypes.c_ubyte * 0)()))

@@ -1,0 +1,3 @@
+# hang: 
+x = mx.ones((2,) * 33, mx.uint64)
+consumed(pickle.dumps, x)

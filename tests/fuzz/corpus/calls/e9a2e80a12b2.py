@@ -1,0 +1,2 @@
+# crash: SIGSEGV
+use(optimizers.AdamW(bare(mx.ArrayLike)))
