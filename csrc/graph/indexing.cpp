@@ -20,8 +20,8 @@ Shape slice_shape(std::string_view op, const array& a, const Shape& start, const
     if (step[i] == 0) fail(op, "the step of axis ", static_cast<int>(i), " is zero");
     const std::int64_t n = rule_shape(a)[i];
     if (step[i] > 0 ? stop[i] <= start[i] : stop[i] >= start[i]) continue;
-    const std::int64_t steps =
-        ((Size(op, stop[i]) - start[i]).value() - (step[i] > 0 ? 1 : -1)) / step[i];
+    std::int64_t steps = (Size(op, stop[i]) - start[i]).value() - (step[i] > 0 ? 1 : -1);
+    if (step[i] != 1) steps /= step[i];
     shape[i] = steps + 1;
     const std::int64_t last = (Size(op, steps) * step[i] + start[i]).value();
     if (std::min(start[i], last) < 0 || std::max(start[i], last) >= n)

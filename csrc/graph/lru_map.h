@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <list>
 #include <unordered_map>
 #include <utility>
@@ -13,7 +14,15 @@ namespace cermet {
 
 template <class Key, class Value, class Hash = std::hash<Key>>
 class LruMap {
+  struct Entry {
+    const Key key;
+    Value value;
+    std::size_t weight;
+  };
+
  public:
+  using Entries = std::list<Entry>;
+
   explicit LruMap(std::size_t capacity) : capacity_(capacity) {}
 
   // The value of a key, from now on the last used; null where there is none. Valid until the next
@@ -25,14 +34,22 @@ class LruMap {
     return &it->second->value;
   }
   // Gives a key that is not there a value. What was not used for longest goes when there is too
-  // much; the new entry stays in any case.
-  Value& insert(Key key, Value value, std::size_t weight = 1) {
+  // much, to `gone` for whom it may not end here; the new entry stays in any case.
+  Value& insert(Key key, Value value, std::size_t weight = 1, Entries* gone = nullptr) {
     entries_.push_front({std::move(key), std::move(value), weight});
-    places_.emplace(&entries_.front().key, entries_.begin());
+    try {
+      places_.emplace(&entries_.front().key, entries_.begin());
+    } catch (...) {
+      entries_.pop_front();
+      throw;
+    }
     for (weight_ += weight; weight_ > capacity_ && entries_.size() > 1; ++dropped_) {
       places_.erase(&entries_.back().key);
       weight_ -= entries_.back().weight;
-      entries_.pop_back();
+      if (gone)
+        gone->splice(gone->begin(), entries_, std::prev(entries_.end()));
+      else
+        entries_.pop_back();
     }
     return entries_.front().value;
   }
@@ -46,12 +63,6 @@ class LruMap {
   std::uint64_t dropped() const { return dropped_; }
 
  private:
-  struct Entry {
-    const Key key;
-    Value value;
-    std::size_t weight;
-  };
-  using Entries = std::list<Entry>;  // the last used first
   struct HashOf {
     std::size_t operator()(const Key* key) const { return Hash()(*key); }
   };
@@ -61,7 +72,7 @@ class LruMap {
 
   std::size_t capacity_, weight_ = 0;
   std::uint64_t dropped_ = 0;
-  Entries entries_;
+  Entries entries_;  // the last used first
   std::unordered_map<const Key*, typename Entries::iterator, HashOf, Equal> places_;
 };
 

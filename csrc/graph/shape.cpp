@@ -13,7 +13,7 @@ namespace {
 Shape resolve(std::string_view op, Shape shape, const array& a, int axis = -1) {
   const std::int64_t size = axis < 0 ? rule_size(a) : rule_shape(a)[axis];
   const auto context = [&] { return axis < 0 ? a.shape() : Shape{a.shape(axis)}; };
-  Shape others;
+  std::int64_t known = 1;
   int unknown = -1;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     if (shape[i] == -1 && unknown < 0)
@@ -21,9 +21,8 @@ Shape resolve(std::string_view op, Shape shape, const array& a, int axis = -1) {
     else if (shape[i] < 0)
       fail(op, "shape ", shape, " may hold one -1 and no other negative extent");
     else
-      others.push_back(shape[i]);
+      known = (Size(op, known) * shape[i]).value();
   }
-  const std::int64_t known = count_of(op, others);
   if (unknown >= 0) {
     if (known == 0 || size % known != 0)
       fail(op, "cannot make ", context(), " into ", shape, ": ", size,

@@ -288,9 +288,10 @@ std::shared_ptr<const Trace> CompiledFunction::trace(const TraceFunction& fun, c
   }
   auto traced =
       std::make_shared<const Trace>(fun, inputs, shapeless);  // unlocked: it may call itself
+  decltype(traces_)::Entries gone;  // outlives the lock: what a trace holds may call the function
   const std::lock_guard lock(mutex_);
   if (const auto* found = traces_.find(key)) return *found;  // of another thread
-  return traces_.insert(key, std::move(traced));
+  return traces_.insert(key, std::move(traced), 1, &gone);
 }
 
 Traced CompiledFunction::operator()(const TraceFunction& fun, const Arrays& inputs,

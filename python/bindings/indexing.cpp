@@ -97,7 +97,7 @@ struct Index {
 
 class Plan {
  public:
-  Plan(const array& a, Index index) : Plan(a, index.items, std::move(index.arrays), index.op) {}
+  Plan(const array& a, Index&& index) : Plan(a, index.items, std::move(index.arrays), index.op) {}
   Plan(const array& a, std::span<const Item> items, Arrays arrays, const char* op)
       : op_(op), shape_(a.shape()), arrays_(std::move(arrays)) {
     start_.resize(shape_.size(), 0);
@@ -138,7 +138,7 @@ class Plan {
                       static_cast<std::int64_t>(used) - 1, static_cast<int>(shape_.size()));
     for (const Item& item : items) {
       if (item.part == Part::ellipsis)
-        parts_.insert(parts_.end(), shape_.size() - used, Part::slice),
+        parts_.resize(parts_.size() + shape_.size() - used, Part::slice),
             axis_ += shape_.size() - used;
       else
         place(item);
@@ -219,7 +219,7 @@ class Plan {
   std::int64_t extent(std::size_t axis) const {
     const std::int64_t span = stop_[axis] - start_[axis], step = step_[axis];
     if (step > 0 ? span <= 0 : span >= 0) return 0;
-    return (span - (step > 0 ? 1 : -1)) / step + 1;
+    return step == 1 ? span : (span - (step > 0 ? 1 : -1)) / step + 1;
   }
 
   // A value for the indexed part, with the axes as slice_update or scatter takes them.
@@ -245,7 +245,7 @@ class Plan {
   Arrays arrays_;
   Shape start_, stop_, step_;
   bool sliced_ = false, truth_ = false;
-  std::vector<Part> parts_;
+  SmallVector<Part, 8> parts_;
   std::size_t axis_ = 0;
   Axes axes_;
   Shape result_;  // of a[index]
@@ -280,7 +280,7 @@ array set_masked(const array& a, const array& mask, const array& value) {
 // f(plan, inputs), where the plan is for the first of the inputs. A shapeless trace does it again
 // for other extents.
 template <class F>
-array by_plan(Index index, std::span<const array> inputs, F f) {
+array by_plan(Index&& index, std::span<const array> inputs, F f) {
   if (!is_followed(inputs) && !is_followed(index.arrays))
     return f(Plan(inputs[0], std::move(index)), inputs);
   Arrays all(inputs.begin(), inputs.end());
@@ -297,7 +297,7 @@ array get_item(const array& a, nb::handle index) {
                  [](const Plan& plan, auto in) { return plan.get(in[0]); });
 }
 
-array updated(const array& a, Index index, const array& value, Update mode) {
+array updated(const array& a, Index&& index, const array& value, Update mode) {
   return by_plan(std::move(index), std::array{a, value},
                  [mode](const Plan& plan, auto in) { return plan.update(in[0], in[1], mode); });
 }

@@ -109,6 +109,19 @@ assert counts_during(lambda: repr(z)) > 20
 """)
 
 
+def test_a_trace_that_goes_may_call_its_function():
+    """What a kept trace holds of the function's results ends when others take its place."""
+    run("""
+class Ends:
+    def __del__(self):
+        if mx:
+            f(mx.ones(2), "the end").tolist()
+f = mx.compile(lambda x, name: x * 2 if name == "the end" else (x * 3, Ends()))
+for i in range(400):
+    f(mx.ones(2), str(i))
+""")
+
+
 # Signals
 
 
