@@ -835,6 +835,23 @@ def test_compile_with_state():
     assert compiled(mx.array(2.0)).item() == 20
 
 
+@pytest.mark.parametrize("other", [None, 5, (), (None,), (5, None), [], {}, "text", [mx.ones(3)]])
+@pytest.mark.parametrize(
+    "part", [mx.array(1.0), [mx.array(1.0)], (mx.array(1.0), [mx.array(2.0)]), {"a": mx.array(1.0)}]
+)
+def test_compile_with_state_that_is_replaced_between_calls(part, other):
+    def step(x):
+        state[0] = part
+        return x + 1
+
+    state = [part]
+    compiled = mx.compile(step, outputs=state)
+    for between in (part, other, other[0] if isinstance(other, list) and other else other):
+        state[0] = between
+        assert compiled(mx.array(1.0)).item() == 2
+        assert repr(state) == repr([part])
+
+
 def test_compile_with_random_state():
     mx.random.seed(0)
     draw = mx.compile(
