@@ -128,6 +128,7 @@ KNOWN = [
     (r"(%|//) 1e-3", "ulp", "of a rounded divisor"),
     (r"arange\(.*(inf|nan)|linspace.*(inf|nan)", "", "endless ranges"),
     ("where", "does not fit", "numbers that NumPy wraps"),
+    ("clip", "does not fit", "a bound between which and the type there is nothing"),
     (r"law\(xp, xp.sort", "values: False", "sort has zeros by sign, argsort as they come"),
     (r"arange\(.*\d{19}", "", "numbers that int64 does not hold are floats"),
     ("einsum", "values: .*int32.*int(8|16)", "sums of narrow integers have 32 bits"),
