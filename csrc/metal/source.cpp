@@ -1,5 +1,4 @@
 // The Metal source that an evaluation would run, as text.
-
 #include "cermet/eval.h"
 #include "eval/batch.h"
 #include "graph/text.h"
