@@ -199,6 +199,18 @@ def test_another_thread_evaluates_what_is_differentiated(evaluate):
     thread.join()
 
 
+@pytest.mark.parametrize("evaluate", [mx.eval, mx.async_eval, str, lambda a: a.tolist()])
+def test_evaluation_inside_a_gradient_beside_what_nobody_holds(evaluate):
+    n = mx.arange(8.0)
+
+    def f(s):
+        k = 2.0 * n * s  # the first product is not differentiated, and only the graph's
+        evaluate(k)
+        return (k * k).sum()
+
+    assert mx.grad(f)(mx.ones(8)).tolist() == [8.0 * i * i for i in range(8)]
+
+
 def test_updates_in_place_inside_a_gradient():
     def f(x):
         y = x + 0
