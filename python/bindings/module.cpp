@@ -26,10 +26,6 @@ void translate(const std::exception_ptr& error, void*) {
     PyErr_SetString(PyExc_TypeError, "an argument or a result is of another type than expected");
   } catch (const Interrupted&) {
     if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);
-  } catch (const nb::builtin_exception&) {
-    throw;
-  } catch (const std::runtime_error&) {
-    if (!PyErr_Occurred()) throw;  // nanobind's own, where Python's error says more
   }
 }
 
