@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <sstream>
 #include <stdexcept>
 
 #include "cermet/array.h"
 #include "cermet/ops.h"
+#include "graph/text.h"
 
 namespace cermet {
 namespace {
@@ -24,7 +24,7 @@ constexpr Ends kEnds[] = {{3, 3}, {1, 1}, {1, 0}};
 std::atomic<int> precision{-1};
 
 std::string number(double v, Dtype dtype) {
-  std::ostringstream out;
+  Text out;
   if (precision >= 0 && is_inexact(dtype) && std::isfinite(v)) out << std::fixed;
   out.precision(precision >= 0 ? precision.load() : 6);
   out << (std::isnan(v) ? std::abs(v) : v);
@@ -112,7 +112,7 @@ class Printer {
   std::vector<Ends> ends_;
   Shape at_;                 // the element to print
   std::int64_t offset_ = 0;  // its place
-  std::ostringstream out_;
+  Text out_;
 };
 
 }  // namespace

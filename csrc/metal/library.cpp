@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "graph/text.h"
 #include "metal/program.h"
 
 namespace cermet::metal {
@@ -59,7 +60,8 @@ std::string flatten(const std::string& file, std::vector<std::string>& seen) {
   if (std::find(seen.begin(), seen.end(), file) != seen.end()) return "";
   seen.push_back(file);
   std::istringstream in{std::string(embedded(file))};
-  std::ostringstream out;
+  in.exceptions(std::ios::badbit);
+  Text out;
   out << "#line 1 \"" << file << "\"\n";
   int number = 0;
   for (std::string line; std::getline(in, line);) {

@@ -1,8 +1,7 @@
 // The Metal source that an evaluation would run, as text.
-#include <sstream>
-
 #include "cermet/eval.h"
 #include "eval/batch.h"
+#include "graph/text.h"
 #include "metal/library.h"
 #include "metal/program.h"
 
@@ -14,7 +13,7 @@ std::string metal_source(const Arrays& arrays, bool complete) {
   const auto plan = plan_of(tape, limits_of);
   std::vector<std::uint64_t> constants;
   for (const Node* c : tape.constants) constants.push_back(c->scalar);
-  std::ostringstream out;
+  Text out;
   std::vector<std::string> included;
   if (complete) {
     out << "#include <metal_stdlib>\nusing namespace metal;\n";

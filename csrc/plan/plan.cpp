@@ -275,6 +275,8 @@ std::shared_ptr<const Plan> make_plan(const Tape& tape, LimitsOf limits) {
 struct Cache {
   // A plan weighs as much as its key has words, and is several times as large.
   static constexpr std::size_t kMaxWeight = 4 << 20;
+  // Of what nobody asks for again once its compiled function is gone: a thousand are enough.
+  static constexpr std::size_t kLeastWeight = kMaxWeight / 1024;
   LruMap<Words, std::shared_ptr<const Plan>, WordsHash> plans{kMaxWeight};
   LruMap<Words, std::shared_ptr<Kernels>, WordsHash> kernels{kMaxWeight};  // by program
   LruMap<Words, std::shared_ptr<const Unfolded>, WordsHash> unfolded{kMaxWeight};
@@ -353,7 +355,7 @@ void keep_unfolded(const Tape& folded, Tape& unfolded, std::shared_ptr<const Pla
     result->constants.emplace_back(Ref<Node>(const_cast<Node*>(c)));
   result->plan = std::move(plan);
   const std::size_t weight = folded.key.size() + 16 * result->places.size();
-  cache().unfolded.insert(folded.key, std::move(result), weight);
+  cache().unfolded.insert(folded.key, std::move(result), std::max(weight, Cache::kLeastWeight));
 }
 
 PlanCounts counts_of_plans() {

@@ -2,9 +2,9 @@
 #include "plan/program.h"
 
 #include <algorithm>
-#include <sstream>
 
 #include "graph/primitive.h"
+#include "graph/text.h"
 #include "plan/plan.h"
 
 namespace cermet {
@@ -36,7 +36,7 @@ std::string type_of(const Node& n) { return std::string(name_of(n.dtype)) + to_s
 // The fewest digits that read back as the same number.
 std::string shortest(double v) {
   for (int digits = 6;; ++digits) {
-    std::ostringstream out;
+    Text out;
     out.precision(digits);
     out << v;
     if (digits == 17 || std::stod(out.str()) == v || v != v) return out.str();
@@ -46,7 +46,7 @@ std::string shortest(double v) {
 std::string constant_text(const Node& constant) {
   const array value(borrow(&constant.scalar, sizeof constant.scalar, {}), {}, constant.dtype);
   const auto z = value.item<std::complex<float>>();
-  std::ostringstream out;
+  Text out;
   if (is_complex(constant.dtype))
     out << z.real() << (z.imag() < 0 ? "" : "+") << z.imag() << "j";
   else if (is_inexact(constant.dtype))
@@ -131,7 +131,7 @@ Shape domain_of(const Program& p, Node* const* nodes) {
 }
 
 std::string to_string(const Plan& plan, const Tape& tape) {
-  std::ostringstream out;
+  Text out;
   std::size_t read = 0, written = 0, number = 0;
   for (const Step& step : plan.steps) {
     const Node& node = *tape.nodes[step.outputs[0]];

@@ -99,6 +99,13 @@ nb::object to_dlpack(const array& a);
 int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
 
+// Python's text; that of nb::str is a RuntimeError where there is no memory for it.
+inline nb::str to_text(const char* characters) {
+  PyObject* made = PyUnicode_FromString(characters);
+  if (!made) throw nb::python_error();
+  return nb::steal<nb::str>(made);
+}
+
 std::string class_name(nb::handle h);
 [[noreturn]] void refuse_argument(nb::handle h, const char* function, const char* expected);
 // An argument as a T; TypeError that names the function and what it expects.

@@ -114,7 +114,7 @@ Dtypes dtypes_of_kind(const NamespaceInfo&, nb::object, const std::optional<std:
   for (int i = 0; i < kDtypeCount; ++i) {
     const Dtype t = static_cast<Dtype>(i);
     if (is_half(t)) continue;  // the standard has no names for them
-    if (!kind || is_kind(t, *kind)) out[nb::str(name_of(t).data())] = to_python(t);
+    if (!kind || is_kind(t, *kind)) out[to_text(name_of(t).data())] = to_python(t);
   }
   return out;
 }
@@ -164,8 +164,8 @@ void bind_dtype(nb::module_& m) {
       .def_ro("smallest_normal", &FloatInfo::smallest_normal)
       .def_ro("dtype", &FloatInfo::dtype)
       .def("__repr__", [](const FloatInfo& f) {
-        return nb::str("finfo(min={}, max={}, dtype={})")
-            .format(-f.max, f.max, nb::str(name_of(f.dtype).data()));
+        return to_text("finfo(min={}, max={}, dtype={})")
+            .format(-f.max, f.max, to_text(name_of(f.dtype).data()));
       });
   nb::class_<IntInfo>(m, "iinfo", "Limits of an integer type.")
       .def(
@@ -174,8 +174,8 @@ void bind_dtype(nb::module_& m) {
       .def_prop_ro("max", [](const IntInfo& i) { return nb::int_(i.max); })
       .def_ro("dtype", &IntInfo::dtype)
       .def("__repr__", [](const IntInfo& i) {
-        return nb::str("iinfo(min={}, max={}, dtype={})")
-            .format(i.min, i.max, nb::str(name_of(i.dtype).data()));
+        return to_text("iinfo(min={}, max={}, dtype={})")
+            .format(i.min, i.max, to_text(name_of(i.dtype).data()));
       });
 
   using Either = std::variant<Dtype, DtypeCategory>;

@@ -85,7 +85,7 @@ void bind_fast(nb::module_& m) {
             for (const Operand& in : inputs) arrays.push_back(to_array(in));
             if (verbose)
               nb::print(
-                  nb::str(kernel.source(arrays, output_dtypes, template_of(parameters)).c_str()));
+                  to_text(kernel.source(arrays, output_dtypes, template_of(parameters)).c_str()));
             return kernel(arrays, output_shapes, output_dtypes, grid, threadgroup,
                           template_of(parameters), init_value, false, s);
           },

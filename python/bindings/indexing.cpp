@@ -137,11 +137,13 @@ class Plan {
       throw AxisError(std::string(op_) + " with " + std::to_string(used) + " indices",
                       static_cast<std::int64_t>(used) - 1, static_cast<int>(shape_.size()));
     for (const Item& item : items) {
-      if (item.part == Part::ellipsis)
-        parts_.resize(parts_.size() + shape_.size() - used, Part::slice),
-            axis_ += shape_.size() - used;
-      else
+      if (item.part == Part::ellipsis) {  // which separates even where it stands for no axis
+        parts_.push_back(Part::ellipsis);
+        parts_.resize(parts_.size() + shape_.size() - used, Part::slice);
+        axis_ += shape_.size() - used;
+      } else {
         place(item);
+      }
     }
     parts_.resize(parts_.size() + shape_.size() - axis_, Part::slice);
   }
@@ -183,7 +185,9 @@ class Plan {
     Shape indices;
     for (const array& a : arrays_) indices = broadcast_shapes(indices, a.shape());
     const Shape shown = truth_ ? broadcast_shapes(indices, {1}) : indices;
-    const auto advanced = [](Part p) { return p != Part::slice && p != Part::new_axis; };
+    const auto advanced = [](Part p) {
+      return p == Part::integer || p == Part::array || p == Part::truth;
+    };
     std::size_t first = parts_.size(), last = 0, count = 0;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       if (!advanced(parts_[i])) continue;
@@ -201,7 +205,7 @@ class Plan {
         for (const std::int64_t n : indices) part_.push_back(n);
       }
       const Part p = parts_[i];
-      if (p == Part::truth) continue;
+      if (p == Part::truth || p == Part::ellipsis) continue;
       if (p == Part::new_axis) {
         result_.push_back(1);
         continue;

@@ -130,8 +130,8 @@ nb::tuple describe(const EinsumPath& path) {
   nb::list pairs;
   for (const auto& [i, j] : path.pairs) pairs.append(nb::make_tuple(i, j));
   if (path.pairs.empty()) pairs.append(nb::make_tuple(0));
-  const auto number = [](double n) { return nb::str("{:.0f}").attr("format")(n); };
-  return nb::make_tuple(pairs, nb::str("{} multiplications; in one sum over all labels {}")
+  const auto number = [](double n) { return to_text("{:.0f}").attr("format")(n); };
+  return nb::make_tuple(pairs, to_text("{} multiplications; in one sum over all labels {}")
                                    .attr("format")(number(path.work), number(path.work_at_once)));
 }
 

@@ -47,11 +47,9 @@ Scalar scalar_kind(PyObject* p) {
 bool is_numpy_scalar(nb::handle h) {
   static PyTypeObject* generic = nullptr;
   if (!generic) {
-    const nb::object numpy = nb::steal(PyImport_GetModule(nb::str("numpy").ptr()));
-    if (!numpy) {
-      PyErr_Clear();
-      return false;
-    }
+    const nb::object numpy = nb::steal(PyImport_GetModule(to_text("numpy").ptr()));
+    if (!numpy && PyErr_Occurred()) throw nb::python_error();
+    if (!numpy) return false;
     generic = reinterpret_cast<PyTypeObject*>(nb::object(numpy.attr("generic")).release().ptr());
   }
   return PyObject_TypeCheck(h.ptr(), generic);
@@ -60,7 +58,7 @@ bool is_numpy_scalar(nb::handle h) {
 // A NumPy scalar as the Python scalar nearest to it. Spans of time (kind m) are integers to `item`.
 nb::object from_numpy_scalar(nb::handle h) {
   nb::object item = h.attr("item")();
-  if (scalar_kind(item.ptr()) == Scalar::none || h.attr("dtype").attr("kind").equal(nb::str("m")))
+  if (scalar_kind(item.ptr()) == Scalar::none || h.attr("dtype").attr("kind").equal(to_text("m")))
     throw nb::type_error(("array: expected a number, not " + class_name(h)).c_str());
   return item;
 }

@@ -90,33 +90,54 @@ inline nb::object unflatten_arrays(nb::handle tree, const Arrays& arrays, std::s
   });
 }
 
+// Whether the arrays of `structure` can be put into `tree`: a container of its kind and, as a
+// tuple's children are fixed, with arrays and containers where the structure has them.
+inline bool takes_arrays(nb::handle tree, nb::handle structure) {
+  if (PyDict_Check(structure.ptr())) return PyDict_Check(tree.ptr());
+  if (PyList_Check(structure.ptr())) return PyList_Check(tree.ptr());
+  if (as_array(structure)) return as_array(tree);
+  if (!PyTuple_Check(structure.ptr())) return true;
+  if (!PyTuple_Check(tree.ptr()) ||
+      PyTuple_GET_SIZE(tree.ptr()) < PyTuple_GET_SIZE(structure.ptr()))
+    return false;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(structure.ptr()); ++i)
+    if (!takes_arrays(PyTuple_GET_ITEM(tree.ptr(), i), PyTuple_GET_ITEM(structure.ptr(), i)))
+      return false;
+  return true;
+}
+
 // Puts the arrays from `next` on into the containers of `tree`, at the places where `structure` (a
-// tree_map of it, perhaps from a time when it held more) has arrays.
+// tree_map of it, perhaps from a time when it held more, or others) has arrays.
 inline void assign_arrays(nb::handle tree, nb::handle structure, const Arrays& arrays,
                           std::size_t& next) {
   // Replaces a child in its container, or descends into it.
-  const auto child = [&](nb::handle old, nb::handle form, auto&& replace) {
+  const auto child = [&](nb::object old, nb::handle form, auto&& replace) {
     const bool container = PyDict_Check(form.ptr()) || PyList_Check(form.ptr()) ||
                            PyTuple_Check(form.ptr()) || nb::isinstance<RandomState>(form);
-    if (container && old.is_valid())
+    if (container && old.is_valid() && takes_arrays(old, form))
       assign_arrays(old, form, arrays, next);
     else if (container || as_array(form))
       replace(unflatten_arrays(form, arrays, next));
   };
+  const auto checked = [](int status) {
+    if (status) throw nb::python_error();
+  };
   if (PyDict_Check(structure.ptr())) {
     for (auto item : nb::borrow<nb::dict>(structure))
-      child(PyDict_GetItem(tree.ptr(), item.first.ptr()), item.second,
-            [&](nb::object value) { PyDict_SetItem(tree.ptr(), item.first.ptr(), value.ptr()); });
+      child(nb::borrow(PyDict_GetItem(tree.ptr(), item.first.ptr())), item.second,
+            [&](nb::object value) {
+              checked(PyDict_SetItem(tree.ptr(), item.first.ptr(), value.ptr()));
+            });
   } else if (PyList_Check(structure.ptr()) || PyTuple_Check(structure.ptr())) {
     for (Py_ssize_t i = 0; i < Py_SIZE(structure.ptr()); ++i)
-      child(i < PySequence_Size(tree.ptr()) ? PySequence_Fast_GET_ITEM(tree.ptr(), i) : nullptr,
+      child(nb::borrow(i < Py_SIZE(tree.ptr()) ? PySequence_Fast_GET_ITEM(tree.ptr(), i) : nullptr),
             PySequence_Fast_GET_ITEM(structure.ptr(), i), [&](nb::object value) {
               if (PyTuple_Check(tree.ptr()))  // fixed children: the array object itself changes
                 *as_array(PyTuple_GET_ITEM(tree.ptr(), i)) = *as_array(value);
               else if (i < PyList_GET_SIZE(tree.ptr()))
-                PyList_SetItem(tree.ptr(), i, value.release().ptr());
+                checked(PyList_SetItem(tree.ptr(), i, value.release().ptr()));
               else
-                PyList_Append(tree.ptr(), value.ptr());
+                checked(PyList_Append(tree.ptr(), value.ptr()));
             });
   } else if (nb::isinstance<RandomState>(structure)) {
     random::set_state(arrays.at(next++));

@@ -16,7 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MEMORY = 1, THREADS = 2, FILES = 4, PYTHON = 8 };
+enum { MEMORY = 1, THREADS = 2, FILES = 4, PYTHON = 8, UNCHECKED = 16 };
 static atomic_int kinds, more_of_them;
 static atomic_long left, seen;
 static struct {
@@ -54,6 +54,17 @@ static int kind_of(uintptr_t caller) {
   return 0;
 }
 
+// Whether Python allocates for code that does not look whether it got anything.
+static int unchecked(void) {
+  void* frames[7];
+  int which = kinds;
+  kinds = 0;
+  int count = backtrace(frames, 7), found = 0;
+  kinds = which;
+  for (int i = 0; i < count; ++i) found |= kind_of((uintptr_t)frames[i]) == UNCHECKED;
+  return found;
+}
+
 static int fails(int kind, void* caller) {
   if (kinds == 0) return 0;
   if (kind == MEMORY) kind = kind_of((uintptr_t)caller);
@@ -61,6 +72,7 @@ static int fails(int kind, void* caller) {
   ++seen;
   long now = --left;
   if (now > 0 || now < -more_of_them) return 0;
+  if (kind == PYTHON && unchecked()) return 0;
   if (now == 0 && getenv("FAULTS_TRACE") != NULL) {  // who is told that there is none
     void* frames[30];
     int which = kinds;

@@ -367,6 +367,19 @@ def test_floor_division_and_remainder_agree(dtype, rng):
     assert_equal(remainder, np.remainder(x, y))
 
 
+@pytest.mark.parametrize("name", ["floor_divide", "remainder"])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floor_division_of_and_by_zeros_and_infinities(name, dtype):
+    special = np.array([-np.inf, -1.5, -0.5, -0.0, 0.0, 0.5, 2.0, np.inf, np.nan], dtype)
+    x, y = (values.ravel() for values in np.meshgrid(special, special))
+    with np.errstate(all="ignore"):
+        want = getattr(np, name)(x, y)
+    got = getattr(mx, name)(to_mx(x), to_mx(y))
+    assert_equal(got, want)
+    numbers = ~np.isnan(want)
+    assert_equal(np.signbit(np.array(got))[numbers], np.signbit(want)[numbers])
+
+
 @pytest.mark.parametrize("to", ALL_DTYPES)
 @pytest.mark.parametrize("dtype", ALL_DTYPES)
 def test_astype(dtype, to, rng):

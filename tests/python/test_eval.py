@@ -195,6 +195,27 @@ def test_scratch_memory_is_counted():
     assert mx.get_active_memory() - before < 4096
 
 
+@pytest.mark.skipif(SIMULATED or sys.platform != "linux", reason="counts the CPU's memory")
+def test_a_full_reduction_takes_little_memory():
+    """Whatever its domain: neither of the counted nor of other memory."""
+    program = """
+        import resource
+        import cermet.core as mx
+
+        def most():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+        x = mx.arange(40_000.0)
+        mx.eval(x, (x[:1000, None] - x[None]).sum())
+        before, counted = most(), mx.get_active_memory()
+        mx.reset_peak_memory()
+        mx.eval(mx.abs(x[:, None] - x[None]).sum())
+        print(most() - before, mx.get_peak_memory() - counted)
+    """
+    for taken in run_python(textwrap.dedent(program)).split():
+        assert int(taken) < 8 << 20
+
+
 def test_cache_limit():
     previous = mx.set_cache_limit(0)
     try:

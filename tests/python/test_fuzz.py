@@ -9,7 +9,16 @@ import pytest
 import cermet.core as mx
 
 RUN = pathlib.Path(__file__).parents[1] / "fuzz" / "run"
-PROGRAMS = {"numpy": 500, "leaks": 2, "kill": 8, "corpus": None}
+PROGRAMS = {
+    "calls": 1500,
+    "numpy": 500,
+    "bits": 120,
+    "faults": 500,
+    "kill": 8,
+    "schedules": 12,
+    "leaks": 2,
+    "corpus": None,
+}
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the fuzzers watch /proc"),

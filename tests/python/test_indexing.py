@@ -68,6 +68,11 @@ INDICES = [
     (np.array([0, 1]), None, np.array([1, 3])),
     (None, np.array([0, 1])),
     (np.array([2, 0], dtype=np.uint8), ..., np.array([1, 0], dtype=np.int64)),
+    (slice(None), 0, ..., np.array([0, 1])),
+    (slice(None), 0, None, ..., np.array([0, 1])),
+    (0, slice(None), ..., np.array([0, 1])),
+    (slice(None), np.array([1, 3]), ..., 0),
+    (np.array([0, 1]), ..., 0, np.array([4, 2])),
 ]
 
 
@@ -239,6 +244,17 @@ def test_gradients_of_updates(name):
         "multiply": ([5, 10, 400], [300, 1]),
     }[name]
     assert (to_x.tolist(), to_update.tolist()) == want
+
+
+@pytest.mark.parametrize("name, value", [("maximum", 2.0), ("minimum", -2.0)])
+def test_an_update_at_equal_places_counts_once(name, value):
+    def updated(v):
+        return getattr(mx.zeros(3).at[mx.array([1, 1])], name)(v).sum()
+
+    v, several = mx.array(value), mx.array([value, value])
+    assert mx.grad(updated)(v).item() == 1
+    assert mx.jvp(updated, [v], [mx.array(1.0)])[1][0].item() == 1
+    assert mx.grad(updated)(several).tolist() == [0.5, 0.5]
 
 
 def test_update_needs_indices():

@@ -51,6 +51,17 @@ def test_what_is_loaded_is_lazy(loaded):
     assert_equal(x, LARGE)
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/io"), reason="reads /proc")
+def test_a_file_is_read_in_large_pieces(loaded):
+    def reads():
+        with open("/proc/self/io") as file:
+            return int(dict(line.split(":") for line in file)["syscr"])
+
+    before = reads()
+    mx.eval(loaded[1]())
+    assert reads() - before < 200
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="reads /proc")
 def test_a_file_is_closed_with_its_last_array(tmp_path):
     path = tmp_path / "a.safetensors"

@@ -199,6 +199,18 @@ def test_another_thread_evaluates_what_is_differentiated(evaluate):
     thread.join()
 
 
+@pytest.mark.parametrize("evaluate", [mx.eval, mx.async_eval, str, lambda a: a.tolist()])
+def test_evaluation_inside_a_gradient_beside_what_nobody_holds(evaluate):
+    n = mx.arange(8.0)
+
+    def f(s):
+        k = 2.0 * n * s  # the first product is not differentiated, and only the graph's
+        evaluate(k)
+        return (k * k).sum()
+
+    assert mx.grad(f)(mx.ones(8)).tolist() == [8.0 * i * i for i in range(8)]
+
+
 def test_updates_in_place_inside_a_gradient():
     def f(x):
         y = x + 0
@@ -833,6 +845,23 @@ def test_compile_with_state():
     assert state["steps"][0].item() == 3 and state["w"].item() == 1.875
     state["w"] = mx.array(0.0)
     assert compiled(mx.array(2.0)).item() == 20
+
+
+@pytest.mark.parametrize("other", [None, 5, (), (None,), (5, None), [], {}, "text", [mx.ones(3)]])
+@pytest.mark.parametrize(
+    "part", [mx.array(1.0), [mx.array(1.0)], (mx.array(1.0), [mx.array(2.0)]), {"a": mx.array(1.0)}]
+)
+def test_compile_with_state_that_is_replaced_between_calls(part, other):
+    def step(x):
+        state[0] = part
+        return x + 1
+
+    state = [part]
+    compiled = mx.compile(step, outputs=state)
+    for between in (part, other, other[0] if isinstance(other, list) and other else other):
+        state[0] = between
+        assert compiled(mx.array(1.0)).item() == 2
+        assert repr(state) == repr([part])
 
 
 def test_compile_with_random_state():

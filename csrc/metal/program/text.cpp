@@ -16,7 +16,7 @@ ProgramKernel Writer::kernel() {
     flat();
   else
     reduce();
-  std::ostringstream text;
+  Text text;
   if (!members_.empty()) {
     text << "struct NAME_arguments {\n";
     for (const Member& m : members_) text << "  " << m.type << " " << m.name << ";\n";

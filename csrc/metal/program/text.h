@@ -4,10 +4,10 @@
 #pragma once
 
 #include <set>
-#include <sstream>
 #include <string>
 #include <vector>
 
+#include "graph/text.h"
 #include "metal/program/geometry.h"
 #include "metal/program/passes.h"
 
@@ -108,7 +108,7 @@ class Writer {
   std::vector<std::string> builtins_;
   std::string leader_;           // which thread stores a row's values
   std::set<std::string> areas_;  // of threadgroup memory
-  std::ostringstream body_;
+  Text body_;
   int depth_ = 1;
 };
 
