@@ -2,10 +2,14 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <memory>
+#include <vector>
 
 #include "cpu/backend.h"
 #include "cpu/blas.h"
+#include "cpu/floating_mode.h"
 #include "cpu/layout.h"
+#include "eval/interrupt.h"
 #include "graph/check.h"
 
 namespace cermet::cpu {
@@ -115,6 +119,25 @@ int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int
   return 0;
 }
 
+// From so many elements on a matrix takes long.
+constexpr std::int64_t kLong = 1 << 16;
+
+// Copies of the operands and room for the results, for work that is perhaps left behind.
+struct Copies {
+  Copies(std::span<const Tensor> from, std::span<const Tensor> to) {
+    for (const Tensor& t : from) {
+      inputs.push_back(room_for(t));
+      copy(t, inputs.back());
+    }
+    for (const Tensor& t : to) outputs.push_back(room_for(t));
+  }
+  std::vector<Tensor> inputs, outputs;
+
+ private:
+  Tensor room_for(const Tensor& t) { return held_.emplace_back(t.dtype, t.shape).tensor; }
+  std::vector<Scratch> held_;
+};
+
 void check(const Factorization& p, int info) {
   if (info == 0) return;
   switch (p.routine) {
@@ -136,13 +159,28 @@ void factorize(const Factorization& p, std::span<const Tensor> inputs,
   const int columns = inputs.size() > 1 ? extent(inputs[1].shape.back()) : 0;
   std::int64_t batch = 1;
   for (std::size_t i = 0; i + 2 < shape.size(); ++i) batch *= shape[i];
+  const auto info = [=, routine = p.routine, upper = p.upper](const Entry& entry, Dtype dtype) {
+    return dtype == float64 ? factorize<double>(routine, upper, entry, m, n, columns)
+                            : factorize<float>(routine, upper, entry, m, n, columns);
+  };
+  if (batch == 1 && inputs[0].size() >= kLong) {
+    struct Work {
+      Copies copies;
+      int info = 0;
+    };
+    const auto work = std::make_shared<Work>(Copies(inputs, outputs));
+    run_apart([work, info] {
+      const DefaultFloatingMode mode;
+      const Copies& c = work->copies;
+      work->info = info(Entry(c.inputs, c.outputs, 0), c.inputs[0].dtype);
+    });
+    check(p, work->info);
+    for (std::size_t i = 0; i < outputs.size(); ++i) copy(work->copies.outputs[i], outputs[i]);
+    return;
+  }
   parallel_for(batch, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const Entry entry(inputs, outputs, i);
-      check(p, inputs[0].dtype == float64
-                   ? factorize<double>(p.routine, p.upper, entry, m, n, columns)
-                   : factorize<float>(p.routine, p.upper, entry, m, n, columns));
-    }
+    for (std::int64_t i = begin; i < end; ++i)
+      check(p, info(Entry(inputs, outputs, i), inputs[0].dtype));
   });
 }
 

@@ -2,7 +2,12 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdlib>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -76,6 +81,46 @@ void poll_interrupt() {
     throw Interrupted();
   }
   if (current && current->withdrawn) throw Interrupted();
+}
+
+void run_apart(std::function<void()> f) {
+  struct Run {
+    std::function<void()> f;
+    std::mutex mutex{};
+    std::condition_variable changed{};
+    bool done = false;
+    std::exception_ptr error{};
+  };
+  const auto run = std::make_shared<Run>(std::move(f));
+  const int generation = process_generation();
+  ++running_here();
+  try {
+    std::thread([run] {
+      become_own_thread();
+      try {
+        std::exchange(run->f, nullptr)();
+      } catch (...) {
+        run->error = std::current_exception();
+      }
+      {
+        const std::lock_guard lock(run->mutex);
+        run->done = true;
+      }
+      run->changed.notify_all();
+      --running_here();
+    }).detach();
+  } catch (const std::system_error&) {
+    --running_here();
+    return run->f();
+  }
+  for (std::unique_lock lock(run->mutex); !run->done; lock.lock()) {
+    run->changed.wait_for(lock, std::chrono::milliseconds(20));
+    if (run->done) break;
+    lock.unlock();
+    poll_interrupt();
+    if (generation != process_generation()) restart_evaluation();
+  }
+  if (run->error) std::rethrow_exception(run->error);
 }
 
 Uninterrupted::Uninterrupted() : before_(std::exchange(interruptible, false)) {}

@@ -1,6 +1,8 @@
 // Stopping an evaluation from outside: by the caller's interrupt check, and by the process's end.
 #pragma once
 
+#include <functional>
+
 namespace cermet {
 
 class Batch;
@@ -42,6 +44,10 @@ class Evaluation {
 // Stops the innermost evaluation of this thread, which then begins anew: threads that worked for it
 // are not in this process.
 [[noreturn]] void restart_evaluation();
+
+// Runs f in a thread of its own and waits, so that the caller can be interrupted though f cannot: f
+// then goes on alone, and owns all that it uses. Where no thread can start, the caller runs it.
+void run_apart(std::function<void()> f);
 
 // Declares this thread one of our own, for which nobody's check is asked.
 void become_own_thread();
