@@ -267,6 +267,7 @@ array set_masked(const array& a, const array& mask, const array& value) {
   wide.resize(static_cast<std::size_t>(a.ndim()), 1);
   const array condition = reshape(mask, wide);
   array v = astype(value, a.dtype());
+  while (v.ndim() > a.ndim() && v.shape(0) == 1) v = squeeze(v, {0});
   if (v.ndim() == static_cast<int>(rest.size()) + 1) {
     if (v.shape(0) == 0) {
       if (PyObject_IsTrue(to_scalar(any(mask)).ptr()))

@@ -188,6 +188,15 @@ def test_mask_assignment(mask, rng):
         assert_equal(a, assigned(CUBE, mask, value))
 
 
+@pytest.mark.parametrize("mask", [True, False, np.array([True, False])])
+def test_leading_unit_axes_of_what_a_mask_is_assigned(mask):
+    x, value = np.zeros((2, 3), np.int32), np.arange(3).reshape(1, 1, 1, 3)
+    a = to_mx(x)
+    for v in (value, value[0], value[0, 0]):
+        a[to_index(mask)] = to_mx(v)
+        assert_equal(a, assigned(x, mask, v))
+
+
 def test_mask_assignment_refuses_wrong_shapes():
     a = to_mx(CUBE)
     with pytest.raises((ValueError, IndexError)):

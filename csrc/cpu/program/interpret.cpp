@@ -505,7 +505,10 @@ class Run {
     const Workspace<std::byte> memory(static_cast<std::int64_t>(context_bytes()));
     Context c = make_context(memory.get());
     std::int64_t run = 1;
-    while (x_.blocks() / (2 * run) >= 8 * get_num_threads()) run *= 2;
+    constexpr std::int64_t kLongestRun = 1 << 24;  // elements: between runs the loop can be left
+    while (x_.blocks() / (2 * run) >= 8 * get_num_threads() &&
+           2 * run * kBlock * u.rows <= kLongestRun)
+      run *= 2;
     const std::int64_t runs = (x_.blocks() + run - 1) / run;
     const std::int64_t bytes = u.rows * 8;
     const auto reductions = static_cast<std::int64_t>(p_.reductions);
