@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -26,6 +27,8 @@ class Session:
     def __init__(self, name, seconds, seed, corpus=None, log=None, most=None):
         self.name, self.seconds, self.corpus, self.most = name, seconds, corpus, most
         self.random = random.Random(seed)
+        # A job in the background has its programs ignore Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self.log = log
         self.began = time.monotonic()
         self.programs = 0
