@@ -10,6 +10,7 @@
 #include <set>
 
 #include "eval/memory.h"
+#include "graph/fork.h"
 #include "metal/program.h"
 #include "metal/regions.h"
 
@@ -38,6 +39,11 @@ struct Lanes {
 
 Lane& lane(Stream stream) {
   static Lanes* const all = new Lanes;
+  static const int generation = process_generation();
+  if (generation != process_generation())
+    throw std::runtime_error(
+        "a GPU that was used before a fork cannot be used in the child; start such processes anew, "
+        "as multiprocessing does with the method 'spawn'");
   std::scoped_lock lock(all->mutex);
   auto& entry = all->by_stream[stream.index];
   if (!entry) {
@@ -286,8 +292,8 @@ void Work::flush() {
   for (const Record& r : records_) steps.insert(r.step);
   cost_ = 0;
   try {
-    compile_recorded();
     Lane& l = lane(stream_);
+    compile_recorded();
     auto flight = std::make_shared<Flight>();
     std::scoped_lock lock(l.mutex);
     const auto commands = l.queue->command_buffer();

@@ -378,6 +378,28 @@ assert os.waitpid(pid, 0)[1] == 0
 
 
 @POSIX
+@pytest.mark.skipif(not SIMULATED, reason="needs a GPU")
+def test_a_gpu_is_an_error_in_a_child():
+    said = run("""
+import warnings
+warnings.simplefilter("ignore")
+mx.eval(mx.add(w, 1, stream=mx.gpu))
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    for _ in range(2):
+        try:
+            mx.eval(mx.add(w, 1, stream=mx.gpu))
+        except RuntimeError as e:
+            print(e, flush=True)
+    mx.eval(slow(2))
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+""")
+    assert said.count("cannot be used in the child") == 2
+
+
+@POSIX
 def test_a_handler_may_fork():
     run("""
 import warnings
