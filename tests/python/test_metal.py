@@ -638,6 +638,29 @@ def test_independent_work_needs_no_barriers(rng):
         assert_equal(b, to_np(a)[::-1])
 
 
+def test_a_gpu_that_was_used_is_an_error_in_a_forked_child():
+    code = """
+import os, signal, warnings
+import cermet.core as mx
+warnings.simplefilter("ignore")
+mx.eval(mx.add(mx.ones(3), 1, stream=mx.gpu))
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    for _ in range(2):
+        try:
+            mx.eval(mx.add(mx.ones(3), 1, stream=mx.gpu))
+        except RuntimeError as e:
+            print(e, flush=True)
+    mx.eval(mx.add(mx.ones(3, stream=mx.cpu), 1, stream=mx.cpu))
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.count("cannot be used in the child") == 2
+
+
 # ---- One memory for both devices -----------------------------------------------------------------
 def test_arrays_move_without_a_copy(rng):
     a = floats(rng, 1000, 100)

@@ -9,6 +9,7 @@ import time
 import pytest
 from conftest import SIMULATED
 
+pytestmark = pytest.mark.skipif(SIMULATED, reason="they are the CPU's")
 POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs POSIX processes")
 # Work of some tenths of a second, which the tests meet in the middle.
 WORK = """
@@ -202,7 +203,6 @@ assert close(x, slow(80))
 
 
 @POSIX
-@pytest.mark.skipif(SIMULATED, reason="the CPU's loops")
 @pytest.mark.parametrize(
     "work",
     [
@@ -375,28 +375,6 @@ assert os.waitpid(pid, 0)[1] == 0
     assert len(said.splitlines()) == 4
     assert all("being computed by another thread when this process was forked" in line
                for line in said.splitlines())  # fmt: skip
-
-
-@POSIX
-@pytest.mark.skipif(not SIMULATED, reason="needs a GPU")
-def test_a_gpu_is_an_error_in_a_child():
-    said = run("""
-import warnings
-warnings.simplefilter("ignore")
-mx.eval(mx.add(w, 1, stream=mx.gpu))
-pid = os.fork()
-if pid == 0:
-    signal.alarm(20)
-    for _ in range(2):
-        try:
-            mx.eval(mx.add(w, 1, stream=mx.gpu))
-        except RuntimeError as e:
-            print(e, flush=True)
-    mx.eval(slow(2))
-    os._exit(0)
-assert os.waitpid(pid, 0)[1] == 0
-""")
-    assert said.count("cannot be used in the child") == 2
 
 
 @POSIX
