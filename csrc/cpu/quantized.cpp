@@ -1,95 +1,47 @@
-// Products with quantized weights, which are unpacked to float a block at a time.
-#include <stdexcept>
-#include <string>
+// Products with quantized weights: how the engine reads them.
+#include <iterator>
 
-#include "cpu/half.h"
-#include "cpu/layout.h"
-#include "cpu/matmul.h"
 #include "cpu/primitives.h"
-#include "cpu/quantized_kernel.h"
-#include "cpu/scalar.h"
+#include "cpu/products/nest.h"
 
 namespace cermet::cpu {
-namespace {
-
-// A row-major copy of `a` in float, or `a` itself; kept by the holders.
-const float* floats(const Tensor& a, std::optional<Scratch>& layout, std::optional<Scratch>& wide) {
-  const Tensor x = dense(a, layout);
-  if (x.dtype == float32) return data<const float>(x);
-  wide.emplace(float32, x.shape);
-  float* to = data<float>(wide->tensor);
-  visit(x.dtype, [&]<class T>(Type<T>) {
-    if constexpr (kIsHalf<T>)
-      parallel_for(x.size(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-        CERMET_DISPATCH(to_floats(data<const T>(x) + begin, to + begin, end - begin));
-      });
-  });
-  return to;
-}
-
-void store(const float* from, const Tensor& out, std::int64_t at, std::int64_t n) {
-  visit(out.dtype, [&]<class T>(Type<T>) {
-    if constexpr (kIsHalf<T>)
-      CERMET_DISPATCH(from_floats(from, data<T>(out) + at, n));
-    else if constexpr (std::is_same_v<T, float>)
-      std::copy_n(from, n, data<T>(out) + at);
-  });
-}
-
-}  // namespace
-
 void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out) {
-  std::optional<Scratch> holders[7];
-  const float* x = floats(inputs[0], holders[0], holders[1]);
-  const Tensor weights = dense(inputs[1], holders[2]);
-  const float* scales = floats(inputs[2], holders[3], holders[4]);
-  const float* biases = floats(inputs[3], holders[5], holders[6]);
-  const auto* words = data<const std::uint32_t>(weights);
+  std::optional<Scratch> holders[4];
+  const Tensor words = dense(inputs[1], holders[0]), scales = dense(inputs[2], holders[1]);
+  const Tensor biases = dense(inputs[3], holders[2]);
+  const std::size_t axes = words.shape.size();
+  const std::int64_t w_rows = words.shape[axes - 2], row_words = words.shape[axes - 1];
+  const std::int64_t row_groups = scales.shape.back();
+  const QuantizedWeights weights{data<const std::uint32_t>(words),
+                                 data<const std::uint32_t>(words) + words.size(),
+                                 scales.data,
+                                 biases.data,
+                                 scales.dtype,
+                                 p.group_size,
+                                 row_words,
+                                 row_groups};
+  const std::int64_t n = out.shape.back();
+  std::int64_t matrices = 1;
+  for (std::size_t i = 0; i + 2 < axes; ++i) matrices *= words.shape[i];
 
-  const std::size_t axes = weights.shape.size();
-  const std::int64_t w_rows = weights.shape[axes - 2];
-  const std::int64_t w_columns = weights.shape[axes - 1] * 32 / p.bits;
-  const std::int64_t n = p.transpose ? w_rows : w_columns, k = p.transpose ? w_columns : w_rows;
-  const std::int64_t row_words = weights.shape[axes - 1], row_groups = w_columns / p.group_size;
-  std::int64_t batches = 1;
-  for (std::size_t i = 0; i + 2 < axes; ++i) batches *= weights.shape[i];
-  const std::int64_t m = out.size() / n / batches;
-
-  // A tile is `width` columns of the output; its weights are unpacked `depth` of k at a time.
-  const std::int64_t width = p.transpose ? (m <= 8 ? 16 : 64) : 512;
-  const std::int64_t depth = p.transpose ? 4096 : 64;
-  const std::int64_t tiles = (n - 1) / width + 1;
-  const std::int64_t widest = std::min(width, n), deepest = std::min(depth, k);
-  parallel_for(batches * tiles, grain_for(widest * k), [&](std::int64_t begin, std::int64_t end) {
-    const Workspace<float> memory(widest * deepest + m * widest);
-    float* const block = memory.get();
-    float* const sum = block + widest * deepest;
-    for (; begin < end; ++begin) {
-      const std::int64_t batch = begin / tiles, j = begin % tiles * width;
-      const std::int64_t columns = std::min(width, n - j);
-      // Unpacks `count` weights of row `row` from element `first` of it.
-      auto unpack = [&](std::int64_t row, std::int64_t first, std::int64_t count, float* to) {
-        const std::int64_t r = batch * w_rows + row, group = r * row_groups + first / p.group_size;
-        CERMET_DISPATCH(dequantize(words + r * row_words + first * p.bits / 32, scales + group,
-                                   biases + group, p.bits, p.group_size, to, count));
-      };
-      for (std::int64_t q = 0; q < k; q += depth) {
-        const std::int64_t count = std::min(depth, k - q);
-        const std::int64_t rows = p.transpose ? columns : count;
-        const std::int64_t run = p.transpose ? count : columns;
-        for (std::int64_t r = 0; r < rows; ++r) {
-          if (p.transpose)
-            unpack(j + r, q, run, block + r * run);
-          else
-            unpack(q + r, j, run, block + r * run);
-        }
-        gemm<float>({x + batch * m * k + q, k, false}, {block, run, p.transpose}, sum, columns, m,
-                    columns, count, q > 0);
-      }
-      for (std::int64_t i = 0; i < m; ++i)
-        store(sum + i * columns, out, (batch * m + i) * n + j, columns);
-    }
-  });
+  // One matrix serves all rows of x; else each entry of the batch has its own.
+  const Tensor x = dense(inputs[0], holders[3]);
+  const std::int64_t k = x.shape.back(), m = out.size() / n / matrices;
+  const auto* const bits = std::find(std::begin(kWeightBits), std::end(kWeightBits), p.bits);
+  const auto packing =
+      static_cast<Packing>(static_cast<int>(p.transpose ? Packing::weights : Packing::weight_rows) +
+                           static_cast<int>(bits - std::begin(kWeightBits)));
+  const Packing left = x.dtype == float32   ? Packing::f32
+                       : x.dtype == float16 ? Packing::f16
+                                            : Packing::bf16;
+  const Product product{&product_kernels().f32,
+                        {left, x.data, k, 1},
+                        {packing, reinterpret_cast<const std::byte*>(&weights), 0, 0},
+                        m,
+                        n,
+                        k,
+                        {{matrices}, {Strides{m * k}, Strides{w_rows}}}};
+  store_product(product, out);
 }
 
 }  // namespace cermet::cpu
