@@ -36,13 +36,18 @@ struct QuantizedWeights {
   std::int64_t group, row_words, row_groups;
 };
 
+// The order of a sum: units by ascending depth in blocks of kBlockDepth, these ascending in spans
+// of kSpan numbers, these ascending. It follows from k and the type alone, so that no bit of a row
+// depends on the rows beside it, or on the threads.
+inline constexpr std::int64_t kBlockDepth = 256, kSpan = 2048;
+
 // A part of an operand. Steps are in elements; extents in numbers (a complex element has two).
 struct Strip {
   const void* data;  // weights: what tells of them, and the strip's place
   std::int64_t width_step, depth_step;
-  std::int64_t width, depth;
-  std::int64_t readable;  // the width to which the operand goes on
-  std::int64_t offset, first_width, first_depth;
+  std::int64_t width, depth;  // a span's depth at most
+  std::int64_t readable = 0;  // the width to which the operand goes on
+  std::int64_t offset = 0, first_width = 0, first_depth = 0;
 };
 // Packs into panels of panel_width, `panel_step` units apart; what the last one lacks is zero. A
 // panel has room for kSlack bytes more, which also keeps panels out of each other's cache sets.
@@ -65,14 +70,13 @@ struct BlockKernel {
   void (*multiply)(const Block& block) = nullptr;
 };
 
-// c (+)= a b for up to kStreamRows rows, b being read in place. `a` is one panel of
+// c = a b over a span for up to kStreamRows rows, b being read in place. `a` is one panel of
 // stream_width(rows).
 struct Stream {
   const void* a;
   Strip b;
   void* c;
   std::int64_t c_step, rows;
-  bool add;
 };
 inline constexpr std::int64_t kStreamRows = 8;
 inline std::int64_t stream_width(std::int64_t rows) {

@@ -113,8 +113,11 @@ class Nest {
   }
   std::int64_t a_units() const {
     const std::int64_t strips = ceil_div(cut_.rows, p_.kernel->rows);
-    const std::int64_t width = std::max(ceil_div(cut_.rows, strips), kStreamRows);
-    return round_up(strips * (width * depth_units() + kPad), kPad);
+    const std::int64_t panels = strips * (ceil_div(cut_.rows, strips) * depth_units() + kPad);
+    const std::int64_t few = std::min(cut_.rows, kStreamRows);
+    const std::int64_t streamed =
+        stream_width(few) * ceil_div(std::min(p_.k, kSpan), p_.kernel->numbers) + kPad;
+    return round_up(std::max(panels, streamed), kPad);
   }
   std::int64_t b_units() const {
     return ceil_div(cut_.columns, p_.kernel->columns) * (p_.kernel->columns * depth_units() + kPad);
@@ -175,24 +178,26 @@ class Nest {
     const auto packing = [](const Factor& f) { return static_cast<int>(f.packing); };
     const auto stream = all.stream[packing(p_.b)];
     const bool few = stream && piece.rows <= kStreamRows;
-    const std::int64_t last = std::min(p_.k, (s + 1) * kSpan);
-    const std::int64_t strips = ceil_div(piece.rows, kernel.rows);
-    const std::int64_t a_width = few ? stream_width(piece.rows) : ceil_div(piece.rows, strips);
-    for (std::int64_t p = s * kSpan; p < last; p += block_depth_) {
+    const std::int64_t first = s * kSpan, last = std::min(p_.k, first + kSpan);
+    if (few) {
+      const std::int64_t depth = last - first;
+      all.pack[packing(p_.a)](strip(p_.a, piece.a, piece.row, piece.rows, p_.m, first, depth),
+                              stream_width(piece.rows), 0, panels.a);
+      return stream({panels.a,
+                     strip(p_.b, piece.b, piece.column, piece.columns, p_.n, first, depth), to,
+                     step, piece.rows});
+    }
+    const std::int64_t a_width = ceil_div(piece.rows, ceil_div(piece.rows, kernel.rows));
+    for (std::int64_t p = first; p < last; p += block_depth_) {
       const std::int64_t depth = std::min(block_depth_, last - p);
       const std::int64_t units = ceil_div(depth, kernel.numbers);
       const std::int64_t a_step = units * a_width + kPad, b_step = units * kernel.columns + kPad;
-      const bool more = p > s * kSpan;
-      const Strip a = strip(p_.a, piece.a, piece.row, piece.rows, p_.m, p, depth);
-      const Strip b = strip(p_.b, piece.b, piece.column, piece.columns, p_.n, p, depth);
-      all.pack[packing(p_.a)](a, a_width, a_step, panels.a);
-      if (few) {
-        stream({panels.a, b, to, step, piece.rows, more});
-        continue;
-      }
-      all.pack[packing(p_.b)](b, kernel.columns, b_step, panels.b);
+      all.pack[packing(p_.a)](strip(p_.a, piece.a, piece.row, piece.rows, p_.m, p, depth), a_width,
+                              a_step, panels.a);
+      all.pack[packing(p_.b)](strip(p_.b, piece.b, piece.column, piece.columns, p_.n, p, depth),
+                              kernel.columns, b_step, panels.b);
       kernel.multiply({panels.a, panels.b, a_width, a_step, b_step, to, step, piece.rows,
-                       piece.columns, units, more});
+                       piece.columns, units, p > first});
     }
   }
 

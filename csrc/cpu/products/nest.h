@@ -28,11 +28,6 @@ struct Product {
   Domain<2> batch;  // of a and b, in elements
 };
 
-// The order of a sum: units by ascending depth in blocks of kBlockDepth, these ascending in spans
-// of kSpan numbers, these ascending. It follows from k and the type alone, so that no bit of a row
-// depends on the rows beside it, or on the threads.
-inline constexpr std::int64_t kBlockDepth = 256, kSpan = 2048;
-
 // Computes into `out`, row-major.
 void store_product(const Product& product, const Tensor& out);
 // Hands over each part of the output once, on the pool's threads.

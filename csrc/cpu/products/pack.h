@@ -16,17 +16,17 @@ void pack(const Strip& strip, std::int64_t W, std::int64_t step, void* panels) {
     for (std::int64_t l = 0; w + l < W; ++l) row[w + l] = v[l];
   };
   auto* to = static_cast<Unit*>(panels);
-  const auto along = [&](const auto& source) {
-    for (std::int64_t first = 0; first < strip.width; first += W, to += step)
-      for (std::int64_t w = 0; w < W; w += L)
-        source.visit(first + w, [&](std::int64_t p, Vector<Unit> v)
-                                    __attribute__((always_inline)) { put(to + p * W, w, v); });
-  };
-  if constexpr (Source::kReads == Reads::along) {
-    along(source);
-  } else {
-    if constexpr (Source::kReads == Reads::either)
-      if (source.along()) return along(source);
+  if constexpr (Source::kReads != Reads::rows)
+    if (source.along()) {
+      for (std::int64_t first = 0; first < strip.width; first += W, to += step)
+        for (std::int64_t w = 0; w < W; w += L)
+          typename Source::template Columns<1>(source, first + w)
+              .visit(0, source.depth,
+                     [&](std::int64_t p, const Vector<Unit>(&v)[1])
+                         __attribute__((always_inline)) { put(to + p * W, w, v[0]); });
+      return;
+    }
+  if constexpr (Source::kReads != Reads::along) {
     // All panels by rows of equal depth: memory far apart is touched once.
     for (std::int64_t p = 0; p < source.depth; ++p) {
       Unit* row = to + p * W;

@@ -95,30 +95,43 @@ class Source {
     for (std::int64_t l = 0; l < L; ++l) v[l] = one(p, w + l);
     return v;
   }
-  // Calls sink(p, row(p, w)) for all depths p: blocks are transposed in registers.
-  template <class Sink>
-  [[gnu::always_inline]] void visit(std::int64_t w, Sink&& sink) const {
-    const Element* const x = from_ + w * width_step_;
-    std::int64_t p = 0;
-    Vector<Unit> v[L];
-    if (w + L <= width_) {
-      for (; p + L <= whole_; p += L) {
+  // A vector of columns from w on. visit calls sink(p, {row(p, w)}) for depths from <= p < to:
+  // blocks are transposed in registers.
+  template <int G>
+  class Columns {
+    static_assert(G == 1, "more would be too many streams of memory for a machine");
+
+   public:
+    Columns(const Source& source, std::int64_t w) : s_(source), w_(w) {}
+    template <class Sink>
+    [[gnu::always_inline]] void visit(std::int64_t p, std::int64_t to, Sink&& sink) const {
+      const Element* const x = s_.from_ + w_ * s_.width_step_;
+      const std::int64_t last = to < s_.whole_ ? to : s_.whole_;
+      Vector<Unit> v[L];
+      if (w_ + L <= s_.width_) {
+        for (; p + L <= last; p += L) {
 #pragma GCC unroll 16
-        for (std::int64_t l = 0; l < L; ++l) v[l] = R::along(x + l * width_step_ + p * kDepth);
-        transpose<Unit>(v);
+          for (std::int64_t l = 0; l < L; ++l) v[l] = R::along(x + l * s_.width_step_ + p * kDepth);
+          transpose<Unit>(v);
 #pragma GCC unroll 16
-        for (std::int64_t l = 0; l < L; ++l) sink(p + l, v[l]);
+          for (std::int64_t l = 0; l < L; ++l) sink(p + l, {v[l]});
+        }
+      } else {
+        for (; p + L <= last; p += L) {
+          for (std::int64_t l = 0; l < L; ++l)
+            v[l] =
+                w_ + l < s_.width_ ? R::along(x + l * s_.width_step_ + p * kDepth) : Vector<Unit>{};
+          transpose<Unit>(v);
+          for (std::int64_t l = 0; l < L; ++l) sink(p + l, {v[l]});
+        }
       }
-    } else {
-      for (; p + L <= whole_; p += L) {
-        for (std::int64_t l = 0; l < L; ++l)
-          v[l] = w + l < width_ ? R::along(x + l * width_step_ + p * kDepth) : Vector<Unit>{};
-        transpose<Unit>(v);
-        for (std::int64_t l = 0; l < L; ++l) sink(p + l, v[l]);
-      }
+      for (; p < to; ++p) sink(p, {s_.row(p, w_)});
     }
-    for (; p < depth; ++p) sink(p, row(p, w));
-  }
+
+   private:
+    const Source& s_;
+    const std::int64_t w_;
+  };
 
  private:
   Unit one(std::int64_t p, std::int64_t w) const {

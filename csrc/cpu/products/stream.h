@@ -24,58 +24,69 @@ void stream_rows(const Stream& s) {
   const auto* const a = static_cast<const Unit*>(s.a);
   auto* const c = static_cast<Sum*>(s.c);
   const std::int64_t columns = s.b.width, depth = source.depth;
-  const auto finish = [&](std::int64_t j, const Vector<Sum>(&sums)[R]) {
+  const auto finish = [&](std::int64_t j, const Vector<Sum>(&sums)[R], bool add)
+                          __attribute__((always_inline)) {
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) {
-      if (r >= s.rows) break;
-      Sum* const to = c + r * s.c_step + j;
-      if (j + L <= columns) {
-        store(to, s.add ? load(to) + sums[r] : sums[r]);
-        continue;
+                            for (int r = 0; r < R; ++r) {
+                              if (r >= s.rows) break;
+                              Sum* const to = c + r * s.c_step + j;
+                              if (j + L <= columns) {
+                                store(to, add ? load(to) + sums[r] : sums[r]);
+                                continue;
+                              }
+                              for (std::int64_t l = 0; j + l < columns; ++l)
+                                to[l] = add ? to[l] + sums[r][l] : sums[r][l];
+                            }
+                          };
+  const auto block_end = [&](std::int64_t p) {
+    return p + kBlockDepth < depth ? p + kBlockDepth : depth;
+  };
+  if constexpr (Source::kReads != Reads::rows)
+    if (source.along()) {
+      constexpr int G = Source::kReads == Reads::along ? (R == 1 ? 4 : 2) : 1;
+      for (std::int64_t j = 0; j < columns; j += G * L) {
+        typename Source::template Columns<G> b(source, j);
+        for (std::int64_t p = 0; p < depth; p += kBlockDepth) {
+          Vector<Sum> sums[G][R] = {};
+          b.visit(p, block_end(p),
+                  [&](std::int64_t q, const Vector<Unit>(&v)[G]) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+                    for (int g = 0; g < G; ++g) add_depth<K, R>(a + q * R, v[g], sums[g]);
+                  });
+          for (int g = 0; g < G && j + g * L < columns; ++g) finish(j + g * L, sums[g], p > 0);
+        }
       }
-      for (std::int64_t l = 0; j + l < columns; ++l)
-        to[l] = s.add ? to[l] + sums[r][l] : sums[r][l];
+      return;
     }
-  };
-  // As many streams of memory as a vector has lanes: more would be too many for the machine.
-  const auto along = [&](const auto& source) {
-    for (std::int64_t j = 0; j < columns; j += L) {
-      Vector<Sum> sums[R] = {};
-      source.visit(j, [&](std::int64_t p, Vector<Unit> b)
-                          __attribute__((always_inline)) { add_depth<K, R>(a + p * R, b, sums); });
-      finish(j, sums);
-    }
-  };
-  if constexpr (Source::kReads == Reads::along) {
-    along(source);
-  } else {
-    if constexpr (Source::kReads == Reads::either)
-      if (source.along()) return along(source);
+  if constexpr (Source::kReads != Reads::along) {
     constexpr std::int64_t kColumns = 1024, kDepths = 16 / Source::kDepth;
     Sum kept[R * kColumns];
     for (std::int64_t first = 0; first < columns; first += kColumns) {
       const std::int64_t last = first + kColumns < columns ? first + kColumns : columns;
-      for (std::int64_t p = 0; p < depth; p += kDepths) {
-        const std::int64_t count = depth - p < kDepths ? depth - p : kDepths;
-        for (std::int64_t j = first; j < last; j += L) {
-          Vector<Sum> sums[R];
-          Sum* const at = kept + (j - first) * R;
+      for (std::int64_t block = 0; block < depth; block += kBlockDepth) {
+        const std::int64_t end = block_end(block);
+        for (std::int64_t p = block; p < end; p += kDepths) {
+          const std::int64_t count = end - p < kDepths ? end - p : kDepths;
+          for (std::int64_t j = first; j < last; j += L) {
+            Vector<Sum> sums[R];
+            Sum* const at = kept + (j - first) * R;
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) sums[r] = p ? load(at + r * L) : Vector<Sum>{};
-          if (source.has_rows(p, j, kDepths)) {
+            for (int r = 0; r < R; ++r) sums[r] = p > block ? load(at + r * L) : Vector<Sum>{};
+            if (count == kDepths && source.has_rows(p, j, kDepths)) {
 #pragma GCC unroll 16
-            for (std::int64_t l = 0; l < kDepths; ++l)
-              add_depth<K, R>(a + (p + l) * R, source.row_at(p + l, j), sums);
-          } else {
-            for (std::int64_t l = 0; l < count; ++l)
-              add_depth<K, R>(a + (p + l) * R, source.row(p + l, j), sums);
-          }
-          if (p + kDepths >= depth) {
-            finish(j, sums);
-            continue;
-          }
+              for (std::int64_t l = 0; l < kDepths; ++l)
+                add_depth<K, R>(a + (p + l) * R, source.row_at(p + l, j), sums);
+            } else {
+              for (std::int64_t l = 0; l < count; ++l)
+                add_depth<K, R>(a + (p + l) * R, source.row(p + l, j), sums);
+            }
+            if (p + count == end) {
+              finish(j, sums, block > 0);
+              continue;
+            }
 #pragma GCC unroll 8
-          for (int r = 0; r < R; ++r) store(at + r * L, sums[r]);
+            for (int r = 0; r < R; ++r) store(at + r * L, sums[r]);
+          }
         }
       }
     }

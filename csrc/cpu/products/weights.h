@@ -13,6 +13,7 @@ class Weights {
   using Unit = float;
   static constexpr std::int64_t L = kVectorLanes<float>, kDepth = 1;
   static constexpr Reads kReads = Reads::along;
+  static constexpr std::int64_t kChunk = 256, kLeastGroup = 16;
 
   explicit Weights(const Strip& s)
       : q_(*static_cast<const QuantizedWeights*>(s.data)),
@@ -21,50 +22,83 @@ class Weights {
         start_(s.first_depth),
         depth(s.depth) {}
 
-  template <class Sink>
-  [[gnu::always_inline]] void visit(std::int64_t w, Sink&& sink) const {
-    Vector<std::uint32_t> words[kChunk * kBits / 32];
-    Vector<float> scales[kChunk / 16], biases[kChunk / 16];
-    const std::int64_t group = q_.group;
-    for (std::int64_t begin = 0; begin < depth; begin += kChunk) {
-      const std::int64_t count = depth - begin < kChunk ? depth - begin : kChunk;
-      gather_words(w, start_ + begin, count * kBits / 32, words);
-      gather(q_.scales, w, (start_ + begin) / group, (count - 1) / group + 1, scales);
-      gather(q_.biases, w, (start_ + begin) / group, (count - 1) / group + 1, biases);
-      for (std::int64_t p = 0; p < count; p += 32) {
-        const Vector<float> scale = scales[p / group], bias = biases[p / group];
-        const Vector<std::uint32_t>* const from = words + p * kBits / 32;
-        unpack(from, [&](int i, Vector<std::uint32_t> q) __attribute__((always_inline)) {
-          const auto value = __builtin_convertvector(
-              reinterpret_cast<const Vector<std::int32_t>&>(q), Vector<float>);
-          sink(begin + p + i, scale * value + bias);
-        });
+  static constexpr bool along() { return true; }
+  // G vectors of columns together: their sums are chains that do not wait for each other.
+  template <int G>
+  class Columns {
+   public:
+    Columns(const Weights& weights, std::int64_t w) : weights_(weights), w_(w) {
+      const QuantizedWeights& q = weights.q_;
+      const std::int64_t first = weights.start_ / q.group;
+      const std::int64_t count = (weights.depth - 1) / q.group + 1;
+      for (int g = 0; g < G; ++g) {
+        weights.gather(q.scales, w + g * L, first, count, scales_[g]);
+        weights.gather(q.biases, w + g * L, first, count, biases_[g]);
       }
     }
-  }
+    template <class Sink>
+    [[gnu::always_inline]] void visit(std::int64_t from, std::int64_t to, Sink&& sink) {
+      for (; from < to; from += kChunk) {
+        const std::int64_t count = to - from < kChunk ? to - from : kChunk;
+        for (int g = 0; g < G; ++g)
+          weights_.gather_words(w_ + g * L, weights_.start_ + from, count * kBits / 32, words_[g]);
+        for (std::int64_t p = from; p < from + count; p += 32) {
+          const std::int64_t group = p / weights_.q_.group;
+          const auto unpacked =
+              [&](int i, const Vector<std::uint32_t>(&q)[G]) __attribute__((always_inline)) {
+                Vector<float> value[G];
+#pragma GCC unroll 4
+                for (int g = 0; g < G; ++g)
+                  value[g] = scales_[g][group] * to_float(q[g]) + biases_[g][group];
+                sink(p + i, value);
+              };
+          unpack((p - from) * kBits / 32, unpacked);
+        }
+      }
+    }
+
+   private:
+    // 32 values of each lane, in order.
+    template <class Sink>
+    [[gnu::always_inline]] void unpack(std::int64_t first, Sink&& sink) const {
+      if constexpr (32 % kBits == 0) {
+        constexpr int each = 32 / kBits;
+#pragma GCC unroll 1
+        for (int word = 0; word < kBits; ++word)
+#pragma GCC unroll 16
+          for (int i = 0; i < each; ++i) {
+            Vector<std::uint32_t> q[G];
+#pragma GCC unroll 4
+            for (int g = 0; g < G; ++g) q[g] = (words_[g][first + word] >> (i * kBits)) & kMask;
+            sink(word * each + i, q);
+          }
+      } else {
+#pragma GCC unroll 32
+        for (int i = 0; i < 32; ++i) {
+          const int word = i * kBits / 32, shift = i * kBits % 32;
+          Vector<std::uint32_t> q[G];
+#pragma GCC unroll 4
+          for (int g = 0; g < G; ++g) {
+            q[g] = words_[g][first + word] >> shift;
+            if (shift + kBits > 32) q[g] |= words_[g][first + word + 1] << (32 - shift);
+            q[g] &= kMask;
+          }
+          sink(i, q);
+        }
+      }
+    }
+
+    const Weights& weights_;
+    const std::int64_t w_;
+    Vector<std::uint32_t> words_[G][kChunk * kBits / 32];
+    Vector<float> scales_[G][kSpan / kLeastGroup], biases_[G][kSpan / kLeastGroup];
+  };
 
  private:
-  static constexpr std::int64_t kChunk = 256;
   static constexpr std::uint32_t kMask = (1u << kBits) - 1;
 
-  // 32 values of each lane, in order.
-  template <class Sink>
-  [[gnu::always_inline]] static void unpack(const Vector<std::uint32_t>* words, Sink&& sink) {
-    if constexpr (32 % kBits == 0) {
-      constexpr int each = 32 / kBits;
-#pragma GCC unroll 1
-      for (int word = 0; word < kBits; ++word)
-#pragma GCC unroll 16
-        for (int i = 0; i < each; ++i) sink(word * each + i, (words[word] >> (i * kBits)) & kMask);
-    } else {
-#pragma GCC unroll 32
-      for (int i = 0; i < 32; ++i) {
-        const int word = i * kBits / 32, shift = i * kBits % 32;
-        Vector<std::uint32_t> q = words[word] >> shift;
-        if (shift + kBits > 32) q |= words[word + 1] << (32 - shift);
-        sink(i, q & kMask);
-      }
-    }
+  static Vector<float> to_float(Vector<std::uint32_t> q) {
+    return __builtin_convertvector(reinterpret_cast<const Vector<std::int32_t>&>(q), Vector<float>);
   }
 
   // words[i][l] = word i of row w + l, from element p on.
@@ -93,23 +127,17 @@ class Weights {
   // to[g][l] = the value of group first + g of row w + l.
   void gather(const void* values, std::int64_t w, std::int64_t first, std::int64_t count,
               Vector<float>* to) const {
-    const auto from = [&](auto type) {
-      using T = decltype(type);
-      for (std::int64_t l = 0; l < L; ++l) {
-        const std::int64_t row = w + l < width_ ? w + l : width_ - 1;
-        const T* const x = static_cast<const T*>(values) + (first_ + row) * q_.row_groups + first;
-        for (std::int64_t g = 0; g < count; ++g) {
-          if constexpr (std::is_same_v<T, float>)
-            to[g][l] = x[g];
-          else
-            to[g][l] = widen(x[g]);
-        }
-      }
+    const auto from = [&]<class R>(R*) {
+      const auto* const x = static_cast<const typename R::Element*>(values);
+      const Strip groups{x + first_ * q_.row_groups + first, q_.row_groups, 1, width_, count};
+      const Source<R> source(groups);
+      typename Source<R>::template Columns<1>(source, w).visit(
+          0, count, [&](std::int64_t g, const Vector<float>(&v)[1]) { to[g] = v[0]; });
     };
     switch (q_.scale_type) {
-      case Dtype::float16: return from(float16_t{});
-      case Dtype::bfloat16: return from(bfloat16_t{});
-      default: return from(float{});
+      case Dtype::float16: return from(static_cast<Widened<float16_t>*>(nullptr));
+      case Dtype::bfloat16: return from(static_cast<Widened<bfloat16_t>*>(nullptr));
+      default: return from(static_cast<Plain<float>*>(nullptr));
     }
   }
 
