@@ -19,6 +19,33 @@
 #include "eval/interrupt.h"
 
 namespace cermet::cpu {
+namespace {
+
+// The composites that are computed whole: those of quantization, in float32 and 16-bit floats.
+bool takes_whole(const Node& composite) {
+  const Primitive* p = composite.primitive.get();
+  for (const array& in : composite.inputs)
+    if (in.dtype() == float64) return false;
+  if (composite.dtype == float64) return false;
+  if (const auto* product = dynamic_cast<const QuantizedMatmul*>(p))
+    return product->options.is_affine();
+  if (const auto* d = dynamic_cast<const Dequantize*>(p))  // one global scale at most
+    return composite.inputs.size() == d->options.parts() || composite.inputs.back().size() == 1;
+  return dynamic_cast<const QuantizeWords*>(p) || dynamic_cast<const GroupRange*>(p);
+}
+
+void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const Tensor& out) {
+  if (const auto* p = dynamic_cast<const QuantizedMatmul*>(&composite))
+    quantized_matmul(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const Dequantize*>(&composite))
+    dequantize(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const QuantizeWords*>(&composite))
+    quantize(p->options, inputs, out);
+  else
+    group_range(dynamic_cast<const GroupRange&>(composite).options, inputs[0], out);
+}
+
+}  // namespace
 
 void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tensor& out) {
   if (out.size() == 0) return;
@@ -37,8 +64,7 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::scan: return scan(as(Type<Scan>{}), inputs[0], out);
     case Kind::sort: return sort(as(Type<Sort>{}), inputs[0], out);
     case Kind::matmul: return matmul(inputs[0], inputs[1], out);
-    case Kind::composite:  // the one that it takes
-      return quantized_matmul(as(Type<QuantizedMatmul>{}).options, inputs, out);
+    case Kind::composite: return run_whole(primitive, inputs, out);
     case Kind::random_bits: return random_bits(inputs[0], out);
     case Kind::load: return load(as(Type<Load>{}), out);
     default:
@@ -148,16 +174,7 @@ class CpuBackend final : public Backend {
   bool is_host() const override { return true; }
   const Limits& limits() const override {
     // A program's code stays in the cache, and so does what it holds.
-    static constexpr Limits limits{
-        256,
-        32,
-        1024,
-        nullptr,
-        [](const Node& composite) {
-          return composite.dtype != float64 &&
-                 dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
-        },
-        true};
+    static constexpr Limits limits{256, 32, 1024, nullptr, takes_whole, true};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {
