@@ -133,8 +133,18 @@ class Nest {
   }
   std::int64_t b_units() const {
     if (few(cut_.rows)) return 0;
-    return ceil_div(cut_.columns, p_.kernel->columns) *
-           (p_.kernel->columns * units(block_depth_) + kPad);
+    return ceil_div(cut_.columns, p_.kernel->columns) * panel_units(units(block_depth_));
+  }
+  // Of a panel: its units and, for a scaled kernel, scales and biases.
+  std::int64_t panel_units(std::int64_t depth) const {
+    const std::int64_t groups = p_.sums.group ? ceil_div(depth, p_.sums.group) : 0;
+    return p_.kernel->columns * (depth + 2 * groups) + kPad;
+  }
+  RowSums sums_at(const Piece& piece, std::int64_t p) const {
+    RowSums sums = p_.sums;
+    if (sums.data)
+      sums.data += (piece.batch * p_.m + piece.row) * sums.step + p / p_.kernel->numbers / sums.group;
+    return sums;
   }
 
   std::int64_t area() const { return cut_.rows * cut_.columns; }
@@ -213,16 +223,16 @@ class Nest {
     if (few(piece.rows)) {
       const auto [a, a_step] = rows_of(left_strip(first, last - first), panels.a);
       return product_kernels().stream[right](
-          {a, a_step, right_strip(first, last - first), to, step, piece.rows});
+          {a, a_step, right_strip(first, last - first), to, step, piece.rows, sums_at(piece, first)});
     }
     for (std::int64_t p = first; p < last; p += block_depth_) {
       const std::int64_t depth = std::min(block_depth_, last - p);
       const std::int64_t units = ceil_div(depth, kernel.numbers);
-      const std::int64_t b_step = units * kernel.columns + kPad;
+      const std::int64_t b_step = panel_units(units);
       const auto [a, a_step] = rows_of(left_strip(p, depth), panels.a);
       product_kernels().panels[right](right_strip(p, depth), kernel.columns, b_step, panels.b);
       kernel.multiply(
-          {a, a_step, panels.b, b_step, to, step, piece.rows, piece.columns, units, p > first});
+          {a, a_step, panels.b, b_step, to, step, piece.rows, piece.columns, units, p > first, sums_at(piece, p)});
     }
   }
 
@@ -275,7 +285,10 @@ const ProductKernels& product_kernels() {
     CERMET_DISPATCH(fill_kernels(t));
     CERMET_DISPATCH(fill_weights(t));
 #ifdef CERMET_BF16
-    if (has_bf16_products()) bf16::fill_dot(t);
+    if (has_bf16_products()) {
+      bf16::fill_dot(t);
+      bf16::fill_scaled(t);
+    }
 #endif
     return t;
   }();

@@ -26,6 +26,7 @@ struct Product {
   Factor a, b;
   std::int64_t m, n, k;
   Domain<2> batch;  // of a and b, in elements
+  RowSums sums = {};  // of all rows of a, for scaled kernels
 };
 
 // Computes into `out`, row-major.
