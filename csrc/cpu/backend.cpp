@@ -15,6 +15,7 @@
 
 #include "cpu/floating_mode.h"
 #include "cpu/primitives.h"
+#include "cpu/program/epilogue.h"
 #include "cpu/program/interpret.h"
 #include "eval/interrupt.h"
 
@@ -123,6 +124,34 @@ class CpuQueue final : public Queue {
     cpu::run(*node.primitive, tensors, tensor(node));
     return nullptr;
   }
+  std::shared_ptr<Ticket> run_products(std::span<const ProductRun> products, const Kernel& epilogue,
+                                       const ProgramRun& run) override {
+    const DefaultFloatingMode mode;
+    std::optional<Uninterrupted> guard;
+    if (run.overwrites) guard.emplace();
+    const Node& node = products[0].node;
+    const Shape& shape = node.shape;
+    const std::size_t axes = shape.size();
+    std::vector<Tensor> inputs;
+    for (const ProductRun& product : products)
+      for (const Node* n : product.inputs) inputs.push_back(tensor(*n));
+    const Ports ports(run);
+    TileProgram program(static_cast<const LoweredProgram&>(epilogue).lowered, ports.binding,
+                        axes > 1 ? shape[axes - 2] : 1, shape[axes - 1]);
+    const Tensor out{nullptr, node.dtype, shape, row_major(shape)};
+    try {
+      if (node.primitive->kind() == Kind::matmul)
+        matmul(inputs, out, program);
+      else
+        quantized_matmul(static_cast<const QuantizedMatmul&>(*node.primitive).options, inputs, out,
+                         program);
+    } catch (const std::exception& e) {
+      if (!run.overwrites || !program.has_begun()) throw;
+      // What it has overwritten cannot be computed again.
+      throw std::runtime_error(std::string(node.primitive->name()) + ": " + e.what());
+    }
+    return nullptr;
+  }
   std::shared_ptr<Ticket> copy(const Node& from, const Node& to) override {
     cpu::copy(tensor(from), {static_cast<std::byte*>(to.buffer->data()), from.dtype, from.shape,
                              row_major(from.shape)});
@@ -157,7 +186,15 @@ class CpuBackend final : public Backend {
           return composite.dtype != float64 &&
                  dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
         },
-        true};
+        true,
+        [](const Node& product) -> std::uint32_t {
+          if (product.primitive->kind() == Kind::matmul)
+            return is_inexact(product.dtype) && product.inputs[0].shape().back() != 0;
+          const auto* quantized = dynamic_cast<const QuantizedMatmul*>(product.primitive.get());
+          if (!quantized || product.dtype == float64) return 0;
+          const auto [transpose, group_size, bits] = quantized->options;
+          return static_cast<std::uint32_t>(group_size << 8 | bits << 2 | transpose << 1);
+        }};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

@@ -57,6 +57,8 @@ struct Product {
     batch.collapse();
     batches = batch.size();
   }
+  // Where the operands of a batch entry begin.
+  std::array<std::int64_t, 2> at(std::int64_t entry) const { return Walk<2>(batch, entry).offset; }
   std::int64_t m, n, k, batches;
   Domain<2> batch;
 };
@@ -79,28 +81,29 @@ Matrix<T> as_matrix(const Tensor& t) {
   return {data<const T>(t), std::max<std::int64_t>(1, step), !by_rows};
 }
 
-// A tile of the output: where its batch entry's operands and it begin, and which part it is.
+// A tile of the output: the same part of `batches` matrices.
 struct Tile {
-  std::int64_t a, b, out, row, rows, column, columns;
+  std::int64_t batch, batches, row, rows, column, columns;
 };
 
 // Calls body(tile) for tiles of the output on the pool's threads: whole matrices where the batch is
-// large enough.
+// large enough, several where they are small.
 template <class Body>
 void for_each_tile(const Product& p, std::int64_t tile_rows, std::int64_t tile_columns,
                    Body&& body) {
+  constexpr std::int64_t kSmall = 1024;  // elements
   const std::int64_t down = (p.m - 1) / tile_rows + 1, across = (p.n - 1) / tile_columns + 1;
   const std::int64_t tiles = down * across;
   const double work = static_cast<double>(std::min(tile_rows, p.m)) *
                       static_cast<double>(std::min(tile_columns, p.n)) * static_cast<double>(p.k);
   const auto grain = static_cast<std::int64_t>(1 + 1e6 / work);
   parallel_for(p.batches * tiles, grain, [&](std::int64_t begin, std::int64_t end) {
-    for (; begin < end; ++begin) {
+    for (std::int64_t count = 1; begin < end; begin += count) {
       const std::int64_t batch = begin / tiles, tile = begin % tiles;
-      const auto offset = Walk<2>(p.batch, batch).offset;
       const std::int64_t i = tile / across * tile_rows, j = tile % across * tile_columns;
-      body(Tile{offset[0], offset[1], (batch * p.m + i) * p.n + j, i, std::min(tile_rows, p.m - i),
-                j, std::min(tile_columns, p.n - j)});
+      if (tiles == 1)
+        count = std::min(end - begin, std::max<std::int64_t>(1, kSmall / (p.m * p.n)));
+      body(Tile{batch, count, i, std::min(tile_rows, p.m - i), j, std::min(tile_columns, p.n - j)});
     }
   });
 }
@@ -143,15 +146,41 @@ void multiply_tile(Matrix<T> a, Matrix<T> b, T* c, std::int64_t c_step, std::int
   gemm(a, b, c, c_step, m, n, k, accumulate);
 }
 
+// The factors of a product, as its gemm reads them.
 template <class T>
-void blas_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
-  const Matrix<T> x = as_matrix<T>(a), y = as_matrix<T>(b);
+struct Factors {
+  Factors(const Tensor& a, const Tensor& b, const Tensor& out)
+      : product(a, b, out), a(as_matrix<T>(a)), b(as_matrix<T>(b)) {}
+  Product product;
+  Matrix<T> a, b;
+};
+
+// The results go to an epilogue, or without one to `out`.
+template <class T>
+void blas_product(std::span<const Factors<T>> all, T* out, const Epilogue* epilogue) {
+  const Product& p = all[0].product;
   const bool small = static_cast<double>(p.m) * p.n * p.k <= kSmallProduct;
   const bool tall = p.m >= p.n;
+  const auto multiply = [&](const Factors<T>& f, const Tile& t, T* to, std::int64_t step) {
+    for (std::int64_t i = 0; i < t.batches; ++i) {
+      const auto at = f.product.at(t.batch + i);
+      multiply_tile(f.a.entry(at[0]).from(t.row, 0), f.b.entry(at[1]).from(0, t.column),
+                    to + i * p.m * step, step, t.rows, t.columns, p.k, false);
+    }
+  };
   for_each_tile(p, tall && !small ? cut<T>(p.m, p.n) : p.m, tall || small ? p.n : cut<T>(p.n, p.m),
                 [&](const Tile& t) {
-                  multiply_tile(x.entry(t.a).from(t.row, 0), y.entry(t.b).from(0, t.column),
-                                out + t.out, p.n, t.rows, t.columns, p.k, false);
+                  if (!epilogue)
+                    return multiply(all[0], t, out + (t.batch * p.m + t.row) * p.n + t.column, p.n);
+                  const std::int64_t rows = t.batches * t.rows, elements = rows * t.columns;
+                  const Workspace<T> memory(static_cast<std::int64_t>(all.size()) * elements);
+                  FinishedTile tile{t.batch, t.row, rows, t.column, t.columns, {}, t.columns};
+                  for (std::size_t k = 0; k < all.size(); ++k) {
+                    T* const values = memory.get() + static_cast<std::int64_t>(k) * elements;
+                    multiply(all[k], t, values, t.columns);
+                    tile.values[k] = values;
+                  }
+                  (*epilogue)(tile);
                 });
 }
 
@@ -167,26 +196,39 @@ Matrix<float> widen_panel(const Matrix<T>& m, std::int64_t i, std::int64_t rows,
 }
 
 template <class T>
-void half_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
-  const Matrix<T> x = as_matrix<T>(a), y = as_matrix<T>(b);
+void half_product(std::span<const Factors<T>> all, T* out, const Epilogue* epilogue) {
+  const Product& p = all[0].product;
   // Panels that stay in the second-level cache when each element is used but a few times.
   const bool thin = std::min(p.m, p.n) <= 8;
   const std::int64_t tile = thin ? 64 : 512, depth = thin ? 512 : 2048;
   const std::int64_t tile_rows = std::min(tile, p.m), tile_columns = std::min(tile, p.n);
   const std::int64_t deepest = std::min(depth, p.k);
   for_each_tile(p, tile_rows, tile_columns, [&](const Tile& t) {
-    const Workspace<float> memory((tile_rows + tile_columns) * deepest + tile_rows * tile_columns);
+    const auto products = static_cast<std::int64_t>(all.size());
+    const std::int64_t rows = t.batches * t.rows;
+    const Workspace<float> memory((tile_rows + tile_columns) * deepest +
+                                  products * rows * t.columns);
     float* const wide_x = memory.get();
     float* const wide_y = wide_x + tile_rows * deepest;
-    float* const sum = wide_y + tile_columns * deepest;
-    for (std::int64_t q = 0; q < p.k; q += depth) {
-      const std::int64_t count = std::min(depth, p.k - q);
-      multiply_tile(widen_panel(x.entry(t.a), t.row, t.rows, q, count, wide_x),
-                    widen_panel(y.entry(t.b), q, count, t.column, t.columns, wide_y), sum,
-                    t.columns, t.rows, t.columns, count, q > 0);
+    float* sum = wide_y + tile_columns * deepest;
+    FinishedTile finished{t.batch, t.row, rows, t.column, t.columns, {}, t.columns};
+    for (std::size_t f = 0; f < all.size(); ++f) {
+      finished.values[f] = sum;
+      for (std::int64_t i = 0; i < t.batches; ++i, sum += t.rows * t.columns) {
+        const auto at = all[f].product.at(t.batch + i);
+        for (std::int64_t q = 0; q < p.k; q += depth) {
+          const std::int64_t count = std::min(depth, p.k - q);
+          multiply_tile(widen_panel(all[f].a.entry(at[0]), t.row, t.rows, q, count, wide_x),
+                        widen_panel(all[f].b.entry(at[1]), q, count, t.column, t.columns, wide_y),
+                        sum, t.columns, t.rows, t.columns, count, q > 0);
+        }
+      }
     }
-    for (std::int64_t r = 0; r < t.rows; ++r)
-      CERMET_DISPATCH(from_floats(sum + r * t.columns, out + t.out + r * p.n, t.columns));
+    if (epilogue) return (*epilogue)(finished);
+    const auto* from = static_cast<const float*>(finished.values[0]);
+    T* const to = out + (t.batch * p.m + t.row) * p.n + t.column;
+    for (std::int64_t r = 0; r < rows; ++r)
+      CERMET_DISPATCH(from_floats(from + r * t.columns, to + r * p.n, t.columns));
   });
 }
 
@@ -194,9 +236,12 @@ template <class T>
 void integer_product(const Product& p, const Tensor& a, const Tensor& b, T* out) {
   const std::size_t i = a.shape.size() - 2;
   for_each_tile(p, 16, 512, [&](const Tile& t) {
-    plain_product(data<const T>(a) + t.a + t.row * a.strides[i], a.strides[i], a.strides[i + 1],
-                  data<const T>(b) + t.b + t.column, b.strides[i], out + t.out, p.n, t.rows,
-                  t.columns, p.k);
+    for (std::int64_t e = t.batch; e < t.batch + t.batches; ++e) {
+      const auto at = p.at(e);
+      plain_product(data<const T>(a) + at[0] + t.row * a.strides[i], a.strides[i], a.strides[i + 1],
+                    data<const T>(b) + at[1] + t.column, b.strides[i],
+                    out + (e * p.m + t.row) * p.n + t.column, p.n, t.rows, t.columns, p.k);
+    }
   });
 }
 
@@ -216,26 +261,43 @@ void gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, std::int64_t c_step, std
 template void gemm(const Matrix<float>&, const Matrix<float>&, float*, std::int64_t, std::int64_t,
                    std::int64_t, std::int64_t, bool);
 
+namespace {
+
+// Several products have a type with an epilogue.
+void multiply(std::span<const Tensor> factors, const Tensor& out, const Epilogue* epilogue) {
+  std::optional<Scratch> holders[4];
+  visit(out.dtype, [&]<class T>(Type<T>) {
+    if constexpr (kHasBlas<T> || kIsHalf<T>) {
+      std::vector<Factors<T>> all;
+      const auto matrix = [&](std::size_t i) {
+        return is_matrix(factors[i]) ? factors[i] : dense(factors[i], holders[i]);
+      };
+      for (std::size_t i = 0; i < factors.size(); i += 2)
+        all.push_back(Factors<T>(matrix(i), matrix(i + 1), out));
+      if constexpr (kIsHalf<T>)
+        half_product<T>(all, data<T>(out), epilogue);
+      else
+        blas_product<T>(all, data<T>(out), epilogue);
+    } else {
+      const Tensor &a = factors[0], &b = factors[1];
+      const Tensor y = b.strides.back() == 1 || b.shape.back() == 1 ? b : dense(b, holders[1]);
+      integer_product(Product(a, y, out), a, y, data<T>(out));
+    }
+  });
+}
+
+}  // namespace
+
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
   if (a.shape.back() == 0) {
     std::fill_n(out.data, out.size() * static_cast<std::int64_t>(size_of(out.dtype)), std::byte{});
     return;
   }
-  std::optional<Scratch> a_holder, b_holder;
-  visit(out.dtype, [&]<class T>(Type<T>) {
-    if constexpr (kHasBlas<T> || kIsHalf<T>) {
-      const Tensor x = is_matrix(a) ? a : dense(a, a_holder);
-      const Tensor y = is_matrix(b) ? b : dense(b, b_holder);
-      const Product p(x, y, out);
-      if constexpr (kIsHalf<T>)
-        half_product(p, x, y, data<T>(out));
-      else
-        blas_product(p, x, y, data<T>(out));
-    } else {
-      const Tensor y = b.strides.back() == 1 || b.shape.back() == 1 ? b : dense(b, b_holder);
-      integer_product(Product(a, y, out), a, y, data<T>(out));
-    }
-  });
+  multiply(std::array{a, b}, out, nullptr);
+}
+
+void matmul(std::span<const Tensor> factors, const Tensor& out, const Epilogue& epilogue) {
+  multiply(factors, out, &epilogue);
 }
 
 }  // namespace cermet::cpu

@@ -1,4 +1,5 @@
 // Products with quantized weights, which are unpacked to float a block at a time.
+#include <list>
 #include <stdexcept>
 #include <string>
 
@@ -36,16 +37,27 @@ void store(const float* from, const Tensor& out, std::int64_t at, std::int64_t n
   });
 }
 
-}  // namespace
+// Packed weights: their words, scales and biases.
+struct Weights {
+  explicit Weights(std::span<const Tensor> inputs)
+      : packed(dense(inputs[0], holders[0])),
+        words(data<const std::uint32_t>(packed)),
+        scales(floats(inputs[1], holders[1], holders[2])),
+        biases(floats(inputs[2], holders[3], holders[4])) {}
+  std::optional<Scratch> holders[5];
+  const Tensor packed;
+  const std::uint32_t* const words;
+  const float *const scales, *const biases;
+};
 
-void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out) {
-  std::optional<Scratch> holders[7];
+void multiply(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out,
+              const Epilogue& epilogue) {
+  std::optional<Scratch> holders[2];
   const float* x = floats(inputs[0], holders[0], holders[1]);
-  const Tensor weights = dense(inputs[1], holders[2]);
-  const float* scales = floats(inputs[2], holders[3], holders[4]);
-  const float* biases = floats(inputs[3], holders[5], holders[6]);
-  const auto* words = data<const std::uint32_t>(weights);
+  std::list<Weights> all;  // of each product
+  for (std::size_t i = 1; i < inputs.size(); i += 4) all.emplace_back(inputs.subspan(i, 3));
 
+  const Tensor& weights = all.front().packed;
   const std::size_t axes = weights.shape.size();
   const std::int64_t w_rows = weights.shape[axes - 2];
   const std::int64_t w_columns = weights.shape[axes - 1] * 32 / p.bits;
@@ -61,35 +73,59 @@ void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, 
   const std::int64_t tiles = (n - 1) / width + 1;
   const std::int64_t widest = std::min(width, n), deepest = std::min(depth, k);
   parallel_for(batches * tiles, grain_for(widest * k), [&](std::int64_t begin, std::int64_t end) {
-    const Workspace<float> memory(widest * deepest + m * widest);
+    const Workspace<float> memory(widest * deepest +
+                                  m * widest * static_cast<std::int64_t>(all.size()));
     float* const block = memory.get();
-    float* const sum = block + widest * deepest;
     for (; begin < end; ++begin) {
       const std::int64_t batch = begin / tiles, j = begin % tiles * width;
       const std::int64_t columns = std::min(width, n - j);
       // Unpacks `count` weights of row `row` from element `first` of it.
-      auto unpack = [&](std::int64_t row, std::int64_t first, std::int64_t count, float* to) {
+      auto unpack = [&](const Weights& w, std::int64_t row, std::int64_t first, std::int64_t count,
+                        float* to) {
         const std::int64_t r = batch * w_rows + row, group = r * row_groups + first / p.group_size;
-        CERMET_DISPATCH(dequantize(words + r * row_words + first * p.bits / 32, scales + group,
-                                   biases + group, p.bits, p.group_size, to, count));
+        CERMET_DISPATCH(dequantize(w.words + r * row_words + first * p.bits / 32, w.scales + group,
+                                   w.biases + group, p.bits, p.group_size, to, count));
       };
-      for (std::int64_t q = 0; q < k; q += depth) {
-        const std::int64_t count = std::min(depth, k - q);
-        const std::int64_t rows = p.transpose ? columns : count;
-        const std::int64_t run = p.transpose ? count : columns;
-        for (std::int64_t r = 0; r < rows; ++r) {
-          if (p.transpose)
-            unpack(j + r, q, run, block + r * run);
-          else
-            unpack(q + r, j, run, block + r * run);
+      FinishedTile tile{batch, 0, m, j, columns, {}, columns};
+      float* sum = block + widest * deepest;
+      std::size_t product = 0;
+      for (const Weights& w : all) {
+        tile.values[product++] = sum;
+        for (std::int64_t q = 0; q < k; q += depth) {
+          const std::int64_t count = std::min(depth, k - q);
+          const std::int64_t rows = p.transpose ? columns : count;
+          const std::int64_t run = p.transpose ? count : columns;
+          for (std::int64_t r = 0; r < rows; ++r) {
+            if (p.transpose)
+              unpack(w, j + r, q, run, block + r * run);
+            else
+              unpack(w, q + r, j, run, block + r * run);
+          }
+          gemm<float>({x + batch * m * k + q, k, false}, {block, run, p.transpose}, sum, columns, m,
+                      columns, count, q > 0);
         }
-        gemm<float>({x + batch * m * k + q, k, false}, {block, run, p.transpose}, sum, columns, m,
-                    columns, count, q > 0);
+        sum += m * columns;
       }
-      for (std::int64_t i = 0; i < m; ++i)
-        store(sum + i * columns, out, (batch * m + i) * n + j, columns);
+      epilogue(tile);
     }
   });
+}
+
+}  // namespace
+
+void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out) {
+  const std::int64_t n = out.shape.back();
+  const std::int64_t m = out.shape.size() > 1 ? out.shape[out.shape.size() - 2] : 1;
+  multiply(p, inputs, out, [&](const FinishedTile& t) {
+    for (std::int64_t i = 0; i < t.rows; ++i)
+      store(static_cast<const float*>(t.values[0]) + i * t.step, out,
+            (t.batch * m + t.row + i) * n + t.column, t.columns);
+  });
+}
+
+void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out,
+                      const Epilogue& epilogue) {
+  multiply(p, inputs, out, epilogue);
 }
 
 }  // namespace cermet::cpu

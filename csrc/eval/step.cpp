@@ -108,7 +108,13 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
   run.overwrites |= taken != 0;
   if (run.size() == 0) return nullptr;
   const auto kernel = step.kernels->find(&on, on.classify(run), [&] { return on.prepare(run); });
-  return queue.run(*kernel, run);
+  if (step.products.empty()) return queue.run(*kernel, run);
+  std::vector<ProductRun> products;
+  for (const Step::Product& product : step.products) {
+    products.push_back({node(product.slot), {}});
+    for (const Operand in : product.reads) products.back().inputs.push_back(&node(in.index()));
+  }
+  return queue.run_products(products, *kernel, run);
 }
 
 // ---- Primitives ----
