@@ -493,3 +493,20 @@ def test_a_trace_may_ask_again():
         return mx.sum(h * h)
 
     np.testing.assert_array_equal(np.array(mx.grad(f)(x)), np.array(mx.grad(g)(x)))
+
+
+def test_out_of_memory_leaves_what_can_be_asked_for_again():
+    x, w, other = data(256, 16), data(16, 2048), data(256, 2048)
+    expected = x @ w
+    mx.eval(expected)
+    expected = mx.tanh(expected + other)
+    mx.eval(expected)
+    out = mx.tanh(x @ w + other)
+    mx.clear_cache()
+    limit = mx.set_memory_limit(mx.get_active_memory() + other.nbytes // 2)
+    try:
+        with pytest.raises(MemoryError):
+            mx.eval(out)
+    finally:
+        mx.set_memory_limit(limit)
+    assert same(out, expected)

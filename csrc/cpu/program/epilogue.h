@@ -21,21 +21,32 @@ class TileProgram : Tiles {
   bool has_begun() const { return begun_.load(std::memory_order_relaxed); }
 
  private:
-  std::size_t staging_bytes() const { return p_.passes[0].moving.size() * tile_bytes(); }
+  // A thread's memory: its context, then places of what moves and tiles to put rows side by side.
+  std::size_t places_bytes() const { return whole(moving_.size() * sizeof(std::byte*)); }
+  std::size_t bytes() const {
+    return context_bytes() + places_bytes() + moving_.size() * tile_bytes();
+  }
+  std::byte** places(const Context& c) const { return reinterpret_cast<std::byte**>(c.scratch); }
+
   void run(Context& c, const FinishedTile& tile) const;
-  void run_range(Context& c, const FinishedTile& tile, std::int64_t row, std::int64_t n) const;
-  void run_rows(Context& c, const FinishedTile& tile) const;
+  void run_adjacent(Context& c, const FinishedTile& tile, std::int64_t row, std::int64_t n) const;
+  void run_wide(Context& c, const FinishedTile& tile) const;
+  void run_narrow(Context& c, const FinishedTile& tile) const;
+  void find_places(Context& c, const FinishedTile& tile, std::int64_t row,
+                   std::int64_t column) const;
+  std::int64_t step(const FinishedTile& t, std::size_t moving) const {
+    const bool product = static_cast<std::size_t>(moving_[moving].port) < p_.products;
+    return (product ? t.step : steps_[moving]) * static_cast<std::int64_t>(moving_[moving].size);
+  }
   // The place in the domain of a tile's row.
   std::int64_t first_of(const FinishedTile& t, std::int64_t row) const {
     return (t.batch * rows_ + t.row + row) * columns_ + t.column;
   }
-  std::byte* product(const FinishedTile& t, std::size_t k, std::int64_t row) const {
-    return static_cast<std::byte*>(const_cast<void*>(t.values[k])) +
-           row * t.step * static_cast<std::int64_t>(size_);
-  }
 
   const std::int64_t rows_, columns_;
-  const std::size_t size_;  // of an element of the products' tiles
+  const std::vector<Moving>& moving_;     // all in ports: nothing is kept between passes
+  SmallVector<std::int64_t, 8> steps_;    // of what moves, from one row of a matrix to the next
+  bool regular_ = true, within_ = false;  // whether there are such; only within a matrix?
   const Workspace<std::byte> memory_;
   std::vector<Context> contexts_;  // of threads; made when one has its first tile
   std::atomic<bool> begun_{false};

@@ -123,8 +123,11 @@ class Tiles {
   // Runs a pass's calls on the tile of n elements at `first`, `local` elements into its unit.
   void run_tile(const Pass& pass, Context& c, std::int64_t first, std::int64_t local,
                 std::int64_t n) const {
+    for (const Moving& m : pass.moving) c.table[m.location] = address(m, c, first, local);
+    run_calls(pass, c, first, n);
+  }
+  void run_calls(const Pass& pass, Context& c, std::int64_t first, std::int64_t n) const {
     std::byte** table = c.table;
-    for (const Moving& m : pass.moving) table[m.location] = address(m, c, first, local);
     for (const Call& call : pass.calls) {
       if (call.kind == Call::Kind::loop)
         call.loop(table[call.out], table[call.a], table[call.b], table[call.c], n);
