@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <limits>
 #include <numeric>
 #include <optional>
 #include <stdexcept>
@@ -13,7 +12,6 @@
 #include <vector>
 #ifdef __APPLE__
 #include <Accelerate/Accelerate.h>
-#define CERMET_CBLAS(function) cblas_##function
 #define CERMET_LAPACK(function) function##_
 #define CERMET_LENGTH
 #else
@@ -21,14 +19,12 @@
 #define LAPACK_GLOBAL(lower, upper) scipy_##lower##_
 #include <cblas.h>
 #include <lapack.h>
-#define CERMET_CBLAS(function) scipy_cblas_##function
 #define CERMET_LAPACK(function) scipy_##function##_
 #define CERMET_LENGTH , 1  // Fortran's hidden length, at the end for each argument of one character
 #endif
 
 #include "cermet/memory.h"
 #include "cpu/layout.h"
-#include "cpu/vector_product.h"
 
 // Calls the float's or the double's function by T.
 #define CERMET_CALL(name, ...)              \
@@ -98,67 +94,29 @@ int with_workspace(Call&& call) {
   return info;
 }
 
-// y (+)= the matrix (rows, k) times x. A BLAS has two orders of sums here, by transposition.
-template <class T>
-void multiply_vector(const Matrix<T>& matrix, const T* x, std::int64_t x_step, T* y,
-                     std::int64_t y_step, std::int64_t rows, std::int64_t k, bool accumulate) {
-  std::optional<Workspace<T>> x_holder, y_holder;
-  if (x_step != 1) {
-    T* const dense = x_holder.emplace(k).get();
-    for (std::int64_t p = 0; p < k; ++p) dense[p] = x[p * x_step];
-    x = dense;
-  }
-  T* const to = y_step == 1 ? y : y_holder.emplace(rows).get();
-  if (to != y && accumulate)
-    for (std::int64_t i = 0; i < rows; ++i) to[i] = y[i * y_step];
-  CERMET_DISPATCH(
-      vector_product(matrix.data, matrix.step, !matrix.transposed, x, to, rows, k, accumulate));
-  if (to != y)
-    for (std::int64_t i = 0; i < rows; ++i) y[i * y_step] = to[i];
-}
-
 }  // namespace
 
+#ifdef CERMET_ACCELERATE
 template <class T>
-void blas_gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, std::int64_t c_step, std::int64_t m,
-               std::int64_t n, std::int64_t k, bool accumulate) {
-  if constexpr (std::is_floating_point_v<T>) {
-    if (n == 1)
-      return multiply_vector(a, b.data, b.transposed ? 1 : b.step, c, c_step, m, k, accumulate);
-    if (m == 1)
-      return multiply_vector({b.data, b.step, !b.transposed}, a.data, a.transposed ? a.step : 1, c,
-                             1, n, k, accumulate);
-  }
-  const BlasCall under_way;
-  const auto as_int = [](std::int64_t e) {
-    if (e > std::numeric_limits<int>::max())
-      throw std::length_error("matmul: an extent or stride of " + std::to_string(e) +
-                              " is more than the BLAS library takes");
-    return static_cast<int>(e);
+void blas_product(const T* a, std::int64_t a_step, bool a_transposed, const T* b,
+                  std::int64_t b_step, bool b_transposed, T* c, std::int64_t c_step, std::int64_t m,
+                  std::int64_t n, std::int64_t k) {
+  const auto order = [](bool transposed) { return transposed ? CblasTrans : CblasNoTrans; };
+  const auto as_int = [](std::int64_t e) { return static_cast<int>(e); };
+  const auto call = [&](auto gemm) {
+    gemm(CblasRowMajor, order(a_transposed), order(b_transposed), as_int(m), as_int(n), as_int(k),
+         T(1), a, as_int(a_step), b, as_int(b_step), T(0), c, as_int(c_step));
   };
-  const auto call = [&](auto gemm, const auto* x, const auto* y, auto one, auto beta, auto* out) {
-    gemm(CblasRowMajor, a.transposed ? CblasTrans : CblasNoTrans,
-         b.transposed ? CblasTrans : CblasNoTrans, as_int(m), as_int(n), as_int(k), one, x,
-         as_int(a.step), y, as_int(b.step), beta, out, as_int(c_step));
-  };
-  if constexpr (std::is_same_v<T, float>) {
-    call(CERMET_CBLAS(sgemm), a.data, b.data, 1.0f, accumulate ? 1.0f : 0.0f, c);
-  } else if constexpr (std::is_same_v<T, double>) {
-    call(CERMET_CBLAS(dgemm), a.data, b.data, 1.0, accumulate ? 1.0 : 0.0, c);
-  } else {
-    // Accelerate's pointers have this type, OpenBLAS's are void.
-    using Complex = std::complex<float>;
-    const Complex one = 1, beta = accumulate ? 1 : 0;
-    call(CERMET_CBLAS(cgemm), reinterpret_cast<const Complex*>(a.data),
-         reinterpret_cast<const Complex*>(b.data), &one, &beta, reinterpret_cast<Complex*>(c));
-  }
+  if constexpr (std::is_same_v<T, float>)
+    call(cblas_sgemm);
+  else
+    call(cblas_dgemm);
 }
-template void blas_gemm(const Matrix<float>&, const Matrix<float>&, float*, std::int64_t,
-                        std::int64_t, std::int64_t, std::int64_t, bool);
-template void blas_gemm(const Matrix<double>&, const Matrix<double>&, double*, std::int64_t,
-                        std::int64_t, std::int64_t, std::int64_t, bool);
-template void blas_gemm(const Matrix<complex64_t>&, const Matrix<complex64_t>&, complex64_t*,
-                        std::int64_t, std::int64_t, std::int64_t, std::int64_t, bool);
+template void blas_product(const float*, std::int64_t, bool, const float*, std::int64_t, bool,
+                           float*, std::int64_t, std::int64_t, std::int64_t, std::int64_t);
+template void blas_product(const double*, std::int64_t, bool, const double*, std::int64_t, bool,
+                           double*, std::int64_t, std::int64_t, std::int64_t, std::int64_t);
+#endif
 
 template <class T>
 int qr(int m, int n, T* a, T* q, T* r) {

@@ -5,14 +5,16 @@
 #include <complex>
 #include <cstdint>
 
-#include "cpu/matmul.h"
-
 namespace cermet::cpu {
 
-// gemm as matmul.h has it, for every size; T is float, double or complex64_t.
+#ifdef CERMET_ACCELERATE
+// c = a @ b on Accelerate's matrix unit; a is (m, k), b (k, n), rows `step` elements apart, or
+// columns where transposed. T is float or double.
 template <class T>
-void blas_gemm(const Matrix<T>& a, const Matrix<T>& b, T* c, std::int64_t c_step, std::int64_t m,
-               std::int64_t n, std::int64_t k, bool accumulate);
+void blas_product(const T* a, std::int64_t a_step, bool a_transposed, const T* b,
+                  std::int64_t b_step, bool b_transposed, T* c, std::int64_t c_step, std::int64_t m,
+                  std::int64_t n, std::int64_t k);
+#endif
 
 // Factorizations of one matrix. Matrices are column-major without gaps, their elements float or
 // double. Every function returns LAPACK's info: not 0 when there is no result.

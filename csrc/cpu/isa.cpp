@@ -1,12 +1,30 @@
 // Chooses the instruction set of the kernels.
 #include "cpu/isa.h"
 
+#if defined(__aarch64__) && defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 #include <cstdlib>
 #include <stdexcept>
 #include <string>
 
 namespace cermet::cpu {
 namespace {
+
+#if defined(__aarch64__) && defined(__APPLE__)
+bool has_arm_bf16() {
+  int has = 0;
+  std::size_t size = sizeof has;
+  return sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has;
+}
+#elif defined(__aarch64__)
+bool has_arm_bf16() { return getauxval(AT_HWCAP2) & 1ul << 14; }  // HWCAP2_BF16
+#elif !defined(__x86_64__) || defined(CERMET_BASE_ISA)
+bool has_arm_bf16() { return false; }
+#endif
 
 Isa best() {
 #if defined(__x86_64__) && !defined(CERMET_BASE_ISA)
@@ -16,9 +34,10 @@ Isa best() {
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
-  return v4 ? Isa::v4 : v3 ? Isa::v3 : Isa::v2;
+  if (v4) return __builtin_cpu_supports("avx512bf16") ? Isa::v4_bf16 : Isa::v4;
+  return v3 ? Isa::v3 : Isa::v2;
 #else
-  return Isa::base;
+  return has_arm_bf16() ? Isa::base_bf16 : Isa::base;
 #endif
 }
 
@@ -26,8 +45,9 @@ Isa choose() {
   const Isa most = best();
   const char* forced = std::getenv("CERMET_ISA");
   if (!forced || !*forced) return most;
-  for (Isa i : {Isa::base, Isa::v2, Isa::v3, Isa::v4})
-    if (name_of(i) == forced && i <= most && (i == Isa::base) == (most == Isa::base)) return i;
+  const auto is_base = [](Isa i) { return i <= Isa::base_bf16; };
+  for (Isa i : {Isa::base, Isa::base_bf16, Isa::v2, Isa::v3, Isa::v4, Isa::v4_bf16})
+    if (name_of(i) == forced && i <= most && is_base(i) == is_base(most)) return i;
   throw std::invalid_argument("CERMET_ISA=" + std::string(forced) + ": this processor has up to " +
                               std::string(name_of(most)));
 }
@@ -40,7 +60,7 @@ Isa isa() {
 }
 
 std::string_view name_of(Isa isa) {
-  constexpr std::string_view names[] = {"base", "v2", "v3", "v4"};
+  constexpr std::string_view names[] = {"base", "base_bf16", "v2", "v3", "v4", "v4_bf16"};
   return names[static_cast<int>(isa)];
 }
 

@@ -11,12 +11,15 @@
 
 namespace cermet::cpu {
 
-enum class Isa : std::uint8_t { base, v2, v3, v4 };
+enum class Isa : std::uint8_t { base, base_bf16, v2, v3, v4, v4_bf16 };
 
 // The best one the processor has, or the one that the environment variable CERMET_ISA forces
 // (std::invalid_argument when the processor lacks it).
 Isa isa();
 std::string_view name_of(Isa isa);
+// Whether there is an instruction for products of bfloat16 (AVX512-BF16, Arm's BF16): a file named
+// *_bf16.cpp is compiled for it, into the namespace cermet::cpu::bf16.
+inline bool has_bf16_products() { return isa() == Isa::base_bf16 || isa() == Isa::v4_bf16; }
 
 // CERMET_EACH_ISA(declarations) declares kernels in every instruction set's namespace;
 // CERMET_DISPATCH(kernel(arguments)) calls the chosen one.
@@ -32,7 +35,7 @@ std::string_view name_of(Isa isa);
   __VA_ARGS__                \
   }
 #define CERMET_DISPATCH(...)                                          \
-  (::cermet::cpu::isa() == ::cermet::cpu::Isa::v4   ? v4::__VA_ARGS__ \
+  (::cermet::cpu::isa() >= ::cermet::cpu::Isa::v4   ? v4::__VA_ARGS__ \
    : ::cermet::cpu::isa() == ::cermet::cpu::Isa::v3 ? v3::__VA_ARGS__ \
                                                     : v2::__VA_ARGS__)
 #else

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "cermet/cermet.h"
-#include "cpu/half.h"
 #include "cpu/program/epilogue.h"
 #include "eval/batch.h"
 

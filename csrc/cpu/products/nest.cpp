@@ -1,0 +1,300 @@
+// Pieces of an output are dealt to threads; a piece packs a block of each operand at a time and
+// multiplies them.
+#include "cpu/products/nest.h"
+
+#include <type_traits>
+
+#include "cermet/eval.h"
+#include "cpu/half.h"
+#include "cpu/scalar.h"
+
+namespace cermet::cpu {
+namespace {
+
+constexpr std::int64_t kMostRows = 384, kMostColumns = 512;  // of a piece: blocks fit the cache
+constexpr double kLeastWork = 250e3;  // multiplications that outweigh their hand-over
+
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
+
+std::size_t element_size(Packing p) {
+  switch (p) {
+    case Packing::f16:
+    case Packing::bf16:
+    case Packing::bf16_pairs: return 2;
+    case Packing::f32: return 4;
+    default: return 8;
+  }
+}
+
+// How the output is cut.
+struct Cut {
+  std::int64_t rows, columns, down, across;
+
+  Cut(const Product& p, std::int64_t batches, std::int64_t tile_rows, std::int64_t tile_columns) {
+    rows = std::min(p.m, kMostRows);
+    columns = std::min(p.n, kMostColumns);
+    count(p);
+    const std::int64_t wanted = 4 * get_num_threads();
+    const auto work = [&] {
+      return static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(p.k);
+    };
+    // Parts that are square cost the least packing; columns are packed faster than rows.
+    while (down * across * batches < wanted && work() > 2 * kLeastWork) {
+      const bool can_rows = rows >= 4 * tile_rows, can_columns = columns >= 4 * tile_columns;
+      if (!can_rows && !can_columns) break;
+      if (can_rows && (!can_columns || rows >= columns))
+        rows = round_up(ceil_div(rows, 2), tile_rows);
+      else
+        columns = round_up(ceil_div(columns, 2), tile_columns);
+      count(p);
+    }
+  }
+
+ private:
+  void count(const Product& p) {
+    down = ceil_div(p.m, rows), across = ceil_div(p.n, columns);
+    // Even parts.
+    rows = ceil_div(p.m, down);
+    down = ceil_div(p.m, rows);
+  }
+};
+
+template <class Sum>
+class Nest {
+ public:
+  Nest(std::span<const Product> all, Sum* out, const Epilogue& finish)
+      : all_(all),
+        p_(all[0]),
+        one_left_(all.size() == 1 || is_same_left(all[0], all[1])),
+        out_(out),
+        finish_(finish),
+        batches_(p_.batch.size()),
+        cut_(p_, batches_, p_.kernel->rows, p_.kernel->columns),
+        block_depth_(kBlockDepth * p_.kernel->numbers) {}
+
+  void run() {
+    const std::int64_t pieces = cut_.down * cut_.across;
+    const double work = static_cast<double>(cut_.rows) * static_cast<double>(cut_.columns) *
+                        static_cast<double>(p_.k);
+    const auto grain = static_cast<std::int64_t>(1 + kLeastWork / std::max(1.0, work));
+    const std::int64_t spans = ceil_div(p_.k, kSpan);
+    if (pieces * batches_ < get_num_threads() && spans > 1) return run_spans(spans);
+    parallel_for(batches_ * pieces, grain, [&](std::int64_t begin, std::int64_t end) {
+      const Panels panels(*this);
+      const Workspace<Sum> memory((out_ ? 0 : areas()) + (spans > 1 ? areas() : 0) + 1);
+      for (; begin < end; ++begin) {
+        const Piece piece = piece_at(begin);
+        Sum* const sums = out_ ? place(piece) : memory.get();
+        const std::int64_t step = out_ ? p_.n : piece.columns;
+        for (std::int64_t s = 0; s < spans; ++s) {
+          Sum* const part = s == 0 ? sums : memory.get() + (out_ ? 0 : areas());
+          const std::int64_t part_step = s == 0 ? step : piece.columns;
+          span(piece, s, panels, part, part_step);
+          if (s > 0) add(part, part_step, sums, step, piece);
+        }
+        done(piece, sums, step);
+      }
+    });
+  }
+
+ private:
+  struct Piece {
+    std::int64_t batch, row, rows, column, columns;
+    std::array<std::array<std::int64_t, 2>, 2> offsets;  // of the operands of each product
+  };
+  static bool is_same_left(const Product& p, const Product& q) {
+    return p.a.data == q.a.data && p.a.width_step == q.a.width_step &&
+           p.a.depth_step == q.a.depth_step && p.batch.shape == q.batch.shape &&
+           p.batch.strides[0] == q.batch.strides[0];
+  }
+  static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
+  // Memory for a block of each operand, of units as large as sums.
+  struct Panels {
+    explicit Panels(const Nest& n)
+        : memory(n.a_units() + n.b_units()), a(memory.get()), b(a + n.a_units()) {}
+    Workspace<Sum> memory;
+    Sum *a, *b;
+  };
+  std::int64_t depth_units() const {
+    return std::min(kBlockDepth, ceil_div(p_.k, p_.kernel->numbers));
+  }
+  std::int64_t a_units() const {
+    const std::int64_t strips = ceil_div(cut_.rows, p_.kernel->rows);
+    const std::int64_t panels = strips * (ceil_div(cut_.rows, strips) * depth_units() + kPad);
+    const std::int64_t few = std::min(cut_.rows, kStreamRows);
+    const std::int64_t streamed =
+        stream_width(few) * ceil_div(std::min(p_.k, kSpan), p_.kernel->numbers) + kPad;
+    return round_up(std::max(panels, streamed), kPad);
+  }
+  std::int64_t b_units() const {
+    return ceil_div(cut_.columns, p_.kernel->columns) * (p_.kernel->columns * depth_units() + kPad);
+  }
+
+  // Sums of a part, and of each product's.
+  std::int64_t area() const { return cut_.rows * cut_.columns; }
+  std::int64_t areas() const { return static_cast<std::int64_t>(all_.size()) * area(); }
+  Piece piece_at(std::int64_t i) const {
+    const std::int64_t pieces = cut_.down * cut_.across, batch = i / pieces, part = i % pieces;
+    const std::int64_t row = part / cut_.across * cut_.rows;
+    const std::int64_t column = part % cut_.across * cut_.columns;
+    Piece piece{
+        batch, row, std::min(cut_.rows, p_.m - row), column, std::min(cut_.columns, p_.n - column),
+        {}};
+    for (std::size_t i = 0; i < all_.size(); ++i)
+      piece.offsets[i] = Walk<2>(all_[i].batch, batch).offset;
+    return piece;
+  }
+  Sum* place(const Piece& piece) const {
+    return out_ + (piece.batch * p_.m + piece.row) * p_.n + piece.column;
+  }
+  void done(const Piece& piece, Sum* sums, std::int64_t step) const {
+    if (out_) return;
+    const Sum* const beside = all_.size() > 1 ? sums + area() : nullptr;
+    finish_(
+        {piece.batch, piece.row, piece.rows, piece.column, piece.columns, {sums, beside}, step});
+  }
+  void add(const Sum* from, std::int64_t from_step, Sum* to, std::int64_t step,
+           const Piece& piece) const {
+    for (std::size_t k = 0; k < all_.size(); ++k, from += area(), to += area())
+      for (std::int64_t i = 0; i < piece.rows; ++i)
+        for (std::int64_t j = 0; j < piece.columns; ++j)
+          to[i * step + j] += from[i * from_step + j];
+  }
+
+  // Numbers [p, p + depth) of `width` rows or columns from `first` on.
+  static Strip strip(const Factor& f, std::int64_t offset, std::int64_t first, std::int64_t width,
+                     std::int64_t extent, std::int64_t p, std::int64_t depth) {
+    const std::int64_t across = f.packing == Packing::c64_right ? 2 : 1;
+    const bool complex = f.packing == Packing::c64_left || f.packing == Packing::c64_right;
+    const std::int64_t at =
+        f.packing >= Packing::weights
+            ? 0
+            : offset + first / across * f.width_step + (complex ? p / 2 : p) * f.depth_step;
+    return {f.data + at * static_cast<std::int64_t>(element_size(f.packing)),
+            f.width_step,
+            f.depth_step,
+            width,
+            depth,
+            extent - first,
+            offset,
+            first,
+            p};
+  }
+
+  // The sums over span s, of one product after the other.
+  void span(const Piece& piece, std::int64_t s, const Panels& panels, Sum* to,
+            std::int64_t step) const {
+    const BlockKernel& kernel = *p_.kernel;
+    const ProductKernels& all = product_kernels();
+    const auto packing = [](const Factor& f) { return static_cast<int>(f.packing); };
+    const auto stream = all.stream[packing(p_.b)];
+    const bool few = stream && piece.rows <= kStreamRows;
+    const std::int64_t first = s * kSpan, last = std::min(p_.k, first + kSpan);
+    const auto left = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
+      return strip(all_[i].a, piece.offsets[i][0], piece.row, piece.rows, p_.m, p, depth);
+    };
+    const auto right = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
+      return strip(all_[i].b, piece.offsets[i][1], piece.column, piece.columns, p_.n, p, depth);
+    };
+    if (few) {
+      const std::int64_t depth = last - first;
+      for (std::size_t i = 0; i < all_.size(); ++i, to += area()) {
+        if (i == 0 || !one_left_)
+          all.pack[packing(p_.a)](left(i, first, depth), stream_width(piece.rows), 0, panels.a);
+        stream({panels.a, right(i, first, depth), to, step, piece.rows});
+      }
+      return;
+    }
+    const std::int64_t a_width = ceil_div(piece.rows, ceil_div(piece.rows, kernel.rows));
+    for (std::int64_t p = first; p < last; p += block_depth_) {
+      const std::int64_t depth = std::min(block_depth_, last - p);
+      const std::int64_t units = ceil_div(depth, kernel.numbers);
+      const std::int64_t a_step = units * a_width + kPad, b_step = units * kernel.columns + kPad;
+      Sum* sums = to;
+      for (std::size_t i = 0; i < all_.size(); ++i, sums += area()) {
+        if (i == 0 || !one_left_)
+          all.pack[packing(p_.a)](left(i, p, depth), a_width, a_step, panels.a);
+        all.pack[packing(p_.b)](right(i, p, depth), kernel.columns, b_step, panels.b);
+        kernel.multiply({panels.a, panels.b, a_width, a_step, b_step, sums, step, piece.rows,
+                         piece.columns, units, p > first});
+      }
+    }
+  }
+
+  // Too few parts for the threads: these share the spans as well.
+  void run_spans(std::int64_t spans) {
+    const std::int64_t pieces = batches_ * cut_.down * cut_.across;
+    const Workspace<Sum> memory(pieces * spans * areas());
+    parallel_for(pieces * spans, 1, [&](std::int64_t begin, std::int64_t end) {
+      const Panels panels(*this);
+      for (; begin < end; ++begin) {
+        const Piece piece = piece_at(begin / spans);
+        span(piece, begin % spans, panels, memory.get() + begin * areas(), piece.columns);
+      }
+    });
+    for (std::int64_t i = 0; i < pieces; ++i) {
+      const Piece piece = piece_at(i);
+      Sum* const sums = memory.get() + i * spans * areas();
+      for (std::int64_t s = 1; s < spans; ++s)
+        add(sums + s * areas(), piece.columns, sums, piece.columns, piece);
+      if (!out_) {
+        done(piece, sums, piece.columns);
+        continue;
+      }
+      for (std::int64_t r = 0; r < piece.rows; ++r)
+        std::copy_n(sums + r * piece.columns, piece.columns, place(piece) + r * p_.n);
+    }
+  }
+
+  const std::span<const Product> all_;
+  const Product& p_;
+  const bool one_left_;
+  Sum* const out_;
+  const Epilogue finish_;
+  const std::int64_t batches_;
+  const Cut cut_;
+  const std::int64_t block_depth_;
+};
+
+void run(std::span<const Product> all, void* out, const Epilogue& finish) {
+  if (all[0].a.packing == Packing::f64)
+    Nest<double>(all, static_cast<double*>(out), finish).run();
+  else
+    Nest<float>(all, static_cast<float*>(out), finish).run();
+}
+
+}  // namespace
+
+const ProductKernels& product_kernels() {
+  static const ProductKernels table = [] {
+    ProductKernels t;
+    CERMET_DISPATCH(fill_packs(t));
+    CERMET_DISPATCH(fill_kernels(t));
+    CERMET_DISPATCH(fill_weights(t));
+#ifdef CERMET_BF16
+    if (has_bf16_products()) bf16::fill_dot(t);
+#endif
+    return t;
+  }();
+  return table;
+}
+
+void store_product(const Product& p, const Tensor& out) {
+  visit(out.dtype, [&]<class T>(Type<T>) {
+    if constexpr (kIsHalf<T>)
+      multiply({&p, 1}, [&](const FinishedTile& t) {
+        T* to = data<T>(out) + (t.batch * p.m + t.row) * p.n + t.column;
+        const auto* from = static_cast<const float*>(t.values[0]);
+        for (std::int64_t r = 0; r < t.rows; ++r)
+          CERMET_DISPATCH(from_floats(from + r * t.step, to + r * p.n, t.columns));
+      });
+    else
+      run({&p, 1}, out.data, [](const FinishedTile&) {});
+  });
+}
+void multiply(std::span<const Product> products, const Epilogue& finish) {
+  run(products, nullptr, finish);
+}
+
+}  // namespace cermet::cpu

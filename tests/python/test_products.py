@@ -1,0 +1,185 @@
+"""The engine of products: its exactness, and one order of sums whatever the layout or the batch.
+
+Run as a program it prints digests of products, for the instruction set that CERMET_ISA names.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import cermet.core as mx
+
+FLOATS = ("float16", "bfloat16", "float32", "float64", "complex64")
+EPSILON = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+EPSILON["complex64"] = EPSILON["float32"]
+# (m, k, n): around the extents of tiles, blocks and spans.
+EXTENTS = [
+    (1, 1, 1), (1, 300, 1), (1, 2500, 70), (2, 513, 33), (3, 31, 95), (5, 256, 64), (8, 4100, 17),
+    (9, 255, 31), (12, 257, 32), (13, 70, 100), (40, 2049, 3), (77, 33, 1), (97, 512, 129),
+    (130, 700, 65), (400, 40, 40), (30, 20, 1100),
+]  # fmt: skip
+
+
+def drawn(rng, shape, dtype):
+    x = rng.standard_normal(shape)
+    if dtype == "complex64":
+        x = x + 1j * rng.standard_normal(shape)
+    return mx.array(x.astype(np.complex64 if dtype == "complex64" else np.float64)).astype(
+        getattr(mx, dtype)
+    )
+
+
+def exact(a):
+    wide = mx.complex64 if a.dtype == mx.complex64 else mx.float64
+    return np.array(a.astype(wide)).astype(np.complex128 if wide == mx.complex64 else np.float64)
+
+
+def raw(a):
+    return bytes(memoryview(np.array(mx.view(mx.contiguous(a), mx.uint8))))
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_errors_are_within_the_bound_of_their_order(dtype, rng):
+    for m, k, n in EXTENTS:
+        a, b = drawn(rng, (m, k), dtype), drawn(rng, (k, n), dtype)
+        x, y = exact(a), exact(b)
+        magnitude = np.abs(x) @ np.abs(y)
+        # Blocks of 256 units and spans of 2048 numbers, each added in turn; the result is rounded.
+        length = 2 * (min(k, 256) + min(k / 256, 8) + k / 2048) + 4
+        sums = EPSILON["float64" if dtype == "float64" else "float32"]
+        bound = sums * length * magnitude + EPSILON[dtype] * np.abs(x @ y) * 1.01 + 1e-30
+        assert (np.abs(exact(a @ b) - x @ y) <= bound).all(), (m, k, n)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_no_bit_depends_on_the_layout(dtype, rng):
+    for m, k, n in EXTENTS:
+        a, b = drawn(rng, (m, k), dtype), drawn(rng, (k, n), dtype)
+        want = raw(a @ b)
+        columns, rows = mx.contiguous(a.T), mx.contiguous(b.T)
+        spread = mx.contiguous(mx.repeat(mx.repeat(b, 2, 1), 2, 0))[::2, ::2]
+        flipped = mx.contiguous(a[:, ::-1])[:, ::-1]
+        for other in (columns.T @ b, a @ rows.T, columns.T @ rows.T, a @ spread, flipped @ b):
+            assert raw(other) == want, (m, k, n)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_row_has_the_same_bits_alone_and_in_any_batch(dtype, rng):
+    for k, n in ((1, 1), (64, 64), (300, 33), (2049, 70), (4200, 1)):
+        b, a = drawn(rng, (k, n), dtype), drawn(rng, (64, k), dtype)
+        whole = a @ b
+        alone = raw(whole[5:6])
+        for rows in range(1, 65):
+            at = min(5, rows - 1)
+            assert raw((mx.roll(a, at - 5, 0)[:rows] @ b)[at : at + 1]) == alone, (k, n, rows)
+        stacked = mx.stack([a, a[::-1]]) @ b
+        assert raw(stacked[0]) == raw(whole) and raw(stacked[1][::-1]) == raw(whole)
+        apart = mx.stack([a, a]) @ mx.stack([b, b])
+        assert raw(apart[0]) == raw(whole)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_no_bit_depends_on_the_columns_beside_or_the_threads(dtype, rng):
+    threads = mx.get_num_threads()
+    try:
+        for m, k, n in [*EXTENTS, (3, 20000, 5), (64, 9000, 64)]:
+            a, b = drawn(rng, (m, k), dtype), drawn(rng, (k, n), dtype)
+            want = a @ b
+            for count in (1, 2, 3, 4):
+                mx.set_num_threads(count)
+                assert raw(a @ b) == raw(want), (m, k, n, count)
+            for width in {1, n // 2 + 1}:
+                assert raw(a @ b[:, :width]) == raw(want[:, :width]), (m, k, n, width)
+    finally:
+        mx.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("bits", (2, 3, 4, 5, 6, 8))
+@pytest.mark.parametrize("dtype", ("float16", "bfloat16", "float32"))
+def test_quantized_rows_have_the_same_bits_alone_and_in_any_batch(dtype, bits, rng):
+    for n, k in ((70, 640), (33, 4224)):
+        w = mx.quantize(drawn(rng, (n, k), dtype), 64, bits)
+        for transpose in (True, False):
+            x = drawn(rng, (40, k if transpose else n), dtype)
+            whole = mx.quantized_matmul(x, *w, transpose, 64, bits)
+            for rows in (1, 2, 3, 4, 5, 8, 9, 16, 17, 37):
+                part = mx.quantized_matmul(x[3 : 3 + rows], *w, transpose, 64, bits)
+                assert raw(part) == raw(whole[3 : 3 + rows])
+            stacked = mx.quantized_matmul(x[None], *w, transpose, 64, bits)
+            assert raw(stacked[0]) == raw(whole)
+
+
+def test_a_quantized_product_is_that_of_the_dequantized_weights(rng):
+    for bits in (2, 3, 4, 5, 6, 8):
+        w = mx.quantize(drawn(rng, (50, 2304), "float32"), 32, bits)
+        whole = mx.dequantize(*w, 32, bits)
+        for rows in (1, 7, 30):
+            x = drawn(rng, (rows, 2304), "float32")
+            assert raw(mx.quantized_matmul(x, *w, True, 32, bits)) == raw(x @ whole.T)
+            y = drawn(rng, (rows, 50), "float32")
+            assert raw(mx.quantized_matmul(y, *w, False, 32, bits)) == raw(y @ whole)
+
+
+def test_a_sum_over_nothing_is_zero_and_special_values_go_through():
+    for dtype in FLOATS:
+        zeros = mx.ones((3, 0)).astype(getattr(mx, dtype)) @ mx.ones((0, 4)).astype(
+            getattr(mx, dtype)
+        )
+        assert zeros.shape == (3, 4) and not np.array(zeros.astype(mx.complex64)).any()
+    for dtype in ("float16", "bfloat16", "float32", "float64"):
+        a = mx.ones((20, 40)).astype(getattr(mx, dtype))
+        a = mx.where(mx.arange(40) == 7, mx.array(float("inf")), a).astype(getattr(mx, dtype))
+        b = mx.ones((40, 50)).astype(getattr(mx, dtype))
+        assert np.isposinf(np.array((a @ b).astype(mx.float32))).all()
+        assert np.isnan(np.array((a @ (b * 0)).astype(mx.float32))).all()
+
+
+def test_an_extent_above_2_to_the_31(rng):
+    ones = mx.broadcast_to(mx.array(0.5, mx.float16), (2**31 + 2, 1))
+    # Views of one element: nothing of that size is in memory.
+    assert mx.matmul(ones[: 2**31 + 1 : 2**30].T, ones[: 2**31 + 1 : 2**30]).item() == 0.75
+    wide = mx.broadcast_to(drawn(rng, (1, 40), "float32"), (2**32, 40))
+    assert raw(wide[2**32 - 3 :] @ mx.ones((40, 5))) == raw(wide[:3] @ mx.ones((40, 5)))
+
+
+def digests():
+    rng = np.random.default_rng(3)
+    for dtype in FLOATS:
+        found = hashlib.sha256()
+        for m, k, n in EXTENTS:
+            a, b = drawn(rng, (m, k), dtype), drawn(rng, (k, n), dtype)
+            x, y = exact(a), exact(b)
+            bound = (np.abs(x) @ np.abs(y)) * (EPSILON[dtype] * 2 + 2.0**-24 * 8) + 1e-30
+            assert (np.abs(exact(a @ b) - x @ y) <= bound).all(), (dtype, m, k, n)
+            assert raw((a @ b)[:1]) == raw(a[:1] @ b), (dtype, m, k, n)
+            found.update(raw(a @ b))
+        print(dtype, found.hexdigest())
+
+
+def test_every_instruction_set_and_which_share_their_bits():
+    found = {}
+    for isa in ("base", "base_bf16", "v2", "v3", "v4", "v4_bf16"):
+        run = subprocess.run(
+            [sys.executable, __file__],
+            env={**os.environ, "CERMET_ISA": isa},
+            capture_output=True,
+            text=True,
+        )
+        if "this processor has" in run.stderr:
+            continue
+        assert run.returncode == 0, (isa, run.stderr)
+        found[isa] = dict(line.split() for line in run.stdout.splitlines())
+    assert found
+    for one, other in (("v3", "v4"), ("v4", "v4_bf16"), ("base", "base_bf16")):
+        if one in found and other in found:
+            for dtype in FLOATS:
+                if dtype != "bfloat16":  # whose instruction adds pairs
+                    assert found[one][dtype] == found[other][dtype], (one, other, dtype)
+
+
+if __name__ == "__main__":
+    digests()
