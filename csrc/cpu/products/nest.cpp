@@ -12,6 +12,7 @@ namespace cermet::cpu {
 namespace {
 
 constexpr std::int64_t kMostRows = 384, kMostColumns = 512;  // of a piece: blocks fit the cache
+constexpr std::int64_t kSmallTile = 1024;                    // sums: fewer are finished together
 constexpr double kLeastWork = 250e3;  // multiplications that outweigh their hand-over
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -71,7 +72,10 @@ class Nest {
         finish_(finish),
         batches_(p_.batch.size()),
         cut_(p_, batches_, p_.kernel->rows, p_.kernel->columns),
-        block_depth_(kBlockDepth * p_.kernel->numbers) {}
+        block_depth_(kBlockDepth * p_.kernel->numbers) {
+    const bool whole = !out_ && cut_.down * cut_.across == 1 && p_.k <= kSpan;
+    if (whole) together_ = std::max<std::int64_t>(1, kSmallTile / area());
+  }
 
   void run() {
     const std::int64_t pieces = cut_.down * cut_.across;
@@ -83,8 +87,8 @@ class Nest {
     parallel_for(batches_ * pieces, grain, [&](std::int64_t begin, std::int64_t end) {
       const Panels panels(*this);
       const Workspace<Sum> memory((out_ ? 0 : areas()) + (spans > 1 ? areas() : 0) + 1);
-      for (; begin < end; ++begin) {
-        const Piece piece = piece_at(begin);
+      for (; begin < end; begin += together_) {
+        Piece piece = piece_at(begin);
         Sum* const sums = out_ ? place(piece) : memory.get();
         const std::int64_t step = out_ ? p_.n : piece.columns;
         for (std::int64_t s = 0; s < spans; ++s) {
@@ -93,6 +97,10 @@ class Nest {
           span(piece, s, panels, part, part_step);
           if (s > 0) add(part, part_step, sums, step, piece);
         }
+        const std::int64_t matrices = std::min(together_, end - begin);
+        for (std::int64_t i = 1; i < matrices; ++i)
+          span(piece_at(begin + i), 0, panels, sums + i * area(), step);
+        piece.rows *= matrices;
         done(piece, sums, step);
       }
     });
@@ -131,9 +139,10 @@ class Nest {
     return ceil_div(cut_.columns, p_.kernel->columns) * (p_.kernel->columns * depth_units() + kPad);
   }
 
-  // Sums of a part, and of each product's.
+  // Sums of a part, of those that are finished together, and of each product's.
   std::int64_t area() const { return cut_.rows * cut_.columns; }
-  std::int64_t areas() const { return static_cast<std::int64_t>(all_.size()) * area(); }
+  std::int64_t apart() const { return together_ * area(); }
+  std::int64_t areas() const { return static_cast<std::int64_t>(all_.size()) * apart(); }
   Piece piece_at(std::int64_t i) const {
     const std::int64_t pieces = cut_.down * cut_.across, batch = i / pieces, part = i % pieces;
     const std::int64_t row = part / cut_.across * cut_.rows;
@@ -150,13 +159,13 @@ class Nest {
   }
   void done(const Piece& piece, Sum* sums, std::int64_t step) const {
     if (out_) return;
-    const Sum* const beside = all_.size() > 1 ? sums + area() : nullptr;
+    const Sum* const beside = all_.size() > 1 ? sums + apart() : nullptr;
     finish_(
         {piece.batch, piece.row, piece.rows, piece.column, piece.columns, {sums, beside}, step});
   }
   void add(const Sum* from, std::int64_t from_step, Sum* to, std::int64_t step,
            const Piece& piece) const {
-    for (std::size_t k = 0; k < all_.size(); ++k, from += area(), to += area())
+    for (std::size_t k = 0; k < all_.size(); ++k, from += apart(), to += apart())
       for (std::int64_t i = 0; i < piece.rows; ++i)
         for (std::int64_t j = 0; j < piece.columns; ++j)
           to[i * step + j] += from[i * from_step + j];
@@ -199,7 +208,7 @@ class Nest {
     };
     if (few) {
       const std::int64_t depth = last - first;
-      for (std::size_t i = 0; i < all_.size(); ++i, to += area()) {
+      for (std::size_t i = 0; i < all_.size(); ++i, to += apart()) {
         if (i == 0 || !one_left_)
           all.pack[packing(p_.a)](left(i, first, depth), stream_width(piece.rows), 0, panels.a);
         stream({panels.a, right(i, first, depth), to, step, piece.rows});
@@ -212,7 +221,7 @@ class Nest {
       const std::int64_t units = ceil_div(depth, kernel.numbers);
       const std::int64_t a_step = units * a_width + kPad, b_step = units * kernel.columns + kPad;
       Sum* sums = to;
-      for (std::size_t i = 0; i < all_.size(); ++i, sums += area()) {
+      for (std::size_t i = 0; i < all_.size(); ++i, sums += apart()) {
         if (i == 0 || !one_left_)
           all.pack[packing(p_.a)](left(i, p, depth), a_width, a_step, panels.a);
         all.pack[packing(p_.b)](right(i, p, depth), kernel.columns, b_step, panels.b);
@@ -255,6 +264,7 @@ class Nest {
   const std::int64_t batches_;
   const Cut cut_;
   const std::int64_t block_depth_;
+  std::int64_t together_ = 1;  // small matrices of a batch
 };
 
 void run(std::span<const Product> all, void* out, const Epilogue& finish) {
