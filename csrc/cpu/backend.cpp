@@ -20,6 +20,43 @@
 #include "eval/interrupt.h"
 
 namespace cermet::cpu {
+namespace {
+
+// The composites that are computed whole: those of quantization, in float32 and 16-bit floats.
+bool takes_whole(const Node& composite) {
+  const Primitive* p = composite.primitive.get();
+  for (const array& in : composite.inputs)
+    if (in.dtype() == float64) return false;
+  if (composite.dtype == float64) return false;
+  if (const auto* product = dynamic_cast<const QuantizedMatmul*>(p))
+    return product->options.is_affine();
+  if (const auto* d = dynamic_cast<const Dequantize*>(p))  // one global scale at most
+    return composite.inputs.size() == d->options.parts() || composite.inputs.back().size() == 1;
+  return dynamic_cast<const QuantizeWords*>(p) || dynamic_cast<const GroupRange*>(p);
+}
+
+// Products of floats whose results can go to an epilogue: 1, or a number for the format of weights.
+std::uint32_t epilogue_kind(const Node& product) {
+  if (product.primitive->kind() == Kind::matmul)
+    return is_inexact(product.dtype) && product.inputs[0].shape().back() != 0;
+  const auto* quantized = dynamic_cast<const QuantizedMatmul*>(product.primitive.get());
+  if (!quantized || !takes_whole(product) || product.inputs.size() != 4) return 0;
+  const QuantizedFormat& f = quantized->options;
+  return static_cast<std::uint32_t>(f.group_size << 8 | f.bits << 2 | f.transpose << 1);
+}
+
+void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const Tensor& out) {
+  if (const auto* p = dynamic_cast<const QuantizedMatmul*>(&composite))
+    quantized_matmul(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const Dequantize*>(&composite))
+    dequantize(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const QuantizeWords*>(&composite))
+    quantize(p->options, inputs, out);
+  else
+    group_range(dynamic_cast<const GroupRange&>(composite).options, inputs[0], out);
+}
+
+}  // namespace
 
 void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tensor& out) {
   if (out.size() == 0) return;
@@ -38,8 +75,7 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::scan: return scan(as(Type<Scan>{}), inputs[0], out);
     case Kind::sort: return sort(as(Type<Sort>{}), inputs[0], out);
     case Kind::matmul: return matmul(inputs[0], inputs[1], out);
-    case Kind::composite:  // the one that it takes
-      return quantized_matmul(as(Type<QuantizedMatmul>{}).options, inputs, out);
+    case Kind::composite: return run_whole(primitive, inputs, out);
     case Kind::random_bits: return random_bits(inputs[0], out);
     case Kind::load: return load(as(Type<Load>{}), out);
     default:
@@ -177,24 +213,7 @@ class CpuBackend final : public Backend {
   bool is_host() const override { return true; }
   const Limits& limits() const override {
     // A program's code stays in the cache, and so does what it holds.
-    static constexpr Limits limits{
-        256,
-        32,
-        1024,
-        nullptr,
-        [](const Node& composite) {
-          return composite.dtype != float64 &&
-                 dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
-        },
-        true,
-        [](const Node& product) -> std::uint32_t {
-          if (product.primitive->kind() == Kind::matmul)
-            return is_inexact(product.dtype) && product.inputs[0].shape().back() != 0;
-          const auto* quantized = dynamic_cast<const QuantizedMatmul*>(product.primitive.get());
-          if (!quantized || product.dtype == float64) return 0;
-          const auto [transpose, group_size, bits] = quantized->options;
-          return static_cast<std::uint32_t>(group_size << 8 | bits << 2 | transpose << 1);
-        }};
+    static constexpr Limits limits{256, 32, 1024, nullptr, takes_whole, true, epilogue_kind};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

@@ -78,7 +78,7 @@ Product product_of(const Tensor& a, const Tensor& b, const Tensor& out) {
         read(Packing::bf16, Packing::bf16, kernels.f32);
       break;
     case complex64:
-      read(Packing::c64_left, Packing::c64_right, kernels.f32);
+      read(Packing::c64, Packing::c64, kernels.f32);
       p.n *= 2, p.k *= 2;
       break;
     default: break;

@@ -39,29 +39,38 @@ class Addmm final : public Composite {
   CERMET_RULES("addmm")
 };
 
-// How weights are packed, and whether the product is with their transpose.
+// How weights are packed, and whether a product is with their transpose.
 struct QuantizedFormat {
-  bool transpose;
-  int group_size, bits;
+  QuantizationMode mode;
+  int bits, group_size;
+  bool transpose = false;
   bool operator==(const QuantizedFormat&) const = default;
+  bool is_affine() const { return mode == QuantizationMode::affine; }
+  // Of w, scales and, for affine, biases.
+  std::size_t parts() const { return is_affine() ? 3 : 2; }
 };
 
-// Inputs x (..., k), w packed, scales, biases, with equal leading axes of w, scales, biases and
-// either none or those of x.
+// Inputs x (..., k), w packed, scales, for affine biases, and the global scale where there is one,
+// with equal leading axes of w, scales and biases and either none or those of x. The global scale
+// broadcasts to the scales.
 class QuantizedMatmul final : public CompositeWith<QuantizedMatmul, QuantizedFormat> {
  public:
   using CompositeWith::CompositeWith;
   Arrays expand(const Node& node, std::span<const array> inputs) const override;
   Rules rules() const override { return Rules::all; }
-  bool differentiable_by(int i) const override { return i != 1; }
+  bool differentiable_by(int i) const override { return i != 1 && (i != 2 || options.is_affine()); }
   std::string parameters() const override;
   CERMET_RULES("quantized_matmul")
 };
 
-// Products of chosen matrices. Inputs a and b, or x, w, scales, biases; then the indices there are.
+// The product of such inputs, which are checked and brought to the node's form.
+array quantized_matmul(const Arrays& inputs, const QuantizedFormat& format, StreamOrDevice s);
+
+// Products of chosen matrices. Inputs a and b, or those of QuantizedMatmul; then the indices there
+// are.
 struct GatheredOptions {
   std::optional<QuantizedFormat> format;
-  bool left, right;  // which side has indices
+  bool global_scale, left, right;  // which side has indices
   bool operator==(const GatheredOptions&) const = default;
 };
 class GatheredMatmul final : public CompositeWith<GatheredMatmul, GatheredOptions> {
@@ -71,7 +80,46 @@ class GatheredMatmul final : public CompositeWith<GatheredMatmul, GatheredOption
 };
 
 array gathered(Arrays factors, const std::optional<array>& left, const std::optional<array>& right,
-               const std::optional<QuantizedFormat>& format, StreamOrDevice s);
+               const std::optional<QuantizedFormat>& format, Dtype dtype, StreamOrDevice s);
+
+// What quantized arrays stand for, in the node's type. Inputs: w packed, scales, biases for affine,
+// and the global scale where there is one.
+class Dequantize final : public CompositeWith<Dequantize, QuantizedFormat> {
+ public:
+  using CompositeWith::CompositeWith;
+  std::string parameters() const override;
+  CERMET_COMPOSITE("dequantize")
+};
+
+// The integers of quantized arrays, packed. Inputs: x (..., k), floating; for each group
+// (..., k / group size) what x is divided by and, for affine, what is subtracted before, of the
+// type that x is accumulated in.
+class QuantizeWords final : public CompositeWith<QuantizeWords, QuantizedFormat> {
+ public:
+  using CompositeWith::CompositeWith;
+  std::string parameters() const override;
+  CERMET_COMPOSITE("quantize")
+};
+
+// The largest and the smallest element of each group of (..., k), as (..., k / group size, 2), in
+// the type that the input is accumulated in. Either is nan where an element is.
+class GroupRange final : public CompositeWith<GroupRange, int> {  // group size
+ public:
+  using CompositeWith::CompositeWith;
+  CERMET_COMPOSITE("group_range")
+};
+
+// dequantize(quantize(x)), with derivatives as if it were x. Inputs: x and the global scale where
+// there is one.
+class Requantize final : public CompositeWith<Requantize, QuantizedFormat> {
+ public:
+  using CompositeWith::CompositeWith;
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  bool differentiable_by(int i) const override { return i == 0; }
+  std::string parameters() const override;
+  CERMET_RULES("requantize")
+};
 
 // Inputs q (n, heads, rows, d), k and v (n, groups of heads, columns, d or any) of one type, then
 // the mask and the sinks, (heads,) or (n, heads), where there are such.

@@ -1,4 +1,6 @@
 // Rules of the matrix products.
+#include <algorithm>
+
 #include "graph/check.h"
 #include "graph/composites.h"
 #include "graph/rules.h"
@@ -93,54 +95,55 @@ Shape QuantizedMatmul::output_shape(const Node& node, std::span<const array> inp
 }
 
 array QuantizedMatmul::vjp(const Edge& e, const array& cotangent) const {
-  const array &x = e.inputs[0], &w = e.inputs[1], &scales = e.inputs[2], &biases = e.inputs[3];
-  const auto [transpose, group_size, bits] = options;
-  if (e.i == 0) return quantized_matmul(cotangent, w, scales, biases, !transpose, group_size, bits);
+  const array &x = e.inputs[0], &w = e.inputs[1], &scales = e.inputs[2];
+  const auto& [mode, bits, group_size, transpose] = options;
+  if (e.i == 0) {
+    Arrays factors(e.inputs.begin(), e.inputs.end());
+    factors[0] = cotangent;
+    return quantized_matmul(factors, {mode, bits, group_size, !transpose}, {});
+  }
+  if (!options.is_affine()) {  // the product is a multiple of the global scale
+    const array change = astype(cotangent, float32) * astype(e.output, float32);
+    return sum_to_shape(change, e.input().shape()) / e.input();
+  }
   // w = scale * q + bias, so both gather the cotangent of w over each group.
   const bool one = w.ndim() == 2;
   const array rows = one ? rows_of(x) : x, out = one ? rows_of(cotangent) : cotangent;
   array dw = transpose ? matmul(matrix_transpose(out), rows) : matmul(matrix_transpose(rows), out);
   if (e.i == 2)
-    dw = dw * dequantize(w, ones_like(scales), zeros_like(biases), group_size, bits, dw.dtype());
+    dw = dw * dequantize(w, ones_like(scales), zeros_like(scales), group_size, bits, mode, {},
+                         dw.dtype());
   const array groups = unflatten(dw, -1, {-1, group_size});
   return astype(sum(groups, Axes{-1}), e.input().dtype());
 }
 
 array QuantizedMatmul::jvp(const Edge& e, const array& tangent) const {
-  const array &x = e.inputs[0], &w = e.inputs[1], &scales = e.inputs[2], &biases = e.inputs[3];
-  const auto product = [&](const array& a, const array& s, const array& b) {
-    return quantized_matmul(a, w, s, b, options.transpose, options.group_size, options.bits);
-  };
-  switch (e.i) {
-    case 0: return product(tangent, scales, biases);
-    case 2: return product(x, tangent, zeros_like(biases));
-    default: return product(x, zeros_like(scales), tangent);
-  }
+  Arrays factors(e.inputs.begin(), e.inputs.end());
+  if (e.i > 0 && !options.is_affine())
+    return astype(astype(e.output, float32) * (tangent / e.input()), e.output.dtype());
+  factors[static_cast<std::size_t>(e.i)] = tangent;
+  // Of scale * q + bias what the other one gives is no change.
+  if (e.i > 1) factors[static_cast<std::size_t>(5 - e.i)] = zeros_like(tangent);
+  return quantized_matmul(factors, options, {});
 }
 
 array QuantizedMatmul::vmap(const Batched& in, const array& output) const {
   Arrays all(in.inputs.begin(), in.inputs.end());
-  const bool shared = !in.flags[1] && !in.flags[2] && !in.flags[3];
+  const bool shared = std::find(in.flags.begin() + 1, in.flags.end(), true) == in.flags.end();
   if (!shared || output.node()->inputs[1].ndim() > 2) {
     // Every entry has its own w: all get the batch, and w the axes x has.
     all = in.all();
     const bool row = output.ndim() == 1;  // a vector times a matrix
     if (row) all[0] = expand_dims(all[0], {1});
     const int leading = all[0].ndim() - 2;
-    for (std::size_t i = 1; i < 4; ++i) {
-      const array aligned = expand_entries(all[i], leading + 1);
-      all[i] =
-          broadcast_to(aligned, matrices(batch_of(all[0]), aligned.shape(-2), aligned.shape(-1)));
+    for (std::size_t i = 1; i < all.size(); ++i) {
+      all[i] = expand_entries(all[i], leading + 1);
+      if (i <= options.parts())
+        all[i] =
+            broadcast_to(all[i], matrices(batch_of(all[0]), all[i].shape(-2), all[i].shape(-1)));
     }
   }
-  const array product = quantized_matmul(all[0], all[1], all[2], all[3], options.transpose,
-                                         options.group_size, options.bits);
-  return reshape(product, batch_shape(in.size, output.shape()));
-}
-std::string QuantizedMatmul::parameters() const {
-  return "transpose=" + std::string(options.transpose ? "true" : "false") +
-         ", group_size=" + std::to_string(options.group_size) +
-         ", bits=" + std::to_string(options.bits);
+  return reshape(quantized_matmul(all, options, {}), batch_shape(in.size, output.shape()));
 }
 
 }  // namespace cermet

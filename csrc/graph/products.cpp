@@ -446,20 +446,22 @@ array gather_matrices(const array& a, const array& indices, StreamOrDevice s) {
 
 Arrays GatheredMatmul::expand(const Node& node, std::span<const array> inputs) const {
   const StreamOrDevice s = node.stream;
-  const std::size_t factors = options.format ? 4 : 2;
+  const auto& format = options.format;
+  const std::size_t gathered = format ? 1 + format->parts() : 2;
+  const std::size_t factors = gathered + options.global_scale;
   Arrays in(inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(factors));
   if (options.left) in[0] = gather_matrices(in[0], inputs[factors], s);
   if (options.right)
-    for (std::size_t i = 1; i < factors; ++i) in[i] = gather_matrices(in[i], inputs.back(), s);
-  if (!options.format) return {multiply_any(name(), in[0], in[1], node.dtype, s)};
-  const auto [transpose, group_size, bits] = *options.format;
-  return {quantized_matmul(in[0], in[1], in[2], in[3], transpose, group_size, bits, s)};
+    for (std::size_t i = 1; i < gathered; ++i) in[i] = gather_matrices(in[i], inputs.back(), s);
+  if (!format) return {multiply_any(name(), in[0], in[1], node.dtype, s)};
+  return {quantized_matmul(in, *format, s)};
 }
 
 array gathered(Arrays factors, const std::optional<array>& left, const std::optional<array>& right,
-               const std::optional<QuantizedFormat>& format, StreamOrDevice s) {
-  const auto primitive =
-      make_ref<const GatheredMatmul>(GatheredOptions{format, left.has_value(), right.has_value()});
+               const std::optional<QuantizedFormat>& format, Dtype dtype, StreamOrDevice s) {
+  const bool global_scale = format && factors.size() > 1 + format->parts();
+  const auto primitive = make_ref<const GatheredMatmul>(
+      GatheredOptions{format, global_scale, left.has_value(), right.has_value()});
   SmallVector<array, 2> inputs;
   for (const array& a : factors) inputs.push_back(a);
   for (const auto& indices : {left, right}) {
@@ -468,12 +470,10 @@ array gathered(Arrays factors, const std::optional<array>& left, const std::opti
       fail(primitive->name(), "indices are ", indices->dtype(), ", expected an integer type");
     inputs.push_back(*indices);
   }
-  Dtype t = promote(factors[0].dtype(), factors.back().dtype());
-  if (format) t = promote(t, factors[2].dtype());
   // Its expansion checks the shapes.
-  array node(primitive, {}, t, inputs, s.resolve());
+  array node(primitive, {}, dtype, inputs, s.resolve());
   Shape shape = expansion_of(*node.node()).shape();
-  return array(primitive, std::move(shape), t, std::move(inputs), s.resolve());
+  return array(primitive, std::move(shape), dtype, std::move(inputs), s.resolve());
 }
 
 array gather_mm(const array& a, const array& b, const std::optional<array>& lhs_indices,
@@ -482,7 +482,7 @@ array gather_mm(const array& a, const array& b, const std::optional<array>& lhs_
     fail("gather_mm", "shapes ", a.shape(), " and ", b.shape(), ": expected at least 2 dimensions");
   const Dtype t = promote(a.dtype(), b.dtype());
   require_inexact("gather_mm", t);
-  return gathered({astype(a, t, s), astype(b, t, s)}, lhs_indices, rhs_indices, {}, s);
+  return gathered({astype(a, t, s), astype(b, t, s)}, lhs_indices, rhs_indices, {}, t, s);
 }
 
 namespace {

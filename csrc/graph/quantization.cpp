@@ -1,28 +1,94 @@
-// Affine quantization: groups of the last axis as w ~ scale * q + bias, the integers q packed in a
-// little-endian stream of bits. Packing is arithmetic on whole blocks: the fewest values that fill
-// a whole number of 32-bit words. And 8-bit floats, converted through the bits of wider ones.
+// Quantization: groups of the last axis, their elements packed in a little-endian stream of bits as
+// integers (affine: w ~ scale * q + bias) or as small floats times a scale. Packing is arithmetic
+// on whole blocks: the fewest values that fill a whole number of 32-bit words.
 #include <algorithm>
 #include <limits>
 #include <numeric>
 
 #include "graph/check.h"
 #include "graph/composites.h"
+#include "graph/rules.h"
 
 namespace cermet {
 namespace {
 
-template <class List>
-void check_choice(std::string_view op, std::string_view what, int value, const List& choices) {
-  if (std::find(std::begin(choices), std::end(choices), value) != std::end(choices)) return;
-  std::string expected;
-  for (const int c : choices) expected += (expected.empty() ? "" : ", ") + std::to_string(c);
-  fail(op, what, " is ", value, ", expected one of ", expected);
+using Mode = QuantizationMode;
+
+// ---- Formats ----
+
+// The formats of small floats: exponents of `bits` - 1 - `mantissa` bits with the usual bias, no
+// infinities, subnormals; of 8 bits the code with all bits set is nan.
+struct SmallFloat {
+  int bits, mantissa;
+  double largest;
+  int emax;  // the largest's exponent
+  int bias() const { return (1 << (bits - 2 - mantissa)) - 1; }
+};
+constexpr SmallFloat kE2M1{4, 1, 6, 2}, kE4M3{8, 3, 448, 8};
+const SmallFloat& element_of(const QuantizedFormat& f) { return f.bits == 4 ? kE2M1 : kE4M3; }
+
+struct ModeInfo {
+  std::string_view name;
+  std::vector<int> bits, groups;  // the default first
+};
+const ModeInfo& info(Mode mode) {
+  static const ModeInfo infos[] = {{"affine", {4, 2, 3, 5, 6, 8}, {64, 32, 128}},
+                                   {"mxfp4", {4}, {32}},
+                                   {"mxfp8", {8}, {32}},
+                                   {"nvfp4", {4}, {16}}};
+  return infos[static_cast<std::size_t>(mode)];
 }
 
-void check_format(std::string_view op, int group_size, int bits) {
-  constexpr int kBits[] = {2, 3, 4, 5, 6, 8}, kGroups[] = {32, 64, 128};
-  check_choice(op, "bits", bits, kBits);
-  check_choice(op, "group_size", group_size, kGroups);
+int choose(std::string_view op, std::string_view what, Mode mode, std::optional<int> value,
+           std::vector<int> choices) {
+  if (!value) return choices[0];
+  if (std::find(choices.begin(), choices.end(), *value) != choices.end()) return *value;
+  std::sort(choices.begin(), choices.end());
+  std::string expected;
+  for (const int c : choices) expected += (expected.empty() ? "" : ", ") + std::to_string(c);
+  fail(op, what, " is ", *value, ", mode '", name_of(mode), "' has ", expected);
+}
+
+QuantizedFormat format_of(std::string_view op, Mode mode, std::optional<int> group_size,
+                          std::optional<int> bits, bool transpose = false) {
+  return {mode, choose(op, "bits", mode, bits, info(mode).bits),
+          choose(op, "group_size", mode, group_size, info(mode).groups), transpose};
+}
+
+void check_floats(std::string_view op, Mode mode) {
+  if (mode == Mode::affine)
+    fail(op, "mode 'affine' is not supported, expected 'mxfp4', 'mxfp8' or 'nvfp4'");
+}
+
+// A global scale is one number for each matrix: it broadcasts to the scales and is the same for all
+// of a matrix.
+void check_global(std::string_view op, Mode mode, const array& global_scale, Shape scales) {
+  if (mode != Mode::nvfp4) fail(op, "mode '", name_of(mode), "' has no global_scale");
+  if (global_scale.dtype() != float32)
+    fail(op, "global_scale is ", global_scale.dtype(), ", expected float32");
+  for (std::size_t i = 0; i < std::min<std::size_t>(scales.size(), 2); ++i)
+    scales[scales.size() - 1 - i] = 1;
+  if (!broadcasts_to(global_scale.shape(), scales))
+    fail(op, "global_scale ", global_scale.shape(), " is not one number for each matrix");
+}
+
+// Packed arrays as the composites take them: w, scales, biases, global scale.
+Arrays parts_of(std::string_view op, Mode mode, const array& w, const array& scales,
+                const std::optional<array>& biases, const std::optional<array>& global_scale) {
+  if (mode == Mode::affine && !biases) fail(op, "mode 'affine' needs biases");
+  if (mode != Mode::affine && biases) fail(op, "mode '", name_of(mode), "' has no biases");
+  Arrays parts{w, scales};
+  if (biases) parts.push_back(*biases);
+  if (global_scale) {
+    check_global(op, mode, *global_scale, scales.shape());
+    parts.push_back(*global_scale);
+  }
+  return parts;
+}
+
+std::string text_of(const QuantizedFormat& f) {
+  return "group_size=" + std::to_string(f.group_size) + ", bits=" + std::to_string(f.bits) +
+         ", mode=" + std::string(name_of(f.mode));
 }
 
 // Value v of a block begins (v * bits - 32 * w) bits behind the start of word w.
@@ -71,37 +137,135 @@ array unpack(const array& w, int bits, StreamOrDevice s) {
   return reshape(sum_axis(parts, -2, s), with_last(w.shape(), {blocks * block.values}), s);
 }
 
-// The extent k that packed words, scales and biases stand for, checked against each other.
-std::int64_t check_packed(std::string_view op, const array& w, const array& scales,
-                          const array& biases, int group_size, int bits) {
-  check_format(op, group_size, bits);
+// The extent k that packed arrays stand for, checked against each other.
+std::int64_t check_packed(std::string_view op, std::span<const array> parts,
+                          const QuantizedFormat& f) {
+  const array &w = parts[0], &scales = parts[1];
   if (w.dtype() != uint32) fail(op, "the packed array is ", w.dtype(), ", expected uint32");
-  require_floating(op, promote(scales.dtype(), biases.dtype()));
+  if (f.is_affine())
+    require_floating(op, promote(scales.dtype(), parts[2].dtype()));
+  else if (scales.dtype() != uint8)
+    fail(op, "scales are ", scales.dtype(), ", mode '", name_of(f.mode), "' has codes in uint8");
   if (w.ndim() < 1) fail(op, "the packed array is a scalar, expected at least 1 dimension");
-  const std::int64_t k = w.shape(-1) * 32 / bits;
-  const Shape expected = with_last(w.shape(), {k / group_size});
-  if (w.shape(-1) * 32 % bits != 0 || k % group_size != 0 || scales.shape() != expected ||
-      biases.shape() != expected)
-    fail(op, "packed ", w.shape(), ", scales ", scales.shape(), " and biases ", biases.shape(),
-         " do not fit groups of ", group_size, " elements of ", bits, " bits");
+  const std::int64_t k = w.shape(-1) * 32 / f.bits;
+  const Shape expected = with_last(w.shape(), {k / f.group_size});
+  if (w.shape(-1) * 32 % f.bits != 0 || k % f.group_size != 0 || scales.shape() != expected ||
+      (f.is_affine() && parts[2].shape() != expected))
+    fail(op, "packed ", w.shape(), ", scales ", scales.shape(),
+         f.is_affine() ? " and biases " + to_string(parts[2].shape()) : "",
+         " do not fit groups of ", f.group_size, " elements of ", f.bits, " bits");
   return k;
 }
 
-}  // namespace
+// (..., k) as (..., groups, group size), and back.
+array grouped(const array& a, const QuantizedFormat& f, StreamOrDevice s) {
+  return unflatten(a, -1, {-1, f.group_size}, s);
+}
+array per_group(const array& a, Dtype t, StreamOrDevice s) {
+  return expand_dims(astype(a, t, s), {-1}, s);
+}
 
-Quantized quantize(const array& w, int group_size, int bits, StreamOrDevice s) {
-  check_format("quantize", group_size, bits);
-  if (w.ndim() < 2) fail("quantize", "expected at least 2 axes, got shape ", w.shape());
-  require_floating("quantize", w.dtype());
-  if (w.ndim() < 1 || w.shape(-1) % group_size != 0)
-    fail("quantize", "the last axis of ", w.shape(), " is not a multiple of the group size ",
-         group_size);
+// ---- Small floats ----
+
+array word(std::int64_t n) { return array(n, uint32); }
+array number(double v) { return array(v, float32); }
+array nan32() { return number(std::numeric_limits<double>::quiet_NaN()); }
+
+// The codes, in uint32, of float32 values: rounded to nearest, halves to even, limited to the
+// largest; what is nan has the code given.
+array encode(const array& v, const SmallFloat& f, int nan_code, StreamOrDevice s) {
+  const array a = minimum(abs(v, s), number(f.largest), s);
+  // Rounded at the last bit of the mantissa; then the exponent's bias falls from 127.
+  const int shift = 23 - f.mantissa;
+  const array bits = view(a, uint32, s);
+  const array odd = bitwise_and(right_shift(bits, word(shift), s), word(1), s);
+  const array rounded = add(bits, add(odd, word((1 << (shift - 1)) - 1), s), s);
+  const array normal =
+      subtract(right_shift(rounded, word(shift), s), word((127 - f.bias()) << f.mantissa), s);
+  // Subnormals count steps, as the last bits of a number this large do.
+  const int steps = f.bias() - 1 + f.mantissa;
+  const array large(std::ldexp(1.0, 23 - steps), float32);
+  const array small = subtract(view(add(a, large, s), uint32, s), view(large, uint32, s), s);
+  const array code = where(less(a, number(std::ldexp(1.0, 1 - f.bias())), s), small, normal, s);
+  const array sign = left_shift(right_shift(view(v, uint32, s), word(31), s), word(f.bits - 1), s);
+  return where(isnan(v, s), word(nan_code), bitwise_or(code, sign, s), s);
+}
+
+// Back, in float32, from codes in uint32.
+array decode(const array& code, const SmallFloat& f, StreamOrDevice s) {
+  const array magnitude = bitwise_and(code, word((1 << (f.bits - 1)) - 1), s);
+  const array normal =
+      view(add(left_shift(magnitude, word(23 - f.mantissa), s), word((127 - f.bias()) << 23), s),
+           float32, s);
+  const array small = multiply(astype(magnitude, float32, s),
+                               number(std::ldexp(1.0, 1 - f.bias() - f.mantissa)), s);
+  const array value = where(less(magnitude, word(1 << f.mantissa), s), small, normal, s);
+  const array sign = left_shift(right_shift(code, word(f.bits - 1), s), word(31), s);
+  const array number = view(bitwise_or(view(value, uint32, s), sign, s), float32, s);
+  return f.bits == 8 ? where(equal(magnitude, word(0x7F), s), nan32(), number, s) : number;
+}
+
+// What the codes of scales stand for, in float32.
+array decode_scales(const array& codes, const QuantizedFormat& f,
+                    const std::optional<array>& global_scale, StreamOrDevice s) {
+  const array code = astype(codes, uint32, s);
+  if (f.mode == Mode::nvfp4) {
+    const array scale = decode(code, kE4M3, s);
+    return global_scale ? multiply(scale, divide(*global_scale, number(2688), s), s) : scale;
+  }
+  // The exponent's bits of a float32, but for 2^-127, which is subnormal, and nan.
+  const array bits =
+      where(equal(code, word(0), s), word(1 << 22), left_shift(code, word(23), s), s);
+  return where(equal(code, word(255), s), nan32(), view(bits, float32, s), s);
+}
+
+// The codes of scales for groups with these largest magnitudes: 1 for groups of zeros, nan where
+// the magnitude is not finite.
+array encode_scales(const array& largest, const QuantizedFormat& f,
+                    const std::optional<array>& global_scale, StreamOrDevice s) {
+  array code = word(0);
+  if (f.mode == Mode::nvfp4) {
+    // So that the largest element becomes 6. No element is lost to a scale of 0.
+    const array six =
+        global_scale ? multiply(divide(*global_scale, number(2688), s), number(6), s) : number(6);
+    code = maximum(encode(divide(largest, six, s), kE4M3, 0x7F, s), word(1), s);
+  } else {
+    // So that its exponent becomes the largest of the elements' type.
+    const array emax = word(element_of(f).emax);
+    code = subtract(maximum(right_shift(view(largest, uint32, s), word(23), s), emax, s), emax, s);
+  }
+  const bool nv = f.mode == Mode::nvfp4;
+  code = where(equal(largest, number(0), s), word(nv ? 0x38 : 127), code, s);
+  return astype(where(isfinite(largest, s), code, word(nv ? 0x7F : 255), s), uint8, s);
+}
+
+// ---- Nodes ----
+
+// The largest and the smallest element of each group.
+std::pair<array, array> group_range(const array& x, const QuantizedFormat& f, StreamOrDevice s) {
+  Shape shape = with_last(x.shape(), {x.shape(-1) / f.group_size, 2});
+  const array range(make_ref<const GroupRange>(f.group_size), std::move(shape), accurate(x.dtype()),
+                    {x}, s.resolve());
+  const auto end = [&](int i) {
+    return squeeze(section(range, range.ndim() - 1, i, i + 1, 1, s), {-1}, s);
+  };
+  return {end(0), end(1)};
+}
+
+array words_of(const array& x, const array& scale, const std::optional<array>& bias,
+               const QuantizedFormat& f, StreamOrDevice s) {
+  SmallVector<array, 2> inputs{x, scale};
+  if (bias) inputs.push_back(*bias);
+  Shape shape = with_last(x.shape(), {x.shape(-1) * f.bits / 32});
+  return array(make_ref<const QuantizeWords>(f), std::move(shape), uint32, std::move(inputs),
+               s.resolve());
+}
+
+Quantized quantize_affine(const array& w, const QuantizedFormat& f, StreamOrDevice s) {
   const Dtype t = accurate(w.dtype());
   const auto number = [&](double v) { return array(v, t); };
-  const std::int64_t groups = w.shape(-1) / group_size;
-  const array x = astype(reshape(w, with_last(w.shape(), {groups, group_size}), s), t, s);
-  const array high = max(x, Axes{-1}, true, s), low = min(x, Axes{-1}, true, s);
-  const double steps = (1 << bits) - 1;
+  const auto [high, low] = group_range(w, f, s);
+  const double steps = (1 << f.bits) - 1;
   // Counted from the edge of larger magnitude, which a whole number of steps from zero represents
   // exactly; then so is zero.
   const array from_low = greater(abs(low, s), abs(high, s), s);
@@ -112,98 +276,272 @@ Quantized quantize(const array& w, int group_size, int bits, StreamOrDevice s) {
   const array zero = equal(whole, number(0), s);
   const array scale = select(zero, step, divide(edge, select(zero, number(1), whole, s), s), s);
   const array bias = select(zero, number(0), edge, s);
+  return {words_of(w, scale, bias, f, s), astype(scale, w.dtype(), s), astype(bias, w.dtype(), s)};
+}
+
+// The format of a product's arguments, checked, and its arguments as a list.
+array dequantize_parts(const Arrays& parts, const QuantizedFormat& f, Dtype dtype,
+                       StreamOrDevice s) {
+  const std::int64_t k = check_packed("dequantize", parts, f);
+  return array(make_ref<const Dequantize>(f), with_last(parts[0].shape(), {k}), dtype,
+               SmallVector<array, 2>(parts.begin(), parts.end()), s.resolve());
+}
+
+}  // namespace
+
+std::string_view name_of(Mode mode) { return info(mode).name; }
+
+Mode quantization_mode(std::string_view op, std::string_view name) {
+  for (const Mode m : {Mode::affine, Mode::mxfp4, Mode::mxfp8, Mode::nvfp4})
+    if (name_of(m) == name) return m;
+  fail(op, "mode is '", name, "', expected 'affine', 'mxfp4', 'mxfp8' or 'nvfp4'");
+}
+
+// ---- Quantizing and back ----
+
+Quantized quantize(const array& w, std::optional<int> group_size, std::optional<int> bits,
+                   Mode mode, const std::optional<array>& global_scale, StreamOrDevice s) {
+  constexpr std::string_view op = "quantize";
+  const QuantizedFormat f = format_of(op, mode, group_size, bits);
+  if (w.ndim() < 2) fail(op, "expected at least 2 axes, got shape ", w.shape());
+  require_floating(op, w.dtype());
+  if (w.shape(-1) % f.group_size != 0)
+    fail(op, "the last axis of ", w.shape(), " is not a multiple of the group size ", f.group_size);
+  if (global_scale) check_global(op, mode, *global_scale, w.shape());
+  if (f.is_affine()) return quantize_affine(w, f, s);
+  const array x = w.dtype() == float64 ? astype(w, float32, s) : w;
+  const auto [high, low] = group_range(x, f, s);
+  const array codes = encode_scales(maximum(abs(high, s), abs(low, s), s), f, global_scale, s);
+  return {words_of(x, decode_scales(codes, f, global_scale, s), {}, f, s), codes, {}};
+}
+
+Arrays GroupRange::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  const array x = unflatten(astype(inputs[0], node.dtype, s), -1, {-1, options}, s);
+  return {stack({max(x, Axes{-1}, false, s), min(x, Axes{-1}, false, s)}, -1, s)};
+}
+
+Arrays QuantizeWords::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  const Dtype t = inputs[1].dtype();
+  array x = grouped(astype(inputs[0], t, s), options, s);
+  if (options.is_affine()) x = subtract(x, per_group(inputs[2], t, s), s);
+  x = divide(x, per_group(inputs[1], t, s), s);
+  const auto number = [&](double v) { return array(v, t); };
+  // A nan is not greater than 0, and the code 0.
   const array q =
-      clip(rint(divide(subtract(x, bias, s), scale, s), s), number(0), number(steps), s);
-  const auto finish = [&](const array& a) { return astype(squeeze(a, {-1}, s), w.dtype(), s); };
-  return {pack(reshape(astype(q, uint32, s), w.shape(), s), bits, s), finish(scale), finish(bias)};
+      options.is_affine()
+          ? astype(rint(select(greater(x, number(0), s),
+                               minimum(x, number((1 << options.bits) - 1), s), number(0), s),
+                        s),
+                   uint32, s)
+          : encode(x, element_of(options), 0, s);
+  return {pack(reshape(q, inputs[0].shape(), s), options.bits, s)};
 }
 
-array dequantize(const array& w, const array& scales, const array& biases, int group_size, int bits,
-                 std::optional<Dtype> dtype, StreamOrDevice s) {
-  const std::int64_t k = check_packed("dequantize", w, scales, biases, group_size, bits);
-  const Dtype given = promote(scales.dtype(), biases.dtype()), t = accurate(given);
-  const array q = astype(unpack(w, bits, s), t, s);
-  const array grouped = reshape(q, with_last(w.shape(), {k / group_size, group_size}), s);
-  const array out = add(multiply(grouped, expand_dims(astype(scales, t, s), {-1}, s), s),
-                        expand_dims(astype(biases, t, s), {-1}, s), s);
-  return astype(reshape(out, with_last(w.shape(), {k}), s), dtype.value_or(given), s);
+array dequantize(const array& w, const array& scales, const std::optional<array>& biases,
+                 std::optional<int> group_size, std::optional<int> bits, Mode mode,
+                 const std::optional<array>& global_scale, std::optional<Dtype> dtype,
+                 StreamOrDevice s) {
+  constexpr std::string_view op = "dequantize";
+  const QuantizedFormat f = format_of(op, mode, group_size, bits);
+  const Arrays parts = parts_of(op, mode, w, scales, biases, global_scale);
+  const Dtype given = !f.is_affine() ? global_scale ? float32 : bfloat16
+                      : biases       ? promote(scales.dtype(), biases->dtype())
+                                     : scales.dtype();
+  require_floating(op, dtype.value_or(given));
+  return dequantize_parts(parts, f, dtype.value_or(given), s);
 }
 
-array quantized_matmul(const array& x, const array& w, const array& scales, const array& biases,
-                       bool transpose, int group_size, int bits, StreamOrDevice s) {
+Arrays Dequantize::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  const array code = unpack(inputs[0], options.bits, s);
+  const auto finish = [&](const array& v) {
+    return astype(reshape(v, node.shape, s), node.dtype, s);
+  };
+  if (!options.is_affine()) {
+    const auto global = inputs.size() > 2 ? std::optional(inputs[2]) : std::nullopt;
+    const array scales = decode_scales(inputs[1], options, global, s);
+    return {finish(multiply(grouped(decode(code, element_of(options), s), options, s),
+                            per_group(scales, float32, s), s))};
+  }
+  const Dtype t = accurate(promote(inputs[1].dtype(), inputs[2].dtype()));
+  const array q = grouped(astype(code, t, s), options, s);
+  return {finish(add(multiply(q, per_group(inputs[1], t, s), s), per_group(inputs[2], t, s), s))};
+}
+
+Arrays Requantize::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  const auto global = inputs.size() > 1 ? std::optional(inputs[1]) : std::nullopt;
+  const Quantized q =
+      quantize(inputs[0], options.group_size, options.bits, options.mode, global, s);
+  return {dequantize(q.w, q.scales, q.biases, options.group_size, options.bits, options.mode,
+                     global, node.dtype, s)};
+}
+Shape Requantize::output_shape(const Node&, std::span<const array> inputs) const {
+  return inputs[0].shape();
+}
+array Requantize::vjp(const Edge&, const array& cotangent) const { return cotangent; }
+array Requantize::jvp(const Edge&, const array& tangent) const { return tangent; }
+array Requantize::vmap(const Batched& in, const array& output) const {
+  Arrays all = in.all();
+  if (all.size() > 1) all[1] = expand_entries(all[1], output.ndim());
+  return array(Ref<const Requantize>(this), all[0].shape(), output.dtype(),
+               SmallVector<array, 2>(all.begin(), all.end()), output.stream());
+}
+
+std::string Dequantize::parameters() const { return text_of(options); }
+std::string QuantizeWords::parameters() const { return text_of(options); }
+std::string Requantize::parameters() const { return text_of(options); }
+std::string QuantizedMatmul::parameters() const {
+  return "transpose=" + std::string(options.transpose ? "true" : "false") + ", " + text_of(options);
+}
+
+// ---- Products ----
+
+array quantized_matmul(const Arrays& inputs, const QuantizedFormat& format, StreamOrDevice s) {
   constexpr std::string_view op = "quantized_matmul";
-  const std::int64_t extent = check_packed(op, w, scales, biases, group_size, bits);
+  const array &x = inputs[0], &w = inputs[1];
+  const std::int64_t extent = check_packed(op, std::span(inputs).subspan(1), format);
   if (x.ndim() < 1 || w.ndim() < 2)
     fail(op, "x ", x.shape(), " and packed ", w.shape(), ": expected at least 1 and 2 dimensions");
-  const Dtype t = promote(x.dtype(), promote(scales.dtype(), biases.dtype()));
+  const bool affine = format.is_affine();
+  Dtype t = x.dtype();
+  if (affine) t = promote(t, promote(inputs[2].dtype(), inputs[3].dtype()));
   require_floating(op, t);
-  const std::int64_t k = transpose ? extent : w.shape(-2), n = transpose ? w.shape(-2) : extent;
+  const std::int64_t k = format.transpose ? extent : w.shape(-2),
+                     n = format.transpose ? w.shape(-2) : extent;
   if (x.shape(-1) != k)
     fail(op, "x ", x.shape(), " has ", x.shape(-1), " columns, the quantized matrix needs ", k);
-  if (x.ndim() == 1)
-    return squeeze(
-        quantized_matmul(expand_dims(x, {0}, s), w, scales, biases, transpose, group_size, bits, s),
-        {-2}, s);
-  // A single matrix serves every row of x; otherwise both have the same batch axes.
-  Shape batch = batch_of(x);
-  const auto batched = [&](const array& a, Dtype dtype) {
-    return broadcast_to(astype(a, dtype, s), matrices(batch, a.shape(-2), a.shape(-1)), s);
-  };
-  SmallVector<array, 2> inputs;
-  if (w.ndim() == 2) {
-    inputs = {astype(x, t, s), w, astype(scales, t, s), astype(biases, t, s)};
-  } else {
-    batch = broadcast_shapes(batch, batch_of(w));
-    inputs = {batched(x, t), batched(w, uint32), batched(scales, t), batched(biases, t)};
+  if (x.ndim() == 1) {
+    Arrays rows = inputs;
+    rows[0] = expand_dims(x, {0}, s);
+    return squeeze(quantized_matmul(rows, format, s), {-2}, s);
   }
-  return array(make_ref<const QuantizedMatmul>(QuantizedFormat{transpose, group_size, bits}),
-               matrices(batch, x.shape(-2), n), t, std::move(inputs), s.resolve());
+  // A single matrix serves every row of x; otherwise both have the same batch axes.
+  const bool one = w.ndim() == 2;
+  const Shape batch = one ? batch_of(x) : broadcast_shapes(batch_of(x), batch_of(w));
+  SmallVector<array, 2> node_inputs;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const bool floats = i == 0 || (affine && i > 1);
+    array a = floats ? astype(inputs[i], t, s) : inputs[i];
+    if (!one && i <= format.parts())
+      a = broadcast_to(a, matrices(batch, a.shape(-2), a.shape(-1)), s);
+    node_inputs.push_back(std::move(a));
+  }
+  return array(make_ref<const QuantizedMatmul>(format), matrices(batch, x.shape(-2), n), t,
+               std::move(node_inputs), s.resolve());
 }
 
+array quantized_matmul(const array& x, const array& w, const array& scales,
+                       const std::optional<array>& biases, bool transpose,
+                       std::optional<int> group_size, std::optional<int> bits, Mode mode,
+                       const std::optional<array>& global_scale, StreamOrDevice s) {
+  constexpr std::string_view op = "quantized_matmul";
+  const QuantizedFormat f = format_of(op, mode, group_size, bits, transpose);
+  Arrays inputs = parts_of(op, mode, w, scales, biases, global_scale);
+  inputs.insert(inputs.begin(), x);
+  return quantized_matmul(inputs, f, s);
+}
+
+// In the type that a product is accumulated in, as a device does that takes it whole.
 Arrays QuantizedMatmul::expand(const Node& node, std::span<const array> inputs) const {
-  const array w = dequantize(inputs[1], inputs[2], inputs[3], options.group_size, options.bits,
-                             node.dtype, node.stream);
-  return {matmul(inputs[0], options.transpose ? swapaxes(w, -1, -2, node.stream) : w, node.stream)};
+  const StreamOrDevice s = node.stream;
+  const Dtype t = accurate(node.dtype);
+  const array w = dequantize_parts(Arrays(inputs.begin() + 1, inputs.end()), options, t, s);
+  return {astype(matmul(astype(inputs[0], t, s), options.transpose ? swapaxes(w, -1, -2, s) : w, s),
+                 node.dtype, s)};
 }
 
-array gather_qmm(const array& x, const array& w, const array& scales, const array& biases,
-                 const std::optional<array>& lhs_indices, const std::optional<array>& rhs_indices,
-                 bool transpose, int group_size, int bits, StreamOrDevice s) {
+array gather_qmm(const array& x, const array& w, const array& scales,
+                 const std::optional<array>& biases, const std::optional<array>& lhs_indices,
+                 const std::optional<array>& rhs_indices, bool transpose,
+                 std::optional<int> group_size, std::optional<int> bits, Mode mode,
+                 const std::optional<array>& global_scale, StreamOrDevice s) {
   constexpr std::string_view op = "gather_qmm";
-  check_packed(op, w, scales, biases, group_size, bits);
+  const QuantizedFormat f = format_of(op, mode, group_size, bits, transpose);
+  Arrays inputs = parts_of(op, mode, w, scales, biases, global_scale);
+  check_packed(op, inputs, f);
   if (x.ndim() < 2 || w.ndim() < 2)
     fail(op, "x ", x.shape(), " and packed ", w.shape(), ": expected at least 2 dimensions");
-  return gathered({x, w, scales, biases}, lhs_indices, rhs_indices,
-                  QuantizedFormat{transpose, group_size, bits}, s);
+  if (global_scale) {  // indices choose matrices, not their scale
+    if (global_scale->size() != 1)
+      fail(op, "global_scale ", global_scale->shape(), " is not one number");
+    inputs.back() = reshape(*global_scale, {}, s);
+  }
+  Dtype t = x.dtype();
+  if (biases) t = promote(t, promote(scales.dtype(), biases->dtype()));
+  inputs.insert(inputs.begin(), x);
+  return gathered(std::move(inputs), lhs_indices, rhs_indices, f, t, s);
 }
+
+namespace {
+
+// `a` rounded to a format of floats.
+array requantize(std::string_view op, const array& a, const QuantizedFormat& f,
+                 const std::optional<array>& global_scale, StreamOrDevice s) {
+  require_floating(op, a.dtype());
+  if (a.ndim() < 1 || a.shape(-1) % f.group_size != 0)
+    fail(op, "the last axis of ", a.shape(), " is not a multiple of the group size ", f.group_size);
+  SmallVector<array, 2> inputs{a};
+  if (global_scale) {
+    check_global(op, f.mode, *global_scale, a.shape());
+    inputs.push_back(*global_scale);
+  }
+  return array(make_ref<const Requantize>(f), a.shape(), a.dtype(), std::move(inputs), s.resolve());
+}
+
+}  // namespace
+
+array qqmm(const array& x, const array& w, const std::optional<array>& scales,
+           std::optional<int> group_size, std::optional<int> bits, Mode mode,
+           const std::optional<array>& global_scale_x, const std::optional<array>& global_scale_w,
+           StreamOrDevice s) {
+  constexpr std::string_view op = "qqmm";
+  check_floats(op, mode);
+  const QuantizedFormat f = format_of(op, mode, group_size, bits, true);
+  if (x.ndim() == 1)
+    return squeeze(qqmm(expand_dims(x, {0}, s), w, scales, group_size, bits, mode, global_scale_x,
+                        global_scale_w, s),
+                   {-2}, s);
+  if (w.ndim() < 2) fail(op, "w ", w.shape(), ": expected at least 2 dimensions");
+  const array rounded = requantize(op, x, f, global_scale_x, s);
+  if (!scales)
+    return matmul(rounded, swapaxes(requantize(op, w, f, global_scale_w, s), -1, -2, s), s);
+  Arrays inputs = parts_of(op, mode, w, *scales, {}, global_scale_w);
+  inputs.insert(inputs.begin(), rounded);
+  return quantized_matmul(inputs, f, s);
+}
+
+array gather_qqmm(const array& x, const array& w, const std::optional<array>& scales,
+                  const std::optional<array>& lhs_indices, const std::optional<array>& rhs_indices,
+                  std::optional<int> group_size, std::optional<int> bits, Mode mode,
+                  const std::optional<array>& global_scale_x,
+                  const std::optional<array>& global_scale_w, StreamOrDevice s) {
+  constexpr std::string_view op = "gather_qqmm";
+  check_floats(op, mode);
+  const QuantizedFormat f = format_of(op, mode, group_size, bits, true);
+  if (x.ndim() < 2 || w.ndim() < 2)
+    fail(op, "shapes ", x.shape(), " and ", w.shape(), ": expected at least 2 dimensions");
+  const array rounded = requantize(op, x, f, global_scale_x, s);
+  if (!scales)
+    return gather_mm(rounded, swapaxes(requantize(op, w, f, global_scale_w, s), -1, -2, s),
+                     lhs_indices, rhs_indices, s);
+  return gather_qmm(rounded, w, *scales, {}, lhs_indices, rhs_indices, true, f.group_size, f.bits,
+                    mode, global_scale_w, s);
+}
+
+// ---- 8-bit floats ----
 
 array to_fp8(const array& x, StreamOrDevice s) {
   if (!is_floating(x.dtype())) fail("to_fp8", x.dtype(), " is not supported, expected a float");
-  const auto word = [](std::int64_t n) { return array(n, uint32); };
-  const array v = astype(x, float32, s), a = minimum(abs(v, s), array(448.0, float32), s);
-  // Rounded at bit 20, the last of 3 mantissa bits; the exponent's bias falls from 127 to 7.
-  const array bits = view(a, uint32, s);
-  const array odd = bitwise_and(right_shift(bits, word(20), s), word(1), s);
-  const array rounded = add(bits, add(odd, word(0x7FFFF), s), s);
-  const array normal = subtract(right_shift(rounded, word(20), s), word(120 << 3), s);
-  // Below 2^-6 the codes count steps of 2^-9.
-  const array steps = astype(round(multiply(a, array(512.0, float32), s), 0, s), uint32, s);
-  const array code = where(less(a, array(0x1p-6, float32), s), steps, normal, s);
-  const array sign = bitwise_and(right_shift(view(v, uint32, s), word(24), s), word(0x80), s);
-  return astype(bitwise_or(where(isnan(v, s), word(0x7F), code, s), sign, s), uint8, s);
+  return astype(encode(astype(x, float32, s), kE4M3, 0x7F, s), uint8, s);
 }
 
 array from_fp8(const array& x, Dtype dtype, StreamOrDevice s) {
   if (x.dtype() != uint8) fail("from_fp8", "x is ", x.dtype(), ", expected uint8");
   if (!is_floating(dtype)) fail("from_fp8", dtype, " is not supported, expected a float");
-  const auto word = [](std::int64_t n) { return array(n, uint16); };
-  const array wide = astype(x, uint16, s), code = bitwise_and(wide, word(0x7F), s);
-  const array sign = bitwise_and(left_shift(wide, word(8), s), word(0x8000), s);
-  // The bits of a float16, whose exponent's bias is larger by 8.
-  const array half = view(bitwise_or(left_shift(code, word(7), s), sign, s), float16, s);
-  const array value = multiply(astype(half, float32, s), array(256.0, float32), s);
-  const array nan(std::numeric_limits<double>::quiet_NaN(), float32);
-  return astype(where(equal(code, word(0x7F), s), nan, value, s), dtype, s);
+  return astype(decode(astype(x, uint32, s), kE4M3, s), dtype, s);
 }
 
 }  // namespace cermet

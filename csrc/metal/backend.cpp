@@ -95,21 +95,27 @@ void run(Commands& commands, const Primitive& primitive, std::span<const Tensor>
 
 namespace {
 
+// The composite that the CPU computes for the GPU; what else that one takes is programs here.
+bool is_quantized_product(const Node& composite) {
+  return dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
+}
+
 class MetalBackend final : public Backend {
  public:
   explicit MetalBackend(Device& device) : device_(device) {}
   std::string_view name() const override { return "metal"; }
   const Limits& limits() const override {
     // Metal binds 31 buffers; a compiler takes its time for long texts.
-    static constexpr Limits limits{24,
-                                   24,
-                                   1024,
-                                   reduction_chunks,
-                                   [](const Node& composite) {
-                                     return supports(composite) ||
-                                            host_backend().limits().takes(composite);
-                                   },
-                                   true};
+    static constexpr Limits limits{
+        24,
+        24,
+        1024,
+        reduction_chunks,
+        [](const Node& composite) {
+          return supports(composite) ||
+                 (is_quantized_product(composite) && host_backend().limits().takes(composite));
+        },
+        true};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

@@ -1,6 +1,6 @@
 // Products of arrays, quantized ones too.
-#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/variant.h>
+#include <nanobind/stl/vector.h>
 
 #include "bindings.h"
 
@@ -18,64 +18,69 @@ constexpr Row<array(const array&, const array&, StreamOrDevice)> kProducts[] = {
 
 using TensorAxes = std::variant<int, std::vector<Axes>>;
 
-// Options of quantization. Only the affine mode exists: w ~ scale * q + bias over groups of the
-// last axis.
-struct Affine {
-  int group_size, bits;
-
-  Affine(const char* op, const std::string& mode, std::optional<int> group_size,
-         std::optional<int> bits, const std::optional<array>& global_scale = {})
-      : group_size(group_size.value_or(64)), bits(bits.value_or(4)) {
-    if (mode != "affine")
-      throw std::invalid_argument(std::string(op) + ": mode 'affine' is the only one, not '" +
-                                  mode + "'");
-    if (global_scale)
-      throw std::invalid_argument(std::string(op) + ": mode 'affine' has no global_scale");
-  }
-};
-
-const array& biases_of(const char* op, const std::optional<array>& biases) {
-  if (!biases) throw std::invalid_argument(std::string(op) + ": mode 'affine' needs biases");
-  return *biases;
-}
+using Size = std::optional<int>;
+using MaybeArray = std::optional<array>;
 
 void bind_quantization(nb::module_& m) {
   def_op(
       m, "quantize",
-      [](const array& w, std::optional<int> group_size, std::optional<int> bits,
-         const std::string& mode, const std::optional<array>& global_scale, StreamOrDevice s) {
-        const Affine o("quantize", mode, group_size, bits, global_scale);
-        Quantized q = quantize(w, o.group_size, o.bits, s);
-        return std::tuple(std::move(q.w), std::move(q.scales), std::move(q.biases));
+      [](const array& w, Size group_size, Size bits, const std::string& mode,
+         const MaybeArray& global_scale, StreamOrDevice s) {
+        Quantized q =
+            quantize(w, group_size, bits, quantization_mode("quantize", mode), global_scale, s);
+        Arrays parts{std::move(q.w), std::move(q.scales)};
+        if (q.biases) parts.push_back(std::move(*q.biases));
+        return parts;
       },
-      "Quantizes (..., k) in groups (64) of the last axis to `bits` (4) each: packed uint32 "
-      "(..., k * bits / 32), scales and biases (..., k / group_size), w ~ scale * q + bias.",
+      "Quantizes (..., k) in groups of the last axis: packed uint32 (..., k * bits / 32), lowest "
+      "bits first, and scales (..., k / group_size).\n\n"
+      "- `affine`: w ~ scale * q + bias, `bits` 2, 3, 4 (unless told), 5, 6 or 8, groups of 32, 64 "
+      "(unless told) or 128; the third result are the biases.\n"
+      "- `mxfp4`, `mxfp8`: OCP Microscaling Formats 1.0: E2M1 or E4M3 times a power of two, groups "
+      "of 32, scales E8M0 in uint8.\n"
+      "- `nvfp4`: E2M1 times E4M3, groups of 16, scales in uint8; with `global_scale`, the float32 "
+      "magnitude of the largest element, in units of global_scale / 2688.\n\n"
+      "Floats are rounded to nearest, halves to even, and limited to the largest. A group of zeros "
+      "has the scale 1; one with a nan or an infinity is all nan.",
       "w"_a, "group_size"_a = nb::none(), "bits"_a = nb::none(), "mode"_a = "affine",
       "global_scale"_a = nb::none());
   def_op(
       m, "dequantize",
-      [](const array& w, const array& scales, const std::optional<array>& biases,
-         std::optional<int> group_size, std::optional<int> bits, const std::string& mode,
-         const std::optional<array>& global_scale, std::optional<Dtype> dtype, StreamOrDevice s) {
-        const Affine o("dequantize", mode, group_size, bits, global_scale);
-        return dequantize(w, scales, biases_of("dequantize", biases), o.group_size, o.bits, dtype,
-                          s);
+      [](const array& w, const array& scales, const MaybeArray& biases, Size group_size, Size bits,
+         const std::string& mode, const MaybeArray& global_scale, std::optional<Dtype> dtype,
+         StreamOrDevice s) {
+        return dequantize(w, scales, biases, group_size, bits,
+                          quantization_mode("dequantize", mode), global_scale, dtype, s);
       },
-      "The values that `quantize` packed, scale * q + bias.", "w"_a, "scales"_a,
-      "biases"_a = nb::none(), "group_size"_a = nb::none(), "bits"_a = nb::none(),
-      "mode"_a = "affine", "global_scale"_a = nb::none(), "dtype"_a = nb::none());
+      "The values that `quantize` packed. Unless told their type is that of the scales; float32 "
+      "with `global_scale`, else bfloat16 where scales are codes.",
+      "w"_a, "scales"_a, "biases"_a = nb::none(), "group_size"_a = nb::none(),
+      "bits"_a = nb::none(), "mode"_a = "affine", "global_scale"_a = nb::none(),
+      "dtype"_a = nb::none());
   def_op(
       m, "quantized_matmul",
-      [](const array& x, const array& w, const array& scales, const std::optional<array>& biases,
-         bool transpose, std::optional<int> group_size, std::optional<int> bits,
-         const std::string& mode, StreamOrDevice s) {
-        const Affine o("quantized_matmul", mode, group_size, bits);
-        return quantized_matmul(x, w, scales, biases_of("quantized_matmul", biases), transpose,
-                                o.group_size, o.bits, s);
+      [](const array& x, const array& w, const array& scales, const MaybeArray& biases,
+         bool transpose, Size group_size, Size bits, const std::string& mode, StreamOrDevice s) {
+        return quantized_matmul(x, w, scales, biases, transpose, group_size, bits,
+                                quantization_mode("quantized_matmul", mode), {}, s);
       },
       "x @ w.T (x @ w without `transpose`) for a quantized w.", "x"_a, "w"_a, "scales"_a,
       "biases"_a = nb::none(), "transpose"_a = true, "group_size"_a = nb::none(),
       "bits"_a = nb::none(), "mode"_a = "affine");
+  def_op(
+      m, "qqmm",
+      [](const array& x, const array& w, const MaybeArray& scales, Size group_size, Size bits,
+         const std::string& mode, const MaybeArray& global_scale_x,
+         const MaybeArray& global_scale_w, StreamOrDevice s) {
+        return qqmm(x, w, scales, group_size, bits, quantization_mode("qqmm", mode), global_scale_x,
+                    global_scale_w, s);
+      },
+      "x @ w.T of both quantized in a mode of floats; w is packed already where `scales` are "
+      "given. "
+      "Derivatives by x, and by a w that is not packed, are those of the product of the quantized "
+      "values (straight-through).",
+      "x"_a, "w"_a, "scales"_a = nb::none(), "group_size"_a = nb::none(), "bits"_a = nb::none(),
+      "mode"_a = "nvfp4", "global_scale_x"_a = nb::none(), "global_scale_w"_a = nb::none());
 }
 
 void bind_chosen(nb::module_& m) {
@@ -91,18 +96,31 @@ void bind_chosen(nb::module_& m) {
       "sorted_indices"_a = false);
   def_op(
       m, "gather_qmm",
-      [](const array& x, const array& w, const array& scales, const std::optional<array>& biases,
-         const std::optional<array>& lhs, const std::optional<array>& rhs, bool transpose,
-         std::optional<int> group_size, std::optional<int> bits, const std::string& mode,
-         const std::optional<array>& global_scale, bool, StreamOrDevice s) {
-        const Affine o("gather_qmm", mode, group_size, bits, global_scale);
-        return gather_qmm(x, w, scales, biases_of("gather_qmm", biases), lhs, rhs, transpose,
-                          o.group_size, o.bits, s);
+      [](const array& x, const array& w, const array& scales, const MaybeArray& biases,
+         const MaybeArray& lhs, const MaybeArray& rhs, bool transpose, Size group_size, Size bits,
+         const std::string& mode, const MaybeArray& global_scale, bool, StreamOrDevice s) {
+        return gather_qmm(x, w, scales, biases, lhs, rhs, transpose, group_size, bits,
+                          quantization_mode("gather_qmm", mode), global_scale, s);
       },
       "`gather_mm` with a quantized w.", "x"_a, "w"_a, "scales"_a, "biases"_a = nb::none(),
       "lhs_indices"_a = nb::none(), "rhs_indices"_a = nb::none(), "transpose"_a = true,
       "group_size"_a = nb::none(), "bits"_a = nb::none(), "mode"_a = "affine",
       "global_scale"_a = nb::none(), nb::kw_only(), "sorted_indices"_a = false);
+  def_op(
+      m, "gather_qqmm",
+      [](const array& x, const array& w, const MaybeArray& scales, const MaybeArray& lhs,
+         const MaybeArray& rhs, Size group_size, Size bits, const std::string& mode,
+         const MaybeArray& global_scale_x, const MaybeArray& global_scale_w, bool,
+         StreamOrDevice s) {
+        return gather_qqmm(x, w, scales, lhs, rhs, group_size, bits,
+                           quantization_mode("gather_qqmm", mode), global_scale_x, global_scale_w,
+                           s);
+      },
+      "`qqmm` of matrices named by indices, as `gather_mm` takes them.", "x"_a, "w"_a,
+      "scales"_a = nb::none(), "lhs_indices"_a = nb::none(), "rhs_indices"_a = nb::none(),
+      "group_size"_a = nb::none(), "bits"_a = nb::none(), "mode"_a = "nvfp4",
+      "global_scale_x"_a = nb::none(), "global_scale_w"_a = nb::none(), nb::kw_only(),
+      "sorted_indices"_a = false);
   def_op(m, "to_fp8", &to_fp8,
          "Floats as uint8 codes of the format E4M3 (Micikevicius et al., 2022, arXiv:2209.05433): "
          "rounded to nearest, halves to even, and limited to +-448, infinities too.",

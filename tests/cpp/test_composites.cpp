@@ -121,3 +121,51 @@ TEST_CASE("a quantized product is near its expansion, which computes float64") {
   CHECK(wide.dtype() == float64);
   CHECK(max(abs(whole - astype(wide, float32))).item<float>() < 1e-4f);
 }
+
+TEST_CASE("quantizing and back have the bits of their expansions") {
+  using Mode = QuantizationMode;
+  const auto expanded = [](const array& a) {
+    const Node& node = *a.node();
+    return static_cast<const Composite&>(*node.primitive)
+        .expand(node, {node.inputs.data(), node.inputs.size()})[0];
+  };
+  const auto check = [&](const array& a) {
+    REQUIRE(dynamic_cast<const Composite*>(a.primitive()));
+    CAPTURE(a.primitive()->name());
+    const array by_parts = expanded(a);
+    const array bits = view(a, a.itemsize() == 2 ? uint16 : uint32);
+    CHECK(array_equal(a, by_parts, is_floating(a.dtype())).item<bool>());
+    const array both_nan = is_floating(a.dtype()) ? isnan(a) : equal(a, a + 1);
+    CHECK(all(logical_or(both_nan, equal(bits, view(by_parts, bits.dtype())))).item<bool>());
+  };
+  const array special({0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1e-42f, -3e38f, 1e-20f});
+  for (const Mode mode : {Mode::affine, Mode::mxfp4, Mode::mxfp8, Mode::nvfp4})
+    for (const int bits : {2, 3, 4, 5, 6, 8})
+      for (const int group : {16, 32, 64, 128})
+        for (const Dtype dtype : {float32, float16, bfloat16})
+          for (const std::int64_t groups : {1, 2, 3, 37}) {
+            const bool affine = mode == Mode::affine;
+            if (affine ? group == 16 : bits != (mode == Mode::mxfp8 ? 8 : 4)) continue;
+            if (!affine && group != (mode == Mode::nvfp4 ? 16 : 32)) continue;
+            CAPTURE(name_of(mode));
+            CAPTURE(bits);
+            CAPTURE(group);
+            CAPTURE(groups);
+            // Some groups of all magnitudes, one with each special value, one of zeros.
+            array x = astype(
+                normal({9, groups * group}, 5) * exp(10 * normal({9, groups * group}, 6)), dtype);
+            const array row = arange(9);
+            x = select(expand_dims(equal(row, array(8)), {1}), zeros_like(x), x);
+            x = slice_update(x, astype(reshape(special, {8, 1}), dtype), {0, 3}, {8, 4}, {1, 1},
+                             Update::set);
+            const std::optional<array> global =
+                mode == Mode::nvfp4 && groups > 2 ? std::optional(array(7.0f)) : std::nullopt;
+            const Quantized q = quantize(x, group, bits, mode, global);
+            check(q.w);
+            for (const Dtype to : {float32, float16, bfloat16})
+              check(dequantize(q.w, q.scales, q.biases, group, bits, mode, global, to));
+            const array range(make_ref<const GroupRange>(group), {9, groups, 2}, float32, {x},
+                              x.stream());
+            check(range);
+          }
+}

@@ -529,7 +529,8 @@ TEST_CASE("quantized products") {
               const Owned w(uint32, {batch, rows, columns * bits / 32}), out(dtype, {batch, m, n});
               for (std::int64_t i = 0; i < w.t.size(); ++i)
                 data<std::uint32_t>(w.t)[i] = static_cast<std::uint32_t>(rng());
-              compute(QuantizedMatmul({transpose, group, bits}), out, x, w, scales, biases);
+              compute(QuantizedMatmul({QuantizationMode::affine, bits, group, transpose}), out, x,
+                      w, scales, biases);
               const auto xs = x.values(), s = scales.values(), b = biases.values(),
                          y = out.values();
               auto weight = [&](std::int64_t o, std::int64_t r, std::int64_t c) {

@@ -336,8 +336,8 @@ TEST_CASE("derivatives of a quantized product") {
   const Function plain = [&](const Arrays& in) {
     return Arrays{matmul(in[0], transpose(dequantize(q.w, in[1], in[2], 32, 4)))};
   };
-  const Arrays got = vjp(product, {x, q.scales, q.biases}, {cotangent}).second;
-  const Arrays expected = vjp(plain, {x, q.scales, q.biases}, {cotangent}).second;
+  const Arrays got = vjp(product, {x, q.scales, *q.biases}, {cotangent}).second;
+  const Arrays expected = vjp(plain, {x, q.scales, *q.biases}, {cotangent}).second;
   for (std::size_t i = 0; i < got.size(); ++i) check_close(got[i], expected[i], 1e-4);
 }
 
@@ -505,11 +505,11 @@ TEST_CASE("vmap of a quantized product, whichever side is batched") {
     const Function product = [](const Arrays& in) {
       return Arrays{quantized_matmul(in[0], in[1], in[2], in[3], true, 32, 4)};
     };
-    check_vmap(product, {normal(batch, 3), one.w, one.scales, one.biases},
+    check_vmap(product, {normal(batch, 3), one.w, one.scales, *one.biases},
                {0, kNotMapped, kNotMapped, kNotMapped}, 1e-4);
-    check_vmap(product, {normal(batch, 3), many.w, many.scales, many.biases}, {}, 1e-4);
-    check_vmap(product, {normal(entry, 3), many.w, many.scales, many.biases}, {kNotMapped, 0, 0, 0},
-               1e-4);
+    check_vmap(product, {normal(batch, 3), many.w, many.scales, *many.biases}, {}, 1e-4);
+    check_vmap(product, {normal(entry, 3), many.w, many.scales, *many.biases},
+               {kNotMapped, 0, 0, 0}, 1e-4);
   }
 }
 

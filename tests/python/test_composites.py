@@ -12,6 +12,7 @@ SCORES = (mx.arange(5 * 4).reshape(5, 4) % 3 != 1) | (mx.arange(4) == 0)
 IMAGES, KERNEL = HEADS.reshape(2, 4, 5, 8), HEADS.reshape(-1)[:144].reshape(3, 2, 3, 8)
 PACKED = mx.quantize(HEADS.reshape(10, 32), 32, 4)
 EXPERTS = mx.quantize(HEADS.reshape(2, 5, 32), 32, 4)
+FLOATS = mx.quantize(HEADS.reshape(10, 32), mode="mxfp8")
 CHOICE = mx.array([1, 0, 1])
 SORTED = mx.array([-0.5, 0.0, 0.0, 0.25, 0.75])
 
@@ -29,6 +30,10 @@ def rope(a, **options):
 CASES = {
     "quantized": (
         lambda x: mx.quantized_matmul(x, *PACKED, group_size=32, bits=4),
+        [HEADS.reshape(10, 32)],
+    ),
+    "quantized to floats": (
+        lambda x: mx.quantized_matmul(x, *FLOATS, mode="mxfp8"),
         [HEADS.reshape(10, 32)],
     ),
     "gather_mm": (lambda a, b: mx.gather_mm(a, b, rhs_indices=CHOICE), [HEADS[0, :3], HEADS[0].mT]),
@@ -164,7 +169,7 @@ def test_a_forward_pass_is_computed_once_for_its_derivative():
 
 def test_what_is_computed_whole_is_named():
     text = mx.explain(mx.quantized_matmul(HEADS.reshape(10, 32), *PACKED, group_size=32, bits=4))
-    assert count(text, "quantized_matmul transpose=true, group_size=32, bits=4") == 1
+    assert count(text, "quantized_matmul transpose=true, group_size=32, bits=4, mode=affine") == 1
 
 
 def test_layers_share_what_is_equal_in_their_expansions():

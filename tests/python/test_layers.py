@@ -787,8 +787,93 @@ def test_quantized_weights_are_frozen():
 def test_quantized_layers_refuse_bad_settings():
     with pytest.raises(ValueError, match="QuantizedLinear: mode is 'int4'"):
         nn.QuantizedLinear(64, 8, mode="int4")
-    with pytest.raises(ValueError, match=r"Linear\.to_quantized: quantized input"):
+    with pytest.raises(ValueError, match="quantize: bits is 8, mode 'mxfp4' has 4"):
+        nn.QuantizedLinear(64, 8, bits=8, mode="mxfp4")
+    with pytest.raises(ValueError, match="QQLinear: mode is 'affine'"):
         nn.Linear(64, 8).to_quantized(quantize_input=True)
+    with pytest.raises(ValueError, match=r"Embedding\.to_quantized: there is no input"):
+        nn.Embedding(8, 64).to_quantized(mode="nvfp4", quantize_input=True)
+
+
+FLOAT_MODES = {"mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}
+
+
+@pytest.mark.parametrize("mode", FLOAT_MODES)
+def test_layers_of_the_modes_of_floats(mode):
+    (group_size, bits), settings = FLOAT_MODES[mode], {"mode": mode}
+    linear, embedding = nn.Linear(128, 16), nn.Embedding(10, 64)
+    layer, table = linear.to_quantized(**settings), embedding.to_quantized(**settings)
+    assert (layer.group_size, layer.bits) == (table.group_size, table.bits) == (group_size, bits)
+    assert set(layer.parameters()) == {"weight", "scales", "bias"}
+    assert layer.weight.shape == (16, 128 * bits // 32)
+    assert layer.scales.shape == (16, 128 // group_size) and layer.scales.dtype == mx.uint8
+    weight = mx.dequantize(layer.weight, layer.scales, dtype=mx.float32, **settings)
+    x, v = random(3, 128)
+    expected = v @ np.array(weight, np.float64).T + parameter(linear, "bias")
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-4)
+    rows = mx.dequantize(table.weight, table.scales, dtype=mx.float32, **settings)
+    np.testing.assert_array_equal(
+        table(mx.array([9, 0])).astype(mx.float32), rows[mx.array([9, 0])]
+    )
+    x, v = random(3, 64)
+    expected = v @ np.array(rows, np.float64).T
+    np.testing.assert_allclose(table.as_linear(x), expected, rtol=1e-4, atol=1e-4)
+    assert f"group_size={group_size}, bits={bits}, mode={mode}" in repr(layer)
+
+
+@pytest.mark.parametrize("mode", FLOAT_MODES)
+@pytest.mark.parametrize("extension", ["npz", "safetensors"])
+def test_layers_of_the_modes_of_floats_come_back_from_a_file(mode, extension, tmp_path):
+    def model():
+        return nn.Sequential(
+            nn.QuantizedEmbedding(10, 64, mode=mode),
+            nn.QuantizedLinear(64, 32, mode=mode),
+            nn.QQLinear(32, 32, mode=mode).eval(),
+        )
+
+    saved, loaded, tokens = model(), model(), mx.array([1, 2, 3])
+    assert not mx.array_equal(saved(tokens), loaded(tokens)).item()
+    saved.save_weights(tmp_path / f"weights.{extension}")
+    loaded.load_weights(tmp_path / f"weights.{extension}")
+    assert mx.array_equal(saved(tokens), loaded(tokens)).item()
+
+
+@pytest.mark.parametrize("mode", FLOAT_MODES)
+def test_qq_linear(mode):
+    linear = nn.Linear(64, 32)
+    layer = linear.to_quantized(mode=mode, quantize_input=True)
+    x, _ = random(3, 64)
+    expected = mx.qqmm(x, linear.weight, mode=mode) + linear.bias
+    assert set(layer.parameters()) == set(layer.trainable_parameters()) == {"weight", "bias"}
+    assert layer.weight.dtype == mx.float32
+    np.testing.assert_array_equal(layer(x), expected)
+    gradient = nn.value_and_grad(layer, lambda x: layer(x).sum())(x)[1]
+    rounded = mx.dequantize(*mx.quantize(x, mode=mode), mode=mode, dtype=mx.float32)
+    np.testing.assert_allclose(
+        gradient["weight"], mx.broadcast_to(rounded.sum(0), (32, 64)), rtol=1e-5, atol=1e-5
+    )
+    # Packed.
+    text = repr(layer)
+    layer.eval()
+    assert set(layer.parameters()) == {"weight", "scales", "bias"} and layer.training is False
+    assert set(layer.trainable_parameters()) == {"bias"}
+    assert repr(layer) == text
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+    # And unpacked: the weight is now the rounded one.
+    layer.train()
+    assert set(layer.parameters()) == set(layer.trainable_parameters()) == {"weight", "bias"}
+    assert layer.weight.dtype == mx.float32
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+    frozen = nn.QQLinear(64, 32, mode=mode).freeze()
+    assert not frozen.eval().train().trainable_parameters()
+
+
+def test_quantizing_a_model_that_is_evaluated_packs_it():
+    model = nn.Sequential(nn.Linear(64, 64, bias=False), nn.ReLU(), nn.Linear(64, 8)).eval()
+    nn.quantize(model, mode="nvfp4", quantize_input=True)
+    assert [type(layer).__name__ for layer in model.layers] == ["QQLinear", "ReLU", "QQLinear"]
+    assert model.layers[0].weight.dtype == mx.uint32
+    assert model.train().layers[0].weight.dtype == mx.float32
 
 
 # Division over processes

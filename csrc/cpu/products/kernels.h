@@ -1,8 +1,8 @@
 // What an instruction set has for products: packers and block kernels, as tables.
 //
-// A product c = a b is computed from packed panels. A panel of `width` rows of a, or columns of b,
-// has its elements by depth: unit (p, w) at p * width + w. A unit is what one multiplication takes:
-// a float, a double, or a pair of bfloat16.
+// A product c = a b is computed from rows of a and packed panels of b. A panel has its elements by
+// depth: unit (p, w) at p * panel width + w. A unit is what one multiplication takes: a float, a
+// double, or a pair of bfloat16.
 #pragma once
 
 #include <cstddef>
@@ -17,12 +17,11 @@ namespace cermet::cpu {
 enum class Packing : std::uint8_t {
   f32,
   f64,
-  f16,                        // to float
-  bf16,                       // to float
-  bf16_pairs,                 // two along the depth
-  c64_left,                   // the real part, then the imaginary one, along the depth
-  c64_right,                  // columns (re, im), below them (-im, re)
-  weights,                    // the first of those of kWeightBits, packed along the depth
+  f16,         // to float
+  bf16,        // to float
+  bf16_pairs,  // two along the depth
+  c64,         // of a: re, im along the depth. Of b: columns (re, im), below them (-im, re)
+  weights,     // the first of those of kWeightBits, packed along the depth
   weight_rows = weights + 6,  // and along the width
   count = weight_rows + 6
 };
@@ -49,44 +48,52 @@ struct Strip {
   std::int64_t readable = 0;  // the width to which the operand goes on
   std::int64_t offset = 0, first_width = 0, first_depth = 0;
 };
-// Packs into panels of panel_width, `panel_step` units apart; what the last one lacks is zero. A
-// panel has room for kSlack bytes more, which also keeps panels out of each other's cache sets.
-using Pack = void (*)(const Strip& strip, std::int64_t panel_width, std::int64_t panel_step,
-                      void* panels);
-inline constexpr std::int64_t kSlack = 64;
+// Packs rows of units, `step` apart.
+using PackRows = void (*)(const Strip& strip, std::int64_t step, void* rows);
+// Packs panels, `step` units apart; what the last one lacks in width is zero. Panels a multiple of
+// 4 KiB apart would be in each other's way in the cache.
+using PackPanels = void (*)(const Strip& strip, std::int64_t panel_width, std::int64_t step,
+                            void* panels);
 
-// c (+)= a b, of packed panels.
+// c (+)= a b.
 struct Block {
-  const void *a, *b;
-  std::int64_t a_width, a_step, b_step;  // of panels, in units
+  const void* a;
+  std::int64_t a_step;  // between rows, in units
+  const void* b;
+  std::int64_t b_step;  // between panels, in units
   void* c;
   std::int64_t c_step, rows, columns, depth;  // in units
   bool add;
 };
 
 struct BlockKernel {
-  int rows = 0, columns = 0;  // the most of a panel of a, all of a panel of b
+  int rows = 0, columns = 0;  // the most of a tile, and of a panel
   int numbers = 1;            // of a unit, along the depth
   void (*multiply)(const Block& block) = nullptr;
 };
 
-// c = a b over a span for up to kStreamRows rows, b being read in place. `a` is one panel of
-// stream_width(rows).
+// c = a b over a span for up to kStreamRows rows, b being read in place.
 struct Stream {
   const void* a;
+  std::int64_t a_step;
   Strip b;
   void* c;
   std::int64_t c_step, rows;
 };
 inline constexpr std::int64_t kStreamRows = 8;
-inline std::int64_t stream_width(std::int64_t rows) {
-  return rows <= 2 ? rows : rows <= 4 ? 4 : kStreamRows;
+
+// Parts of at most `most` that an extent has when they are about even.
+inline std::int64_t even_part(std::int64_t extent, std::int64_t most) {
+  const std::int64_t parts = (extent - 1) / most + 1;
+  return (extent - 1) / parts + 1;
 }
 
 struct ProductKernels {
-  Pack pack[static_cast<int>(Packing::count)] = {};
-  void (*stream[static_cast<int>(Packing::count)])(const Stream&) = {};  // some have none
-  BlockKernel f32, f64, bf16_pairs;  // the last one only where there is an instruction
+  static constexpr int kPackings = static_cast<int>(Packing::count);
+  PackRows rows[kPackings] = {};                  // of left operands
+  PackPanels panels[kPackings] = {};              // of right ones
+  void (*stream[kPackings])(const Stream&) = {};  // some have none
+  BlockKernel f32, f64, bf16_pairs;               // the last one only where there is an instruction
 };
 
 const ProductKernels& product_kernels();

@@ -116,7 +116,8 @@ class Nest {
            p.a.depth_step == q.a.depth_step && p.batch.shape == q.batch.shape &&
            p.batch.strides[0] == q.batch.strides[0];
   }
-  static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
+  // Rows and panels a multiple of 4 KiB apart would be in each other's way in the cache.
+  static constexpr std::int64_t kPad = 64 / static_cast<std::int64_t>(sizeof(Sum));
   // Memory for a block of each operand, of units as large as sums.
   struct Panels {
     explicit Panels(const Nest& n)
@@ -124,19 +125,35 @@ class Nest {
     Workspace<Sum> memory;
     Sum *a, *b;
   };
-  std::int64_t depth_units() const {
-    return std::min(kBlockDepth, ceil_div(p_.k, p_.kernel->numbers));
+  // Of `most` numbers at most.
+  std::int64_t units(std::int64_t most) const {
+    return ceil_div(std::min(most, p_.k), p_.kernel->numbers);
+  }
+  bool few(std::int64_t rows) const {
+    return rows <= kStreamRows && product_kernels().stream[static_cast<int>(p_.b.packing)];
+  }
+  // Whether the kernel reads the rows of a where they are.
+  bool in_place() const {
+    return std::all_of(all_.begin(), all_.end(),
+                       [this](const Product& p) { return is_in_place(p.a); });
+  }
+  bool is_in_place(const Factor& a) const {
+    const auto is = [&](Packing p) { return a.packing == p; };
+    const bool even = p_.k % 2 == 0 && a.width_step % 2 == 0;
+    if (a.depth_step != 1 || !(is(Packing::f32) || is(Packing::f64) || is(Packing::c64) ||
+                               (is(Packing::bf16_pairs) && even)))
+      return false;
+    const std::int64_t bytes = a.width_step * static_cast<std::int64_t>(element_size(a.packing));
+    return bytes % 4096 != 0 || few(cut_.rows) || cut_.columns <= 4 * p_.kernel->columns;
   }
   std::int64_t a_units() const {
-    const std::int64_t strips = ceil_div(cut_.rows, p_.kernel->rows);
-    const std::int64_t panels = strips * (ceil_div(cut_.rows, strips) * depth_units() + kPad);
-    const std::int64_t few = std::min(cut_.rows, kStreamRows);
-    const std::int64_t streamed =
-        stream_width(few) * ceil_div(std::min(p_.k, kSpan), p_.kernel->numbers) + kPad;
-    return round_up(std::max(panels, streamed), kPad);
+    if (in_place()) return 0;
+    return round_up(cut_.rows * (units(few(cut_.rows) ? kSpan : block_depth_) + kPad), kPad);
   }
   std::int64_t b_units() const {
-    return ceil_div(cut_.columns, p_.kernel->columns) * (p_.kernel->columns * depth_units() + kPad);
+    if (few(cut_.rows)) return 0;
+    return ceil_div(cut_.columns, p_.kernel->columns) *
+           (p_.kernel->columns * units(block_depth_) + kPad);
   }
 
   // Sums of a part, of those that are finished together, and of each product's.
@@ -174,12 +191,11 @@ class Nest {
   // Numbers [p, p + depth) of `width` rows or columns from `first` on.
   static Strip strip(const Factor& f, std::int64_t offset, std::int64_t first, std::int64_t width,
                      std::int64_t extent, std::int64_t p, std::int64_t depth) {
-    const std::int64_t across = f.packing == Packing::c64_right ? 2 : 1;
-    const bool complex = f.packing == Packing::c64_left || f.packing == Packing::c64_right;
-    const std::int64_t at =
-        f.packing >= Packing::weights
-            ? 0
-            : offset + first / across * f.width_step + (complex ? p / 2 : p) * f.depth_step;
+    const bool complex = f.packing == Packing::c64;
+    const std::int64_t scale = complex ? 2 : 1;
+    const std::int64_t at = f.packing >= Packing::weights
+                                ? 0
+                                : offset + first * f.width_step + p / scale * f.depth_step;
     return {f.data + at * static_cast<std::int64_t>(element_size(f.packing)),
             f.width_step,
             f.depth_step,
@@ -191,42 +207,53 @@ class Nest {
             p};
   }
 
+  // Rows of a, packed or in place, and how far apart they are.
+  std::pair<const void*, std::int64_t> rows_of(const Strip& strip, Sum* memory) const {
+    const std::int64_t numbers = p_.kernel->numbers;
+    if (in_place()) {
+      const std::int64_t scale = p_.a.packing == Packing::c64 ? 2 : 1;
+      return {strip.data, strip.width_step * scale / numbers};
+    }
+    const std::int64_t step = ceil_div(strip.depth, numbers) + kPad;
+    product_kernels().rows[static_cast<int>(p_.a.packing)](strip, step, memory);
+    return {memory, step};
+  }
+
   // The sums over span s, of one product after the other.
   void span(const Piece& piece, std::int64_t s, const Panels& panels, Sum* to,
             std::int64_t step) const {
     const BlockKernel& kernel = *p_.kernel;
-    const ProductKernels& all = product_kernels();
-    const auto packing = [](const Factor& f) { return static_cast<int>(f.packing); };
-    const auto stream = all.stream[packing(p_.b)];
-    const bool few = stream && piece.rows <= kStreamRows;
+    const auto right = static_cast<int>(p_.b.packing);
     const std::int64_t first = s * kSpan, last = std::min(p_.k, first + kSpan);
-    const auto left = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
+    const auto left_strip = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
       return strip(all_[i].a, piece.offsets[i][0], piece.row, piece.rows, p_.m, p, depth);
     };
-    const auto right = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
-      return strip(all_[i].b, piece.offsets[i][1], piece.column, piece.columns, p_.n, p, depth);
+    const auto right_strip = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
+      // Columns of complex numbers have two numbers each.
+      const std::int64_t scale = p_.b.packing == Packing::c64 ? 2 : 1;
+      return strip(all_[i].b, piece.offsets[i][1], piece.column / scale, piece.columns,
+                   p_.n / scale, p, depth);
     };
-    if (few) {
+    std::pair<const void*, std::int64_t> a;
+    if (few(piece.rows)) {
       const std::int64_t depth = last - first;
       for (std::size_t i = 0; i < all_.size(); ++i, to += apart()) {
-        if (i == 0 || !one_left_)
-          all.pack[packing(p_.a)](left(i, first, depth), stream_width(piece.rows), 0, panels.a);
-        stream({panels.a, right(i, first, depth), to, step, piece.rows});
+        if (i == 0 || !one_left_) a = rows_of(left_strip(i, first, depth), panels.a);
+        product_kernels().stream[right](
+            {a.first, a.second, right_strip(i, first, depth), to, step, piece.rows});
       }
       return;
     }
-    const std::int64_t a_width = ceil_div(piece.rows, ceil_div(piece.rows, kernel.rows));
     for (std::int64_t p = first; p < last; p += block_depth_) {
       const std::int64_t depth = std::min(block_depth_, last - p);
       const std::int64_t units = ceil_div(depth, kernel.numbers);
-      const std::int64_t a_step = units * a_width + kPad, b_step = units * kernel.columns + kPad;
+      const std::int64_t b_step = units * kernel.columns + kPad;
       Sum* sums = to;
       for (std::size_t i = 0; i < all_.size(); ++i, sums += apart()) {
-        if (i == 0 || !one_left_)
-          all.pack[packing(p_.a)](left(i, p, depth), a_width, a_step, panels.a);
-        all.pack[packing(p_.b)](right(i, p, depth), kernel.columns, b_step, panels.b);
-        kernel.multiply({panels.a, panels.b, a_width, a_step, b_step, sums, step, piece.rows,
-                         piece.columns, units, p > first});
+        if (i == 0 || !one_left_) a = rows_of(left_strip(i, p, depth), panels.a);
+        product_kernels().panels[right](right_strip(i, p, depth), kernel.columns, b_step, panels.b);
+        kernel.multiply({a.first, a.second, panels.b, b_step, sums, step, piece.rows, piece.columns,
+                         units, p > first});
       }
     }
   }

@@ -7,19 +7,15 @@ namespace cermet::cpu::CERMET_ISA {
 namespace {
 
 // A complex matrix as a real one of twice the depth.
-void pack_left(const Strip& s, std::int64_t W, std::int64_t step, void* panels) {
+void pack_complex_rows(const Strip& s, std::int64_t step, void* rows) {
   const auto* const from = static_cast<const complex64_t*>(s.data);
-  auto* const to = static_cast<float*>(panels);
-  for (std::int64_t p = 0; p < s.depth / 2; ++p)
-    for (std::int64_t w = 0; w < s.width; ++w) {
-      const complex64_t x = from[w * s.width_step + p * s.depth_step];
-      float* const above = to + w / W * step + 2 * p * W + w % W;
-      above[0] = x.re;
-      above[W] = x.im;
-    }
+  auto* const to = static_cast<complex64_t*>(rows);
+  for (std::int64_t w = 0; w < s.width; ++w)
+    for (std::int64_t p = 0; p < s.depth / 2; ++p)
+      to[w * step / 2 + p] = from[w * s.width_step + p * s.depth_step];
 }
 // And of twice the columns.
-void pack_right(const Strip& s, std::int64_t W, std::int64_t step, void* panels) {
+void pack_complex_panels(const Strip& s, std::int64_t W, std::int64_t step, void* panels) {
   const auto* const from = static_cast<const complex64_t*>(s.data);
   auto* const to = static_cast<float*>(panels);
   for (std::int64_t p = 0; p < s.depth / 2; ++p)
@@ -36,14 +32,17 @@ void pack_right(const Strip& s, std::int64_t W, std::int64_t step, void* panels)
 }  // namespace
 
 void fill_packs(ProductKernels& table) {
-  const auto set = [&](Packing p, Pack pack) { table.pack[static_cast<int>(p)] = pack; };
-  set(Packing::f32, pack<Source<Plain<float>>>);
-  set(Packing::f64, pack<Source<Plain<double>>>);
-  set(Packing::f16, pack<Source<Widened<float16_t>>>);
-  set(Packing::bf16, pack<Source<Widened<bfloat16_t>>>);
-  set(Packing::bf16_pairs, pack<Source<Pairs>>);
-  set(Packing::c64_left, pack_left);
-  set(Packing::c64_right, pack_right);
+  const auto set = [&]<class R>(Packing p, R*) {
+    table.rows[static_cast<int>(p)] = pack_rows<R>;
+    table.panels[static_cast<int>(p)] = pack_panels<Source<R>>;
+  };
+  set(Packing::f32, static_cast<Plain<float>*>(nullptr));
+  set(Packing::f64, static_cast<Plain<double>*>(nullptr));
+  set(Packing::f16, static_cast<Widened<float16_t>*>(nullptr));
+  set(Packing::bf16, static_cast<Widened<bfloat16_t>*>(nullptr));
+  set(Packing::bf16_pairs, static_cast<Pairs*>(nullptr));
+  table.rows[static_cast<int>(Packing::c64)] = pack_complex_rows;
+  table.panels[static_cast<int>(Packing::c64)] = pack_complex_panels;
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

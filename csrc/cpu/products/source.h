@@ -89,6 +89,19 @@ class Source {
   Vector<Unit> row_at(std::int64_t p, std::int64_t w) const {
     return R::across(from_ + p * kDepth * depth_step_ + w, depth_step_);
   }
+  Unit one(std::int64_t p, std::int64_t w) const {
+    if (w >= width_) return Unit{};
+    return R::one(from_ + w * width_step_ + p * kDepth * depth_step_, depth_step_, p < whole_);
+  }
+
+  void prefetch(std::int64_t p, std::int64_t w) const {
+    __builtin_prefetch(from_ + p * kDepth * depth_step_ + w * width_step_);
+  }
+  // Units (p, w) to (p + L, w), where the depth is contiguous and goes on so far.
+  bool has_depths(std::int64_t p) const { return p + L <= whole_; }
+  Vector<Unit> depths_at(std::int64_t p, std::int64_t w) const {
+    return R::along(from_ + w * width_step_ + p * kDepth);
+  }
   Vector<Unit> row(std::int64_t p, std::int64_t w) const {
     if (has_rows(p, w, 1)) return row_at(p, w);
     Vector<Unit> v{};
@@ -134,11 +147,6 @@ class Source {
   };
 
  private:
-  Unit one(std::int64_t p, std::int64_t w) const {
-    if (w >= width_) return Unit{};
-    return R::one(from_ + w * width_step_ + p * kDepth * depth_step_, depth_step_, p < whole_);
-  }
-
   const Element* const from_;
   const std::int64_t width_step_, depth_step_, width_, readable_, whole_;
 

@@ -6,12 +6,12 @@
 
 namespace cermet::cpu::CERMET_ISA {
 
-// Adds a depth of one vector of columns to the sums of R rows.
+// Adds depth p of one vector of columns to the sums of R rows.
 template <class K, int R>
-inline void add_depth(const typename K::Unit* a, Vector<typename K::Unit> b,
-                      Vector<typename K::Sum> (&sums)[R]) {
+inline void add_depth(const typename K::Unit* const (&a)[R], std::int64_t p,
+                      Vector<typename K::Unit> b, Vector<typename K::Sum> (&sums)[R]) {
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) sums[r] = K::add(splat(a[r]), b, sums[r]);
+  for (int r = 0; r < R; ++r) sums[r] = K::add(splat(a[r][p]), b, sums[r]);
 }
 
 // The sums have the order of `tile`.
@@ -21,7 +21,9 @@ void stream_rows(const Stream& s) {
   using Sum = typename K::Sum;
   constexpr std::int64_t L = kVectorLanes<Unit>;
   const Source source(s.b);
-  const auto* const a = static_cast<const Unit*>(s.a);
+  const Unit* a[R];  // a missing row is the last one
+  for (int r = 0; r < R; ++r)
+    a[r] = static_cast<const Unit*>(s.a) + (r < s.rows ? r : s.rows - 1) * s.a_step;
   auto* const c = static_cast<Sum*>(s.c);
   const std::int64_t columns = s.b.width, depth = source.depth;
   const auto finish = [&](std::int64_t j, const Vector<Sum>(&sums)[R], bool add)
@@ -51,7 +53,7 @@ void stream_rows(const Stream& s) {
           b.visit(p, block_end(p),
                   [&](std::int64_t q, const Vector<Unit>(&v)[G]) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-                    for (int g = 0; g < G; ++g) add_depth<K, R>(a + q * R, v[g], sums[g]);
+                    for (int g = 0; g < G; ++g) add_depth<K, R>(a, q, v[g], sums[g]);
                   });
           for (int g = 0; g < G && j + g * L < columns; ++g) finish(j + g * L, sums[g], p > 0);
         }
@@ -75,10 +77,10 @@ void stream_rows(const Stream& s) {
             if (count == kDepths && source.has_rows(p, j, kDepths)) {
 #pragma GCC unroll 16
               for (std::int64_t l = 0; l < kDepths; ++l)
-                add_depth<K, R>(a + (p + l) * R, source.row_at(p + l, j), sums);
+                add_depth<K, R>(a, p + l, source.row_at(p + l, j), sums);
             } else {
               for (std::int64_t l = 0; l < count; ++l)
-                add_depth<K, R>(a + (p + l) * R, source.row(p + l, j), sums);
+                add_depth<K, R>(a, p + l, source.row(p + l, j), sums);
             }
             if (p + count == end) {
               finish(j, sums, block > 0);
@@ -95,7 +97,7 @@ void stream_rows(const Stream& s) {
 
 template <class K, class Source>
 void stream(const Stream& s) {
-  switch (stream_width(s.rows)) {
+  switch (s.rows <= 2 ? s.rows : s.rows <= 4 ? 4 : 8) {
     case 1: return stream_rows<K, Source, 1>(s);
     case 2: return stream_rows<K, Source, 2>(s);
     case 4: return stream_rows<K, Source, 4>(s);

@@ -163,6 +163,7 @@ class WeightRows {
         start_(s.offset + s.first_depth),
         depth(s.depth) {}
 
+  void prefetch(std::int64_t, std::int64_t) const {}
   Vector<float> row(std::int64_t p, std::int64_t w) const {
     const std::int64_t at = first_ + w, r = start_ + p;
     const std::int64_t group = r * q_.row_groups + at / q_.group;

@@ -11,8 +11,8 @@ void fill_weights(ProductKernels& table) {
     const auto at = [](Packing first, std::size_t j) {
       return static_cast<std::size_t>(first) + j;
     };
-    ((table.pack[at(Packing::weights, i)] = pack<Weights<kWeightBits[i]>>), ...);
-    ((table.pack[at(Packing::weight_rows, i)] = pack<WeightRows<kWeightBits[i]>>), ...);
+    ((table.panels[at(Packing::weights, i)] = pack_panels<Weights<kWeightBits[i]>>), ...);
+    ((table.panels[at(Packing::weight_rows, i)] = pack_panels<WeightRows<kWeightBits[i]>>), ...);
   }(std::make_index_sequence<std::size(kWeightBits)>());
   // The common widths; others go through panels for few rows as well.
   table.stream[static_cast<int>(Packing::weights) + 2] = stream<Fma<float>, Weights<4>>;

@@ -314,28 +314,68 @@ array conv_transpose(int dims, const array& input, const array& weight, const Sh
 array convolve(const array& a, const array& v, const std::string& mode = "full",
                StreamOrDevice s = {});
 
-// ---- Quantization ---- (affine: w ~ scale * q + bias over groups of the last axis)
-struct Quantized {
-  array w, scales, biases;
+// ---- Quantization ---- of groups along the last axis; q is a little-endian stream of bits
+enum class QuantizationMode : std::uint8_t {
+  affine,  // scale * q + bias, q of 2, 3, 4, 5, 6 or 8 bits, groups of 32, 64 or 128
+  // Floats of 4 bits (E2M1) or 8 (E4M3) times a scale that a uint8 code (E8M0 or E4M3) stands for.
+  // mx: OCP Microscaling Formats 1.0, groups of 32 that share a power of two.
+  mxfp4,  // E2M1 * E8M0
+  mxfp8,  // E4M3 * E8M0
+  // E2M1 * E4M3, groups of 16; times global_scale / 2688 where there is one. It is the largest
+  // magnitude of all groups, so that the largest scale is the largest of E4M3, 448.
+  nvfp4,
 };
-// w: (..., k) floating with k a multiple of group_size; the packed result is (..., k * bits / 32)
-// uint32, scales and biases (..., k / group_size).
-Quantized quantize(const array& w, int group_size = 64, int bits = 4, StreamOrDevice s = {});
-array dequantize(const array& w, const array& scales, const array& biases, int group_size = 64,
-                 int bits = 4, std::optional<Dtype> dtype = {}, StreamOrDevice s = {});
+std::string_view name_of(QuantizationMode mode);
+// std::invalid_argument, naming `op`, where there is none of that name.
+QuantizationMode quantization_mode(std::string_view op, std::string_view name);
+
+struct Quantized {
+  array w, scales;
+  std::optional<array> biases;  // affine
+};
+// w: (..., k) floating with k a multiple of the group size; the packed result is
+// (..., k * bits / 32) uint32, scales and biases (..., k / group size). Group size and bits not
+// given are the mode's: 64 and 4 for affine.
+Quantized quantize(const array& w, std::optional<int> group_size = {}, std::optional<int> bits = {},
+                   QuantizationMode mode = QuantizationMode::affine,
+                   const std::optional<array>& global_scale = {}, StreamOrDevice s = {});
+// As the scales' type unless told; float32 with a global scale, else bfloat16 where they are codes.
+array dequantize(const array& w, const array& scales, const std::optional<array>& biases = {},
+                 std::optional<int> group_size = {}, std::optional<int> bits = {},
+                 QuantizationMode mode = QuantizationMode::affine,
+                 const std::optional<array>& global_scale = {}, std::optional<Dtype> dtype = {},
+                 StreamOrDevice s = {});
 // x @ w, or x @ w.T when `transpose`, with w quantized.
-array quantized_matmul(const array& x, const array& w, const array& scales, const array& biases,
-                       bool transpose = true, int group_size = 64, int bits = 4,
-                       StreamOrDevice s = {});
+array quantized_matmul(const array& x, const array& w, const array& scales,
+                       const std::optional<array>& biases = {}, bool transpose = true,
+                       std::optional<int> group_size = {}, std::optional<int> bits = {},
+                       QuantizationMode mode = QuantizationMode::affine,
+                       const std::optional<array>& global_scale = {}, StreamOrDevice s = {});
+// As gather_mm, with w quantized.
+array gather_qmm(const array& x, const array& w, const array& scales,
+                 const std::optional<array>& biases = {},
+                 const std::optional<array>& lhs_indices = {},
+                 const std::optional<array>& rhs_indices = {}, bool transpose = true,
+                 std::optional<int> group_size = {}, std::optional<int> bits = {},
+                 QuantizationMode mode = QuantizationMode::affine,
+                 const std::optional<array>& global_scale = {}, StreamOrDevice s = {});
+// x @ w.T of both rounded to a format of floats; w is packed already where scales are given. The
+// derivatives are those of the product of the rounded values (straight-through).
+array qqmm(const array& x, const array& w, const std::optional<array>& scales = {},
+           std::optional<int> group_size = {}, std::optional<int> bits = {},
+           QuantizationMode mode = QuantizationMode::nvfp4,
+           const std::optional<array>& global_scale_x = {},
+           const std::optional<array>& global_scale_w = {}, StreamOrDevice s = {});
+array gather_qqmm(const array& x, const array& w, const std::optional<array>& scales = {},
+                  const std::optional<array>& lhs_indices = {},
+                  const std::optional<array>& rhs_indices = {}, std::optional<int> group_size = {},
+                  std::optional<int> bits = {}, QuantizationMode mode = QuantizationMode::nvfp4,
+                  const std::optional<array>& global_scale_x = {},
+                  const std::optional<array>& global_scale_w = {}, StreamOrDevice s = {});
 // Values in the 8-bit float format E4M3 (Micikevicius et al., 2022, arXiv:2209.05433), as uint8:
 // rounded to nearest, halves to even, and limited to +-448, infinities too.
 array to_fp8(const array& x, StreamOrDevice s = {});
 array from_fp8(const array& x, Dtype dtype = bfloat16, StreamOrDevice s = {});
-// As gather_mm, with w quantized.
-array gather_qmm(const array& x, const array& w, const array& scales, const array& biases,
-                 const std::optional<array>& lhs_indices = {},
-                 const std::optional<array>& rhs_indices = {}, bool transpose = true,
-                 int group_size = 64, int bits = 4, StreamOrDevice s = {});
 
 // ---- Operators ---- (a C++ number behaves as a Python scalar: it does not promote the array)
 inline array operator-(const array& a) { return negative(a); }

@@ -175,6 +175,22 @@ def quantized(rows: int) -> Build:
     return build
 
 
+def packing(mode: str, back: bool) -> Build:
+    """Builds the quantization of a square matrix with 4 bits, or the way back."""
+
+    def build(f: Peer, size: int, dtype: str) -> Work:
+        if size % GROUP:
+            raise Unsupported(f"the size must be a multiple of {GROUP}, got {size}")
+        w = f.array(MATRIX.values(size, 0), dtype)
+        pack, unpack, wait = partial(f.quantize, mode=mode), f.dequantize, f.wait
+        packed = pack(w)
+        wait(packed)
+        unpack = partial(unpack, mode=mode, dtype=f.dtype(dtype))
+        return Work((lambda: wait(unpack(*packed))) if back else (lambda: wait(pack(w))))
+
+    return build
+
+
 @dataclass(frozen=True)
 class Case:
     """A row of the table.
@@ -353,6 +369,17 @@ CASES = (
         f"{BATCH} rows times n x n of 4 bits",
         quantized(BATCH),
         flops=lambda n: 2 * BATCH * n**2,
+    ),
+    *(
+        Case(
+            ("dequantize" if back else "quantize") + suffix,
+            f"n x n {'from' if back else 'to'} 4 bits, mode {mode}",
+            packing(mode, back),
+            bytes=lambda n, item: n * n * (0.5 + item),
+            ab_sizes=(2048,),
+        )
+        for mode, suffix in (("affine", ""), ("nvfp4", "_nvfp4"))
+        for back in (False, True)
     ),
     Case("random_normal", "n x n normal values", random_normal, bytes=_reads, ab_sizes=(2048,)),
     Case(

@@ -402,9 +402,13 @@ class Module(dict):
         """
 
         def set_mode(_path: str, module: Module) -> None:
-            module._training = mode
+            module._set_training(mode)
 
         return self.apply_to_modules(set_mode)
+
+    def _set_training(self, mode: bool) -> None:
+        """What :meth:`train` does to this module alone."""
+        self._training = mode
 
     def eval(self) -> Module:
         """Set evaluation mode, the opposite of :meth:`train`.

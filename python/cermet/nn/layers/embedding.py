@@ -6,7 +6,7 @@ import math
 
 import cermet.core as mx
 from cermet.nn.base import Module
-from cermet.nn.layers.quantized import QuantizedEmbedding, check_no_quantized_input
+from cermet.nn.layers.quantized import QuantizedEmbedding
 
 __all__ = ["Embedding"]
 
@@ -43,5 +43,6 @@ class Embedding(Module):
         quantize_input: bool = False,
     ) -> QuantizedEmbedding:
         """The layer with a quantized weight; see :class:`QuantizedEmbedding`."""
-        check_no_quantized_input(self, quantize_input)
+        if quantize_input:
+            raise ValueError("Embedding.to_quantized: there is no input that could be quantized")
         return QuantizedEmbedding.from_embedding(self, group_size, bits, mode)

@@ -7,7 +7,7 @@ from typing import Any
 
 import cermet.core as mx
 from cermet.nn.base import Module
-from cermet.nn.layers.quantized import QuantizedLinear, check_no_quantized_input
+from cermet.nn.layers.quantized import QQLinear, QuantizedLinear
 
 __all__ = ["Bilinear", "Identity", "Linear"]
 
@@ -56,10 +56,12 @@ class Linear(Module):
         bits: int | None = None,
         mode: str = "affine",
         quantize_input: bool = False,
-    ) -> QuantizedLinear:
-        """The layer with a quantized weight; see :class:`QuantizedLinear`."""
-        check_no_quantized_input(self, quantize_input)
-        return QuantizedLinear.from_linear(self, group_size, bits, mode)
+    ) -> QuantizedLinear | QQLinear:
+        """The layer with a quantized weight, and with ``quantize_input`` a quantized input; see
+        :class:`QuantizedLinear` and :class:`QQLinear`.
+        """
+        kind = QQLinear if quantize_input else QuantizedLinear
+        return kind.from_linear(self, group_size, bits, mode)
 
 
 class Bilinear(Module):

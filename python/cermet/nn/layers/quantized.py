@@ -9,15 +9,19 @@ import cermet.core as mx
 from cermet.nn.base import Module
 from cermet.utils import tree_map_with_path
 
-__all__ = ["QuantizedEmbedding", "QuantizedLinear", "quantize"]
+__all__ = ["QQLinear", "QuantizedEmbedding", "QuantizedLinear", "quantize"]
 
 # mode: (elements that share a scale, bits of an element)
 _DEFAULTS = {"affine": (64, 4), "mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}
 
 
-def check_no_quantized_input(layer: Module, quantize_input: bool) -> None:
-    if quantize_input:
-        raise ValueError(f"{type(layer).__name__}.to_quantized: quantized input is not supported")
+def _settings_of(
+    layer: Module, group_size: int | None, bits: int | None, mode: str, modes: list[str]
+) -> tuple[int, int, str]:
+    if mode not in modes:
+        raise ValueError(f"{type(layer).__name__}: mode is '{mode}', expected one of {modes}")
+    default_group_size, default_bits = _DEFAULTS[mode]
+    return group_size or default_group_size, bits or default_bits, mode
 
 
 def quantize(
@@ -35,8 +39,9 @@ def quantize(
         model: the model; the layers below it are replaced, it is not replaced itself.
         group_size: how many elements of a row share a scale; the default depends on the mode.
         bits: how many bits an element has; the default depends on the mode.
-        mode: "affine"; others raise a ValueError, see :func:`cermet.core.quantize`.
-        quantize_input: passed to ``to_quantized`` of the layers.
+        mode: "affine", "mxfp4", "mxfp8" or "nvfp4", see :func:`cermet.core.quantize`.
+        quantize_input: passed to ``to_quantized`` of the layers: linear ones become
+            :class:`QQLinear`, others raise a ValueError.
         class_predicate: ``class_predicate(path, module)`` tells whether to quantize a layer, or
             gives the arguments of its ``to_quantized`` as a dict. By default every layer that has
             the method ``to_quantized`` is quantized.
@@ -77,14 +82,9 @@ class _Quantized(Module):
 
     def __init__(self, weight: mx.array, group_size: int | None, bits: int | None, mode: str):
         super().__init__()
-        if mode not in _DEFAULTS:
-            raise ValueError(
-                f"{type(self).__name__}: mode is '{mode}', expected one of {[*_DEFAULTS]}"
-            )
-        default_group_size, default_bits = _DEFAULTS[mode]
-        self.group_size = group_size or default_group_size
-        self.bits = bits or default_bits
-        self.mode = mode
+        self.group_size, self.bits, self.mode = _settings_of(
+            self, group_size, bits, mode, [*_DEFAULTS]
+        )
         self._quantize(weight)
 
     def _quantize(self, weight: mx.array) -> None:
@@ -117,7 +117,7 @@ class QuantizedLinear(_Quantized):
         bias: whether there is a bias, which is not quantized.
         group_size: how many elements of a row share a scale; the default depends on the mode.
         bits: how many bits an element has; the default depends on the mode.
-        mode: "affine"; others raise a ValueError, see :func:`cermet.core.quantize`.
+        mode: "affine", "mxfp4", "mxfp8" or "nvfp4", see :func:`cermet.core.quantize`.
 
     The parameters are frozen: a quantized weight has no gradient.
     """
@@ -166,14 +166,15 @@ class QuantizedLinear(_Quantized):
 
 
 class QuantizedEmbedding(_Quantized):
-    """Looks up the vectors of integers in a quantized table.
+    """Looks up the vectors of integers in a quantized table; in bfloat16 where the mode is not
+    "affine".
 
     Args:
         num_embeddings: how many vectors there are.
         dims: the size of a vector; a multiple of ``group_size``.
         group_size: how many elements of a vector share a scale; the default depends on the mode.
         bits: how many bits an element has; the default depends on the mode.
-        mode: "affine"; others raise a ValueError, see :func:`cermet.core.quantize`.
+        mode: "affine", "mxfp4", "mxfp8" or "nvfp4", see :func:`cermet.core.quantize`.
 
     The parameters are frozen: a quantized weight has no gradient.
     """
@@ -215,4 +216,90 @@ class QuantizedEmbedding(_Quantized):
         num_embeddings, dims = embedding_layer.weight.shape
         layer = cls(num_embeddings, dims, group_size, bits, mode)
         layer._quantize(embedding_layer.weight)
+        return layer
+
+
+class QQLinear(Module):
+    """``x @ weight.T``, both quantized to floats of 4 or 8 bits: see :func:`cermet.core.qqmm`.
+
+    While the layer trains its weight is a plain array, quantized for each product, and has a
+    gradient as if it were not. ``eval()`` packs it, ``train()`` unpacks it; packed, it is frozen.
+    So a file of packed weights is loaded into a layer on which ``eval()`` was called.
+
+    Args:
+        input_dims: the size of the last axis of the input; a multiple of ``group_size``.
+        output_dims: the size of the last axis of the output.
+        group_size: how many elements of a row share a scale; the default depends on the mode.
+        bits: how many bits an element has; the default depends on the mode.
+        mode: "nvfp4", "mxfp8" or "mxfp4", see :func:`cermet.core.quantize`.
+
+    Only a layer made by :meth:`from_linear` has a bias, which is not quantized.
+    """
+
+    def __init__(
+        self,
+        input_dims: int,
+        output_dims: int,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "nvfp4",
+    ):
+        super().__init__()
+        self.group_size, self.bits, self.mode = _settings_of(
+            self, group_size, bits, mode, [m for m in _DEFAULTS if m != "affine"]
+        )
+        limit = math.sqrt(1 / input_dims)
+        self.weight = mx.random.uniform(-limit, limit, (output_dims, input_dims))
+
+    def _settings(self) -> dict:
+        return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
+
+    def _extra_repr(self) -> str:
+        input_dims = self.weight.shape[-1] * (32 // self.bits if "scales" in self else 1)
+        settings = ", ".join(f"{key}={value}" for key, value in self._settings().items())
+        return f"input_dims={input_dims}, output_dims={self.weight.shape[0]}, {settings}"
+
+    def quantize(self) -> None:
+        """Pack the weight, if it is not packed."""
+        if "scales" in self:
+            return
+        self._unpacked = (self.weight.dtype, "weight" in self._no_grad)
+        self.weight, self.scales = mx.quantize(self.weight, **self._settings())
+        self.freeze(recurse=False, keys=["weight", "scales"])
+
+    def dequantize(self) -> None:
+        """Unpack the weight, if it is packed: its type is that of before."""
+        if "scales" not in self:
+            return
+        dtype, frozen = self._unpacked
+        self.weight = mx.dequantize(self.weight, self.scales, dtype=dtype, **self._settings())
+        del self.scales
+        self.unfreeze(recurse=False, keys=["scales"] if frozen else ["weight", "scales"])
+
+    def _set_training(self, mode: bool) -> None:
+        super()._set_training(mode)
+        if mode:
+            self.dequantize()
+        else:
+            self.quantize()
+
+    def __call__(self, x: mx.array) -> mx.array:
+        y = mx.qqmm(x, self.weight, self.get("scales"), **self._settings())
+        return y + self.bias if "bias" in self else y
+
+    @classmethod
+    def from_linear(
+        cls,
+        linear_layer: Module,
+        group_size: int | None = None,
+        bits: int | None = None,
+        mode: str = "nvfp4",
+    ) -> QQLinear:
+        """The layer with the weight of a :class:`Linear`, packed unless that one trains."""
+        output_dims, input_dims = linear_layer.weight.shape
+        layer = cls(input_dims, output_dims, group_size, bits, mode)
+        layer.weight = linear_layer.weight
+        if "bias" in linear_layer:
+            layer.bias = linear_layer.bias
+        layer.train(linear_layer.training)
         return layer
