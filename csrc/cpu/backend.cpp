@@ -15,6 +15,7 @@
 
 #include "cpu/floating_mode.h"
 #include "cpu/primitives.h"
+#include "cpu/program/epilogue.h"
 #include "cpu/program/interpret.h"
 #include "eval/interrupt.h"
 
@@ -27,11 +28,24 @@ bool takes_whole(const Node& composite) {
   for (const array& in : composite.inputs)
     if (in.dtype() == float64) return false;
   if (composite.dtype == float64) return false;
+  const auto few_scales = [&](std::size_t parts) {  // one global scale at most
+    return composite.inputs.size() == parts || composite.inputs.back().size() == 1;
+  };
   if (const auto* product = dynamic_cast<const QuantizedMatmul*>(p))
-    return product->options.is_affine();
-  if (const auto* d = dynamic_cast<const Dequantize*>(p))  // one global scale at most
-    return composite.inputs.size() == d->options.parts() || composite.inputs.back().size() == 1;
+    return few_scales(product->options.parts() + 1);
+  if (const auto* d = dynamic_cast<const Dequantize*>(p)) return few_scales(d->options.parts());
   return dynamic_cast<const QuantizeWords*>(p) || dynamic_cast<const GroupRange*>(p);
+}
+
+// Products of floats whose results can go to an epilogue: 1, or a number for the format of weights.
+std::uint32_t epilogue_kind(const Node& product) {
+  if (product.primitive->kind() == Kind::matmul)
+    return is_inexact(product.dtype) && product.inputs[0].shape().back() != 0;
+  const auto* quantized = dynamic_cast<const QuantizedMatmul*>(product.primitive.get());
+  if (!quantized || !takes_whole(product)) return 0;
+  const QuantizedFormat& f = quantized->options;
+  return static_cast<std::uint32_t>(static_cast<int>(product.inputs.size()) << 16 |
+                                    f.group_size << 8 | f.bits << 2 | f.transpose << 1);
 }
 
 void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const Tensor& out) {
@@ -149,6 +163,34 @@ class CpuQueue final : public Queue {
     cpu::run(*node.primitive, tensors, tensor(node));
     return nullptr;
   }
+  std::shared_ptr<Ticket> run_products(std::span<const ProductRun> products, const Kernel& epilogue,
+                                       const ProgramRun& run) override {
+    const DefaultFloatingMode mode;
+    std::optional<Uninterrupted> guard;
+    if (run.overwrites) guard.emplace();
+    const Node& node = products[0].node;
+    const Shape& shape = node.shape;
+    const std::size_t axes = shape.size();
+    std::vector<Tensor> inputs;
+    for (const ProductRun& product : products)
+      for (const Node* n : product.inputs) inputs.push_back(tensor(*n));
+    const Ports ports(run);
+    TileProgram program(static_cast<const LoweredProgram&>(epilogue).lowered, ports.binding,
+                        axes > 1 ? shape[axes - 2] : 1, shape[axes - 1]);
+    const Tensor out{nullptr, node.dtype, shape, row_major(shape)};
+    try {
+      if (node.primitive->kind() == Kind::matmul)
+        matmul(inputs, out, program);
+      else
+        quantized_matmul(static_cast<const QuantizedMatmul&>(*node.primitive).options,
+                         products.size(), inputs, out, program);
+    } catch (const std::exception& e) {
+      if (!run.overwrites || !program.has_begun()) throw;
+      // What it has overwritten cannot be computed again.
+      throw std::runtime_error(std::string(node.primitive->name()) + ": " + e.what());
+    }
+    return nullptr;
+  }
   std::shared_ptr<Ticket> copy(const Node& from, const Node& to) override {
     cpu::copy(tensor(from), {static_cast<std::byte*>(to.buffer->data()), from.dtype, from.shape,
                              row_major(from.shape)});
@@ -174,7 +216,7 @@ class CpuBackend final : public Backend {
   bool is_host() const override { return true; }
   const Limits& limits() const override {
     // A program's code stays in the cache, and so does what it holds.
-    static constexpr Limits limits{256, 32, 1024, nullptr, takes_whole, true};
+    static constexpr Limits limits{256, 32, 1024, nullptr, takes_whole, true, epilogue_kind};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

@@ -109,4 +109,20 @@ void matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
   });
 }
 
+void matmul(std::span<const Tensor> inputs, const Tensor& out, const Epilogue& epilogue) {
+  std::vector<Product> products;
+  for (std::size_t i = 0; i < inputs.size(); i += 2)
+    products.push_back(product_of(inputs[i], inputs[i + 1], out));
+  if (out.dtype == complex64)  // from numbers to elements
+    return multiply(products, [&](FinishedTile t) {
+      t.column /= 2, t.columns /= 2, t.step /= 2;
+      epilogue(t);
+    });
+  if (out.shape.back() == 1)  // from a row to a column
+    return multiply(products, [&](const FinishedTile& t) {
+      epilogue({t.batch, t.column, t.rows * t.columns, 0, 1, t.values, 1});
+    });
+  multiply(products, epilogue);
+}
+
 }  // namespace cermet::cpu

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "cpu/backend.h"
+#include "cpu/products/epilogue.h"
 #include "graph/composites.h"
 
 namespace cermet::cpu {
@@ -18,6 +19,11 @@ void scan(const Scan& p, const Tensor& a, const Tensor& out);
 void sort(const Sort& p, const Tensor& a, const Tensor& out);
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out);
 void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
+// The same with results that go to an epilogue, and `out` without memory. What they read may be
+// that of two products of one shape and left operand, one after the other (`count`).
+void matmul(std::span<const Tensor> inputs, const Tensor& out, const Epilogue& epilogue);
+void quantized_matmul(const QuantizedFormat& p, std::size_t count, std::span<const Tensor> inputs,
+                      const Tensor& out, const Epilogue& epilogue);
 void dequantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void quantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void group_range(int group_size, const Tensor& a, const Tensor& out);

@@ -51,6 +51,12 @@ struct ProgramRun {
   std::int64_t size() const { return extent_of(0, static_cast<int>(domain.size())); }
 };
 
+// A product that has an epilogue: its node, of which nobody asks for the value, and its operands.
+struct ProductRun {
+  const Node& node;
+  SmallVector<const Node*, 4> inputs;
+};
+
 // A program with the numbers of its arrays. Those without a value count as row-major.
 ProgramRun bind(const Program& program, Node* const* nodes, const std::uint64_t* constants);
 
@@ -69,6 +75,10 @@ class Queue {
   // queue; outputs have memory. Nodes are the caller's: what is done later keeps their buffers.
   // Null: it has run.
   virtual std::shared_ptr<Ticket> run(const Kernel& kernel, const ProgramRun& run) = 0;
+  // The same of a program that is the epilogue of products: its first inputs are tiles of their
+  // results, each rounded to its type. Only what Limits::epilogue has agreed to is given.
+  virtual std::shared_ptr<Ticket> run_products(std::span<const ProductRun> products,
+                                               const Kernel& epilogue, const ProgramRun& run);
   // A primitive that is neither a view, elementwise nor a reduction. `inputs` stand for the node's,
   // constants among them having values. The output is row-major; a scatter's or slice update's may
   // have the memory and layout of the first input: the copy is then not needed. With

@@ -177,6 +177,7 @@ void Batch::withdraw() {
   if (next_ < plan_->steps.size()) {
     const Step& step = plan_->steps[next_];
     for_each_input(step, keep);
+    for (const Step::Product& p : step.products) keep(node(p.slot));
     for (const Slot s : step.outputs) keep(node(s));
   }
   stop(std::make_exception_ptr(Interrupted()));

@@ -90,6 +90,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
 
   void run_step(const Step& step);
   std::shared_ptr<Ticket> run_program(const Step& step, ProgramRun& run, Backend& on, Queue& queue);
+  bool is_long(const Step& step) const;
   std::shared_ptr<Ticket> run_primitive(const Step& step, Node& out, Queue& queue);
   // What a view is of.
   const Node& source_of(const Step& step) const;

@@ -75,6 +75,10 @@ Backend* find_backend(Device device) {
 Backend& backend_of(Device device) { return *require("stream", device).backend; }
 Backend& host_backend() { return *devices().entries[0].backend; }
 
+std::shared_ptr<Ticket> Queue::run_products(std::span<const ProductRun>, const Kernel&,
+                                            const ProgramRun&) {
+  throw std::logic_error("a product with an epilogue went to a device that takes none");
+}
 void Backend::start_capture(const std::string&) {
   throw std::runtime_error("start_capture: " + std::string(name()) + " cannot record its work");
 }

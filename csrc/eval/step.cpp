@@ -74,9 +74,19 @@ ProgramRun bind(const Program& p, Node* const* nodes, const std::uint64_t* const
   return run;
 }
 
+// Whether a product takes so long that it must be possible to interrupt it.
+bool Batch::is_long(const Step& step) const {
+  constexpr double kLong = 1e10;  // multiplications
+  return std::any_of(step.products.begin(), step.products.end(), [&](const Step::Product& p) {
+    const Node& left = node(p.reads[0].index());
+    return static_cast<double>(node(p.slot).size) * static_cast<double>(left.shape.back()) > kLong;
+  });
+}
+
 std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Backend& on,
                                            Queue& queue) {
   const Program& p = run.program;
+  const bool interruptible = is_long(step);
   std::uint64_t taken = 0;  // inputs whose memory an output has
   for (std::size_t k = 0; k < p.outputs.size(); ++k) {
     const ProgramOutput& out = p.outputs[k];
@@ -88,7 +98,7 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
     first.strides = row_major(first.shape);
     const auto donor = std::find_if(out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
       const Node& n = *run.inputs[i].node;
-      return i < 64 && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
+      return i < 64 && !interruptible && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
              can_donate(step, p.inputs[i].slot, queue);
     });
     if (donor != out.donors.end()) {
@@ -108,7 +118,13 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
   run.overwrites |= taken != 0;
   if (run.size() == 0) return nullptr;
   const auto kernel = step.kernels->find(&on, on.classify(run), [&] { return on.prepare(run); });
-  return queue.run(*kernel, run);
+  if (step.products.empty()) return queue.run(*kernel, run);
+  std::vector<ProductRun> products;
+  for (const Step::Product& product : step.products) {
+    products.push_back({node(product.slot), {}});
+    for (const Operand in : product.reads) products.back().inputs.push_back(&node(in.index()));
+  }
+  return queue.run_products(products, *kernel, run);
 }
 
 // ---- Primitives ----

@@ -18,6 +18,7 @@ Clusters::Clusters(const Tape& tape, LimitsOf limits)
   }
   for (Item& i : items)
     if (i.role != Role::leaf) i.cluster = find(i.cluster);
+  find_epilogues();
   for (Slot s = 0; s < items.size(); ++s)
     if (items[s].role != Role::leaf)
       for (const Operand in : tape_.inputs(s))
@@ -210,17 +211,20 @@ bool Clusters::join(Slot s, int index) {
   return true;
 }
 
+// Where an operand's axes lie in the domain of its reader's cluster.
+Mask Clusters::mask_of(Slot reader, Operand in) const {
+  const Item& i = items[reader];
+  if (i.role == Role::elementwise || i.role == Role::broadcast)
+    return broadcast_mask(node(reader).shape, i.mask, node(in.index()).shape);
+  return i.role == Role::reduce ? all_axes(clusters[i.cluster].domain.size()) : i.mask;
+}
+
 void Clusters::ask_inputs(Slot s) {
   Item& i = items[s];
-  const Node& n = node(s);
   const Mask full = all_axes(clusters[i.cluster].domain.size());
   for (const Operand in : tape_.inputs(s)) {
     if (in.is_constant()) continue;
-    Mask mask = i.mask;
-    if (i.role == Role::elementwise || i.role == Role::broadcast)
-      mask = broadcast_mask(n.shape, i.mask, node(in.index()).shape);
-    else if (i.role == Role::reduce)
-      mask = full;
+    const Mask mask = mask_of(s, in);
     Item& wanted = items[in.index()];
     if (i.role != Role::opaque && i.role != Role::reduce)
       wanted.spread |= i.spread || (i.mask == full && mask != full);

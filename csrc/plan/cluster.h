@@ -31,6 +31,12 @@ struct Item {
   bool escapes = false;  // read outside its cluster
 };
 
+// A product that a cluster is the epilogue of, and its result as the cluster reads it: the product
+// itself or a reshape of it.
+struct Product {
+  Slot slot, value;
+};
+
 struct Cluster {
   bool fusible = false;
   bool extended = false;
@@ -41,6 +47,7 @@ struct Cluster {
   Shape domain;  // extents other than 1
   Mask reduced = 0;
   std::vector<Slot> members;
+  std::vector<Product> products;  // among the members, too
   // What the members read and nobody in the cluster computes so far, and how many arrays they
   // write.
   std::vector<Slot> read;
@@ -72,11 +79,16 @@ class Clusters {
   void found(Slot s);
   bool join(Slot s, int index);
   void ask_inputs(Slot s);
+  Mask mask_of(Slot reader, Operand in) const;
   void ask(Item& i, int cluster, bool fusible, Mask mask);
   bool merge(int a, int b, Mask mask);
   std::vector<Slot> read_with(const Cluster& c, Slot s) const;
   bool fits(const Cluster& c, const std::vector<Slot>& read, std::size_t written) const;
   std::size_t writes(Slot s, bool result) const;
+  // epilogues.cpp
+  void find_epilogues();
+  Slot unreshaped(Slot s) const;
+  bool is_pair(const Product& p, const Product& q) const;
 
   const Tape& tape_;
   const LimitsOf limits_;

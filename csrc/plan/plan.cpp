@@ -20,20 +20,24 @@ class Builder {
 
   Program build(std::vector<Slot>& outputs) {
     order_axes();
+    for (const Product& p : c_.products) {
+      const ValueId value = operand(Operand::node(p.value), full_);
+      if (is_stored(p.value)) {
+        outputs.push_back(p.value);
+        store(p.value, copy_of(value, node(p.value).dtype, Extent::full), full_);
+      }
+    }
+    p_.products = static_cast<std::uint32_t>(c_.products.size());
     for (const Slot s : c_.members) {
       Item i = all_.items[s];
+      if (i.role == Role::opaque) continue;  // a product, or a reshape of its result
       all_.refresh(i, c_);
       locate_axes(s, i);
       ValueId value = value_of(s, i);
-      if (tape_.is(s, Tape::held) || i.escapes) {
+      if (is_stored(s)) {
         if (const Value& v = p_.values[value];
-            v.from != Value::From::instruction || v.extent != extent_of(i.mask)) {
-          // A copy of an input, or a broadcast row value.
-          Instruction ins;
-          ins.compute = node(s).dtype;
-          ins.in[0] = value;
-          value = add_instruction(ins, node(s).dtype, extent_of(i.mask));
-        }
+            v.from != Value::From::instruction || v.extent != extent_of(i.mask))
+          value = copy_of(value, node(s).dtype, extent_of(i.mask));
         outputs.push_back(s);
         store(s, value, i.mask);
       }
@@ -45,6 +49,7 @@ class Builder {
 
  private:
   const Node& node(Slot s) const { return *tape_.nodes[s]; }
+  bool is_stored(Slot s) const { return tape_.is(s, Tape::held) || all_.items[s].escapes; }
 
   // Axes in the program's order: outer kept, reduced, inner kept.
   void order_axes() {
@@ -161,6 +166,14 @@ class Builder {
     return ins.out;
   }
 
+  // A copy of an input, or a row value in each of its places.
+  ValueId copy_of(ValueId value, Dtype dtype, Extent extent) {
+    Instruction ins;
+    ins.compute = dtype;
+    ins.in[0] = value;
+    return add_instruction(ins, dtype, extent);
+  }
+
   void store(Slot s, ValueId value, Mask mask) {
     const auto [it, added] = written_.try_emplace(value, p_.outputs.size());
     if (added) p_.outputs.push_back({value, {}, axes_of(mask), {}});
@@ -168,11 +181,12 @@ class Builder {
   }
 
   // The inputs whose memory an output may take over if nobody else needs it: they have its type and
-  // the domain's order, and each element is read before it is written.
+  // the domain's order, and each element is read before it is written. (A product reads its
+  // operands after the first results are written.)
   void find_donors(ProgramOutput& out) const {
     const Value& v = p_.values[out.value];
     if (p_.phases != 1 || v.extent != Extent::full || !in_order(out.axes)) return;
-    for (std::uint32_t i = 0; i < p_.inputs.size(); ++i) {
+    for (std::uint32_t i = p_.products; i < p_.inputs.size(); ++i) {
       const ProgramInput& in = p_.inputs[i];
       const bool read_later = std::any_of(
           p_.instructions.begin() + v.index + 1, p_.instructions.end(), [&](const Instruction& k) {
@@ -180,9 +194,15 @@ class Builder {
           });
       const bool read_once = inputs_.at(in.slot).size() == 1;
       if (in.extent == Extent::full && in.dtype == v.dtype && in_order(in.axes) && read_once &&
-          !read_later)
+          !read_later && !is_factor(in.slot))
         out.donors.push_back(i);
     }
+  }
+  bool is_factor(Slot s) const {
+    return std::any_of(c_.products.begin(), c_.products.end(), [&](const Product& p) {
+      const auto reads = tape_.inputs(p.slot);
+      return std::find(reads.begin(), reads.end(), Operand::node(s)) != reads.end();
+    });
   }
   bool in_order(const Axes& axes) const {
     for (std::size_t k = 0; k < axes.size(); ++k)
@@ -215,7 +235,8 @@ struct WordsHash {
 // All of a program but which nodes it reads and writes.
 Words structure_of(const Program& p) {
   Words out{static_cast<std::uint32_t>(p.domain.size()), static_cast<std::uint32_t>(p.outer),
-            static_cast<std::uint32_t>(p.reduced), static_cast<std::uint32_t>(p.phases)};
+            static_cast<std::uint32_t>(p.reduced), static_cast<std::uint32_t>(p.phases),
+            p.products};
   const auto add = [&](auto... words) { (out.push_back(static_cast<std::uint32_t>(words)), ...); };
   const auto add_axes = [&](const Axes& axes) {
     add(axes.size());
@@ -244,6 +265,8 @@ Step make_step(const Tape& tape, const Clusters& all, Cluster& c) {
     step.kind = Step::Kind::program;
     step.program = std::make_unique<const Program>(Builder(tape, all, c).build(step.outputs));
     step.kernels = kernels_of(*step.program);
+    for (const Product& p : c.products)
+      step.products.push_back({p.slot, {tape.inputs(p.slot).begin(), tape.inputs(p.slot).end()}});
   } else {
     const Slot s = c.members[0];
     const Kind kind = tape.kinds[s];

@@ -56,8 +56,13 @@ class Kernels {
 
 // One unit of work.
 struct Step {
+  // A product whose result goes to the step's program, tile by tile.
+  struct Product {
+    Slot slot;
+    std::vector<Operand> reads;
+  };
   enum class Kind : std::uint8_t {
-    program,    // a row program
+    program,    // a row program, which may be the epilogue of products
     view,       // the input's buffer under another shape
     primitive,  // anything else
   };
@@ -67,6 +72,7 @@ struct Step {
   std::vector<Slot> outputs;   // the members that get a value
   std::vector<Operand> reads;  // of a view or a primitive
   std::vector<Slot> last;      // what no later step reads
+  std::vector<Product> products;
   std::unique_ptr<const Program> program;
   std::shared_ptr<Kernels> kernels;  // of the program, and of those that differ in slots only
 };
@@ -75,9 +81,14 @@ struct Step {
 template <class F>
 void for_each_read(const Step& step, F visit) {
   if (step.program)
-    for (const ProgramInput& in : step.program->inputs) visit(in.slot);
-  for (const Operand in : step.reads)
-    if (!in.is_constant()) visit(in.index());
+    for (std::size_t i = step.program->products; i < step.program->inputs.size(); ++i)
+      visit(step.program->inputs[i].slot);
+  const auto visit_all = [&](const std::vector<Operand>& reads) {
+    for (const Operand in : reads)
+      if (!in.is_constant()) visit(in.index());
+  };
+  visit_all(step.reads);
+  for (const Step::Product& p : step.products) visit_all(p.reads);
 }
 
 // A result that is a region of another's memory: an operand of a concatenation or slice update.

@@ -2,6 +2,7 @@
 #include "plan/program.h"
 
 #include <algorithm>
+#include <set>
 
 #include "graph/primitive.h"
 #include "graph/text.h"
@@ -103,8 +104,8 @@ void print(std::ostream& out, const Program& p, const Plan& plan, const Tape& ta
         << p.phases;
   out << "\n";
   for (std::size_t i = 0; i < p.inputs.size(); ++i)
-    out << "  in" << i << " = load " << type_of(*tape.nodes[p.inputs[i].slot]) << " "
-        << name_of(p.inputs[i].extent) << "\n";
+    out << "  in" << i << (i < p.products ? " = product " : " = load ")
+        << type_of(*tape.nodes[p.inputs[i].slot]) << " " << name_of(p.inputs[i].extent) << "\n";
   for (std::size_t i = 0; i < p.instructions.size(); ++i) {
     const Instruction& ins = p.instructions[i];
     const Value& v = p.values[ins.out];
@@ -139,9 +140,16 @@ std::string to_string(const Plan& plan, const Tape& tape) {
     if (!step.program && inputs.empty() && !node.inputs.empty()) continue;
     out << "step " << number++ << " on " << to_string(step.stream) << ": ";
     if (step.program) {
-      out << "row program, ";
+      for (const Step::Product& p : step.products) {
+        out << step_of(*tape.nodes[p.slot]);
+        for (const Operand in : p.reads) out << " " << type_of(tape.node(in));
+        out << ", ";
+      }
+      out << (step.products.empty() ? "row program, " : "epilogue, ");
       print(out, *step.program, plan, tape);
-      for (const ProgramInput& in : step.program->inputs) read += bytes_of(*tape.nodes[in.slot]);
+      for_each_read(step, [&, seen = std::set<Slot>()](Slot s) mutable {
+        if (seen.insert(s).second) read += bytes_of(*tape.nodes[s]);
+      });
       for (const ProgramOutput& o : step.program->outputs)
         written += bytes_of(*tape.nodes[o.slots[0]]);
       continue;

@@ -66,6 +66,8 @@ struct Program {
   std::vector<Value> values;
   std::vector<std::uint32_t> constants;  // by their numbers on the tape
   std::vector<ProgramInput> inputs;
+  // The first inputs are results of products, tiles of which it is given: it is their epilogue.
+  std::uint32_t products = 0;
   std::vector<Instruction> instructions;
   std::vector<ProgramOutput> outputs;
 

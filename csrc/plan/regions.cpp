@@ -65,7 +65,9 @@ class Finder {
     bool ready = made == kNowhere || made < writer;
     const Slot root = root_[base.index()];
     const auto& donors = output_of(*program, update).donors;
-    for (std::uint32_t i = 0; i < program->inputs.size(); ++i)
+    for (const Step::Product& p : plan_.steps[writer].products)
+      for (const Operand in : p.reads) ready &= root_[in.index()] != root;
+    for (std::uint32_t i = program->products; i < program->inputs.size(); ++i)
       if (const Slot in = program->inputs[i].slot; root_[in] == root)
         ready &= tape_.kinds[in] == Kind::slice &&
                  std::find(donors.begin(), donors.end(), i) != donors.end();

@@ -194,7 +194,7 @@ class Recorder {
     uses_.push_back(0);
     const bool leaf = flags & Tape::leaf;
     Kind kind = Kind::identity;
-    std::uint32_t operation = 0;
+    std::uint32_t operation = 0, product = 0;
     if (!leaf) {
       if (!(flags & Tape::expanded)) redirect(n);
       for (const array& in : reads) read(in.node());
@@ -212,6 +212,8 @@ class Recorder {
         operation |= static_cast<std::uint32_t>(static_cast<const Elementwise&>(*n->primitive).op)
                      << 8;
       if (kind == Kind::reduce && in_chunks(*n)) flags |= Tape::chunked;
+      if (kind == Kind::matmul || kind == Kind::composite) product = product_kind(*n);
+      if (product) flags |= Tape::product;
     }
     if (n->stream != stream_) {
       stream_ = n->stream;
@@ -233,6 +235,7 @@ class Recorder {
                           static_cast<std::uint32_t>(reduce.axes.size()));
       for (const int axis : reduce.axes) tape_.key.push_back(static_cast<std::uint32_t>(axis));
     }
+    if (product) tape_.key.push_back(product);
     if (const Node* of = fold_ ? composite_of(*n) : nullptr)
       if (const std::uint64_t identity = identity_of(*of)) add_call(*n, identity);
     tape_.key.push_back(static_cast<std::uint32_t>(reads.size()));
@@ -276,6 +279,11 @@ class Recorder {
   bool in_chunks(const Node& reduction) const {
     const auto chunks = limits_(reduction.stream).chunks;
     return chunks && chunks_of(reduction, chunks) > 1;
+  }
+
+  std::uint32_t product_kind(const Node& n) const {
+    const auto epilogue = limits_(n.stream).epilogue;
+    return epilogue ? epilogue(n) : 0;
   }
 
   // A number for the shape. A new one is described in the key, its extents by numbers, too.

@@ -39,6 +39,10 @@ struct Limits {
   // Whether the device computes a composite whole. Else its expansion is planned.
   bool (*takes)(const Node& composite);
   bool regions = false;  // whether programs and concatenations can write a part of an array
+  // Whether the device can run a program on the tiles of a product, as its epilogue: 0, or the
+  // product's kind. Two of one kind, of equal shapes and one left operand, can have one together.
+  // Null: never.
+  std::uint32_t (*epilogue)(const Node& product) = nullptr;
 };
 using LimitsOf = const Limits& (*)(Stream);
 
@@ -49,6 +53,7 @@ struct Tape {
     chunked = 4,    // a reduction that its device makes in chunks
     traced = 8,     // a trace needs its graph; no part of the key
     kept = 32,      // the same of a leaf; no part of the key
+    product = 64,   // its device can run a program as its epilogue
     expanded = 16,  // a traced composite (or a result of one), for which its expansion stands
   };
 

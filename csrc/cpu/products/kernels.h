@@ -113,6 +113,9 @@ struct ProductKernels {
   void (*stream[kPackings])(const Stream&) = {};  // some have none
   BlockKernel f32, f64;
   BlockKernel bf16_pairs, bf16_scaled;  // only where there is an instruction
+  // The sums of x over each group, ascending.
+  void (*sum_groups)(const bfloat16_t* x, std::int64_t group, std::int64_t groups,
+                     float* sums) = nullptr;
 };
 
 const ProductKernels& product_kernels();
@@ -123,8 +126,6 @@ CERMET_EACH_ISA(void fill_packs(ProductKernels& table); void fill_kernels(Produc
 namespace bf16 {
 void fill_dot(ProductKernels& table);
 void fill_scaled(ProductKernels& table);
-// The sums of x over each group, ascending.
-void sum_groups(const bfloat16_t* x, std::int64_t group, std::int64_t groups, float* sums);
 }  // namespace bf16
 
 }  // namespace cermet::cpu

@@ -12,6 +12,7 @@ namespace cermet::cpu {
 namespace {
 
 constexpr std::int64_t kMostRows = 384, kMostColumns = 512;  // of a piece: blocks fit the cache
+constexpr std::int64_t kSmallTile = 1024;                    // sums: fewer are finished together
 constexpr double kLeastWork = 250e3;  // multiplications that outweigh their hand-over
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -63,13 +64,18 @@ struct Cut {
 template <class Sum>
 class Nest {
  public:
-  Nest(const Product& p, Sum* out, FunctionRef<void(const FinishedTile&)> finish)
-      : p_(p),
+  Nest(std::span<const Product> all, Sum* out, const Epilogue& finish)
+      : all_(all),
+        p_(all[0]),
+        one_left_(all.size() == 1 || is_same_left(all[0], all[1])),
         out_(out),
         finish_(finish),
-        batches_(p.batch.size()),
-        cut_(p, batches_, p.kernel->rows, p.kernel->columns),
-        block_depth_(kBlockDepth * p.kernel->numbers) {}
+        batches_(p_.batch.size()),
+        cut_(p_, batches_, p_.kernel->rows, p_.kernel->columns),
+        block_depth_(kBlockDepth * p_.kernel->numbers) {
+    const bool whole = !out_ && cut_.down * cut_.across == 1 && p_.k <= kSpan;
+    if (whole) together_ = std::max<std::int64_t>(1, kSmallTile / area());
+  }
 
   void run() {
     const std::int64_t pieces = cut_.down * cut_.across;
@@ -80,17 +86,21 @@ class Nest {
     if (pieces * batches_ < get_num_threads() && spans > 1) return run_spans(spans);
     parallel_for(batches_ * pieces, grain, [&](std::int64_t begin, std::int64_t end) {
       const Panels panels(*this);
-      const Workspace<Sum> memory((out_ ? 0 : area()) + (spans > 1 ? area() : 0) + 1);
-      for (; begin < end; ++begin) {
-        const Piece piece = piece_at(begin);
+      const Workspace<Sum> memory((out_ ? 0 : areas()) + (spans > 1 ? areas() : 0) + 1);
+      for (; begin < end; begin += together_) {
+        Piece piece = piece_at(begin);
         Sum* const sums = out_ ? place(piece) : memory.get();
         const std::int64_t step = out_ ? p_.n : piece.columns;
         for (std::int64_t s = 0; s < spans; ++s) {
-          Sum* const part = s == 0 ? sums : memory.get() + (out_ ? 0 : area());
+          Sum* const part = s == 0 ? sums : memory.get() + (out_ ? 0 : areas());
           const std::int64_t part_step = s == 0 ? step : piece.columns;
           span(piece, s, panels, part, part_step);
           if (s > 0) add(part, part_step, sums, step, piece);
         }
+        const std::int64_t matrices = std::min(together_, end - begin);
+        for (std::int64_t i = 1; i < matrices; ++i)
+          span(piece_at(begin + i), 0, panels, sums + i * area(), step);
+        piece.rows *= matrices;
         done(piece, sums, step);
       }
     });
@@ -98,8 +108,14 @@ class Nest {
 
  private:
   struct Piece {
-    std::int64_t batch, row, rows, column, columns, a, b;
+    std::int64_t batch, row, rows, column, columns;
+    std::array<std::array<std::int64_t, 2>, 2> offsets;  // of the operands of each product
   };
+  static bool is_same_left(const Product& p, const Product& q) {
+    return p.a.data == q.a.data && p.a.width_step == q.a.width_step &&
+           p.a.depth_step == q.a.depth_step && p.batch.shape == q.batch.shape &&
+           p.batch.strides[0] == q.batch.strides[0];
+  }
   // Rows and panels a multiple of 4 KiB apart would be in each other's way in the cache.
   static constexpr std::int64_t kPad = 64 / static_cast<std::int64_t>(sizeof(Sum));
   // Memory for a block of each operand, of units as large as sums.
@@ -118,7 +134,10 @@ class Nest {
   }
   // Whether the kernel reads the rows of a where they are.
   bool in_place() const {
-    const Factor& a = p_.a;
+    return std::all_of(all_.begin(), all_.end(),
+                       [this](const Product& p) { return is_in_place(p.a); });
+  }
+  bool is_in_place(const Factor& a) const {
     const auto is = [&](Packing p) { return a.packing == p; };
     const bool even = p_.k % 2 == 0 && a.width_step % 2 == 0;
     if (a.depth_step != 1 || !(is(Packing::f32) || is(Packing::f64) || is(Packing::c64) ||
@@ -140,38 +159,44 @@ class Nest {
     const std::int64_t groups = p_.sums.group ? ceil_div(depth, p_.sums.group) : 0;
     return p_.kernel->columns * (depth + 2 * groups) + kPad;
   }
-  RowSums sums_at(const Piece& piece, std::int64_t p) const {
-    RowSums sums = p_.sums;
+  static RowSums sums_at(const Product& product, const Piece& piece, std::int64_t p) {
+    RowSums sums = product.sums;
     if (sums.data)
-      sums.data += (piece.batch * p_.m + piece.row) * sums.step + p / p_.kernel->numbers / sums.group;
+      sums.data += (piece.batch * product.m + piece.row) * sums.step +
+                   p / product.kernel->numbers / sums.group;
     return sums;
   }
 
+  // Sums of a part, of those that are finished together, and of each product's.
   std::int64_t area() const { return cut_.rows * cut_.columns; }
+  std::int64_t apart() const { return together_ * area(); }
+  std::int64_t areas() const { return static_cast<std::int64_t>(all_.size()) * apart(); }
   Piece piece_at(std::int64_t i) const {
     const std::int64_t pieces = cut_.down * cut_.across, batch = i / pieces, part = i % pieces;
     const std::int64_t row = part / cut_.across * cut_.rows;
     const std::int64_t column = part % cut_.across * cut_.columns;
-    const auto offset = Walk<2>(p_.batch, batch).offset;
-    return {batch,
-            row,
-            std::min(cut_.rows, p_.m - row),
-            column,
-            std::min(cut_.columns, p_.n - column),
-            offset[0],
-            offset[1]};
+    Piece piece{
+        batch, row, std::min(cut_.rows, p_.m - row), column, std::min(cut_.columns, p_.n - column),
+        {}};
+    for (std::size_t i = 0; i < all_.size(); ++i)
+      piece.offsets[i] = Walk<2>(all_[i].batch, batch).offset;
+    return piece;
   }
   Sum* place(const Piece& piece) const {
     return out_ + (piece.batch * p_.m + piece.row) * p_.n + piece.column;
   }
   void done(const Piece& piece, Sum* sums, std::int64_t step) const {
-    if (!out_)
-      finish_({piece.batch, piece.row, piece.rows, piece.column, piece.columns, sums, step});
+    if (out_) return;
+    const Sum* const beside = all_.size() > 1 ? sums + apart() : nullptr;
+    finish_(
+        {piece.batch, piece.row, piece.rows, piece.column, piece.columns, {sums, beside}, step});
   }
-  static void add(const Sum* from, std::int64_t from_step, Sum* to, std::int64_t step,
-                  const Piece& piece) {
-    for (std::int64_t i = 0; i < piece.rows; ++i)
-      for (std::int64_t j = 0; j < piece.columns; ++j) to[i * step + j] += from[i * from_step + j];
+  void add(const Sum* from, std::int64_t from_step, Sum* to, std::int64_t step,
+           const Piece& piece) const {
+    for (std::size_t k = 0; k < all_.size(); ++k, from += apart(), to += apart())
+      for (std::int64_t i = 0; i < piece.rows; ++i)
+        for (std::int64_t j = 0; j < piece.columns; ++j)
+          to[i * step + j] += from[i * from_step + j];
   }
 
   // Numbers [p, p + depth) of `width` rows or columns from `first` on.
@@ -205,53 +230,61 @@ class Nest {
     return {memory, step};
   }
 
-  // The sums over span s.
+  // The sums over span s, of one product after the other.
   void span(const Piece& piece, std::int64_t s, const Panels& panels, Sum* to,
             std::int64_t step) const {
     const BlockKernel& kernel = *p_.kernel;
     const auto right = static_cast<int>(p_.b.packing);
     const std::int64_t first = s * kSpan, last = std::min(p_.k, first + kSpan);
-    const auto left_strip = [&](std::int64_t p, std::int64_t depth) {
-      return strip(p_.a, piece.a, piece.row, piece.rows, p_.m, p, depth);
+    const auto left_strip = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
+      return strip(all_[i].a, piece.offsets[i][0], piece.row, piece.rows, p_.m, p, depth);
     };
-    const auto right_strip = [&](std::int64_t p, std::int64_t depth) {
+    const auto right_strip = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
       // Columns of complex numbers have two numbers each.
       const std::int64_t scale = p_.b.packing == Packing::c64 ? 2 : 1;
-      Strip b = strip(p_.b, piece.b, piece.column / scale, piece.columns, p_.n / scale, p, depth);
-      return b;
+      return strip(all_[i].b, piece.offsets[i][1], piece.column / scale, piece.columns,
+                   p_.n / scale, p, depth);
     };
+    std::pair<const void*, std::int64_t> a;
     if (few(piece.rows)) {
-      const auto [a, a_step] = rows_of(left_strip(first, last - first), panels.a);
-      return product_kernels().stream[right](
-          {a, a_step, right_strip(first, last - first), to, step, piece.rows, sums_at(piece, first)});
+      const std::int64_t depth = last - first;
+      for (std::size_t i = 0; i < all_.size(); ++i, to += apart()) {
+        if (i == 0 || !one_left_) a = rows_of(left_strip(i, first, depth), panels.a);
+        product_kernels().stream[right]({a.first, a.second, right_strip(i, first, depth), to, step,
+                                         piece.rows, sums_at(all_[i], piece, first)});
+      }
+      return;
     }
     for (std::int64_t p = first; p < last; p += block_depth_) {
       const std::int64_t depth = std::min(block_depth_, last - p);
       const std::int64_t units = ceil_div(depth, kernel.numbers);
       const std::int64_t b_step = panel_units(units);
-      const auto [a, a_step] = rows_of(left_strip(p, depth), panels.a);
-      product_kernels().panels[right](right_strip(p, depth), kernel.columns, b_step, panels.b);
-      kernel.multiply(
-          {a, a_step, panels.b, b_step, to, step, piece.rows, piece.columns, units, p > first, sums_at(piece, p)});
+      Sum* sums = to;
+      for (std::size_t i = 0; i < all_.size(); ++i, sums += apart()) {
+        if (i == 0 || !one_left_) a = rows_of(left_strip(i, p, depth), panels.a);
+        product_kernels().panels[right](right_strip(i, p, depth), kernel.columns, b_step, panels.b);
+        kernel.multiply({a.first, a.second, panels.b, b_step, sums, step, piece.rows, piece.columns,
+                         units, p > first, sums_at(all_[i], piece, p)});
+      }
     }
   }
 
   // Too few parts for the threads: these share the spans as well.
   void run_spans(std::int64_t spans) {
     const std::int64_t pieces = batches_ * cut_.down * cut_.across;
-    const Workspace<Sum> memory(pieces * spans * area());
+    const Workspace<Sum> memory(pieces * spans * areas());
     parallel_for(pieces * spans, 1, [&](std::int64_t begin, std::int64_t end) {
       const Panels panels(*this);
       for (; begin < end; ++begin) {
         const Piece piece = piece_at(begin / spans);
-        span(piece, begin % spans, panels, memory.get() + begin * area(), piece.columns);
+        span(piece, begin % spans, panels, memory.get() + begin * areas(), piece.columns);
       }
     });
     for (std::int64_t i = 0; i < pieces; ++i) {
       const Piece piece = piece_at(i);
-      Sum* const sums = memory.get() + i * spans * area();
+      Sum* const sums = memory.get() + i * spans * areas();
       for (std::int64_t s = 1; s < spans; ++s)
-        add(sums + s * area(), piece.columns, sums, piece.columns, piece);
+        add(sums + s * areas(), piece.columns, sums, piece.columns, piece);
       if (!out_) {
         done(piece, sums, piece.columns);
         continue;
@@ -261,19 +294,22 @@ class Nest {
     }
   }
 
+  const std::span<const Product> all_;
   const Product& p_;
+  const bool one_left_;
   Sum* const out_;
-  const FunctionRef<void(const FinishedTile&)> finish_;
+  const Epilogue finish_;
   const std::int64_t batches_;
   const Cut cut_;
   const std::int64_t block_depth_;
+  std::int64_t together_ = 1;  // small matrices of a batch
 };
 
-void run(const Product& p, void* out, FunctionRef<void(const FinishedTile&)> finish) {
-  if (p.a.packing == Packing::f64)
-    Nest<double>(p, static_cast<double*>(out), finish).run();
+void run(std::span<const Product> all, void* out, const Epilogue& finish) {
+  if (all[0].a.packing == Packing::f64)
+    Nest<double>(all, static_cast<double*>(out), finish).run();
   else
-    Nest<float>(p, static_cast<float*>(out), finish).run();
+    Nest<float>(all, static_cast<float*>(out), finish).run();
 }
 
 }  // namespace
@@ -298,18 +334,18 @@ const ProductKernels& product_kernels() {
 void store_product(const Product& p, const Tensor& out) {
   visit(out.dtype, [&]<class T>(Type<T>) {
     if constexpr (kIsHalf<T>)
-      multiply(p, [&](const FinishedTile& t) {
+      multiply({&p, 1}, [&](const FinishedTile& t) {
         T* to = data<T>(out) + (t.batch * p.m + t.row) * p.n + t.column;
-        const auto* from = static_cast<const float*>(t.values);
+        const auto* from = static_cast<const float*>(t.values[0]);
         for (std::int64_t r = 0; r < t.rows; ++r)
           CERMET_DISPATCH(from_floats(from + r * t.step, to + r * p.n, t.columns));
       });
     else
-      run(p, out.data, [](const FinishedTile&) {});
+      run({&p, 1}, out.data, [](const FinishedTile&) {});
   });
 }
-void multiply(const Product& product, FunctionRef<void(const FinishedTile&)> finish) {
-  run(product, nullptr, finish);
+void multiply(std::span<const Product> products, const Epilogue& finish) {
+  run(products, nullptr, finish);
 }
 
 }  // namespace cermet::cpu

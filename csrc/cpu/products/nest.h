@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/layout.h"
+#include "cpu/products/epilogue.h"
 #include "cpu/products/kernels.h"
 
 namespace cermet::cpu {
@@ -13,25 +14,19 @@ struct Factor {
   std::int64_t width_step, depth_step;
 };
 
-// A part of a product, done: float, or double for float64.
-struct FinishedTile {
-  std::int64_t batch, row, rows, column, columns;
-  void* values;
-  std::int64_t step;  // between rows
-};
-
 // c = a b for each entry of a batch. Extents count numbers: a complex row has two for each element.
 struct Product {
   const BlockKernel* kernel;
   Factor a, b;
   std::int64_t m, n, k;
-  Domain<2> batch;  // of a and b, in elements
+  Domain<2> batch;    // of a and b, in elements
   RowSums sums = {};  // of all rows of a, for scaled kernels
 };
 
 // Computes into `out`, row-major.
 void store_product(const Product& product, const Tensor& out);
-// Hands over each part of the output once, on the pool's threads.
-void multiply(const Product& product, FunctionRef<void(const FinishedTile&)> finish);
+// Hands over each part of the output once, on the pool's threads; of two products of one kernel and
+// equal extents both at once.
+void multiply(std::span<const Product> products, const Epilogue& finish);
 
 }  // namespace cermet::cpu

@@ -104,9 +104,9 @@ class Weights {
         const std::int64_t chunk = from / kChunk * kChunk;
         if (from == chunk)
           for (int g = 0; g < G; ++g)
-            weights_.gather_words(w_ + g * L, weights_.start_ + chunk,
-                                  weights_.numbers_ - chunk < kChunk ? weights_.numbers_ - chunk : kChunk,
-                                  words_[g]);
+            weights_.gather_words(
+                w_ + g * L, weights_.start_ + chunk,
+                weights_.numbers_ - chunk < kChunk ? weights_.numbers_ - chunk : kChunk, words_[g]);
         const std::int64_t end = to < chunk + kChunk ? to : chunk + kChunk;
         const std::int64_t run = weights_.q_.group < 32 ? weights_.q_.group : 32;
         for (std::int64_t p = from; p < end; p += run) {

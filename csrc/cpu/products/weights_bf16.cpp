@@ -4,7 +4,20 @@
 
 namespace cermet::cpu::CERMET_ISA {
 
+namespace {
+
+void sum_groups(const bfloat16_t* x, std::int64_t group, std::int64_t groups, float* sums) {
+  for (std::int64_t g = 0; g < groups; ++g, x += group) {
+    float sum = 0;
+    for (std::int64_t i = 0; i < group; ++i) sum += widen(x[i]);
+    sums[g] = sum;
+  }
+}
+
+}  // namespace
+
 void fill_scaled(ProductKernels& table) {
+  table.sum_groups = sum_groups;
   table.bf16_scaled = {kTileRows, kTileVectors * kVectorLanes<float>, 2, &multiply_scaled<Dot>};
   const auto set = [&]<class Code>(WeightFormat format, Code*) {
     const auto at = static_cast<int>(packing_of(Packing::weight_pairs, format));
@@ -20,14 +33,6 @@ void fill_scaled(ProductKernels& table) {
   set(WeightFormat::i8, static_cast<IntegerCode<8>*>(nullptr));
   set(WeightFormat::e2m1, static_cast<FloatCode<4, 1>*>(nullptr));
   set(WeightFormat::e4m3, static_cast<FloatCode<8, 3>*>(nullptr));
-}
-
-void sum_groups(const bfloat16_t* x, std::int64_t group, std::int64_t groups, float* sums) {
-  for (std::int64_t g = 0; g < groups; ++g, x += group) {
-    float sum = 0;
-    for (std::int64_t i = 0; i < group; ++i) sum += widen(x[i]);
-    sums[g] = sum;
-  }
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

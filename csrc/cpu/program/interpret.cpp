@@ -18,89 +18,18 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <limits>
 #include <optional>
-#include <utility>
 
-#include "cermet/eval.h"
 #include "cpu/floating_mode.h"
-#include "cpu/layout.h"
-#include "cpu/parallel.h"
-#include "cpu/program/layout.h"
+#include "cpu/program/tiles.h"
 #include "eval/interrupt.h"
 
 namespace cermet::cpu {
 namespace {
 
-constexpr std::int64_t kMaxScratch = 64 * 1024;   // elements of a unit kept between passes
 constexpr std::int64_t kMinParallel = 16 * 1024;  // elements a thread should get, at least
 constexpr std::int64_t kNarrow = 64;  // elements of a row that shares a loop with the next ones
 constexpr std::int64_t kCached = 32 * 1024;  // elements that a core's cache holds for sure
-constexpr std::int64_t kMinWidth = 128;      // of a unit that is narrow for more threads
-constexpr std::int64_t kLongRow = 256;       // of a region: worth tiles that end with it
-
-// How a domain is cut.
-struct Extents {
-  std::int64_t outer = 1, reduced = 1, inner = 1;
-  std::int64_t rows = 1;   // rows: rows a tile
-  std::int64_t width = 1;  // lanes: inner elements a unit
-  std::int64_t steps = 1;  // lanes: reduced steps a tile; a power of two, or all of up to kLanes
-
-  Extents(std::span<const std::int64_t> domain, int outer_axes, int reduced_axes) {
-    int axis = 0;
-    for (const std::int64_t n : domain) {
-      (axis < outer_axes ? outer : axis < outer_axes + reduced_axes ? reduced : inner) *= n;
-      ++axis;
-    }
-    if (inner == 1) {
-      rows = std::max<std::int64_t>(1, kTile / std::max<std::int64_t>(1, reduced));
-      steps = kTile;
-      return;
-    }
-    std::int64_t pieces = std::max<std::int64_t>(1, (inner + kTile - 1) / kTile);
-    const std::int64_t threads = get_num_threads();
-    if (outer * pieces < threads && blocks() < threads && reduced * inner > kMaxScratch)
-      pieces = std::min(threads, (inner + kMinWidth - 1) / kMinWidth);
-    width = pieces == 1 ? std::max<std::int64_t>(1, inner)
-                        : std::min(kTile, ((inner + pieces - 1) / pieces + 15) / 16 * 16);
-    if (pieces > 1) return;  // the steps of a narrow unit are not adjacent
-    if (reduced <= kLanes && reduced * width <= kTile)
-      steps = reduced;
-    else
-      while (2 * steps * width <= kTile) steps *= 2;
-  }
-  std::int64_t blocks() const { return (reduced + kBlock - 1) / kBlock; }
-  // Elements of a unit's tiles.
-  std::int64_t unit() const { return (reduced + steps - 1) / steps * kTile; }
-};
-
-// Over the domain for full extent, over outer and inner axes for a row's.
-Layout layout_of(std::span<const std::int64_t> domain, const Strides& strides, int outer,
-                 int reduced, Extent extent) {
-  Layout out;
-  if (extent == Extent::scalar) return out;
-  for (int i = 0; i < static_cast<int>(domain.size()); ++i)
-    if (extent == Extent::full || i < outer || i >= outer + reduced) {
-      out.extents.push_back(domain[i]);
-      out.strides.push_back(strides[i]);
-    }
-  merge_axes(out.extents, {&out.strides, 1});
-  return out;
-}
-
-// A reduction on its way: a block's lanes, side by side for each of a unit's rows; and the sums of
-// blocks, added as a binary counter carries.
-struct Total {
-  std::byte *lanes, *levels;
-  std::int64_t blocks = 0, depth = 0;
-};
-
-// The memory of one thread at work on a program.
-struct Context {
-  std::byte** table;
-  Total* totals;
-  std::byte* scratch;
-};
 
 // The rows of a unit: where they are among all rows, and how many.
 struct Unit {
@@ -108,26 +37,9 @@ struct Unit {
   std::int64_t first, lanes;  // of the first tile: its place in the domain and its elements
 };
 
-class Run {
+class Run : Tiles {
  public:
-  Run(const Lowered& program, const Binding& binding)
-      : p_(program),
-        b_(binding),
-        loops_(loops()),
-        geometry_(program.layout.geometry),
-        x_(binding.domain, program.outer, program.reduced) {
-    for (std::size_t i = 0; i < p_.ports.size(); ++i) {
-      const Port& port = p_.ports[i];
-      layouts_.push_back(layout_of(b_.domain, bound(i).strides, p_.outer, p_.reduced, port.extent));
-      if (!port.linear) continue;
-      if (layouts_[i].linear())
-        layouts_[i] = {};
-      else
-        row_ = std::min(row_, layouts_[i].extents.back());
-    }
-    if (geometry_ == Geometry::lanes) scratch_elements_ = x_.unit();
-    if (geometry_ == Geometry::flat) tile_ = std::min(kTile, x_.outer * x_.inner);
-  }
+  using Tiles::Tiles;
 
   void run() {
     switch (geometry_) {
@@ -146,154 +58,6 @@ class Run {
   }
 
  private:
-  const BoundPort& bound(std::size_t port) const {
-    return port < p_.inputs ? b_.inputs[port] : b_.outputs[port - p_.inputs];
-  }
-
-  // ---- Contexts ----
-
-  Location table_size() const { return 2 * p_.values + p_.registers; }
-  // The bytes of a total's lanes, and with its levels.
-  std::size_t lanes_size() const {
-    return static_cast<std::size_t>(std::clamp<std::int64_t>(x_.reduced, 1, kLanes) * x_.width) * 8;
-  }
-  std::size_t total_size() const {
-    if (geometry_ != Geometry::lanes) return 0;
-    const auto levels =
-        static_cast<std::size_t>(std::bit_width(static_cast<std::uint64_t>(x_.blocks()) / 2));
-    return lanes_size() + (levels ? levels + 2 : 0) * static_cast<std::size_t>(x_.width) * 8;
-  }
-
-  // The bytes of a tile, whatever its type; and of a small value, of which a program may have
-  // thousands: of a row's the elements of a unit, of a scalar's a tile.
-  std::size_t tile_bytes(std::size_t size = 8) const { return whole(tile_ * size); }
-  std::size_t small_bytes(const SmallValue& v) const {
-    if (v.extent == Extent::scalar) return tile_bytes(size_of(tile_dtype(v.dtype)));
-    return whole((geometry_ == Geometry::lanes ? x_.width : x_.rows) * 8);
-  }
-
-  // The bytes of a thread's memory.
-  std::size_t context_bytes() const {
-    std::size_t tiles = p_.registers;
-    for (const Pass& pass : p_.passes) tiles += pass.expanded.size();
-    std::size_t bytes = whole(table_size() * sizeof(std::byte*)) + tiles * tile_bytes() +
-                        p_.slots * static_cast<std::size_t>(scratch_elements_) * 8 +
-                        whole(p_.reductions * sizeof(Total)) + p_.reductions * whole(total_size());
-    for (const SmallValue& v : p_.small) bytes += small_bytes(v);
-    return bytes;
-  }
-  static std::size_t whole(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
-
-  // Lays out a thread's memory. Only what a program uses of it is ever touched.
-  Context make_context(std::byte* next) const {
-    const auto take = [&](std::size_t size) { return std::exchange(next, next + size); };
-    Context c{};
-    c.table = reinterpret_cast<std::byte**>(take(whole(table_size() * sizeof(std::byte*))));
-    c.totals = reinterpret_cast<Total*>(take(whole(p_.reductions * sizeof(Total))));
-    for (std::size_t k = 0; k < p_.reductions; ++k) {
-      std::byte* lanes = take(whole(total_size()));
-      c.totals[k] = {lanes, lanes + lanes_size()};
-    }
-    std::fill_n(c.table, table_size(), nullptr);
-    for (const SmallValue& v : p_.small) c.table[v.id] = take(small_bytes(v));
-    for (const Pass& pass : p_.passes)
-      for (const SmallValue& v : pass.expanded) c.table[p_.values + v.id] = take(tile_bytes());
-    for (Location at = 2 * p_.values; at < table_size(); ++at) c.table[at] = take(tile_bytes());
-    c.scratch = next;
-    for (const SmallValue& v : p_.small)
-      if (v.extent == Extent::scalar) fill_scalar(v, c.table[v.id], tile_);
-    return c;
-  }
-
-  // Calls body(context, begin, end) for the pieces of a loop. The threads' memory is there before
-  // anything is written, for what a program overwrites cannot be computed again.
-  template <class Body>
-  void for_each_piece(std::int64_t n, std::int64_t grain, Body body) const {
-    const std::size_t bytes = context_bytes();
-    const int threads = n > grain ? get_num_threads() : 1;
-    const Workspace<std::byte> memory(static_cast<std::int64_t>(bytes) * threads);
-    parallel_for(n, grain, [&](std::int64_t begin, std::int64_t end) {
-      const int thread = threads == 1 ? 0 : thread_index();
-      std::optional<Workspace<std::byte>> own;  // of a thread more, if their number has just grown
-      if (thread >= threads) own.emplace(static_cast<std::int64_t>(bytes));
-      Context c = make_context(own ? own->get() : memory.get() + thread * bytes);
-      body(c, begin, end);
-    });
-  }
-
-  void fill_scalar(const SmallValue& v, std::byte* out, std::int64_t n) const {
-    const std::byte* in = v.from == Value::From::constant
-                              ? reinterpret_cast<const std::byte*>(&b_.constants[v.index])
-                              : b_.inputs[v.index].data;
-    float wide;
-    if (is_half(v.dtype)) {
-      loops_.widen[static_cast<int>(v.dtype)](&wide, in, nullptr, nullptr, 1);
-      in = reinterpret_cast<const std::byte*>(&wide);
-    }
-    splat(out, in, size_of(tile_dtype(v.dtype)), n);
-  }
-
-  // ---- Tiles ----
-
-  // Where an element of a port is.
-  std::byte* place(std::size_t port, std::int64_t first, std::size_t size) const {
-    return bound(port).data + layouts_[port].at(first) * static_cast<std::int64_t>(size);
-  }
-  void load_port(std::size_t index, std::int64_t first, std::int64_t n, std::byte* out) const {
-    const Port& port = p_.ports[index];
-    const std::size_t size = size_of(port.dtype);
-    const std::byte* base = bound(index).data;
-    if (!is_half(port.dtype)) {
-      if (!port.linear) return load(layouts_[index], base, size, first, n, out);
-      std::memcpy(out, place(index, first, size), n * size);
-      return;
-    }
-    const Loop widen = loops_.widen[static_cast<int>(port.dtype)];
-    if (port.linear) return widen(out, place(index, first, size), nullptr, nullptr, n);
-    alignas(64) std::byte narrow[kTile * 2];
-    load(layouts_[index], base, size, first, n, narrow);
-    widen(out, narrow, nullptr, nullptr, n);
-  }
-  void store_port(std::size_t index, std::int64_t first, std::int64_t n,
-                  const std::byte* in) const {
-    const Port& port = p_.ports[index];
-    const std::size_t size = size_of(port.dtype);
-    std::byte* base = bound(index).data;
-    if (!is_half(port.dtype)) {
-      if (!port.linear) return store(layouts_[index], base, size, first, n, in);
-      std::memcpy(place(index, first, size), in, n * size);
-      return;
-    }
-    const Loop narrow_loop = loops_.narrow[static_cast<int>(port.dtype)];
-    if (port.linear) return narrow_loop(place(index, first, size), in, nullptr, nullptr, n);
-    alignas(64) std::byte narrow[kTile * 2];
-    narrow_loop(narrow, in, nullptr, nullptr, n);
-    store(layouts_[index], base, size, first, n, narrow);
-  }
-
-  // Where a value in memory is: `first` in its port, or `local` elements into scratch memory.
-  std::byte* address(const Moving& m, const Context& c, std::int64_t first,
-                     std::int64_t local) const {
-    const auto size = static_cast<std::int64_t>(m.size);
-    return m.port >= 0 ? place(m.port, first, m.size)
-                       : c.scratch + m.slot * scratch_elements_ * 8 + local * size;
-  }
-
-  // Runs a pass's calls on the tile of n elements at `first`, `local` elements into its unit.
-  void run_tile(const Pass& pass, Context& c, std::int64_t first, std::int64_t local,
-                std::int64_t n) const {
-    std::byte** table = c.table;
-    for (const Moving& m : pass.moving) table[m.location] = address(m, c, first, local);
-    for (const Call& call : pass.calls) {
-      if (call.kind == Call::Kind::loop)
-        call.loop(table[call.out], table[call.a], table[call.b], table[call.c], n);
-      else if (call.kind == Call::Kind::load)
-        load_port(call.a, first, n, table[call.out]);
-      else
-        store_port(call.a, first, n, table[call.out]);
-    }
-  }
-
   void run_flat() {
     const Pass& pass = p_.passes[0];
     const auto cost = static_cast<std::int64_t>(pass.calls.size() + 1);
@@ -541,40 +305,9 @@ class Run {
     }
     end_unit(c, u);
   }
-
-  const Lowered& p_;
-  const Binding& b_;
-  const Loops& loops_;
-  const Geometry geometry_;
-  const Extents x_;
-  static constexpr std::int64_t kNoRow = std::numeric_limits<std::int64_t>::max();
-  std::int64_t row_ = kNoRow;              // tiles end where rows of so many elements do
-  SmallVector<Layout, 8> layouts_;         // of ports; empty where all elements are adjacent
-  std::int64_t scratch_elements_ = kTile;  // of a unit's tiles
-  std::int64_t tile_ = kTile;              // the most elements of a tile
 };
 
 }  // namespace
-
-LayoutClass classify(const Program& p, const Binding& b) {
-  const Extents x(b.domain, p.outer, p.reduced);
-  LayoutClass out;
-  if (p.reduced)
-    out.geometry = x.inner == 1 && x.reduced <= kTile ? Geometry::rows : Geometry::lanes;
-  out.keeps = out.geometry != Geometry::lanes || x.unit() <= kMaxScratch;
-  for (std::size_t i = 0; i < p.inputs.size() + p.outputs.size(); ++i) {
-    const bool input = i < p.inputs.size();
-    const std::size_t k = input ? i : i - p.inputs.size();
-    const Extent extent = input ? p.inputs[k].extent : p.values[p.outputs[k].value].extent;
-    const BoundPort& port = input ? b.inputs[k] : b.outputs[k];
-    const Layout layout = layout_of(b.domain, port.strides, p.outer, p.reduced, extent);
-    const bool has_rows =
-        !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
-    out.linear.push_back(layout.linear() ||
-                         (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
-  }
-  return out;
-}
 
 void run(const Lowered& program, const Binding& binding, bool overwrites) {
   for (const std::int64_t n : binding.domain)

@@ -24,6 +24,7 @@ class Lowering {
     out_.reduced = p_.reduced;
     out_.values = static_cast<Location>(p_.values.size());
     out_.inputs = p_.inputs.size();
+    out_.products = p_.products;
     out_.ports.resize(p_.inputs.size());
     for (ValueId v = 0; v < p_.values.size(); ++v) {
       const Value& x = value(v);
@@ -170,6 +171,15 @@ class Lowering {
       } else if (const int port = port_of_[v]; out_.ports[port].direct()) {
         home[v] = v;
         out.moving.push_back({v, port, 0, size_of(value(v).dtype)});
+      } else if (const Dtype dtype = value(v).dtype; port < static_cast<int>(p_.products)) {
+        // A tile of halves has float32 that are not rounded yet.
+        take_register(v);
+        out.moving.push_back({v, port, 0, size_of(float32)});
+        Call round;
+        round.loop = loops_.round[static_cast<int>(dtype)];
+        round.out = home[v];
+        round.a = v;
+        out.calls.push_back(round);
       } else {
         take_register(v);
         port_call(Call::Kind::load, home[v], port);

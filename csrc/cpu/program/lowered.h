@@ -103,9 +103,9 @@ struct Pass {
 // registers.
 struct Lowered {
   LayoutClass layout;
-  int outer = 0, reduced = 0;  // axes of each group
-  std::vector<Port> ports;     // inputs, then outputs
-  std::size_t inputs = 0;
+  int outer = 0, reduced = 0;            // axes of each group
+  std::vector<Port> ports;               // inputs, then outputs
+  std::size_t inputs = 0, products = 0;  // these are the first inputs
   std::vector<SmallValue> small;
   std::vector<Pass> passes;
   Location values = 0, registers = 0;

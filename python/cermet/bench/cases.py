@@ -18,6 +18,7 @@ from .peers import Peer, Unsupported
 
 CHAIN = 100
 BATCH = 64
+TOKEN_COUNT = 512
 FLOATS = ("f32", "f16", "bf16")
 INTEGER, COMPLEX = (*FLOATS, "i32"), (*FLOATS, "c64")
 GROUP = 64  # quantization: weights that share a scale
@@ -63,6 +64,11 @@ VECTOR = Input(lambda n: (n,))
 STACK = Input(lambda n: (BATCH, n, n))
 RISING = Input(VECTOR.shape, real=np.sort)
 FEW = Input(lambda n: (BATCH, n))
+TOKENS, WIDER, WIDE_ROW = (
+    Input(lambda n: (TOKEN_COUNT, n)),
+    Input(lambda n: (4 * n, n)),
+    Input(lambda n: (4 * n,)),
+)
 SHORT = Input(lambda n: (n, 16))
 HEADS = Input(lambda n: (1, 8, n, BATCH))
 PIXELS = Input(lambda n: (1, n, n, BATCH))
@@ -114,6 +120,16 @@ def chain(f: Peer, x: Any, y: Any, count: int = CHAIN) -> Any:
 def gelu(f: Peer, x: Any) -> Any:
     """GELU with tanh (Hendrycks and Gimpel 2016), written out as users write it."""
     return 0.5 * x * (1 + f.tanh(0.7978845608 * (x + 0.044715 * x * x * x)))
+
+
+def linear(activation: str) -> Callable[..., Any]:
+    """A linear layer and the peer's activation of this name."""
+    return lambda f, x, w, b: getattr(f, activation)(x @ w.T + b)
+
+
+def gated(f: Peer, x: Any, w: Any, v: Any) -> Any:
+    """SwiGLU without its last product (Shazeer 2020)."""
+    return f.silu(x @ w.T) * (x @ v.T)
 
 
 def rms_norm(f: Peer, x: Any, weight: Any) -> Any:
@@ -242,6 +258,19 @@ def extra(name: str, what: str, n: int, dtypes: tuple[str, ...], of: Any, *x: In
     return Case(name, what, over(of, *x), (n,), dtypes, extra=True)
 
 
+def feed_forward(name: str, what: str, of: Any, *x: Input) -> Case:
+    """A case of a transformer's wide layer: `of` tokens and the inputs `x`, weights first."""
+    products = sum(source is WIDER for source in x)
+    return Case(
+        name,
+        f"{what}, {TOKEN_COUNT} x n times n x 4n",
+        over(of, TOKENS, *x),
+        sizes=(768,),
+        flops=lambda n: 2 * products * TOKEN_COUNT * 4 * n * n,
+        ab_dtypes=FLOATS,
+    )
+
+
 def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
     """The extra case of a function along rows or columns."""
     lines = "rows" if axis == -1 else "columns"
@@ -325,6 +354,10 @@ CASES = (
         sizes=(64,),
         flops=lambda n: 2 * BATCH * n**3,
     ),
+    feed_forward("linear_product", "x @ w.T", lambda f, x, w: x @ w.T, WIDER),
+    feed_forward("linear_relu", "ReLU of x @ w.T + b", linear("relu"), WIDER, WIDE_ROW),
+    feed_forward("linear_gelu", "GELU of x @ w.T + b", linear("gelu"), WIDER, WIDE_ROW),
+    feed_forward("gated", "SiLU of x @ w.T times x @ v.T", gated, WIDER, WIDER),
     Case(
         "quantized_matvec",
         "1 row times n x n of 4 bits",

@@ -121,6 +121,12 @@ class Cermet(Peer):
     def wait(self, result: Any) -> None:
         self.xp.eval(result)
 
+    def relu(self, x: Any) -> Any:
+        return self._package("nn").relu(x)
+
+    def gelu(self, x: Any) -> Any:
+        return self._package("nn").gelu(x)
+
     def silu(self, x: Any) -> Any:
         return self._package("nn").silu(x)
 
@@ -198,6 +204,9 @@ class NumPy(Peer):
     def rsqrt(self, x: Any) -> Any:
         return 1 / np.sqrt(x)
 
+    def relu(self, x: Any) -> Any:
+        return np.maximum(x, 0)
+
     def silu(self, x: Any) -> Any:
         return x / (1 + np.exp(-x))
 
@@ -241,6 +250,12 @@ class Torch(Peer):
 
     def wait(self, result: Any) -> None:
         self._synchronize()
+
+    def relu(self, x: Any) -> Any:
+        return self.xp.relu(x)
+
+    def gelu(self, x: Any) -> Any:
+        return self.xp.nn.functional.gelu(x)
 
     def silu(self, x: Any) -> Any:
         return self.xp.nn.functional.silu(x)
@@ -326,6 +341,12 @@ class Jax(Peer):
 
     def rsqrt(self, x: Any) -> Any:
         return self._jax.lax.rsqrt(x)
+
+    def relu(self, x: Any) -> Any:
+        return self._jax.nn.relu(x)
+
+    def gelu(self, x: Any) -> Any:
+        return self._jax.nn.gelu(x, approximate=False)
 
     def silu(self, x: Any) -> Any:
         return self._jax.nn.silu(x)
