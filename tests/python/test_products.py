@@ -124,6 +124,36 @@ def test_a_quantized_product_is_that_of_the_dequantized_weights(rng):
             assert raw(mx.quantized_matmul(y, *w, False, 32, bits)) == raw(y @ whole)
 
 
+MODES = [("affine", b, 64) for b in (2, 3, 4, 5, 6, 8)]
+MODES += [("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
+
+
+@pytest.mark.parametrize("mode, bits, group", MODES)
+@pytest.mark.parametrize("dtype", ("float16", "bfloat16", "float32"))
+def test_quantized_products_of_every_mode_are_exact_but_for_sums(mode, bits, group, dtype, rng):
+    for n, k in ((50, 640), (17, 2304)):
+        w = mx.quantize(drawn(rng, (n, k), dtype), group, bits, mode)
+        # The weights in float32: of integers, a product and a sum that round.
+        scales = [v.astype(mx.float32) if v.dtype != mx.uint8 else v for v in w[1:]]
+        whole = exact(
+            mx.dequantize(w[0], *scales, group_size=group, bits=bits, mode=mode, dtype=mx.float32)
+        )
+        for transpose, y in ((True, whole.T), (False, whole)):
+            for rows in (1, 3, 8, 29):
+                x = drawn(rng, (rows, y.shape[0]), dtype)
+                got = mx.quantized_matmul(
+                    x, *w, transpose=transpose, group_size=group, bits=bits, mode=mode
+                )
+                # Integers are multiplied before they are scaled: up to all bits times the scale.
+                magnitude = np.abs(exact(x)) @ (np.abs(y) + (2.0 * np.abs(y).max()))
+                bound = 2.0**-24 * 300 * magnitude + EPSILON[dtype] * 1.01 * np.abs(exact(x) @ y)
+                assert (np.abs(exact(got) - exact(x) @ y) <= bound).all(), (n, k, transpose, rows)
+                alone = mx.quantized_matmul(
+                    x[-1:], *w, transpose=transpose, group_size=group, bits=bits, mode=mode
+                )
+                assert raw(alone) == raw(got[-1:])
+
+
 def test_a_sum_over_nothing_is_zero_and_special_values_go_through():
     for dtype in FLOATS:
         zeros = mx.ones((3, 0)).astype(getattr(mx, dtype)) @ mx.ones((0, 4)).astype(
