@@ -28,10 +28,12 @@ bool takes_whole(const Node& composite) {
   for (const array& in : composite.inputs)
     if (in.dtype() == float64) return false;
   if (composite.dtype == float64) return false;
+  const auto few_scales = [&](std::size_t parts) {  // one global scale at most
+    return composite.inputs.size() == parts || composite.inputs.back().size() == 1;
+  };
   if (const auto* product = dynamic_cast<const QuantizedMatmul*>(p))
-    return product->options.is_affine();
-  if (const auto* d = dynamic_cast<const Dequantize*>(p))  // one global scale at most
-    return composite.inputs.size() == d->options.parts() || composite.inputs.back().size() == 1;
+    return few_scales(product->options.parts() + 1);
+  if (const auto* d = dynamic_cast<const Dequantize*>(p)) return few_scales(d->options.parts());
   return dynamic_cast<const QuantizeWords*>(p) || dynamic_cast<const GroupRange*>(p);
 }
 
@@ -40,9 +42,10 @@ std::uint32_t epilogue_kind(const Node& product) {
   if (product.primitive->kind() == Kind::matmul)
     return is_inexact(product.dtype) && product.inputs[0].shape().back() != 0;
   const auto* quantized = dynamic_cast<const QuantizedMatmul*>(product.primitive.get());
-  if (!quantized || !takes_whole(product) || product.inputs.size() != 4) return 0;
+  if (!quantized || !takes_whole(product)) return 0;
   const QuantizedFormat& f = quantized->options;
-  return static_cast<std::uint32_t>(f.group_size << 8 | f.bits << 2 | f.transpose << 1);
+  return static_cast<std::uint32_t>(static_cast<int>(product.inputs.size()) << 16 |
+                                    f.group_size << 8 | f.bits << 2 | f.transpose << 1);
 }
 
 void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const Tensor& out) {
@@ -179,8 +182,8 @@ class CpuQueue final : public Queue {
       if (node.primitive->kind() == Kind::matmul)
         matmul(inputs, out, program);
       else
-        quantized_matmul(static_cast<const QuantizedMatmul&>(*node.primitive).options, inputs, out,
-                         program);
+        quantized_matmul(static_cast<const QuantizedMatmul&>(*node.primitive).options,
+                         products.size(), inputs, out, program);
     } catch (const std::exception& e) {
       if (!run.overwrites || !program.has_begun()) throw;
       // What it has overwritten cannot be computed again.

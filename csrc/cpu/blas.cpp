@@ -1,4 +1,4 @@
-// The one file that calls BLAS and LAPACK, through the interfaces that OpenBLAS and Accelerate
+// The one file that calls LAPACK, through the interfaces that OpenBLAS and Accelerate
 // share.
 #include "cpu/blas.h"
 
@@ -95,28 +95,6 @@ int with_workspace(Call&& call) {
 }
 
 }  // namespace
-
-#ifdef CERMET_ACCELERATE
-template <class T>
-void blas_product(const T* a, std::int64_t a_step, bool a_transposed, const T* b,
-                  std::int64_t b_step, bool b_transposed, T* c, std::int64_t c_step, std::int64_t m,
-                  std::int64_t n, std::int64_t k) {
-  const auto order = [](bool transposed) { return transposed ? CblasTrans : CblasNoTrans; };
-  const auto as_int = [](std::int64_t e) { return static_cast<int>(e); };
-  const auto call = [&](auto gemm) {
-    gemm(CblasRowMajor, order(a_transposed), order(b_transposed), as_int(m), as_int(n), as_int(k),
-         T(1), a, as_int(a_step), b, as_int(b_step), T(0), c, as_int(c_step));
-  };
-  if constexpr (std::is_same_v<T, float>)
-    call(cblas_sgemm);
-  else
-    call(cblas_dgemm);
-}
-template void blas_product(const float*, std::int64_t, bool, const float*, std::int64_t, bool,
-                           float*, std::int64_t, std::int64_t, std::int64_t, std::int64_t);
-template void blas_product(const double*, std::int64_t, bool, const double*, std::int64_t, bool,
-                           double*, std::int64_t, std::int64_t, std::int64_t, std::int64_t);
-#endif
 
 template <class T>
 int qr(int m, int n, T* a, T* q, T* r) {

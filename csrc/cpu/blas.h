@@ -1,4 +1,4 @@
-// BLAS and LAPACK on the calling thread: Cermet's pool is the only one. A build without them
+// LAPACK on the calling thread: Cermet's pool is the only one. A build without it
 // (CERMET_BLAS=OFF) has no_blas.cpp in place of blas.cpp and factorization.cpp.
 #pragma once
 
@@ -6,15 +6,6 @@
 #include <cstdint>
 
 namespace cermet::cpu {
-
-#ifdef CERMET_ACCELERATE
-// c = a @ b on Accelerate's matrix unit; a is (m, k), b (k, n), rows `step` elements apart, or
-// columns where transposed. T is float or double.
-template <class T>
-void blas_product(const T* a, std::int64_t a_step, bool a_transposed, const T* b,
-                  std::int64_t b_step, bool b_transposed, T* c, std::int64_t c_step, std::int64_t m,
-                  std::int64_t n, std::int64_t k);
-#endif
 
 // Factorizations of one matrix. Matrices are column-major without gaps, their elements float or
 // double. Every function returns LAPACK's info: not 0 when there is no result.

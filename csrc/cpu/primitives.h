@@ -20,10 +20,10 @@ void sort(const Sort& p, const Tensor& a, const Tensor& out);
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out);
 void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 // The same with results that go to an epilogue, and `out` without memory. What they read may be
-// that of two products of one shape and left operand, one after the other.
+// that of two products of one shape and left operand, one after the other (`count`).
 void matmul(std::span<const Tensor> inputs, const Tensor& out, const Epilogue& epilogue);
-void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out,
-                      const Epilogue& epilogue);
+void quantized_matmul(const QuantizedFormat& p, std::size_t count, std::span<const Tensor> inputs,
+                      const Tensor& out, const Epilogue& epilogue);
 void dequantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void quantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void group_range(int group_size, const Tensor& a, const Tensor& out);

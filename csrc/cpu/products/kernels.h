@@ -21,18 +21,26 @@ enum class Packing : std::uint8_t {
   bf16,        // to float
   bf16_pairs,  // two along the depth
   c64,         // of a: re, im along the depth. Of b: columns (re, im), below them (-im, re)
-  weights,     // the first of those of kWeightBits, packed along the depth
-  weight_rows = weights + 6,  // and along the width
-  count = weight_rows + 6
+  weights,     // the first of those of kWeightFormats, packed along the depth, as floats
+  weight_pairs = weights + 8,      // as pairs of bfloat16
+  weight_rows = weight_pairs + 8,  // packed along the width, as floats
+  count = weight_rows + 8
 };
-inline constexpr int kWeightBits[] = {2, 3, 4, 5, 6, 8};
+// Integers with scale and bias; floats of 4 bits (E2M1) and 8 bits (E4M3) with a scale alone.
+enum class WeightFormat : std::uint8_t { i2, i3, i4, i5, i6, i8, e2m1, e4m3 };
+inline constexpr int kWeightFormats = 8;
+inline Packing packing_of(Packing first, WeightFormat format) {
+  return static_cast<Packing>(static_cast<int>(first) + static_cast<int>(format));
+}
 
-// Matrices of packed weights, one below the other. A group has a scale and a bias of scale_type.
+// Matrices of packed weights, one below the other. A group of integers has a scale and a bias of
+// scale_type; one of floats a scale: 2 to a power (E8M0), or of 16 elements E4M3 times `factor`.
 struct QuantizedWeights {
   const std::uint32_t *words, *end;
   const void *scales, *biases;
   Dtype scale_type;
   std::int64_t group, row_words, row_groups;
+  float factor = 1;
 };
 
 // The order of a sum: units by ascending depth in blocks of kBlockDepth, these ascending in spans
@@ -55,6 +63,14 @@ using PackRows = void (*)(const Strip& strip, std::int64_t step, void* rows);
 using PackPanels = void (*)(const Strip& strip, std::int64_t panel_width, std::int64_t step,
                             void* panels);
 
+// A scaled kernel multiplies the sum over each group by its scale, and adds its bias times the sum
+// of a's row over the group, of which group g of row r is at data[r * step + g]. A panel has the
+// scales behind its units, group by group, then the biases.
+struct RowSums {
+  const float* data = nullptr;
+  std::int64_t step = 0, group = 0;  // in units
+};
+
 // c (+)= a b.
 struct Block {
   const void* a;
@@ -64,6 +80,7 @@ struct Block {
   void* c;
   std::int64_t c_step, rows, columns, depth;  // in units
   bool add;
+  RowSums sums = {};  // for scaled kernels
 };
 
 struct BlockKernel {
@@ -79,6 +96,7 @@ struct Stream {
   Strip b;
   void* c;
   std::int64_t c_step, rows;
+  RowSums sums = {};
 };
 inline constexpr std::int64_t kStreamRows = 8;
 
@@ -93,7 +111,11 @@ struct ProductKernels {
   PackRows rows[kPackings] = {};                  // of left operands
   PackPanels panels[kPackings] = {};              // of right ones
   void (*stream[kPackings])(const Stream&) = {};  // some have none
-  BlockKernel f32, f64, bf16_pairs;               // the last one only where there is an instruction
+  BlockKernel f32, f64;
+  BlockKernel bf16_pairs, bf16_scaled;  // only where there is an instruction
+  // The sums of x over each group, ascending.
+  void (*sum_groups)(const bfloat16_t* x, std::int64_t group, std::int64_t groups,
+                     float* sums) = nullptr;
 };
 
 const ProductKernels& product_kernels();
@@ -103,6 +125,7 @@ CERMET_EACH_ISA(void fill_packs(ProductKernels& table); void fill_kernels(Produc
 
 namespace bf16 {
 void fill_dot(ProductKernels& table);
-}
+void fill_scaled(ProductKernels& table);
+}  // namespace bf16
 
 }  // namespace cermet::cpu

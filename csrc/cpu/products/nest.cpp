@@ -154,8 +154,19 @@ class Nest {
   }
   std::int64_t b_units() const {
     if (few(cut_.rows)) return 0;
-    return ceil_div(cut_.columns, p_.kernel->columns) *
-           (p_.kernel->columns * units(block_depth_) + kPad);
+    return ceil_div(cut_.columns, p_.kernel->columns) * panel_units(units(block_depth_));
+  }
+  // Of a panel: its units and, for a scaled kernel, scales and biases.
+  std::int64_t panel_units(std::int64_t depth) const {
+    const std::int64_t groups = p_.sums.group ? ceil_div(depth, p_.sums.group) : 0;
+    return p_.kernel->columns * (depth + 2 * groups) + kPad;
+  }
+  static RowSums sums_at(const Product& product, const Piece& piece, std::int64_t p) {
+    RowSums sums = product.sums;
+    if (sums.data)
+      sums.data += (piece.batch * product.m + piece.row) * sums.step +
+                   p / product.kernel->numbers / sums.group;
+    return sums;
   }
 
   // Sums of a part, of those that are finished together, and of each product's.
@@ -241,21 +252,21 @@ class Nest {
       const std::int64_t depth = last - first;
       for (std::size_t i = 0; i < all_.size(); ++i, to += apart()) {
         if (i == 0 || !one_left_) a = rows_of(left_strip(i, first, depth), panels.a);
-        product_kernels().stream[right](
-            {a.first, a.second, right_strip(i, first, depth), to, step, piece.rows});
+        product_kernels().stream[right]({a.first, a.second, right_strip(i, first, depth), to, step,
+                                         piece.rows, sums_at(all_[i], piece, first)});
       }
       return;
     }
     for (std::int64_t p = first; p < last; p += block_depth_) {
       const std::int64_t depth = std::min(block_depth_, last - p);
       const std::int64_t units = ceil_div(depth, kernel.numbers);
-      const std::int64_t b_step = units * kernel.columns + kPad;
+      const std::int64_t b_step = panel_units(units);
       Sum* sums = to;
       for (std::size_t i = 0; i < all_.size(); ++i, sums += apart()) {
         if (i == 0 || !one_left_) a = rows_of(left_strip(i, p, depth), panels.a);
         product_kernels().panels[right](right_strip(i, p, depth), kernel.columns, b_step, panels.b);
         kernel.multiply({a.first, a.second, panels.b, b_step, sums, step, piece.rows, piece.columns,
-                         units, p > first});
+                         units, p > first, sums_at(all_[i], piece, p)});
       }
     }
   }
@@ -312,7 +323,10 @@ const ProductKernels& product_kernels() {
     CERMET_DISPATCH(fill_kernels(t));
     CERMET_DISPATCH(fill_weights(t));
 #ifdef CERMET_BF16
-    if (has_bf16_products()) bf16::fill_dot(t);
+    if (has_bf16_products()) {
+      bf16::fill_dot(t);
+      bf16::fill_scaled(t);
+    }
 #endif
     return t;
   }();

@@ -19,7 +19,8 @@ struct Product {
   const BlockKernel* kernel;
   Factor a, b;
   std::int64_t m, n, k;
-  Domain<2> batch;  // of a and b, in elements
+  Domain<2> batch;    // of a and b, in elements
+  RowSums sums = {};  // of all rows of a, for scaled kernels
 };
 
 // Computes into `out`, row-major.

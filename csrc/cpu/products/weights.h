@@ -5,13 +5,73 @@
 
 namespace cermet::cpu::CERMET_ISA {
 
-// Unit (p, w) is scale * q + bias as dequantize has it, rounded after each: q is element p of row
-// w, packed along the depth in a little-endian stream of kBits each.
-template <int kBits>
+// ---- Elements: a packed code of kBits, and the number that it stands for ----
+
+template <int kBitsOf>
+struct IntegerCode {
+  static constexpr int kBits = kBitsOf;
+  static constexpr bool kBiased = true;
+  static Vector<float> decode(Vector<std::uint32_t> q) {
+    return __builtin_convertvector((Vector<std::int32_t>)q, Vector<float>);
+  }
+};
+
+// A sign, an exponent with the usual bias, a mantissa; subnormals, no infinities. Of 8 bits all
+// bits set are nan.
+template <int kBitsOf, int kMantissa>
+struct FloatCode {
+  static constexpr int kBits = kBitsOf;
+  static constexpr bool kBiased = false;
+  static Vector<float> decode(Vector<std::uint32_t> q) {
+    constexpr std::uint32_t kMagnitude = (1u << (kBits - 1)) - 1;
+    constexpr int kBias = (1 << (kBits - 2 - kMantissa)) - 1;
+    constexpr float kStep = __builtin_bit_cast(float, std::uint32_t(128 - kBias - kMantissa) << 23);
+    const Vector<std::uint32_t> magnitude = q & kMagnitude;
+    const auto small = (Vector<std::uint32_t>)(IntegerCode<kBits>::decode(magnitude) * kStep);
+    const Vector<std::uint32_t> normal = (magnitude + (std::uint32_t(127 - kBias) << kMantissa))
+                                         << (23 - kMantissa);
+    Vector<std::uint32_t> value = magnitude < (1u << kMantissa) ? small : normal;
+    if constexpr (kBits == 8) value = magnitude == kMagnitude ? value | 0x7fc00000u : value;
+    return (Vector<float>)(value | q >> (kBits - 1) << 31);
+  }
+};
+
+// ---- Scales of E8M0 and E4M3 codes, as readers ----
+
+template <class Decode>
+struct ScaleCode {
+  using Element = std::uint8_t;
+  using Unit = float;
+  static constexpr int kDepth = 1;
+  static Vector<float> along(const Element* x) {
+    Vector<std::uint32_t> q;
+    for (int l = 0; l < kVectorLanes<float>; ++l) q[l] = x[l];
+    return Decode::decode(q);
+  }
+  static Vector<float> across(const Element* x, std::int64_t) { return along(x); }
+  static float one(const Element* x, std::int64_t, bool) {
+    return Decode::decode(Vector<std::uint32_t>{} + *x)[0];
+  }
+};
+// 2 to the code less 127; 255 is nan.
+struct PowerCode {
+  static Vector<float> decode(Vector<std::uint32_t> q) {
+    const Vector<std::uint32_t> normal = q == 255u ? q << 23 | 0x400000u : q << 23;
+    return (Vector<float>)(q == 0u ? Vector<std::uint32_t>{} + 0x400000u : normal);
+  }
+};
+
+// ---- Sources ----
+
+// Packed along the depth in a little-endian stream: code p of row w. As numbers, unit (p, w) is
+// scale * code + bias as `dequantize` has it, rounded after each. As pairs of bfloat16, which hold
+// every code, it is codes 2p and 2p + 1: scale and bias are left to the kernel.
+template <class Code, bool kPairs>
 class Weights {
  public:
-  using Unit = float;
-  static constexpr std::int64_t L = kVectorLanes<float>, kDepth = 1;
+  using Unit = std::conditional_t<kPairs, std::uint32_t, float>;
+  static constexpr int kBits = Code::kBits;
+  static constexpr std::int64_t L = kVectorLanes<float>, kDepth = kPairs ? 2 : 1;
   static constexpr Reads kReads = Reads::along;
   static constexpr std::int64_t kChunk = 256, kLeastGroup = 16;
 
@@ -20,68 +80,95 @@ class Weights {
         width_(s.width),
         first_(s.offset + s.first_width),
         start_(s.first_depth),
-        depth(s.depth) {}
+        numbers_(s.depth),
+        depth((s.depth + kDepth - 1) / kDepth) {}
 
   static constexpr bool along() { return true; }
+  std::int64_t group() const { return q_.group; }
+  std::int64_t groups() const { return (numbers_ - 1) / q_.group + 1; }
+
   // G vectors of columns together: their sums are chains that do not wait for each other.
   template <int G>
   class Columns {
    public:
     Columns(const Weights& weights, std::int64_t w) : weights_(weights), w_(w) {
-      const QuantizedWeights& q = weights.q_;
-      const std::int64_t first = weights.start_ / q.group;
-      const std::int64_t count = (weights.depth - 1) / q.group + 1;
       for (int g = 0; g < G; ++g) {
-        weights.gather(q.scales, w + g * L, first, count, scales_[g]);
-        weights.gather(q.biases, w + g * L, first, count, biases_[g]);
+        weights.gather_scales(w + g * L, scales[g]);
+        if constexpr (Code::kBiased) weights.gather(weights.q_.biases, w + g * L, biases[g]);
       }
     }
+    // Units from <= p < to, ascending from call to call, of whole groups or blocks.
     template <class Sink>
     [[gnu::always_inline]] void visit(std::int64_t from, std::int64_t to, Sink&& sink) {
-      for (; from < to; from += kChunk) {
-        const std::int64_t count = to - from < kChunk ? to - from : kChunk;
-        for (int g = 0; g < G; ++g)
-          weights_.gather_words(w_ + g * L, weights_.start_ + from, count * kBits / 32, words_[g]);
-        for (std::int64_t p = from; p < from + count; p += 32) {
+      for (from *= kDepth, to *= kDepth; from < to;) {
+        const std::int64_t chunk = from / kChunk * kChunk;
+        if (from == chunk)
+          for (int g = 0; g < G; ++g)
+            weights_.gather_words(
+                w_ + g * L, weights_.start_ + chunk,
+                weights_.numbers_ - chunk < kChunk ? weights_.numbers_ - chunk : kChunk, words_[g]);
+        const std::int64_t end = to < chunk + kChunk ? to : chunk + kChunk;
+        const std::int64_t run = weights_.q_.group < 32 ? weights_.q_.group : 32;
+        for (std::int64_t p = from; p < end; p += run) {
           const std::int64_t group = p / weights_.q_.group;
-          const auto unpacked =
-              [&](int i, const Vector<std::uint32_t>(&q)[G]) __attribute__((always_inline)) {
-                Vector<float> value[G];
+          Vector<std::uint32_t> low[G];
+          const auto each = [&](int i,
+                                const Vector<std::uint32_t>(&q)[G]) __attribute__((always_inline)) {
+            Vector<Unit> unit[G];
 #pragma GCC unroll 4
-                for (int g = 0; g < G; ++g)
-                  value[g] = scales_[g][group] * to_float(q[g]) + biases_[g][group];
-                sink(p + i, value);
-              };
-          unpack((p - from) * kBits / 32, unpacked);
+            for (int g = 0; g < G; ++g) {
+              const Vector<float> value = Code::decode(q[g]);
+              if constexpr (kPairs) {
+                if (i % 2 == 0)
+                  low[g] = (Vector<std::uint32_t>)value >> 16;
+                else
+                  unit[g] = low[g] | ((Vector<std::uint32_t>)value & 0xffff0000u);
+              } else if constexpr (Code::kBiased) {
+                unit[g] = scales[g][group] * value + biases[g][group];
+              } else {
+                unit[g] = scales[g][group] * value;
+              }
+            }
+            if (!kPairs || i % 2 == 1) sink((p + i) / kDepth, unit);
+          };
+          if (run == 32)
+            unpack<32>((p - chunk) * kBits / 32, each);
+          else
+            unpack<16>((p - chunk) * kBits / 32, each);
         }
+        from = end;
       }
     }
 
+    Vector<float> scales[G][kSpan / kLeastGroup];
+    Vector<float> biases[G][Code::kBiased ? kSpan / kLeastGroup : 1];
+
    private:
-    // 32 values of each lane, in order.
-    template <class Sink>
+    // `count` codes of each lane, in order.
+    template <int count, class Sink>
     [[gnu::always_inline]] void unpack(std::int64_t first, Sink&& sink) const {
+      constexpr std::uint32_t mask = (1u << kBits) - 1;
       if constexpr (32 % kBits == 0) {
         constexpr int each = 32 / kBits;
 #pragma GCC unroll 1
-        for (int word = 0; word < kBits; ++word)
+        for (int word = 0; word < count / each; ++word)
 #pragma GCC unroll 16
           for (int i = 0; i < each; ++i) {
             Vector<std::uint32_t> q[G];
 #pragma GCC unroll 4
-            for (int g = 0; g < G; ++g) q[g] = (words_[g][first + word] >> (i * kBits)) & kMask;
+            for (int g = 0; g < G; ++g) q[g] = (words_[g][first + word] >> (i * kBits)) & mask;
             sink(word * each + i, q);
           }
       } else {
 #pragma GCC unroll 32
-        for (int i = 0; i < 32; ++i) {
+        for (int i = 0; i < count; ++i) {
           const int word = i * kBits / 32, shift = i * kBits % 32;
           Vector<std::uint32_t> q[G];
 #pragma GCC unroll 4
           for (int g = 0; g < G; ++g) {
             q[g] = words_[g][first + word] >> shift;
             if (shift + kBits > 32) q[g] |= words_[g][first + word + 1] << (32 - shift);
-            q[g] &= kMask;
+            q[g] &= mask;
           }
           sink(i, q);
         }
@@ -91,68 +178,72 @@ class Weights {
     const Weights& weights_;
     const std::int64_t w_;
     Vector<std::uint32_t> words_[G][kChunk * kBits / 32];
-    Vector<float> scales_[G][kSpan / kLeastGroup], biases_[G][kSpan / kLeastGroup];
   };
 
  private:
-  static constexpr std::uint32_t kMask = (1u << kBits) - 1;
-
-  static Vector<float> to_float(Vector<std::uint32_t> q) {
-    return __builtin_convertvector(reinterpret_cast<const Vector<std::int32_t>&>(q), Vector<float>);
-  }
-
-  // words[i][l] = word i of row w + l, from element p on.
-  void gather_words(std::int64_t w, std::int64_t p, std::int64_t count,
+  // words[i][l] = word i of row w + l, from code p on, for `codes` of them.
+  void gather_words(std::int64_t w, std::int64_t p, std::int64_t codes,
                     Vector<std::uint32_t>* words) const {
+    const std::int64_t count = codes * kBits / 32;
     const std::int64_t lanes = width_ - w < L ? width_ - w : L;
     const std::uint32_t* const from = q_.words + (first_ + w) * q_.row_words + p * kBits / 32;
     for (std::int64_t i = 0; i < count; i += L) {
       Vector<std::uint32_t> block[L];
       for (std::int64_t l = 0; l < L; ++l) {
         const std::uint32_t* const row = from + l * q_.row_words + i;
-        if (l >= lanes) {
-          block[l] = Vector<std::uint32_t>{};
-        } else if (i + L <= count || row + L <= q_.end) {
+        block[l] = Vector<std::uint32_t>{};
+        if (l >= lanes) continue;
+        if (i + L <= count || row + L <= q_.end)
           block[l] = load(row);
-        } else {
-          block[l] = Vector<std::uint32_t>{};
+        else
           for (std::int64_t j = 0; i + j < count; ++j) block[l][j] = row[j];
-        }
       }
       transpose<std::uint32_t>(block);
       for (std::int64_t l = 0; l < L && i + l < count; ++l) words[i + l] = block[l];
     }
   }
 
-  // to[g][l] = the value of group first + g of row w + l.
-  void gather(const void* values, std::int64_t w, std::int64_t first, std::int64_t count,
-              Vector<float>* to) const {
-    const auto from = [&]<class R>(R*) {
-      const auto* const x = static_cast<const typename R::Element*>(values);
-      const Strip groups{x + first_ * q_.row_groups + first, q_.row_groups, 1, width_, count};
-      const Source<R> source(groups);
-      typename Source<R>::template Columns<1>(source, w).visit(
-          0, count, [&](std::int64_t g, const Vector<float>(&v)[1]) { to[g] = v[0]; });
-    };
+  // to[g][l] = the value of the strip's group g in row w + l.
+  template <class R>
+  void gather_with(const void* values, std::int64_t w, Vector<float>* to) const {
+    const auto* const x = static_cast<const typename R::Element*>(values);
+    const Strip strip{x + first_ * q_.row_groups + start_ / q_.group, q_.row_groups, 1, width_,
+                      groups()};
+    const Source<R> source(strip);
+    typename Source<R>::template Columns<1>(source, w).visit(
+        0, groups(), [&](std::int64_t g, const Vector<float>(&v)[1]) { to[g] = v[0]; });
+  }
+  void gather(const void* values, std::int64_t w, Vector<float>* to) const {
     switch (q_.scale_type) {
-      case Dtype::float16: return from(static_cast<Widened<float16_t>*>(nullptr));
-      case Dtype::bfloat16: return from(static_cast<Widened<bfloat16_t>*>(nullptr));
-      default: return from(static_cast<Plain<float>*>(nullptr));
+      case Dtype::float16: return gather_with<Widened<float16_t>>(values, w, to);
+      case Dtype::bfloat16: return gather_with<Widened<bfloat16_t>>(values, w, to);
+      default: return gather_with<Plain<float>>(values, w, to);
+    }
+  }
+  void gather_scales(std::int64_t w, Vector<float>* to) const {
+    if constexpr (Code::kBiased) {
+      gather(q_.scales, w, to);
+    } else if (q_.group == 16) {
+      gather_with<ScaleCode<FloatCode<8, 3>>>(q_.scales, w, to);
+      for (std::int64_t g = 0; g < groups(); ++g) to[g] = q_.factor * to[g];
+    } else {
+      gather_with<ScaleCode<PowerCode>>(q_.scales, w, to);
     }
   }
 
   const QuantizedWeights& q_;
-  const std::int64_t width_, first_, start_;
+  const std::int64_t width_, first_, start_, numbers_;
 
  public:
-  const std::int64_t depth;
+  const std::int64_t depth;  // in units
 };
 
 // The same of weights packed along the width: unit (p, w) is element w of row p.
-template <int kBits>
+template <class Code>
 class WeightRows {
  public:
   using Unit = float;
+  static constexpr int kBits = Code::kBits;
   static constexpr std::int64_t L = kVectorLanes<float>, kDepth = 1;
   static constexpr Reads kReads = Reads::rows;
 
@@ -164,19 +255,22 @@ class WeightRows {
         depth(s.depth) {}
 
   void prefetch(std::int64_t, std::int64_t) const {}
+  // Vectors do not straddle groups.
   Vector<float> row(std::int64_t p, std::int64_t w) const {
+    if (w >= width_) return Vector<float>{};
     const std::int64_t at = first_ + w, r = start_ + p;
-    const std::int64_t group = r * q_.row_groups + at / q_.group;
-    const float scale = number(q_.scales, group), bias = number(q_.biases, group);
     const std::uint32_t* const words = q_.words + r * q_.row_words;
-    float values[L] = {};
+    Vector<std::uint32_t> q{};
     for (std::int64_t l = 0; l < L && w + l < width_; ++l) {
       const std::int64_t bit = (at + l) * kBits, word = bit / 32, shift = bit % 32;
-      std::uint32_t q = words[word] >> shift;
-      if (shift + kBits > 32) q |= words[word + 1] << (32 - shift);
-      values[l] = scale * static_cast<float>(q & ((1u << kBits) - 1)) + bias;
+      std::uint32_t code = words[word] >> shift;
+      if (shift + kBits > 32) code |= words[word + 1] << (32 - shift);
+      q[l] = code & ((1u << kBits) - 1);
     }
-    return load(values);
+    const std::int64_t group = r * q_.row_groups + at / q_.group;
+    const Vector<float> value = scale(group) * Code::decode(q);
+    if constexpr (Code::kBiased) return value + number(q_.biases, group);
+    return value;
   }
 
  private:
@@ -186,6 +280,12 @@ class WeightRows {
       case Dtype::bfloat16: return widen(static_cast<const bfloat16_t*>(values)[i]);
       default: return static_cast<const float*>(values)[i];
     }
+  }
+  float scale(std::int64_t group) const {
+    if constexpr (Code::kBiased) return number(q_.scales, group);
+    const auto* const code = static_cast<const std::uint8_t*>(q_.scales) + group;
+    if (q_.group == 16) return q_.factor * ScaleCode<FloatCode<8, 3>>::one(code, 0, true);
+    return ScaleCode<PowerCode>::one(code, 0, true);
   }
 
   const QuantizedWeights& q_;
