@@ -44,7 +44,8 @@ std::uint32_t epilogue_kind(const Node& product) {
   const auto* quantized = dynamic_cast<const QuantizedMatmul*>(product.primitive.get());
   if (!quantized || !takes_whole(product)) return 0;
   const QuantizedFormat& f = quantized->options;
-  return static_cast<std::uint32_t>(static_cast<int>(product.inputs.size()) << 16 |
+  return static_cast<std::uint32_t>(static_cast<int>(f.mode) << 20 |
+                                    static_cast<int>(product.inputs.size()) << 16 |
                                     f.group_size << 8 | f.bits << 2 | f.transpose << 1);
 }
 

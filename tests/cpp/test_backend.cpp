@@ -266,6 +266,17 @@ TEST_CASE("third backend: what it does not take runs on the CPU, between its own
   CHECK(c.programs > programs);
 }
 
+TEST_CASE("third backend: without epilogues what follows a product is a program of its own") {
+  Counts& c = counts();
+  const array x = values({30, 4}, DeviceType::cpu), y = values({4, 30}, DeviceType::cpu);
+  const auto f = [&](StreamOrDevice s) { return exp(matmul(x, y, s), s); };
+  const array expected = f(DeviceType::cpu);
+  eval({expected, x, y});
+  const int programs = c.programs;
+  CHECK(same_bits(f(kLate), expected));
+  CHECK(c.programs == programs + 1);
+}
+
 TEST_CASE("third backend: kernels are prepared once for a structure") {
   Counts& c = counts();
   const auto run = [&](std::int64_t n, float k) {

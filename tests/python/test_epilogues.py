@@ -141,6 +141,16 @@ def test_batches(batch, m, k, n, dtype):
         c = data(*shape, dtype=dtype)
         check(lambda p, c=c: p * c + p, (x, w))
     check(lambda p: p + 1, (x, mx.broadcast_to(w[(0,) * len(batch)], w.shape)))
+    check(lambda p, q: p * q + p, (x, w), (x, data(*w.shape, dtype=dtype)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+@pytest.mark.parametrize("m,n", [(1, 40), (3, 300), (60, 5), (40, 1)])
+def test_deep_products(m, n, dtype):
+    x, w, v = data(m, 30_000, dtype=dtype), *(data(30_000, n, dtype=dtype) for _ in "wv")
+    bias = data(n, dtype=dtype)
+    check(lambda p: p * 0.5 + bias, (x, w))
+    check(lambda p, q: p * q, (x, w), (x, v))
 
 
 def test_any_number_of_threads():

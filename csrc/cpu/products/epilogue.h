@@ -9,7 +9,8 @@
 
 namespace cermet::cpu {
 
-// Rows x columns of the results before they are rounded: float, or double for float64.
+// Rows x columns of the results before they are rounded: float, or double for float64. (Of complex
+// numbers the engine counts both parts, and an epilogue the numbers.)
 struct FinishedTile {
   std::int64_t batch, row, rows, column, columns;
   std::array<const void*, 2> values;  // of two products side by side; else one and null

@@ -32,8 +32,10 @@ std::size_t element_size(Packing p) {
 struct Cut {
   std::int64_t rows, columns, down, across;
 
-  Cut(const Product& p, std::int64_t batches, std::int64_t tile_rows, std::int64_t tile_columns) {
-    rows = std::min(p.m, kMostRows);
+  // Of several products side by side.
+  Cut(const Product& p, std::int64_t products, std::int64_t batches) {
+    const std::int64_t tile_rows = p.kernel->rows, tile_columns = p.kernel->columns;
+    rows = std::min(p.m, kMostRows / products);
     columns = std::min(p.n, kMostColumns);
     count(p);
     const std::int64_t wanted = 4 * get_num_threads();
@@ -71,7 +73,7 @@ class Nest {
         out_(out),
         finish_(finish),
         batches_(p_.batch.size()),
-        cut_(p_, batches_, p_.kernel->rows, p_.kernel->columns),
+        cut_(p_, static_cast<std::int64_t>(all.size()), batches_),
         block_depth_(kBlockDepth * p_.kernel->numbers) {
     const bool whole = !out_ && cut_.down * cut_.across == 1 && p_.k <= kSpan;
     if (whole) together_ = std::max<std::int64_t>(1, kSmallTile / area());
