@@ -29,9 +29,15 @@ bool takes_whole(const Node& composite) {
   if (composite.dtype == float64) return false;
   if (const auto* product = dynamic_cast<const QuantizedMatmul*>(p))
     return product->options.is_affine();
-  if (const auto* d = dynamic_cast<const Dequantize*>(p))  // one global scale at most
-    return composite.inputs.size() == d->options.parts() || composite.inputs.back().size() == 1;
-  return dynamic_cast<const QuantizeWords*>(p) || dynamic_cast<const GroupRange*>(p);
+  // A global scale, which is the last input of others than affine, is a single one.
+  const auto single = [&](const QuantizedFormat& f, std::size_t others) {
+    return f.is_affine() || composite.inputs.size() == others ||
+           composite.inputs.back().size() == 1;
+  };
+  if (const auto* d = dynamic_cast<const Dequantize*>(p)) return single(d->options, 2);
+  if (const auto* w = dynamic_cast<const QuantizeWords*>(p)) return single(w->options, 2);
+  const auto* scales = dynamic_cast<const QuantizeScales*>(p);
+  return scales && single(scales->options, 1);
 }
 
 void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const Tensor& out) {
@@ -42,7 +48,7 @@ void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const
   else if (const auto* p = dynamic_cast<const QuantizeWords*>(&composite))
     quantize(p->options, inputs, out);
   else
-    group_range(dynamic_cast<const GroupRange&>(composite).options, inputs[0], out);
+    quantize_scales(dynamic_cast<const QuantizeScales&>(composite).options, inputs, out);
 }
 
 }  // namespace
