@@ -110,6 +110,30 @@ inline void unpack(const u32* __restrict parts, const float* scales, const float
     }
 }
 
+// Whether lanes can shift by different numbers. Then what crosses no word needs no parts.
+#if defined(__AVX2__) || defined(__aarch64__)
+constexpr bool kOwnShifts = true;
+#else
+constexpr bool kOwnShifts = false;
+#endif
+
+template <class Element, int kGroup>
+inline void unpack_words(const u32* __restrict words, const float* scales, const float* biases,
+                         float* __restrict dst) {
+  constexpr int kEach = 32 / Element::kBits;
+  for (int w = 0; w < kChunk / kEach; ++w, dst += kEach) {
+    const int group = w * kEach / kGroup;
+#pragma GCC unroll 1  // unrolled, it would not become a vector of shifts
+    for (int i = 0; i < kEach; ++i) {
+      const u32 q = words[w] >> (i * Element::kBits) & Element::kMask;
+      if constexpr (Element::kBiased)
+        dst[i] = scales[group] * Element::decode(q) + biases[group];
+      else
+        dst[i] = scales[group] * Element::decode(q);
+    }
+  }
+}
+
 template <class Element, int kGroup>
 inline void pack(const float* x, const float* scales, const float* biases, u32* words) {
   u32 parts[kParts];
@@ -141,6 +165,9 @@ void dequantize_all(const u32* words, const float* scales, const float* biases, 
                     float* dst, std::int64_t n) {
   const auto biases_at = [&](std::int64_t g) { return Element::kBiased ? biases + g : nullptr; };
   std::int64_t i = 0;
+  if constexpr (kOwnShifts && Element::kBits < 8 && 32 % Element::kBits == 0)
+    for (; i + kChunk <= n; i += kChunk, words += 2 * Element::kBits)
+      unpack_words<Element, kGroup>(words, scales + i / group, biases_at(i / group), dst + i);
   // Parts are stored one by one: some chunks ahead, as a vector of what was just stored waits.
   constexpr int kAhead = 4;
   u32 parts[kAhead * kParts];

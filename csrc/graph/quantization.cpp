@@ -160,7 +160,7 @@ std::int64_t check_packed(std::string_view op, std::span<const array> parts,
   return k;
 }
 
-// (..., k) as (..., groups, group size), and back.
+// (..., k) as (..., groups, group size), and one value a group to go with it.
 array grouped(const array& a, const QuantizedFormat& f, StreamOrDevice s) {
   return unflatten(a, -1, {-1, f.group_size}, s);
 }
@@ -242,8 +242,6 @@ array encode_scales(const array& largest, const QuantizedFormat& f,
   return astype(where(isfinite(largest, s), code, word(nv ? 0x7F : 255), s), uint8, s);
 }
 
-// ---- Nodes ----
-
 // Scale and bias of groups with these extremes.
 array affine_scales(const array& high, const array& low, int bits, StreamOrDevice s) {
   const auto number = [&](double v) { return array(v, high.dtype()); };
@@ -259,6 +257,8 @@ array affine_scales(const array& high, const array& low, int bits, StreamOrDevic
   const array scale = select(zero, step, divide(edge, select(zero, number(1), whole, s), s), s);
   return stack({scale, select(zero, number(0), edge, s)}, 0, s);
 }
+
+// ---- Nodes ----
 
 template <class P>
 array node(const QuantizedFormat& f, Shape shape, Dtype dtype, std::initializer_list<array> inputs,
@@ -347,9 +347,9 @@ array dequantize(const array& w, const array& scales, const std::optional<array>
   constexpr std::string_view op = "dequantize";
   const QuantizedFormat f = format_of(op, mode, group_size, bits);
   const Arrays parts = parts_of(op, mode, w, scales, biases, global_scale);
-  const Dtype given = !f.is_affine() ? global_scale ? float32 : bfloat16
-                      : biases       ? promote(scales.dtype(), biases->dtype())
-                                     : scales.dtype();
+  const Dtype given = biases         ? promote(scales.dtype(), biases->dtype())
+                      : global_scale ? float32
+                                     : bfloat16;
   require_floating(op, dtype.value_or(given));
   return dequantize_parts(parts, f, dtype.value_or(given), s);
 }
