@@ -28,13 +28,16 @@ bool takes_whole(const Node& composite) {
   for (const array& in : composite.inputs)
     if (in.dtype() == float64) return false;
   if (composite.dtype == float64) return false;
-  const auto few_scales = [&](std::size_t parts) {  // one global scale at most
-    return composite.inputs.size() == parts || composite.inputs.back().size() == 1;
+  // A global scale, which is the last input of others than affine, is a single one.
+  const auto single = [&](const QuantizedFormat& f, std::size_t others) {
+    return f.is_affine() || composite.inputs.size() == others ||
+           composite.inputs.back().size() == 1;
   };
-  if (const auto* product = dynamic_cast<const QuantizedMatmul*>(p))
-    return few_scales(product->options.parts() + 1);
-  if (const auto* d = dynamic_cast<const Dequantize*>(p)) return few_scales(d->options.parts());
-  return dynamic_cast<const QuantizeWords*>(p) || dynamic_cast<const GroupRange*>(p);
+  if (const auto* m = dynamic_cast<const QuantizedMatmul*>(p)) return single(m->options, 3);
+  if (const auto* d = dynamic_cast<const Dequantize*>(p)) return single(d->options, 2);
+  if (const auto* w = dynamic_cast<const QuantizeWords*>(p)) return single(w->options, 2);
+  const auto* scales = dynamic_cast<const QuantizeScales*>(p);
+  return scales && single(scales->options, 1);
 }
 
 // Products of floats whose results can go to an epilogue: 1, or a number for the format of weights.
@@ -57,7 +60,7 @@ void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const
   else if (const auto* p = dynamic_cast<const QuantizeWords*>(&composite))
     quantize(p->options, inputs, out);
   else
-    group_range(dynamic_cast<const GroupRange&>(composite).options, inputs[0], out);
+    quantize_scales(dynamic_cast<const QuantizeScales&>(composite).options, inputs, out);
 }
 
 }  // namespace

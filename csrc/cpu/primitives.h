@@ -26,7 +26,7 @@ void quantized_matmul(const QuantizedFormat& p, std::size_t count, std::span<con
                       const Tensor& out, const Epilogue& epilogue);
 void dequantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void quantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
-void group_range(int group_size, const Tensor& a, const Tensor& out);
+void quantize_scales(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void random_bits(const Tensor& keys, const Tensor& out);
 void load(const Load& p, const Tensor& out);
 

@@ -30,32 +30,63 @@ void for_pieces(std::int64_t elements, Body body) {
                });
 }
 
+// Scales, and biases for affine, of groups as floats.
+class Scales {
+ public:
+  // `inputs` begin with the scales; behind them stand the biases or a global scale.
+  Scales(const QuantizedFormat& f, std::span<const Tensor> inputs)
+      : format_(f), scales_(dense(inputs[0], holders_[0])) {
+    if (f.is_affine())
+      biases_ = dense(inputs[1], holders_[1]);
+    else if (inputs.size() > 1)
+      unit_ = unit_of(inputs[1]);
+  }
+  static float unit_of(const Tensor& global_scale) {
+    return *data<const float>(global_scale) / 2688;
+  }
+
+  struct Of {
+    const float* scales;
+    const float* biases;
+    float memory[2][kPiece / kSmallestGroup];
+  };
+  void read(std::int64_t first, std::int64_t n, Of& to) const {
+    const std::int64_t group = first / format_.group_size, groups = n / format_.group_size;
+    to.scales = to.memory[0];
+    to.biases = nullptr;
+    if (biases_) {
+      to.scales = floats(scales_, group, groups, to.memory[0]);
+      to.biases = floats(*biases_, group, groups, to.memory[1]);
+      return;
+    }
+    const auto* codes = data<const std::uint8_t>(scales_) + group;
+    if (format_.mode == QuantizationMode::nvfp4)
+      CERMET_DISPATCH(decode_e4m3(codes, unit_, to.memory[0], groups));
+    else
+      CERMET_DISPATCH(decode_e8m0(codes, to.memory[0], groups));
+  }
+
+ private:
+  const QuantizedFormat& format_;
+  std::optional<Scratch> holders_[2];
+  const Tensor scales_;
+  std::optional<Tensor> biases_;
+  float unit_ = 1;
+};
+
 }  // namespace
 
 void dequantize(const QuantizedFormat& f, std::span<const Tensor> inputs, const Tensor& out) {
-  std::optional<Scratch> holders[3];
-  const Tensor words = dense(inputs[0], holders[0]), scales = dense(inputs[1], holders[1]);
-  std::optional<Tensor> biases;
-  if (f.is_affine()) biases = dense(inputs[2], holders[2]);
-  const float factor =
-      inputs.size() > f.parts() ? *data<const float>(inputs[f.parts()]) / 2688 : 1.0f;
+  std::optional<Scratch> holder;
+  const Tensor words = dense(inputs[0], holder);
+  const Scales scales(f, inputs.subspan(1));
   for_pieces(out.size(), [&](std::int64_t first, std::int64_t n) {
-    float scale_buffer[kPiece / kSmallestGroup], bias_buffer[kPiece / kSmallestGroup];
+    Scales::Of of;
+    scales.read(first, n, of);
     float values[kPiece];
-    const std::int64_t group = first / f.group_size, groups = n / f.group_size;
-    const float *scale = scale_buffer, *bias = nullptr;
-    if (f.is_affine()) {
-      scale = floats(scales, group, groups, scale_buffer);
-      bias = floats(*biases, group, groups, bias_buffer);
-    } else if (f.mode == QuantizationMode::nvfp4) {
-      CERMET_DISPATCH(
-          decode_e4m3(data<const std::uint8_t>(scales) + group, factor, scale_buffer, groups));
-    } else {
-      CERMET_DISPATCH(decode_e8m0(data<const std::uint8_t>(scales) + group, scale_buffer, groups));
-    }
     float* to = out.dtype == float32 ? data<float>(out) + first : values;
-    CERMET_DISPATCH(dequantize(data<const std::uint32_t>(words) + first * f.bits / 32, scale, bias,
-                               f.bits, f.group_size, to, n));
+    CERMET_DISPATCH(dequantize(data<const std::uint32_t>(words) + first * f.bits / 32, of.scales,
+                               of.biases, f.bits, f.group_size, to, n));
     if (out.dtype == float16)
       CERMET_DISPATCH(from_floats(to, data<float16_t>(out) + first, n));
     else if (out.dtype == bfloat16)
@@ -64,26 +95,36 @@ void dequantize(const QuantizedFormat& f, std::span<const Tensor> inputs, const 
 }
 
 void quantize(const QuantizedFormat& f, std::span<const Tensor> inputs, const Tensor& out) {
-  std::optional<Scratch> holders[3];
-  const Tensor x = dense(inputs[0], holders[0]), scales = dense(inputs[1], holders[1]);
-  std::optional<Tensor> biases;
-  if (f.is_affine()) biases = dense(inputs[2], holders[2]);
+  std::optional<Scratch> holder;
+  const Tensor x = dense(inputs[0], holder);
+  const Scales scales(f, inputs.subspan(1));
   for_pieces(x.size(), [&](std::int64_t first, std::int64_t n) {
+    Scales::Of of;
+    scales.read(first, n, of);
     float values[kPiece];
-    const std::int64_t group = first / f.group_size;
-    CERMET_DISPATCH(quantize(floats(x, first, n, values), data<const float>(scales) + group,
-                             biases ? data<const float>(*biases) + group : nullptr, f.bits,
+    CERMET_DISPATCH(quantize(floats(x, first, n, values), of.scales, of.biases, f.bits,
                              f.group_size, data<std::uint32_t>(out) + first * f.bits / 32, n));
   });
 }
 
-void group_range(int group_size, const Tensor& a, const Tensor& out) {
+void quantize_scales(const QuantizedFormat& f, std::span<const Tensor> inputs, const Tensor& out) {
   std::optional<Scratch> holder;
-  const Tensor x = dense(a, holder);
+  const Tensor x = dense(inputs[0], holder);
+  const float unit = inputs.size() > 1 ? Scales::unit_of(inputs[1]) : 1.0f;
   for_pieces(x.size(), [&](std::int64_t first, std::int64_t n) {
     float values[kPiece];
-    CERMET_DISPATCH(group_range(floats(x, first, n, values), group_size,
-                                data<float>(out) + first / group_size * 2, n));
+    const float* from = floats(x, first, n, values);
+    const std::int64_t group = first / f.group_size;
+    if (f.is_affine()) {
+      float* to = data<float>(out) + group;
+      CERMET_DISPATCH(find_scales(from, f.bits, f.group_size, to, to + out.size() / 2, n));
+      return;
+    }
+    auto* codes = data<std::uint8_t>(out) + group;
+    if (f.mode == QuantizationMode::nvfp4)
+      CERMET_DISPATCH(find_e4m3(from, unit, f.group_size, codes, n));
+    else
+      CERMET_DISPATCH(find_e8m0(from, f.bits, f.group_size, codes, n));
   });
 }
 

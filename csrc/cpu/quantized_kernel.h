@@ -1,4 +1,5 @@
-// The loops of quantization: packed elements and their values, the scales' codes, groups' extremes.
+// The loops of quantization: packed elements and their values, the scales of groups and their
+// codes.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +15,17 @@ CERMET_EACH_ISA(
     // dst[i] = scales[i / group] * q[i] + biases[i / group]
     void dequantize(const std::uint32_t* words, const float* scales, const float* biases, int bits,
                     int group, float* dst, std::int64_t n);
-    // The q nearest to (x[i] - biases[i / group]) / scales[i / group], packed. That of nan is 0.
+    // The q nearest to (x[i] - biases[i / group]) / scales[i / group]. That of nan is 0.
     void quantize(const float* x, const float* scales, const float* biases, int bits, int group,
                   std::uint32_t* words, std::int64_t n);
-    // The largest and the smallest element of each group, one after the other; nan if one is.
-    void group_range(const float* x, int group, float* range, std::int64_t n);
-    // dst[i] = factor * scale, which E8M0 or E4M3 codes stand for.
+    // The scales and biases of x for integers of `bits`.
+    void find_scales(const float* x, int bits, int group, float* scales, float* biases,
+                     std::int64_t n);
+    // The codes of scales of x for floats of `bits`: E8M0, and E4M3 in units of `unit`.
+    void find_e8m0(const float* x, int bits, int group, std::uint8_t* codes, std::int64_t n);
+    void find_e4m3(const float* x, float unit, int group, std::uint8_t* codes, std::int64_t n);
+    // What n such codes stand for.
     void decode_e8m0(const std::uint8_t* codes, float* dst, std::int64_t n);
-    void decode_e4m3(const std::uint8_t* codes, float factor, float* dst, std::int64_t n);)
+    void decode_e4m3(const std::uint8_t* codes, float unit, float* dst, std::int64_t n);)
 
 }  // namespace cermet::cpu

@@ -94,10 +94,9 @@ inline void spread(const float* of_groups, float* of_parts) {
 }
 
 template <class Element, int kGroup>
-inline void unpack(const u32* words, const float* scales, const float* biases, float* dst) {
-  u32 parts[kParts];
+inline void unpack(const u32* __restrict parts, const float* scales, const float* biases,
+                   float* __restrict dst) {
   float scale[kParts], bias[kParts];
-  to_parts<Element::kBits>(words, parts);
   spread<kGroup>(scales, scale);
   if constexpr (Element::kBiased) spread<kGroup>(biases, bias);
   for (int h = 0; h < kParts; ++h)
@@ -109,6 +108,30 @@ inline void unpack(const u32* words, const float* scales, const float* biases, f
       else
         dst[4 * h + j] = v;
     }
+}
+
+// Whether lanes can shift by different numbers. Then what crosses no word needs no parts.
+#if defined(__AVX2__) || defined(__aarch64__)
+constexpr bool kOwnShifts = true;
+#else
+constexpr bool kOwnShifts = false;
+#endif
+
+template <class Element, int kGroup>
+inline void unpack_words(const u32* __restrict words, const float* scales, const float* biases,
+                         float* __restrict dst) {
+  constexpr int kEach = 32 / Element::kBits;
+  for (int w = 0; w < kChunk / kEach; ++w, dst += kEach) {
+    const int group = w * kEach / kGroup;
+#pragma GCC unroll 1  // unrolled, it would not become a vector of shifts
+    for (int i = 0; i < kEach; ++i) {
+      const u32 q = words[w] >> (i * Element::kBits) & Element::kMask;
+      if constexpr (Element::kBiased)
+        dst[i] = scales[group] * Element::decode(q) + biases[group];
+      else
+        dst[i] = scales[group] * Element::decode(q);
+    }
+  }
 }
 
 template <class Element, int kGroup>
@@ -142,8 +165,23 @@ void dequantize_all(const u32* words, const float* scales, const float* biases, 
                     float* dst, std::int64_t n) {
   const auto biases_at = [&](std::int64_t g) { return Element::kBiased ? biases + g : nullptr; };
   std::int64_t i = 0;
-  for (; i + kChunk <= n; i += kChunk, words += 2 * Element::kBits)
-    unpack<Element, kGroup>(words, scales + i / group, biases_at(i / group), dst + i);
+  if constexpr (kOwnShifts && Element::kBits < 8 && 32 % Element::kBits == 0)
+    for (; i + kChunk <= n; i += kChunk, words += 2 * Element::kBits)
+      unpack_words<Element, kGroup>(words, scales + i / group, biases_at(i / group), dst + i);
+  // Parts are stored one by one: some chunks ahead, as a vector of what was just stored waits.
+  constexpr int kAhead = 4;
+  u32 parts[kAhead * kParts];
+  for (; i + kAhead * kChunk <= n; words += 2 * Element::kBits * kAhead) {
+    for (int c = 0; c < kAhead; ++c)
+      to_parts<Element::kBits>(words + c * 2 * Element::kBits, parts + c * kParts);
+    for (int c = 0; c < kAhead; ++c, i += kChunk)
+      unpack<Element, kGroup>(parts + c * kParts, scales + i / group, biases_at(i / group),
+                              dst + i);
+  }
+  for (; i + kChunk <= n; i += kChunk, words += 2 * Element::kBits) {
+    to_parts<Element::kBits>(words, parts);
+    unpack<Element, kGroup>(parts, scales + i / group, biases_at(i / group), dst + i);
+  }
   if (i == n) return;
   u32 some_words[2 * Element::kBits] = {};
   float some_scales[4] = {}, some_biases[4] = {}, values[kChunk];
@@ -151,7 +189,8 @@ void dequantize_all(const u32* words, const float* scales, const float* biases, 
   copy(words, some_words, (n - i) * Element::kBits / 32);
   copy(scales + i / group, some_scales, groups);
   if (Element::kBiased) copy(biases + i / group, some_biases, groups);
-  unpack<Element, kGroup>(some_words, some_scales, some_biases, values);
+  to_parts<Element::kBits>(some_words, parts);
+  unpack<Element, kGroup>(parts, some_scales, some_biases, values);
   copy(values, dst + i, n - i);
 }
 
@@ -232,7 +271,9 @@ inline void fold(const std::int32_t* __restrict high, const std::int32_t* __rest
 
 constexpr int kTile = 512;  // elements whose extremes are found together
 
-void range_of_tile(const float* x, int group, float* range, int n) {
+// Calls found(i, high, low) for each group i of up to kTile elements.
+template <class F>
+inline void find_in_tile(const float* x, int group, int n, F found) {
   std::int32_t keys[kTile], high[kTile / 4], low[kTile / 4], highs[kTile / 16], lows[kTile / 16];
   for (int i = 0; i < n; ++i) keys[i] = key_of(x[i]);
   fold<4>(keys, keys, high, low, n / 4);
@@ -249,12 +290,28 @@ void range_of_tile(const float* x, int group, float* range, int n) {
     fold<4>(high, low, highs, lows, n / 128);
     h = highs, l = lows;
   }
-  const std::int32_t infinity = 0x7f800000;
+  constexpr std::int32_t kInfinity = 0x7f800000;
   for (int i = 0; i < n / group; ++i) {
-    const bool nan = (h[i] > infinity) | (l[i] < ~infinity);
-    range[2 * i] = nan ? __builtin_nanf("") : of_key(h[i]);
-    range[2 * i + 1] = nan ? __builtin_nanf("") : of_key(l[i]);
+    const bool nan = (h[i] > kInfinity) | (l[i] < ~kInfinity);
+    found(i, nan ? __builtin_nanf("") : of_key(h[i]), nan ? __builtin_nanf("") : of_key(l[i]));
   }
+}
+template <class F>
+inline void find_in_tiles(const float* x, int group, std::int64_t n, F found_in) {
+  for (std::int64_t i = 0; i < n; i += kTile)
+    find_in_tile(x + i, group, static_cast<int>(n - i < kTile ? n - i : kTile),
+                 found_in(i / group));
+}
+
+inline float magnitude(float x) { return float_of(bits_of(x) & 0x7fffffffu); }
+// The code given where the largest magnitude is a number, else those for zeros and for nan.
+inline std::uint8_t code_of(float largest, u32 code, u32 one, u32 nan) {
+  code = largest == 0.0f ? one : code;
+  return static_cast<std::uint8_t>(largest < __builtin_inff() ? code : nan);
+}
+inline float largest_of(float high, float low) {
+  const u32 a = bits_of(high) & 0x7fffffffu, b = bits_of(low) & 0x7fffffffu;
+  return float_of(a < b ? b : a);
 }
 
 }  // namespace
@@ -274,10 +331,45 @@ void quantize(const float* x, const float* scales, const float* biases, int bits
   });
 }
 
-void group_range(const float* x, int group, float* range, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; i += kTile)
-    range_of_tile(x + i, group, range + i / group * 2,
-                  static_cast<int>(n - i < kTile ? n - i : kTile));
+// As the expansion of QuantizeScales has it, which says why.
+void find_scales(const float* x, int bits, int group, float* scales, float* biases,
+                 std::int64_t n) {
+  const auto steps = static_cast<float>((1 << bits) - 1);
+  find_in_tiles(x, group, n, [&](std::int64_t first) {
+    return [=](int i, float high, float low) {
+      const bool from_low = magnitude(low) > magnitude(high);
+      float width = (high - low) / steps;
+      width = width < 1e-7f ? 1e-7f : width;
+      const float step = from_low ? width : -width, edge = from_low ? low : high;
+      const float whole = __builtin_rintf(edge / step);
+      const bool zero = whole == 0.0f;
+      scales[first + i] = zero ? step : edge / (zero ? 1.0f : whole);
+      biases[first + i] = zero ? 0.0f : edge;
+    };
+  });
+}
+
+void find_e8m0(const float* x, int bits, int group, std::uint8_t* codes, std::int64_t n) {
+  const u32 emax = bits == 8 ? 8 : 2;
+  find_in_tiles(x, group, n, [&](std::int64_t first) {
+    return [=](int i, float high, float low) {
+      const float largest = largest_of(high, low);
+      const u32 exponent = bits_of(largest) >> 23;
+      codes[first + i] = code_of(largest, (exponent > emax ? exponent : emax) - emax, 127, 255);
+    };
+  });
+}
+
+void find_e4m3(const float* x, float unit, int group, std::uint8_t* codes, std::int64_t n) {
+  const float six = unit * 6;
+  find_in_tiles(x, group, n, [&](std::int64_t first) {
+    return [=](int i, float high, float low) {
+      const float largest = largest_of(high, low), scale = largest / six;
+      u32 code = scale != scale ? 0x7f : Float<8, 3>::encode(scale);
+      code = code < 1 ? 1 : code;
+      codes[first + i] = code_of(largest, code, 0x38, 0x7f);
+    };
+  });
 }
 
 void decode_e8m0(const std::uint8_t* codes, float* dst, std::int64_t n) {
@@ -286,8 +378,8 @@ void decode_e8m0(const std::uint8_t* codes, float* dst, std::int64_t n) {
     dst[i] = float_of(code == 255 ? 0x7fc00000u : bits);
   }
 }
-void decode_e4m3(const std::uint8_t* codes, float factor, float* dst, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) dst[i] = Float<8, 3>::decode(codes[i]) * factor;
+void decode_e4m3(const std::uint8_t* codes, float unit, float* dst, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) dst[i] = Float<8, 3>::decode(codes[i]) * unit;
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

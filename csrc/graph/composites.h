@@ -91,22 +91,23 @@ class Dequantize final : public CompositeWith<Dequantize, QuantizedFormat> {
   CERMET_COMPOSITE("dequantize")
 };
 
-// The integers of quantized arrays, packed. Inputs: x (..., k), floating; for each group
-// (..., k / group size) what x is divided by and, for affine, what is subtracted before, of the
-// type that x is accumulated in.
+// The scales for x (..., k), with what quantizing brings along: inputs x, floating, and the global
+// scale where there is one. As codes (..., k / group size); for affine, scales and biases as
+// (2, ..., k / group size) in the type that x is accumulated in.
+class QuantizeScales final : public CompositeWith<QuantizeScales, QuantizedFormat> {
+ public:
+  using CompositeWith::CompositeWith;
+  std::string parameters() const override;
+  CERMET_COMPOSITE("quantize_scales")
+};
+
+// The elements of x (..., k), packed. Inputs: x, then what QuantizeScales gave: scales and biases,
+// or codes and the global scale where there is one.
 class QuantizeWords final : public CompositeWith<QuantizeWords, QuantizedFormat> {
  public:
   using CompositeWith::CompositeWith;
   std::string parameters() const override;
   CERMET_COMPOSITE("quantize")
-};
-
-// The largest and the smallest element of each group of (..., k), as (..., k / group size, 2), in
-// the type that the input is accumulated in. Either is nan where an element is.
-class GroupRange final : public CompositeWith<GroupRange, int> {  // group size
- public:
-  using CompositeWith::CompositeWith;
-  CERMET_COMPOSITE("group_range")
 };
 
 // dequantize(quantize(x)), with derivatives as if it were x. Inputs: x and the global scale where

@@ -29,30 +29,33 @@ const SmallFloat& element_of(const QuantizedFormat& f) { return f.bits == 4 ? kE
 
 struct ModeInfo {
   std::string_view name;
-  std::vector<int> bits, groups;  // the default first
+  std::vector<int> bits, groups;
+  int default_bits, default_group;
 };
 const ModeInfo& info(Mode mode) {
-  static const ModeInfo infos[] = {{"affine", {4, 2, 3, 5, 6, 8}, {64, 32, 128}},
-                                   {"mxfp4", {4}, {32}},
-                                   {"mxfp8", {8}, {32}},
-                                   {"nvfp4", {4}, {16}}};
+  static const ModeInfo infos[] = {{"affine", {2, 3, 4, 5, 6, 8}, {32, 64, 128}, 4, 64},
+                                   {"mxfp4", {4}, {32}, 4, 32},
+                                   {"mxfp8", {8}, {32}, 8, 32},
+                                   {"nvfp4", {4}, {16}, 4, 16}};
   return infos[static_cast<std::size_t>(mode)];
 }
 
-int choose(std::string_view op, std::string_view what, Mode mode, std::optional<int> value,
-           std::vector<int> choices) {
-  if (!value) return choices[0];
-  if (std::find(choices.begin(), choices.end(), *value) != choices.end()) return *value;
-  std::sort(choices.begin(), choices.end());
+void check_choice(std::string_view op, std::string_view what, Mode mode, int value,
+                  const std::vector<int>& choices) {
+  if (std::find(choices.begin(), choices.end(), value) != choices.end()) return;
   std::string expected;
   for (const int c : choices) expected += (expected.empty() ? "" : ", ") + std::to_string(c);
-  fail(op, what, " is ", *value, ", mode '", name_of(mode), "' has ", expected);
+  fail(op, what, " is ", value, ", mode '", name_of(mode), "' has ", expected);
 }
 
 QuantizedFormat format_of(std::string_view op, Mode mode, std::optional<int> group_size,
                           std::optional<int> bits, bool transpose = false) {
-  return {mode, choose(op, "bits", mode, bits, info(mode).bits),
-          choose(op, "group_size", mode, group_size, info(mode).groups), transpose};
+  const ModeInfo& m = info(mode);
+  const QuantizedFormat f{mode, bits.value_or(m.default_bits), group_size.value_or(m.default_group),
+                          transpose};
+  check_choice(op, "bits", mode, f.bits, m.bits);
+  check_choice(op, "group_size", mode, f.group_size, m.groups);
+  return f;
 }
 
 void check_floats(std::string_view op, Mode mode) {
@@ -157,7 +160,7 @@ std::int64_t check_packed(std::string_view op, std::span<const array> parts,
   return k;
 }
 
-// (..., k) as (..., groups, group size), and back.
+// (..., k) as (..., groups, group size), and one value a group to go with it.
 array grouped(const array& a, const QuantizedFormat& f, StreamOrDevice s) {
   return unflatten(a, -1, {-1, f.group_size}, s);
 }
@@ -239,33 +242,10 @@ array encode_scales(const array& largest, const QuantizedFormat& f,
   return astype(where(isfinite(largest, s), code, word(nv ? 0x7F : 255), s), uint8, s);
 }
 
-// ---- Nodes ----
-
-// The largest and the smallest element of each group.
-std::pair<array, array> group_range(const array& x, const QuantizedFormat& f, StreamOrDevice s) {
-  Shape shape = with_last(x.shape(), {x.shape(-1) / f.group_size, 2});
-  const array range(make_ref<const GroupRange>(f.group_size), std::move(shape), accurate(x.dtype()),
-                    {x}, s.resolve());
-  const auto end = [&](int i) {
-    return squeeze(section(range, range.ndim() - 1, i, i + 1, 1, s), {-1}, s);
-  };
-  return {end(0), end(1)};
-}
-
-array words_of(const array& x, const array& scale, const std::optional<array>& bias,
-               const QuantizedFormat& f, StreamOrDevice s) {
-  SmallVector<array, 2> inputs{x, scale};
-  if (bias) inputs.push_back(*bias);
-  Shape shape = with_last(x.shape(), {x.shape(-1) * f.bits / 32});
-  return array(make_ref<const QuantizeWords>(f), std::move(shape), uint32, std::move(inputs),
-               s.resolve());
-}
-
-Quantized quantize_affine(const array& w, const QuantizedFormat& f, StreamOrDevice s) {
-  const Dtype t = accurate(w.dtype());
-  const auto number = [&](double v) { return array(v, t); };
-  const auto [high, low] = group_range(w, f, s);
-  const double steps = (1 << f.bits) - 1;
+// Scale and bias of groups with these extremes.
+array affine_scales(const array& high, const array& low, int bits, StreamOrDevice s) {
+  const auto number = [&](double v) { return array(v, high.dtype()); };
+  const double steps = (1 << bits) - 1;
   // Counted from the edge of larger magnitude, which a whole number of steps from zero represents
   // exactly; then so is zero.
   const array from_low = greater(abs(low, s), abs(high, s), s);
@@ -275,11 +255,19 @@ Quantized quantize_affine(const array& w, const QuantizedFormat& f, StreamOrDevi
   const array whole = rint(divide(edge, step, s), s);
   const array zero = equal(whole, number(0), s);
   const array scale = select(zero, step, divide(edge, select(zero, number(1), whole, s), s), s);
-  const array bias = select(zero, number(0), edge, s);
-  return {words_of(w, scale, bias, f, s), astype(scale, w.dtype(), s), astype(bias, w.dtype(), s)};
+  return stack({scale, select(zero, number(0), edge, s)}, 0, s);
 }
 
-// The format of a product's arguments, checked, and its arguments as a list.
+// ---- Nodes ----
+
+template <class P>
+array node(const QuantizedFormat& f, Shape shape, Dtype dtype, std::initializer_list<array> inputs,
+           const std::optional<array>& last, StreamOrDevice s) {
+  SmallVector<array, 2> all(inputs.begin(), inputs.end());
+  if (last) all.push_back(*last);
+  return array(make_ref<const P>(f), std::move(shape), dtype, std::move(all), s.resolve());
+}
+
 array dequantize_parts(const Arrays& parts, const QuantizedFormat& f, Dtype dtype,
                        StreamOrDevice s) {
   const std::int64_t k = check_packed("dequantize", parts, f);
@@ -308,34 +296,47 @@ Quantized quantize(const array& w, std::optional<int> group_size, std::optional<
   if (w.shape(-1) % f.group_size != 0)
     fail(op, "the last axis of ", w.shape(), " is not a multiple of the group size ", f.group_size);
   if (global_scale) check_global(op, mode, *global_scale, w.shape());
-  if (f.is_affine()) return quantize_affine(w, f, s);
+  Shape groups = with_last(w.shape(), {w.shape(-1) / f.group_size});
+  Shape words = with_last(w.shape(), {w.shape(-1) * f.bits / 32});
+  if (f.is_affine()) {
+    groups.insert(groups.begin(), 2);
+    const array both = node<QuantizeScales>(f, std::move(groups), accurate(w.dtype()), {w}, {}, s);
+    const auto part = [&](int i) { return squeeze(section(both, 0, i, i + 1, 1, s), {0}, s); };
+    const array scales = part(0), biases = part(1);
+    return {node<QuantizeWords>(f, std::move(words), uint32, {w, scales, biases}, {}, s),
+            astype(scales, w.dtype(), s), astype(biases, w.dtype(), s)};
+  }
   const array x = w.dtype() == float64 ? astype(w, float32, s) : w;
-  const auto [high, low] = group_range(x, f, s);
-  const array codes = encode_scales(maximum(abs(high, s), abs(low, s), s), f, global_scale, s);
-  return {words_of(x, decode_scales(codes, f, global_scale, s), {}, f, s), codes, {}};
+  const array codes = node<QuantizeScales>(f, std::move(groups), uint8, {x}, global_scale, s);
+  return {node<QuantizeWords>(f, std::move(words), uint32, {x, codes}, global_scale, s), codes, {}};
 }
 
-Arrays GroupRange::expand(const Node& node, std::span<const array> inputs) const {
+Arrays QuantizeScales::expand(const Node& node, std::span<const array> inputs) const {
   const StreamOrDevice s = node.stream;
-  const array x = unflatten(astype(inputs[0], node.dtype, s), -1, {-1, options}, s);
-  return {stack({max(x, Axes{-1}, false, s), min(x, Axes{-1}, false, s)}, -1, s)};
+  const array x = grouped(astype(inputs[0], accurate(inputs[0].dtype()), s), options, s);
+  const array high = max(x, Axes{-1}, false, s), low = min(x, Axes{-1}, false, s);
+  if (options.is_affine()) return {affine_scales(high, low, options.bits, s)};
+  const auto global = inputs.size() > 1 ? std::optional(inputs[1]) : std::nullopt;
+  return {encode_scales(maximum(abs(high, s), abs(low, s), s), options, global, s)};
 }
 
 Arrays QuantizeWords::expand(const Node& node, std::span<const array> inputs) const {
   const StreamOrDevice s = node.stream;
-  const Dtype t = inputs[1].dtype();
-  array x = grouped(astype(inputs[0], t, s), options, s);
-  if (options.is_affine()) x = subtract(x, per_group(inputs[2], t, s), s);
-  x = divide(x, per_group(inputs[1], t, s), s);
+  const bool affine = options.is_affine();
+  const Dtype t = affine ? inputs[1].dtype() : float32;
   const auto number = [&](double v) { return array(v, t); };
-  // A nan is not greater than 0, and the code 0.
-  const array q =
-      options.is_affine()
-          ? astype(rint(select(greater(x, number(0), s),
-                               minimum(x, number((1 << options.bits) - 1), s), number(0), s),
-                        s),
-                   uint32, s)
-          : encode(x, element_of(options), 0, s);
+  array x = grouped(astype(inputs[0], t, s), options, s), q = x;
+  if (affine) {
+    x = divide(subtract(x, per_group(inputs[2], t, s), s), per_group(inputs[1], t, s), s);
+    // A nan is not greater than 0, and the code 0.
+    const array limited = select(greater(x, number(0), s),
+                                 minimum(x, number((1 << options.bits) - 1), s), number(0), s);
+    q = astype(rint(limited, s), uint32, s);
+  } else {
+    const auto global = inputs.size() > 2 ? std::optional(inputs[2]) : std::nullopt;
+    const array scales = decode_scales(inputs[1], options, global, s);
+    q = encode(divide(x, per_group(scales, t, s), s), element_of(options), 0, s);
+  }
   return {pack(reshape(q, inputs[0].shape(), s), options.bits, s)};
 }
 
@@ -346,9 +347,9 @@ array dequantize(const array& w, const array& scales, const std::optional<array>
   constexpr std::string_view op = "dequantize";
   const QuantizedFormat f = format_of(op, mode, group_size, bits);
   const Arrays parts = parts_of(op, mode, w, scales, biases, global_scale);
-  const Dtype given = !f.is_affine() ? global_scale ? float32 : bfloat16
-                      : biases       ? promote(scales.dtype(), biases->dtype())
-                                     : scales.dtype();
+  const Dtype given = biases         ? promote(scales.dtype(), biases->dtype())
+                      : global_scale ? float32
+                                     : bfloat16;
   require_floating(op, dtype.value_or(given));
   return dequantize_parts(parts, f, dtype.value_or(given), s);
 }
@@ -391,6 +392,7 @@ array Requantize::vmap(const Batched& in, const array& output) const {
 }
 
 std::string Dequantize::parameters() const { return text_of(options); }
+std::string QuantizeScales::parameters() const { return text_of(options); }
 std::string QuantizeWords::parameters() const { return text_of(options); }
 std::string Requantize::parameters() const { return text_of(options); }
 std::string QuantizedMatmul::parameters() const {

@@ -1,6 +1,6 @@
 // Products of arrays, quantized ones too.
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/variant.h>
-#include <nanobind/stl/vector.h>
 
 #include "bindings.h"
 
@@ -20,6 +20,7 @@ using TensorAxes = std::variant<int, std::vector<Axes>>;
 
 using Size = std::optional<int>;
 using MaybeArray = std::optional<array>;
+using Packed = std::variant<std::tuple<array, array>, std::tuple<array, array, array>>;
 
 void bind_quantization(nb::module_& m) {
   def_op(
@@ -28,9 +29,9 @@ void bind_quantization(nb::module_& m) {
          const MaybeArray& global_scale, StreamOrDevice s) {
         Quantized q =
             quantize(w, group_size, bits, quantization_mode("quantize", mode), global_scale, s);
-        Arrays parts{std::move(q.w), std::move(q.scales)};
-        if (q.biases) parts.push_back(std::move(*q.biases));
-        return parts;
+        Packed packed = std::tuple(q.w, q.scales);
+        if (q.biases) packed = std::tuple(q.w, q.scales, *q.biases);
+        return packed;
       },
       "Quantizes (..., k) in groups of the last axis: packed uint32 (..., k * bits / 32), lowest "
       "bits first, and scales (..., k / group_size).\n\n"

@@ -133,7 +133,7 @@ TEST_CASE("quantizing and back have the bits of their expansions") {
     REQUIRE(dynamic_cast<const Composite*>(a.primitive()));
     CAPTURE(a.primitive()->name());
     const array by_parts = expanded(a);
-    const array bits = view(a, a.itemsize() == 2 ? uint16 : uint32);
+    const array bits = view(a, a.itemsize() == 1 ? uint8 : a.itemsize() == 2 ? uint16 : uint32);
     CHECK(array_equal(a, by_parts, is_floating(a.dtype())).item<bool>());
     const array both_nan = is_floating(a.dtype()) ? isnan(a) : equal(a, a + 1);
     CHECK(all(logical_or(both_nan, equal(bits, view(by_parts, bits.dtype())))).item<bool>());
@@ -164,8 +164,11 @@ TEST_CASE("quantizing and back have the bits of their expansions") {
             check(q.w);
             for (const Dtype to : {float32, float16, bfloat16})
               check(dequantize(q.w, q.scales, q.biases, group, bits, mode, global, to));
-            const array range(make_ref<const GroupRange>(group), {9, groups, 2}, float32, {x},
-                              x.stream());
-            check(range);
+            Shape shape{9, groups};
+            if (affine) shape.insert(shape.begin(), 2);
+            SmallVector<array, 2> inputs{x};
+            if (global) inputs.push_back(*global);
+            check(array(make_ref<const QuantizeScales>(QuantizedFormat{mode, bits, group}), shape,
+                        affine ? float32 : uint8, inputs, x.stream()));
           }
 }

@@ -9,7 +9,7 @@ WEIGHTS, TEXTS = zip(*STEPS, strict=True)
 EXTENTS = (2, 3, 4, 7, 16, 17, 32, 64, 65, 128, 255, 257, 600)
 TYPES = ("float32",) * 5 + ("float16", "bfloat16", "float64", "int32", "complex64", "uint8")
 # What is promised with one instruction set only.
-ONE_ISA = re.compile("@|addmm|inner|outer|einsum|tensordot|conv|attention|quantize|linalg|float64")
+ONE_ISA = re.compile(r"@|addmm|inner|outer|einsum|tensordot|conv|attention|q\w+m|linalg|float64")
 TOKENS = (*"ab12:,'{}()[] ", "array", "float32", "")
 
 

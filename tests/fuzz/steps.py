@@ -40,6 +40,7 @@ TABLE = """
 8  mx.fast.scaled_dot_product_attention(X[None, None], *[Y[None, None]] * 2, scale=0.5)
 5  mx.dequantize(*mx.quantize(X, 32, 4), 32, 4)
 5  mx.quantized_matmul(X, *mx.quantize(Y, 32, 4), True, 32, 4)
+5  mx.dequantize(*mx.quantize(X, mode="mxfp8"), mode="mxfp8", dtype=mx.float32) ; mx.qqmm(X, Y)
 3  mx.random.normal((3, 5), key=mx.random.key(3)) ; mx.random.permutation(X, key=mx.random.key(1))
 2  X.sum() / X.size ; X * X.shape[0] ; mx.linalg.norm(X) ; mx.count_nonzero(X, axis=AXIS)
 10 mx.grad(lambda t: (T).sum())(X) ; mx.vmap(lambda t: T)(X) ; mx.jvp(lambda t: T, [X], [X])[1][0]

@@ -63,6 +63,15 @@ def test_exactly_representable_values(bits):
 
 
 @pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_nan_or_an_infinity_makes_its_group_nan(bits, value, rng):
+    w = rng.normal(size=(3, 128)).astype(np.float32)
+    w[1, 70] = value
+    got = to_np(mx.dequantize(*mx.quantize(to_mx(w), bits=bits), bits=bits))
+    assert np.isnan(got[1, 64:]).all() and np.isnan(got).sum() == 64
+
+
+@pytest.mark.parametrize("bits", BITS)
 def test_dequantize_given_words(bits, rng):
     """A checkpoint's words mean the same everywhere: the lowest bits come first."""
     words = rng.integers(0, 2**32, (3, 2 * bits), dtype=np.uint32)

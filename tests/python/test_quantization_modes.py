@@ -93,7 +93,8 @@ def check(x, mode, global_scale=None):
     options = {"mode": mode}
     if global_scale is not None:
         options["global_scale"] = mx.array(global_scale, mx.float32)
-    words, codes = mx.quantize(x, **options)
+    words, codes = both = mx.quantize(x, **options)
+    assert isinstance(both, tuple)
     assert words.dtype == mx.uint32 and codes.dtype == mx.uint8
     assert_equal(codes, scales)
     assert_equal(words, packed(q, MODES[mode][1]))

@@ -97,6 +97,10 @@ mx.compile(lambda t: mx.ones_like(t) + t @ y.T @ t, shapeless=True)(x)
 mx.linalg.inv(x @ x.T + 9 * mx.eye(x.shape[0]), stream=mx.cpu) ; mx.linalg.qr(x, stream=mx.cpu)[1]
 mx.meshgrid(x[0], y[0])[0] ; mx.broadcast_arrays(x, y)[0] ; mx.hadamard_transform(x)
 mx.quantized_matmul(x, *mx.quantize(mx.ones((2, 32)), 32, 4), True, 32, 4)
+mx.quantize(mx.tile(x, (1, 32)), 32, 4)[1] ; mx.quantize(mx.tile(x, (1, 32)), mode="mxfp4")[0]
+mx.dequantize(*mx.quantize(mx.tile(x, (1, 32)), mode="nvfp4"), mode="nvfp4", dtype=mx.float32)
+mx.qqmm(mx.tile(x, (1, 32)), mx.tile(y, (1, 32)), mode="mxfp8")
+mx.grad(lambda t: mx.qqmm(mx.tile(t, (1, 32)), mx.tile(y, (1, 32))).sum())(x)
 nn.losses.cross_entropy(x, mx.argmax(y, axis=1)) ; nn.glu(x) ; nn.log_softmax(x)
 """
 
