@@ -165,7 +165,7 @@ Item sampled(const Item* items, std::int64_t n, std::int64_t kth, int margin) {
   Item sample[kMost], spare[kMost];
   std::uint64_t random = 1;  // irregular steps, which keep it apart from patterns
   for (int i = 0; i < count; ++i) {
-    random = random * 6364136223846793005u + 1442695040888963407u;
+    random = random * kRandomFactor + kRandomAddend;
     const auto jump = (random >> 33) % static_cast<std::uint64_t>(step);
     sample[i] = items[i * step + static_cast<std::int64_t>(jump)];
   }

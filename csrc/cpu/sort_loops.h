@@ -8,6 +8,10 @@
 
 namespace cermet::cpu {
 
+// Random numbers by a linear congruence (Knuth's MMIX), for the steps of samples.
+inline constexpr std::uint64_t kRandomFactor = 6364136223846793005u;
+inline constexpr std::uint64_t kRandomAddend = 1442695040888963407u;
+
 // An item is a key, or a key of 32 bits above the place of its element.
 template <class Item>
 struct ItemLoops {

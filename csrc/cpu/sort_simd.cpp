@@ -315,7 +315,7 @@ T pivot_of(const T* items, std::int64_t n) {
   T sample[kMost];
   std::uint64_t random = 1;
   for (int i = 0; i < count; ++i) {
-    random = random * 6364136223846793005u + 1442695040888963407u;
+    random = random * kRandomFactor + kRandomAddend;
     sample[i] = items[i * step + std::int64_t((random >> 33) % std::uint64_t(step))];
   }
   sort_few(sample, count);

@@ -1,35 +1,38 @@
 // Powers, by pairs of floats, and division towards minus infinity.
 
-// log2(x) for normal x > 0, to some 38 bits: with s = f / (2 + f), an odd polynomial in s.
+// log2(x) for normal x > 0, to some 33 bits: with s = f / (2 + f), an odd polynomial in s. Its tail
+// is added last, and 2^x below is scaled in the end: chains of operations take the time here.
 inline Pair log2_pair(f32 x) {
   i32 k = log_exponent(x);
-  f32 f = log_fraction(x, k), r = 1.0f / (2.0f + f), s = f * r;
+  f32 m = log_mantissa(x, k), f = m - 1.0f, r = 1.0f / (m + 1.0f), s = f * r;
   f32 s_lo = fma(-s, f, fma(-2.0f, s, f)) * r;
   f32 u = s * s, u_lo = fma(s + s, s_lo, fma(s, s, -u)), u2 = u * u;
-  f32 tail = fma(u2, fma(u2, 0.25105529f, fma(u, 0.260666316f, 0.320644254f)),
-                 fma(u, 0.412197943f, 0.577078021f));
-  Pair p = pair_sum(0.961796701f, fma(u, tail, -7.0392252e-09f));
-  f32 v = u * p.hi, v_lo = fma(u_lo, p.hi, fma(u, p.lo, fma(u, p.hi, -v)));
+  f32 high = fma(u2, fma(u, 0.25105529f, 0.260666316f), fma(u, 0.320644254f, 0.412197943f));
+  f32 tail = fma(u2, high, fma(u, 0.577078021f, -7.0392252e-09f));
+  // The factor of u_lo is the slope with the tail's, about 1.
+  f32 slope = 0.961796701f, v = slope * u, v_lo = u_lo + fma(slope, u, -v);
   Pair q = pair_sum(2.88539004f, v);
   f32 y = s * q.hi;
-  f32 y_lo = fma(s_lo, q.hi, fma(s, q.lo + (v_lo + 3.85192642e-08f), fma(s, q.hi, -y)));
+  f32 rest = fma(u, tail, q.lo + (v_lo + 3.85192642e-08f));
   Pair whole = pair_sum(f32(k), y);
-  return Pair{whole.hi, whole.lo + y_lo};
+  f32 y_lo = whole.lo + fma(s_lo, q.hi, fma(s, q.hi, -y));
+  return pair_sum(whole.hi, fma(s, rest, y_lo));
 }
 
-// 2^(hi + lo), for |lo| far below 1. Beyond 200 it is as at 200.
+// 2^(hi + lo), for |lo| far below 1. Beyond 200 it is 0 or infinite.
 inline f32 exp2_pair(f32 hi, f32 lo) {
-  b32 inside = abs(hi) < 200.0f;
-  f32 y = select(inside, hi, copysign(200.0f, hi)), shifted = y + kRound;
-  f32 z = (y - (shifted - kRound)) + select(inside, lo, 0.0f), z2 = z * z;
+  f32 shifted = hi + kRound, z = (hi - (shifted - kRound)) + lo, z2 = z * z;
   f32 high =
       fma(z2, fma(z, 1.5201967e-05f, 0.000154692921f), fma(z, 0.0013333922f, 0.00961802714f));
   f32 p = fma(z, fma(z2, high, fma(z, 0.0555041045f, 0.240226507f)), kLn2);
-  return scale(fma(z, p, 1.0f), bits(shifted) - 0x4b400000);
+  i32 n = bits(shifted) - 0x4b400000;
+  n = select(n > 252, 252, select(n < -252, -252, n));
+  f32 r = scale(fma(z, p, 1.0f), n);
+  return select(abs(hi) < 200.0f, r, select(hi > 0.0f, kInf, 0.0f));
 }
 
 inline b32 is_whole(f32 x) { return trunc(x) == x; }
-// 2^(b log2 |a|) with the sign that a^b has. Chains of polynomials are short: they take the time.
+// 2^(b log2 |a|) with the sign that a^b has.
 inline f32 power_of(f32 a, f32 b, Pair log2_a) {
   Pair y = pair_product(b, log2_a.hi);
   f32 r = exp2_pair(y.hi, fma(b, log2_a.lo, y.lo));
