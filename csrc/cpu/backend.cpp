@@ -183,7 +183,8 @@ class CpuBackend final : public Backend {
 
  private:
   static cermet::LayoutClass words(const cpu::LayoutClass& layout) {
-    cermet::LayoutClass out{static_cast<std::uint32_t>(layout.geometry) << 1 | layout.keeps};
+    cermet::LayoutClass out{static_cast<std::uint32_t>(layout.outer) << 3 |
+                            static_cast<std::uint32_t>(layout.geometry) << 1 | layout.keeps};
     for (std::size_t i = 0; i < layout.linear.size(); ++i) {
       if (i % 32 == 0) out.push_back(0);
       out.back() |= static_cast<std::uint32_t>(layout.linear[i]) << i % 32;

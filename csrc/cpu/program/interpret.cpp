@@ -26,6 +26,7 @@
 #include "cpu/floating_mode.h"
 #include "cpu/layout.h"
 #include "cpu/parallel.h"
+#include "cpu/program/arrange.h"
 #include "cpu/program/layout.h"
 #include "eval/interrupt.h"
 
@@ -36,6 +37,7 @@ constexpr std::int64_t kMaxScratch = 64 * 1024;   // elements of a unit kept bet
 constexpr std::int64_t kMinParallel = 16 * 1024;  // elements a thread should get, at least
 constexpr std::int64_t kNarrow = 64;  // elements of a row that shares a loop with the next ones
 constexpr std::int64_t kCached = 32 * 1024;  // elements that a core's cache holds for sure
+constexpr std::int64_t kLong = 256 * 1024;   // elements of a row that no cache has
 constexpr std::int64_t kMinWidth = 128;      // of a unit that is narrow for more threads
 constexpr std::int64_t kLongRow = 256;       // of a region: worth tiles that end with it
 
@@ -115,10 +117,11 @@ class Run {
         b_(binding),
         loops_(loops()),
         geometry_(program.layout.geometry),
-        x_(binding.domain, program.outer, program.reduced) {
+        x_(binding.domain, program.layout.outer, program.reduced) {
     for (std::size_t i = 0; i < p_.ports.size(); ++i) {
       const Port& port = p_.ports[i];
-      layouts_.push_back(layout_of(b_.domain, bound(i).strides, p_.outer, p_.reduced, port.extent));
+      layouts_.push_back(
+          layout_of(b_.domain, bound(i).strides, p_.layout.outer, p_.reduced, port.extent));
       if (!port.linear) continue;
       if (layouts_[i].linear())
         layouts_[i] = {};
@@ -385,6 +388,8 @@ class Run {
   // Reduces a block of `steps` steps that lie in memory `stride` elements apart.
   void add_block(const Reduction& r, const Total& total, const std::byte* in, std::int64_t stride,
                  std::int64_t steps, std::int64_t rows) const {
+    const std::size_t bytes = steps * size_of(r.from);
+    if (stride == 1 && x_.reduced >= kLong) prefetch(in + bytes, bytes);  // the next block
     if (stride == 1) return r.rows(total.lanes, in, 1, steps);
     if (stride != rows || rows > kNarrow || steps <= kLanes)
       return r.block(total.lanes, in, stride, steps, rows);
@@ -556,9 +561,12 @@ class Run {
 
 }  // namespace
 
-LayoutClass classify(const Program& p, const Binding& b) {
-  const Extents x(b.domain, p.outer, p.reduced);
+LayoutClass classify(const Program& p, const Binding& given) {
+  const Arranged arranged(p, given);
+  const Binding& b = arranged.binding;
+  const Extents x(b.domain, arranged.outer, p.reduced);
   LayoutClass out;
+  out.outer = arranged.outer;
   if (p.reduced)
     out.geometry = x.inner == 1 && x.reduced <= kTile ? Geometry::rows : Geometry::lanes;
   out.keeps = out.geometry != Geometry::lanes || x.unit() <= kMaxScratch;
@@ -567,10 +575,11 @@ LayoutClass classify(const Program& p, const Binding& b) {
     const std::size_t k = input ? i : i - p.inputs.size();
     const Extent extent = input ? p.inputs[k].extent : p.values[p.outputs[k].value].extent;
     const BoundPort& port = input ? b.inputs[k] : b.outputs[k];
-    const Layout layout = layout_of(b.domain, port.strides, p.outer, p.reduced, extent);
+    const Layout layout = layout_of(b.domain, port.strides, arranged.outer, p.reduced, extent);
     const bool has_rows =
         !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
-    out.linear.push_back(layout.linear() ||
+    const bool copied = input && extent == Extent::full && is_transposed(b.domain, port.strides);
+    out.linear.push_back(layout.linear() || copied ||
                          (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
   }
   return out;
@@ -582,7 +591,8 @@ void run(const Lowered& program, const Binding& binding, bool overwrites) {
   const DefaultFloatingMode mode;
   std::optional<Uninterrupted> guard;
   if (overwrites) guard.emplace();
-  Run(program, binding).run();
+  run_in_parts(program, Arranged(program, binding).binding, overwrites,
+               [&](const Binding& b) { Run(program, b).run(); });
 }
 
 }  // namespace cermet::cpu
