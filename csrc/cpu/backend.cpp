@@ -37,7 +37,11 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::scan: return scan(as(Type<Scan>{}), inputs[0], out);
     case Kind::sort: return sort(as(Type<Sort>{}), inputs[0], out);
     case Kind::matmul: return matmul(inputs[0], inputs[1], out);
-    case Kind::composite:  // the one that it takes
+    case Kind::composite:  // those that it takes
+      if (const auto* p = dynamic_cast<const SearchSorted*>(&primitive))
+        return search_sorted(*p, inputs, out);
+      if (const auto* p = dynamic_cast<const TakeAlongAxis*>(&primitive))
+        return take_along_axis(*p, inputs[0], inputs[1], out);
       return quantized_matmul(as(Type<QuantizedMatmul>{}).options, inputs, out);
     case Kind::random_bits: return random_bits(inputs[0], out);
     case Kind::load: return load(as(Type<Load>{}), out);
@@ -148,16 +152,19 @@ class CpuBackend final : public Backend {
   bool is_host() const override { return true; }
   const Limits& limits() const override {
     // A program's code stays in the cache, and so does what it holds.
-    static constexpr Limits limits{
-        256,
-        32,
-        1024,
-        nullptr,
-        [](const Node& composite) {
-          return composite.dtype != float64 &&
-                 dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
-        },
-        true};
+    static constexpr Limits limits{256,
+                                   32,
+                                   1024,
+                                   nullptr,
+                                   [](const Node& composite) {
+                                     const Primitive* p = composite.primitive.get();
+                                     if (dynamic_cast<const SearchSorted*>(p))
+                                       return !is_complex(composite.inputs[0].dtype());
+                                     if (dynamic_cast<const TakeAlongAxis*>(p)) return true;
+                                     return composite.dtype != float64 &&
+                                            dynamic_cast<const QuantizedMatmul*>(p);
+                                   },
+                                   true};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

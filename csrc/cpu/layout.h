@@ -127,11 +127,11 @@ class Walk {
 
 // Calls body(offsets, count, steps) for runs along the innermost axis, on the pool's threads.
 template <std::size_t N, class Body>
-void for_each_run(Domain<N> domain, Body&& body) {
+void for_each_run(Domain<N> domain, Body&& body, std::int64_t grain = kGrain) {
   domain.collapse();
   const std::int64_t total = domain.size();
   const auto [n, steps] = domain.pop();
-  parallel_for(total, kGrain, [&, n = n, steps = steps](std::int64_t begin, std::int64_t end) {
+  parallel_for(total, grain, [&, n = n, steps = steps](std::int64_t begin, std::int64_t end) {
     Walk<N> walk(domain, begin / n);
     for (std::int64_t first = begin % n; begin < end; first = 0, walk.next()) {
       const std::int64_t count = std::min(n - first, end - begin);
