@@ -25,6 +25,8 @@ namespace {
 // The composites that are computed whole: those of quantization, in float32 and 16-bit floats.
 bool takes_whole(const Node& composite) {
   const Primitive* p = composite.primitive.get();
+  if (dynamic_cast<const SearchSorted*>(p)) return !is_complex(composite.inputs[0].dtype());
+  if (dynamic_cast<const TakeAlongAxis*>(p)) return true;
   for (const array& in : composite.inputs)
     if (in.dtype() == float64) return false;
   if (composite.dtype == float64) return false;
@@ -59,6 +61,10 @@ void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const
     dequantize(p->options, inputs, out);
   else if (const auto* p = dynamic_cast<const QuantizeWords*>(&composite))
     quantize(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const SearchSorted*>(&composite))
+    search_sorted(*p, inputs, out);
+  else if (const auto* p = dynamic_cast<const TakeAlongAxis*>(&composite))
+    take_along_axis(*p, inputs[0], inputs[1], out);
   else
     quantize_scales(dynamic_cast<const QuantizeScales&>(composite).options, inputs, out);
 }
@@ -246,7 +252,8 @@ class CpuBackend final : public Backend {
 
  private:
   static cermet::LayoutClass words(const cpu::LayoutClass& layout) {
-    cermet::LayoutClass out{static_cast<std::uint32_t>(layout.geometry) << 1 | layout.keeps};
+    cermet::LayoutClass out{static_cast<std::uint32_t>(layout.outer) << 3 |
+                            static_cast<std::uint32_t>(layout.geometry) << 1 | layout.keeps};
     for (std::size_t i = 0; i < layout.linear.size(); ++i) {
       if (i % 32 == 0) out.push_back(0);
       out.back() |= static_cast<std::uint32_t>(layout.linear[i]) << i % 32;

@@ -1,7 +1,7 @@
-// Gather and scatter.
+// Gather, scatter and take_along_axis.
 //
-// Both turn tuples of indices into offsets of blocks: the elements over the axes that no index
-// names. Out-of-range indices raise IndexError before anything is written.
+// The former two turn tuples of indices into offsets of blocks: the elements over the axes that no
+// index names. Out-of-range indices raise IndexError, of a scatter before anything is written.
 #include <cstring>
 #include <span>
 #include <stdexcept>
@@ -16,6 +16,8 @@
 
 namespace cermet::cpu {
 namespace {
+
+constexpr std::int64_t kTaken = 4096;  // elements a piece, each of which may have to be waited for
 
 // Adds index * stride of one axis to the offsets of the positions from `begin` on.
 template <class I>
@@ -156,7 +158,56 @@ void scatter_blocks(const Blocks& blocks, std::span<const std::int64_t> offsets,
   });
 }
 
+// to[i] = from[i * from_step + k * stride] for i < n, where k is index[i * index_step], counted
+// from the end where negative; false where one is out of range.
+template <class U, class I>
+bool take_run(U* __restrict to, const I* __restrict index, std::int64_t index_step,
+              const U* __restrict from, std::int64_t from_step, std::int64_t n, std::int64_t extent,
+              std::int64_t stride) {
+  bool outside = false;
+  for (std::int64_t i = 0; i < n; ++i) {
+    auto k = static_cast<std::int64_t>(index[i * index_step]);
+    k += (k >> 63) & extent;
+    const bool there = static_cast<std::uint64_t>(k) < static_cast<std::uint64_t>(extent);
+    outside |= !there;
+    to[i] = from[i * from_step + (there ? k : 0) * stride];
+  }
+  return !outside;
+}
+
 }  // namespace
+
+void take_along_axis(const TakeAlongAxis& p, const Tensor& a, const Tensor& indices,
+                     const Tensor& out) {
+  const int axis = p.options;
+  const std::int64_t extent = a.shape[axis], stride = a.strides[axis];
+  Strides others = a.strides;
+  others[axis] = 0;
+  const auto refuse = [&](auto index) {
+    throw index_error(p.name(), static_cast<std::int64_t>(index), axis, extent);
+  };
+  visit(indices.dtype, [&]<class I>(Type<I>) {
+    if constexpr (std::is_integral_v<I> && sizeof(I) >= 4) {
+      if (extent == 0) refuse(*data<const I>(indices));
+      by_size(size_of(a.dtype), [&]<class U>(Type<U>) {
+        const Domain<3> domain{out.shape, {out.strides, indices.strides, others}};
+        for_each_run(
+            domain,
+            [&](const auto& offsets, std::int64_t n, const auto& steps) {
+              const I* index = data<const I>(indices) + offsets[1];
+              if (take_run(data<U>(out) + offsets[0], index, steps[1],
+                           data<const U>(a) + offsets[2], steps[2], n, extent, stride))
+                return;
+              for (; n > 0; --n, index += steps[1])
+                if (const auto raw = static_cast<std::int64_t>(*index);
+                    raw < -extent || raw >= extent)
+                  refuse(raw);
+            },
+            kTaken);
+      });
+    }
+  });
+}
 
 void gather(const Gather& p, std::span<const Tensor> inputs, const Tensor& out) {
   const Tensor& a = inputs[0];

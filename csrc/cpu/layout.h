@@ -127,11 +127,11 @@ class Walk {
 
 // Calls body(offsets, count, steps) for runs along the innermost axis, on the pool's threads.
 template <std::size_t N, class Body>
-void for_each_run(Domain<N> domain, Body&& body) {
+void for_each_run(Domain<N> domain, Body&& body, std::int64_t grain = kGrain) {
   domain.collapse();
   const std::int64_t total = domain.size();
   const auto [n, steps] = domain.pop();
-  parallel_for(total, kGrain, [&, n = n, steps = steps](std::int64_t begin, std::int64_t end) {
+  parallel_for(total, grain, [&, n = n, steps = steps](std::int64_t begin, std::int64_t end) {
     Walk<N> walk(domain, begin / n);
     for (std::int64_t first = begin % n; begin < end; first = 0, walk.next()) {
       const std::int64_t count = std::min(n - first, end - begin);
@@ -143,30 +143,22 @@ void for_each_run(Domain<N> domain, Body&& body) {
   });
 }
 
-// dst[c * dst_step + r] = src[r * src_step + c]: a block of whole cache lines at a time.
+// dst[c * dst_step + r] = src[r * src_step + c] for elements of `size` bytes; with `stream`, past
+// the caches.
+void transpose(std::size_t size, const std::byte* src, std::int64_t src_step, std::byte* dst,
+               std::int64_t dst_step, std::int64_t rows, std::int64_t columns, bool stream);
 template <class U>
 void transpose(const U* src, std::int64_t src_step, U* dst, std::int64_t dst_step,
-               std::int64_t rows, std::int64_t columns) {
-  constexpr std::int64_t kBlock = 64 / sizeof(U);
-  for (std::int64_t r = 0; r < rows; r += kBlock) {
-    for (std::int64_t c = 0; c < columns; c += kBlock) {
-      if (r + kBlock > rows || c + kBlock > columns) {
-        for (std::int64_t j = c; j < std::min(c + kBlock, columns); ++j)
-          for (std::int64_t i = r; i < std::min(r + kBlock, rows); ++i)
-            dst[j * dst_step + i] = src[i * src_step + j];
-        continue;
-      }
-      U block[kBlock][kBlock];  // rows far apart would evict each other from the cache
-      for (std::int64_t i = 0; i < kBlock; ++i)
-        std::memcpy(block[i], src + (r + i) * src_step + c, sizeof block[i]);
-      for (std::int64_t j = 0; j < kBlock; ++j) {
-        U column[kBlock];
-        for (std::int64_t i = 0; i < kBlock; ++i) column[i] = block[i][j];
-        std::memcpy(dst + (c + j) * dst_step + r, column, sizeof column);
-      }
-    }
-  }
+               std::int64_t rows, std::int64_t columns, bool stream = false) {
+  transpose(sizeof(U), reinterpret_cast<const std::byte*>(src), src_step,
+            reinterpret_cast<std::byte*>(dst), dst_step, rows, columns, stream);
 }
+
+// Copies bytes past the caches; end_stream() makes them visible to other threads as all stores are.
+void stream(std::byte* to, const std::byte* from, std::size_t bytes);
+void end_stream();
+// What is larger than this would push everything else out of a cache on its way.
+inline constexpr std::int64_t kStreamed = 16 << 20;  // bytes
 
 // The tensor itself where it is row-major, else a copy that `holder` keeps.
 Tensor dense(const Tensor& a, std::optional<Scratch>& holder);

@@ -52,6 +52,11 @@ struct Loops {
   RowLoop reduce_rows[kOpCount][kDtypeCount] = {};  // by the combining operation
   ColumnLoop reduce_columns[kOpCount][kDtypeCount] = {};
   BlockLoop reduce_block[kOpCount][kDtypeCount] = {};
+  struct {  // sums of the squares of what is read; null for most types
+    RowLoop rows;
+    ColumnLoop columns;
+    BlockLoop block;
+  } squares[kDtypeCount] = {};
   RunLoop scan_runs[kOpCount][kDtypeCount] = {};
   GroupLoop scan_group[kOpCount][kDtypeCount] = {};
 };

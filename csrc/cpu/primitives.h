@@ -17,6 +17,9 @@ void scatter(const Scatter& p, std::span<const Tensor> inputs, const Tensor& out
 void arg_reduce(const ArgReduce& p, const Tensor& a, const Tensor& out);
 void scan(const Scan& p, const Tensor& a, const Tensor& out);
 void sort(const Sort& p, const Tensor& a, const Tensor& out);
+void search_sorted(const SearchSorted& p, std::span<const Tensor> inputs, const Tensor& out);
+void take_along_axis(const TakeAlongAxis& p, const Tensor& a, const Tensor& indices,
+                     const Tensor& out);
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out);
 void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 // The same with results that go to an epilogue, and `out` without memory. What they read may be

@@ -1,10 +1,21 @@
 // The loops of reductions, in the one order that all have: element i of a block goes to lane i mod
-// 64, a lane combines in ascending order, and lanes fold halves onto halves. Sources S of 16-bit
-// floats are widened on the way.
+// 64, a lane combines in ascending order, and lanes fold halves onto halves. Sources S other than
+// the type T that is combined are converted on the way: 16-bit floats, and numbers to be squared.
 #include "cpu/convert.h"
 #include "cpu/loop.h"
 
 namespace cermet::cpu::CERMET_ISA {
+
+template <class T>
+struct Squared {
+  T x;
+};
+template <class T>
+void widen(const Squared<T>* in, T* out, std::int64_t n) {
+  CERMET_VECTORIZE
+  for (std::int64_t i = 0; i < n; ++i) out[i] = multiply(in[i].x, in[i].x);
+}
+
 namespace {
 
 template <Op op>
@@ -83,17 +94,16 @@ void combine(T* y, const T* x, std::int64_t stride, std::int64_t rows, std::int6
   while (rows >= 1) step(std::integral_constant<int, 1>{});
 }
 
-template <class F, class S>
-  requires(sizeof(S) == 2)
-void combine(float* y, const S* x, std::int64_t stride, std::int64_t rows, std::int64_t n,
-             bool first) {
-  alignas(64) float wide[kFew][kStrip<float>];
-  for (; n > 0; n -= kStrip<float>, x += kStrip<float>, y += kStrip<float>) {
-    const std::int64_t width = n < kStrip<float> ? n : kStrip<float>;
+template <class F, class T, class S>
+  requires(!std::is_same_v<S, T>)
+void combine(T* y, const S* x, std::int64_t stride, std::int64_t rows, std::int64_t n, bool first) {
+  alignas(64) T wide[kFew][kStrip<T>];
+  for (; n > 0; n -= kStrip<T>, x += kStrip<T>, y += kStrip<T>) {
+    const std::int64_t width = n < kStrip<T> ? n : kStrip<T>;
     for (std::int64_t r = 0; r < rows; r += kFew) {
       const std::int64_t count = rows - r < kFew ? rows - r : kFew;
       for (std::int64_t k = 0; k < count; ++k) widen(x + (r + k) * stride, wide[k], width);
-      combine<F>(y, wide[0], kStrip<float>, count, width, first && r == 0);
+      combine<F>(y, wide[0], kStrip<T>, count, width, first && r == 0);
     }
   }
 }
@@ -238,13 +248,13 @@ void row_loop(void* out, const void* in, std::int64_t rows, std::int64_t n) {
     }
 }
 
-// A block of halves.
-template <class F, class S>
-void half_row_loop(void* out, const void* in, std::int64_t rows, std::int64_t n) {
-  alignas(64) float wide[kBlock];
+// A block at most, converted first.
+template <class F, class T, class S>
+void converted_row_loop(void* out, const void* in, std::int64_t rows, std::int64_t n) {
+  alignas(64) T wide[kBlock];
   for (std::int64_t r = 0; r < rows; ++r) {
     widen(static_cast<const S*>(in) + r * n, wide, n);
-    row_loop<F, float>(static_cast<float*>(out) + r, wide, 1, n);
+    row_loop<F, T>(static_cast<T*>(out) + r, wide, 1, n);
   }
 }
 
@@ -254,7 +264,7 @@ void fill(Loops& table, int op) {
   if constexpr (std::is_same_v<S, T>)
     table.reduce_rows[op][t] = row_loop<F, T>;
   else
-    table.reduce_rows[op][t] = half_row_loop<F, S>;
+    table.reduce_rows[op][t] = converted_row_loop<F, T, S>;
   table.reduce_columns[op][t] = column_loop<F, T, S>;
   table.reduce_block[op][t] = block_loop<F, T, S>;
 }
@@ -268,6 +278,14 @@ void fill(Loops& table) {
     fill<F, float, float16_t>(table, o), fill<F, float, bfloat16_t>(table, o);
 }
 
+template <class T>
+void fill_squares(Loops& table) {
+  using F = Function<Op::add>;
+  using S = Squared<T>;
+  table.squares[static_cast<int>(dtype_of<T>)] = {converted_row_loop<F, T, S>, column_loop<F, T, S>,
+                                                  block_loop<F, T, S>};
+}
+
 }  // namespace
 
 void fill_reductions(Loops& table) {
@@ -277,6 +295,8 @@ void fill_reductions(Loops& table) {
   fill<Op::minimum, Rule::same>(table);
   fill<Op::logical_and, Rule::logical>(table);
   fill<Op::logical_or, Rule::logical>(table);
+  fill_squares<float>(table);
+  fill_squares<double>(table);
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

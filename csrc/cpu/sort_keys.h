@@ -33,15 +33,16 @@ K key_of(const Placed<K>& item) {
 // The most items that a radix sort counts.
 inline constexpr std::int64_t kLongestRun = std::int64_t{1} << 31;
 
-// By the bytes of the key, lowest first; bytes that all keys share cost nothing. `spare` holds n.
+// By the bytes of the key from `first_byte` on, lowest first; bytes that all keys share cost
+// nothing. `spare` holds n.
 template <class Item>
-void radix_sort(Item* items, Item* spare, std::int64_t n) {
+void radix_sort(Item* items, Item* spare, std::int64_t n, int first_byte = 0) {
   constexpr int kBytes = sizeof(key_of(*items));
   std::uint32_t counts[kBytes][256] = {};
   for (std::int64_t i = 0; i < n; ++i)
-    for (int b = 0; b < kBytes; ++b) ++counts[b][key_of(items[i]) >> (8 * b) & 255];
+    for (int b = first_byte; b < kBytes; ++b) ++counts[b][key_of(items[i]) >> (8 * b) & 255];
   Item *from = items, *to = spare;
-  for (int b = 0; b < kBytes; ++b) {
+  for (int b = first_byte; b < kBytes; ++b) {
     auto& count = counts[b];
     if (count[key_of(items[0]) >> (8 * b) & 255] == n) continue;
     std::uint32_t start = 0;
@@ -53,12 +54,12 @@ void radix_sort(Item* items, Item* spare, std::int64_t n) {
 }
 
 template <class Item>
-void sort_items(Item* items, Item* spare, std::int64_t n) {
+void sort_items(Item* items, Item* spare, std::int64_t n, int first_byte = 0) {
   constexpr std::int64_t kSmall = 192;  // below, the counters cost more than they save
   if (n <= kSmall)
     std::sort(items, items + n);
   else
-    radix_sort(items, spare, n);
+    radix_sort(items, spare, n, first_byte);
 }
 
 // How many of the first `rank` elements of merge(a, b) come from a.
@@ -97,10 +98,11 @@ inline std::int64_t parts_of(std::int64_t n, int threads) {
 // Sorts a row in parts, a power of two, on all threads. What it gives does not depend on their
 // number: equal items are the same.
 template <class Item>
-void sort_in_parts(Item* items, Item* spare, std::int64_t n, std::int64_t parts) {
+void sort_in_parts(Item* items, Item* spare, std::int64_t n, std::int64_t parts,
+                   int first_byte = 0) {
   const std::int64_t size = (n - 1) / parts + 1;
   parallel_for(n, size, [&](std::int64_t begin, std::int64_t end) {
-    sort_items(items + begin, spare + begin, end - begin);
+    sort_items(items + begin, spare + begin, end - begin, first_byte);
   });
   Item *from = items, *to = spare;
   for (std::int64_t run = size; run < n; run *= 2) {

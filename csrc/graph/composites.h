@@ -170,6 +170,16 @@ class SearchSorted final : public CompositeWith<SearchSorted, bool> {  // right 
   using CompositeWith::CompositeWith;
   CERMET_COMPOSITE("searchsorted")
 };
+
+// Inputs a and the indices along the axis, of equal extents but for it.
+class TakeAlongAxis final : public CompositeWith<TakeAlongAxis, int> {
+ public:
+  using CompositeWith::CompositeWith;
+  Rules rules() const override { return Rules::vmap; }
+  std::string parameters() const override { return "axis=" + std::to_string(options); }
+  CERMET_COMPOSITE("take_along_axis")
+  array vmap(const Batched& in, const array& output) const override;
+};
 #undef CERMET_COMPOSITE
 #undef CERMET_PARAMETERS
 #undef CERMET_RULES

@@ -3,6 +3,7 @@
 #include <numeric>
 
 #include "graph/check.h"
+#include "graph/composites.h"
 #include "graph/follow.h"
 
 namespace cermet {
@@ -216,8 +217,16 @@ array take(const array& a, const array& indices, StreamOrDevice s) {
 array take_along_axis(const array& a, const array& indices, int axis, StreamOrDevice s) {
   axis = normalize_axis("take_along_axis", axis, a.ndim());
   const array from = match("take_along_axis", a, indices, axis, s);
-  const array at = match("take_along_axis", indices, from, axis, s);
-  return gather(from, along_axis(at, axis, s), all_axes(from), s);
+  const array at = as_index("take_along_axis", match("take_along_axis", indices, from, axis, s), s);
+  return array(make_ref<const TakeAlongAxis>(axis), at.shape(), a.dtype(), {from, at}, s.resolve());
+}
+Arrays TakeAlongAxis::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  return {gather(inputs[0], along_axis(inputs[1], options, s), all_axes(inputs[0]), s)};
+}
+array TakeAlongAxis::vmap(const Batched& in, const array&) const {
+  const Arrays all = in.all();
+  return take_along_axis(all[0], all[1], options + 1);
 }
 
 array put_along_axis(const array& a, const array& indices, const array& values, int axis,

@@ -310,12 +310,14 @@ class Einsum {
       return out;
     }
     const auto count = [&](const Labels& l) { return static_cast<std::int64_t>(elements(l)); };
-    const array x = reshape(align(a, join({batch, left, summed}), s_),
-                            {count(batch), count(left), count(summed)}, s_);
-    const array y = reshape(align(b, join({batch, summed, right}), s_),
-                            {count(batch), count(summed), count(right)}, s_);
-    Shape shape;
+    Shape shape, entries;
+    for (const int label : batch) entries.push_back(extents_.at(label));
     for (const int label : labels) shape.push_back(extents_.at(label));
+    // The axes of the batch stay apart: merged, transposed operands would be copied.
+    const array x = reshape(align(a, join({batch, left, summed}), s_),
+                            matrices(entries, count(left), count(summed)), s_);
+    const array y = reshape(align(b, join({batch, summed, right}), s_),
+                            matrices(entries, count(summed), count(right)), s_);
     return {reshape(multiply_matrices("einsum", astype(x, t, s_), astype(y, t, s_), s_), shape, s_),
             labels};
   }

@@ -92,10 +92,9 @@ struct LogArgument {
   f32 e, f;
 };
 inline i32 log_exponent(f32 x) { return i32(u32(bits(x)) - 0x3f2aaaabu) >> 23; }
-// 2^-k x - 1, exact, for k = log_exponent(x).
-inline f32 log_fraction(f32 x, i32 k) {
-  return from_bits(i32(u32(bits(x)) - (u32(k) << 23))) - 1.0f;
-}
+// 2^-k x for k = log_exponent(x), and that less 1, both exact.
+inline f32 log_mantissa(f32 x, i32 k) { return from_bits(i32(u32(bits(x)) - (u32(k) << 23))); }
+inline f32 log_fraction(f32 x, i32 k) { return log_mantissa(x, k) - 1.0f; }
 inline LogArgument reduce_log(f32 x) {
   b32 tiny = x < 0x1p-126f;
   f32 scaled = select(tiny, x * 0x1p23f, x);

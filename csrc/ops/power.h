@@ -1,52 +1,58 @@
 // Powers, by pairs of floats, and division towards minus infinity.
 
-// log2(x) for finite x > 0, to some 38 bits: with s = f / (2 + f), an odd polynomial in s.
+// log2(x) for normal x > 0, to some 33 bits: with s = f / (2 + f), an odd polynomial in s. Its tail
+// is added last, and 2^x below is scaled in the end: chains of operations take the time here.
 inline Pair log2_pair(f32 x) {
-  LogArgument a = reduce_log(x);
-  Pair d = pair_sum(2.0f, a.f);
-  f32 r = 1.0f / d.hi, s = a.f * r;
-  f32 s_lo = fma(-s, d.lo, fma(-s, d.hi, a.f)) * r;
-  f32 u = s * s, u_lo = fma(s + s, s_lo, fma(s, s, -u));
-  f32 tail = u * poly(u, 0.577078021f, 0.412197943f, 0.320644254f, 0.260666316f, 0.25105529f);
-  Pair p = pair_sum(0.961796701f, tail);
-  f32 v = u * p.hi;
-  f32 v_lo = fma(u_lo, p.hi, fma(u, p.lo - 7.0392252e-09f, fma(u, p.hi, -v)));
+  i32 k = log_exponent(x);
+  f32 m = log_mantissa(x, k), f = m - 1.0f, r = 1.0f / (m + 1.0f), s = f * r;
+  f32 s_lo = fma(-s, f, fma(-2.0f, s, f)) * r;
+  f32 u = s * s, u_lo = fma(s + s, s_lo, fma(s, s, -u)), u2 = u * u;
+  f32 high = fma(u2, fma(u, 0.25105529f, 0.260666316f), fma(u, 0.320644254f, 0.412197943f));
+  f32 tail = fma(u2, high, fma(u, 0.577078021f, -7.0392252e-09f));
+  // The factor of u_lo is the slope with the tail's, about 1.
+  f32 slope = 0.961796701f, v = slope * u, v_lo = u_lo + fma(slope, u, -v);
   Pair q = pair_sum(2.88539004f, v);
   f32 y = s * q.hi;
-  f32 y_lo = fma(s_lo, q.hi, fma(s, q.lo + (v_lo + 3.85192642e-08f), fma(s, q.hi, -y)));
-  Pair whole = pair_sum(a.e, y);
-  return Pair{whole.hi, whole.lo + y_lo};
+  f32 rest = fma(u, tail, q.lo + (v_lo + 3.85192642e-08f));
+  Pair whole = pair_sum(f32(k), y);
+  f32 y_lo = whole.lo + fma(s_lo, q.hi, fma(s, q.hi, -y));
+  return pair_sum(whole.hi, fma(s, rest, y_lo));
 }
 
-// 2^(hi + lo), for |lo| far below 1. Beyond 200 it is as at 200.
+// 2^(hi + lo), for |lo| far below 1. Beyond 200 it is 0 or infinite.
 inline f32 exp2_pair(f32 hi, f32 lo) {
-  b32 inside = abs(hi) < 200.0f;
-  f32 y = select(inside, hi, copysign(200.0f, hi)), n = rint(y);
-  Pair z = pair_sum(y - n, select(inside, lo, 0.0f));
-  f32 t = z.hi * kLn2, t_lo = fma(z.lo, kLn2, fma(z.hi, kLn2Rest, fma(z.hi, kLn2, -t)));
-  f32 p = poly(z.hi, 0.240226507f, 0.0555041045f, 0.00961802714f, 0.0013333922f, 0.000154692921f,
-               1.5201967e-05f);
-  Pair sum = pair_sum(1.0f, t);
-  return scale(sum.hi + (sum.lo + fma(z.hi * z.hi, p, t_lo)), i32(n));
+  f32 shifted = hi + kRound, z = (hi - (shifted - kRound)) + lo, z2 = z * z;
+  f32 high =
+      fma(z2, fma(z, 1.5201967e-05f, 0.000154692921f), fma(z, 0.0013333922f, 0.00961802714f));
+  f32 p = fma(z, fma(z2, high, fma(z, 0.0555041045f, 0.240226507f)), kLn2);
+  i32 n = bits(shifted) - 0x4b400000;
+  n = select(n > 252, 252, select(n < -252, -252, n));
+  f32 r = scale(fma(z, p, 1.0f), n);
+  return select(abs(hi) < 200.0f, r, select(hi > 0.0f, kInf, 0.0f));
 }
 
-// a^b with C's special cases, from 2^(b log2 |a|).
-inline f32 power(f32 a, f32 b) {
-  f32 x = abs(a);
-  Pair log2x = log2_pair(x);
-  Pair y = pair_product(b, log2x.hi);
-  f32 r = exp2_pair(y.hi, fma(b, log2x.lo, y.lo));
-
-  b32 shrinks = (x > 1.0f) ^ (b > 0.0f);
-  r = select((x == 0.0f) | (x == kInf) | (abs(b) == kInf), select(shrinks, 0.0f, kInf), r);
-  r = select(x == 1.0f, 1.0f, r);
-  f32 whole = trunc(b), halved = 0.5f * b;
-  b32 fraction = whole != b, odd = (whole == b) & (trunc(halved) != halved);
-  r = negative_where(is_negative(a) & odd, r);
-  r = select((a < 0.0f) & fraction & (x != kInf), kNan, r);
-  r = select((a != a) | (b != b), kNan, r);
+inline b32 is_whole(f32 x) { return trunc(x) == x; }
+// 2^(b log2 |a|) with the sign that a^b has.
+inline f32 power_of(f32 a, f32 b, Pair log2_a) {
+  Pair y = pair_product(b, log2_a.hi);
+  f32 r = exp2_pair(y.hi, fma(b, log2_a.lo, y.lo));
+  b32 whole = is_whole(b);
+  r = negative_where(is_negative(a) & whole & !is_whole(0.5f * b), r);
+  r = select((a < 0.0f) & !whole, kNan, r);
   return select((b == 0.0f) | (a == 1.0f), 1.0f, r);
 }
+
+// a^b with C's special cases. Rare: subnormal a, and what is not finite.
+inline b32 power_rare(f32 a, f32 b) {
+  f32 x = abs(a);
+  return ((x < 0x1p-126f) & (x != 0.0f)) | !(x < kInf) | !(abs(b) < kInf);
+}
+inline f32 power_usual(f32 a, f32 b) {
+  f32 x = abs(a);
+  Pair log2_a = log2_pair(x);
+  return power_of(a, b, Pair{select(x == 0.0f, -kInf, log2_a.hi), log2_a.lo});
+}
+RARE_2(power, f32, power_far)
 
 // The rounded quotient may have been lifted over an integer; r, what is left of a, tells. Beyond
 // 2^24 the quotient is an integer, and none is nearer to the true one.

@@ -49,4 +49,18 @@ inline f32 remainder_far(f32 a, f32 b) {
   return (r < 0.0f) != (b < 0.0f) ? r + b : r;
 }
 
+inline f32 power_far(f32 a, f32 b) {
+  f32 x = abs(a);
+  if (b == 0.0f || a == 1.0f) return 1.0f;
+  if (x != x || b != b) return kNan;
+  if (abs(b) == kInf) return x == 1.0f ? 1.0f : (x > 1.0f) == (b > 0.0f) ? kInf : 0.0f;
+  if (x == kInf) {
+    f32 r = b > 0.0f ? kInf : 0.0f;
+    return negative_where(is_negative(a) & is_whole(b) & !is_whole(0.5f * b), r);
+  }
+  Pair scaled = log2_pair(x * 0x1p24f);
+  Pair log2_a = pair_sum(scaled.hi, -24.0f);
+  return power_of(a, b, Pair{log2_a.hi, log2_a.lo + scaled.lo});
+}
+
 #include "ops/complex_rare.h"

@@ -236,6 +236,10 @@ PURE += (
     " cast cast_back sum_short max_rows max_columns mean_rows var_rows prod_columns argsort_rows"
 )
 PURE += " cumsum_columns cumprod_rows sort_columns searchsorted matmul_transposed linear"
+PURE += (
+    " sort_all take_along_rows take_along_columns norm heads_first add_transposed sum_transposed"
+)
+PURE += " softmax_transposed einsum"
 
 
 @pytest.mark.parametrize("name", PURE.split())

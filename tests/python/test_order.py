@@ -130,6 +130,22 @@ def test_reductions_have_one_order(shape, rng):
             assert_equal(got, want, f"{axes} {name}")
 
 
+@pytest.mark.parametrize("shape", SHAPES if SIMULATED else SHAPES + LARGE, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+def test_sums_of_squares_have_it_too(shape, dtype, rng):
+    """They may square what they read themselves."""
+    x = values(rng, shape, dtype)
+    a = to_mx(x)
+    for axes in axes_of(shape):
+        want = reference("sum", x * x, axes, x.dtype)
+        assert_equal(mx.sum(mx.square(a), axes), want)
+        assert_equal(mx.sum(to_mx(x.T).T * to_mx(x.T).T, axes), want)
+        both = [mx.sum(mx.square(a), axes), mx.max(mx.square(a), axes)]
+        mx.eval(both)
+        assert_equal(both[0], want)
+    assert_equal(mx.sum(a * a, axes, keepdims=True) + a, want + x)
+
+
 @pytest.mark.parametrize("dtype", [dtype for dtype in NUMPY_DTYPES if dtype != "float64"])
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_reductions_of_every_type(name, dtype, rng):

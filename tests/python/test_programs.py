@@ -316,3 +316,41 @@ def test_few_long_rows_have_the_same_bits_in_any_program(shape, axis, rng):
     total = mx.sum(e, axis=axis, keepdims=True)
     mx.eval(e, total)  # one program writes both
     assert mx.array_equal(total, steps[1]).item() and mx.array_equal(e, steps[0]).item()
+
+
+PROGRAMS = {
+    "sum": lambda x, y: x + y,
+    "product of transposes": lambda x, y: x * x,
+    "reversed": lambda x, y: x[::-1] + y,
+    "sums of rows": lambda x, y: mx.sum(x, axis=-1),
+    "sums of columns": lambda x, y: mx.sum(x, axis=0),
+    "largest of everything": lambda x, y: mx.max(x * y),
+    "rows without their largest": lambda x, y: x - mx.max(x, axis=-1, keepdims=True),
+    "columns without their largest": lambda x, y: x - mx.max(x, axis=0, keepdims=True) + y,
+    "means": lambda x, y: mx.mean(x * x + y, axis=-1),
+    "weighted": lambda x, y: mx.sum(x * mx.max(y, axis=0, keepdims=True), axis=-1),
+}
+ORDERS = [
+    ((300, 200), (1, 0)),
+    ((129, 1025), (1, 0)),
+    ((9, 4099), (1, 0)),
+    ((5, 70, 90), (0, 2, 1)),
+    ((70, 5, 90), (2, 1, 0)),
+    ((40, 33, 64), (2, 0, 1)),
+    ((8, 40, 3, 32), (0, 2, 3, 1)),
+]
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.float64, mx.int32, mx.uint8], ids=str)
+def test_how_arrays_lie_in_memory_changes_no_bit(name, dtype, rng):
+    f = PROGRAMS[name]
+    for shape, order in ORDERS:
+        x = mx.array(rng.integers(0, 200, shape)).astype(dtype).transpose(order)
+        y = mx.array(rng.integers(0, 200, x.shape)).astype(dtype)
+        dense, odd = mx.contiguous(x), mx.contiguous(y.T).T
+        mx.eval(x, y, dense, odd)
+        want = bytes(f(dense, y))
+        assert bytes(f(x, y)) == want
+        assert bytes(f(dense, odd)) == want
+        assert bytes(f(x, odd)) == want

@@ -47,6 +47,51 @@ def test_sizes(size, dtype, rng):
         assert_equal(mx.argsort(to_mx(x)), np.argsort(x))
 
 
+@pytest.mark.parametrize("dtype", ALL_DTYPES)
+@pytest.mark.parametrize("size", [300, 150_001])
+def test_long_rows(dtype, size, rng):
+    """With many equal elements, and of a size that several threads share."""
+    x = exact_sample(rng, size, dtype)
+    want = np.sort(x if dtype == "complex64" else wide(x))
+    order = to_np(mx.argsort(to_mx(x)))
+    assert_equal(
+        wide(to_np(mx.sort(to_mx(x)))) if dtype != "complex64" else mx.sort(to_mx(x)), want
+    )
+    assert_equal(order, np.argsort(x if dtype == "complex64" else wide(x), kind="stable"))
+    for k in (0, 7, size // 2, size - 3, size - 1):
+        part, places = to_np(mx.partition(to_mx(x), k)), to_np(mx.argpartition(to_mx(x), k))
+        for got in (part, x[places.astype(int)]):
+            got = got if dtype == "complex64" else wide(got)
+            assert got[k] == want[k]
+            assert_equal(np.sort(got[:k]), want[:k])
+            assert_equal(np.sort(got[k:]), want[k:])
+        assert_equal(np.sort(places), np.arange(size))
+
+
+@pytest.mark.parametrize("x", [np.arange(200_000), np.arange(200_000)[::-1], np.arange(200_000) % 7,
+                               np.zeros(200_000), np.tile(np.arange(2000), 100)])  # fmt: skip
+def test_patterns(x):
+    """What is sorted already, backwards, or repeats."""
+    x = x.astype(np.float32)
+    assert_equal(mx.sort(mx.array(x)), np.sort(x))
+    assert_equal(mx.argsort(mx.array(x)), np.argsort(x, kind="stable"))
+    assert_equal(mx.partition(mx.array(x), 777)[777], np.sort(x)[777])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int16", "float64"])
+def test_threads_change_no_partition(dtype, rng):
+    x = to_mx(exact_sample(rng, 300_000, dtype))
+    threads = mx.get_num_threads()
+    results = []
+    try:
+        for count in (1, 3):
+            mx.set_num_threads(count)
+            results.append([bytes(mx.partition(x, 1000)), bytes(mx.argpartition(x, 200_000))])
+    finally:
+        mx.set_num_threads(threads)
+    assert results[0] == results[1]
+
+
 def test_argsort_is_stable(rng):
     x = rng.integers(0, 4, (3, 1030)).astype(np.int32)
     assert_equal(mx.argsort(to_mx(x), axis=1), np.argsort(x, axis=1, kind="stable"))
@@ -161,6 +206,23 @@ def test_gradients():
     assert mx.grad(lambda a: (mx.sort(a) * weights).sum())(a).tolist() == [100, 1, 10]
     assert mx.grad(lambda a: (mx.partition(a, 1) * weights).sum())(a).tolist() == [100, 1, 10]
     assert mx.grad(lambda a: mx.topk(a, 1).sum())(a).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int32"])
+def test_gradient_of_a_partition_of_equals(dtype, rng):
+    """Whatever the order of a partition is, an element gets the cotangent of its own place."""
+    x = rng.integers(-9, 9, 3000)
+    a = mx.array(x * np.where(rng.random(3000) < 0.5, -1.0, 1.0)).astype(mx_dtype(dtype))
+    if dtype == "int32":
+        a = mx.concatenate([a, mx.arange(2000)]).astype(mx.float32)
+    weights = mx.arange(a.size).astype(a.dtype)
+    got = mx.grad(lambda a: (mx.partition(a, 2000) * weights).sum())(a)
+    pairs = [
+        np.stack([wide(to_np(v)), wide(to_np(w))])
+        for v, w in ((a, got), (mx.partition(a, 2000), weights))
+    ]
+    first, second = (pair[:, np.lexsort(pair[::-1])] for pair in pairs)
+    assert_equal(first, second)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@
 #include <optional>
 
 #include "cpu/floating_mode.h"
+#include "cpu/program/arrange.h"
 #include "cpu/program/tiles.h"
 #include "eval/interrupt.h"
 
@@ -30,6 +31,7 @@ namespace {
 constexpr std::int64_t kMinParallel = 16 * 1024;  // elements a thread should get, at least
 constexpr std::int64_t kNarrow = 64;  // elements of a row that shares a loop with the next ones
 constexpr std::int64_t kCached = 32 * 1024;  // elements that a core's cache holds for sure
+constexpr std::int64_t kLong = 256 * 1024;   // elements of a row that no cache has
 
 // The rows of a unit: where they are among all rows, and how many.
 struct Unit {
@@ -149,6 +151,8 @@ class Run : Tiles {
   // Reduces a block of `steps` steps that lie in memory `stride` elements apart.
   void add_block(const Reduction& r, const Total& total, const std::byte* in, std::int64_t stride,
                  std::int64_t steps, std::int64_t rows) const {
+    const std::size_t bytes = steps * size_of(r.from);
+    if (stride == 1 && x_.reduced >= kLong) prefetch(in + bytes, bytes);  // the next block
     if (stride == 1) return r.rows(total.lanes, in, 1, steps);
     if (stride != rows || rows > kNarrow || steps <= kLanes)
       return r.block(total.lanes, in, stride, steps, rows);
@@ -315,7 +319,8 @@ void run(const Lowered& program, const Binding& binding, bool overwrites) {
   const DefaultFloatingMode mode;
   std::optional<Uninterrupted> guard;
   if (overwrites) guard.emplace();
-  Run(program, binding).run();
+  run_in_parts(program, Arranged(program, binding).binding, overwrites,
+               [&](const Binding& b) { Run(program, b).run(); });
 }
 
 }  // namespace cermet::cpu

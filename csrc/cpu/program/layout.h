@@ -62,6 +62,11 @@ void load(const Layout& layout, const std::byte* base, std::size_t size, std::in
 void store(const Layout& layout, std::byte* base, std::size_t size, std::int64_t first,
            std::int64_t n, const std::byte* in);
 
+// Asks for memory ahead of its use.
+inline void prefetch(const std::byte* from, std::size_t bytes) {
+  for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i);
+}
+
 // n copies of one element.
 void splat(std::byte* out, const std::byte* in, std::size_t size, std::int64_t n);
 

@@ -63,6 +63,27 @@ class Lowering {
            is_full(id) && is_half(value(id).dtype) && out_.ports[port_of_[id]].linear;
   }
 
+  // The input in memory whose squares are this value, where nothing but one sum reads them: the sum
+  // squares them itself.
+  ValueId summed_squares(const Instruction& sum) const {
+    const ValueId v = sum.in[0];
+    if (value(v).from != Value::From::instruction || !is_full(v) || output_of_[v] >= 0 ||
+        out_.layout.geometry != Geometry::lanes || combine_op(sum.reduce) != Op::add)
+      return kNoValue;
+    const Instruction& square = p_.instructions[value(v).index];
+    const bool squares =
+        square.op == Op::square || (square.op == Op::multiply && square.in[0] == square.in[1]);
+    const ValueId in = square.in[0];
+    if (square.is_reduce || !squares || value(in).from != Value::From::input || !is_full(in) ||
+        !out_.ports[port_of_[in]].direct() || sum.compute != value(in).dtype ||
+        !loops_.squares[static_cast<int>(sum.compute)].rows)
+      return kNoValue;
+    int readers = 0;
+    for (const Instruction& ins : p_.instructions)
+      for (const ValueId read : ins.in) readers += read == v;
+    return readers == 1 ? in : kNoValue;
+  }
+
   Loop loop_of(const Instruction& ins) const {
     const Dtype from = tile_dtype(ins.compute), to = tile_dtype(value(ins.out).dtype);
     if (ins.op == Op::cast) return loops_.cast[static_cast<int>(from)][static_cast<int>(to)];
@@ -115,7 +136,8 @@ class Lowering {
         needed[v] = 1;
     };
     for (const Instruction& ins : p_.instructions)
-      if (ins.is_reduce && ins.phase == pass + 1) need(ins.in[0]);
+      if (ins.is_reduce && ins.phase == pass + 1 && summed_squares(ins) == kNoValue)
+        need(ins.in[0]);
     for (const ProgramOutput& o : p_.outputs)
       if (is_full(o.value) && phase_of(o.value) == pass) needed[o.value] = 1;
     for (ValueId v = 0; v < p_.values.size(); ++v)
@@ -220,7 +242,8 @@ class Lowering {
       if (ins.is_reduce && ins.phase == pass + 1) {
         const Dtype dtype = tile_dtype(ins.compute), result = value(ins.out).dtype;
         const int op = static_cast<int>(combine_op(ins.reduce)), t = static_cast<int>(dtype);
-        const ValueId v = ins.in[0];
+        const ValueId squared = summed_squares(ins);
+        const ValueId v = squared == kNoValue ? ins.in[0] : squared;
         if (reads_halves(v) && home[v] == kNone) {
           home[v] = v;
           out.moving.push_back({v, port_of_[v], 0, size_of(value(v).dtype)});
@@ -236,6 +259,11 @@ class Lowering {
              loops_.reduce_rows[op][t], loops_.reduce_columns[op][f], loops_.reduce_block[op][f],
              loops_.reduce_block[op][t],
              is_half(result) ? loops_.round[static_cast<int>(result)] : nullptr});
+        if (squared == kNoValue) continue;
+        Reduction& r = out.reductions.back();
+        r.rows = loops_.squares[t].rows;
+        r.columns = loops_.squares[t].columns;
+        r.block = loops_.squares[t].block;
       }
     out_.reductions = std::max(out_.reductions, out.reductions.size());
   }

@@ -37,6 +37,7 @@ struct Binding {
 // All that a lowering depends on besides the program's structure.
 struct LayoutClass {
   Geometry geometry = Geometry::flat;
+  int outer = 0;                 // axes, as they are arranged
   bool keeps = true;             // what a pass computes is kept for the next ones
   SmallVector<bool, 16> linear;  // of inputs, then outputs: a tile is a run of adjacent elements
   bool operator==(const LayoutClass&) const = default;
@@ -103,7 +104,7 @@ struct Pass {
 // registers.
 struct Lowered {
   LayoutClass layout;
-  int outer = 0, reduced = 0;            // axes of each group
+  int outer = 0, reduced = 0;            // axes of each group, as the program has them
   std::vector<Port> ports;               // inputs, then outputs
   std::size_t inputs = 0, products = 0;  // these are the first inputs
   std::vector<SmallValue> small;

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "cpu/program/arrange.h"
+
 namespace cermet::cpu {
 namespace {
 
@@ -55,10 +57,11 @@ Tiles::Tiles(const Lowered& program, const Binding& binding)
       b_(binding),
       loops_(loops()),
       geometry_(program.layout.geometry),
-      x_(binding.domain, program.outer, program.reduced) {
+      x_(binding.domain, program.layout.outer, program.reduced) {
   for (std::size_t i = 0; i < p_.ports.size(); ++i) {
     const Port& port = p_.ports[i];
-    layouts_.push_back(layout_of(b_.domain, bound(i).strides, p_.outer, p_.reduced, port.extent));
+    layouts_.push_back(
+        layout_of(b_.domain, bound(i).strides, p_.layout.outer, p_.reduced, port.extent));
     if (!port.linear) continue;
     if (layouts_[i].linear())
       layouts_[i] = {};
@@ -144,9 +147,12 @@ void Tiles::store_port(std::size_t index, std::int64_t first, std::int64_t n,
   store(layouts_[index], base, size, first, n, narrow);
 }
 
-LayoutClass classify(const Program& p, const Binding& b) {
-  const Extents x(b.domain, p.outer, p.reduced);
+LayoutClass classify(const Program& p, const Binding& given) {
+  const Arranged arranged(p, given);
+  const Binding& b = arranged.binding;
+  const Extents x(b.domain, arranged.outer, p.reduced);
   LayoutClass out;
+  out.outer = arranged.outer;
   if (p.reduced)
     out.geometry = x.inner == 1 && x.reduced <= kTile ? Geometry::rows : Geometry::lanes;
   out.keeps = out.geometry != Geometry::lanes || x.unit() <= kMaxScratch;
@@ -155,10 +161,13 @@ LayoutClass classify(const Program& p, const Binding& b) {
     const std::size_t k = input ? i : i - p.inputs.size();
     const Extent extent = input ? p.inputs[k].extent : p.values[p.outputs[k].value].extent;
     const BoundPort& port = input ? b.inputs[k] : b.outputs[k];
-    const Layout layout = layout_of(b.domain, port.strides, p.outer, p.reduced, extent);
+    const Layout layout = layout_of(b.domain, port.strides, arranged.outer, p.reduced, extent);
     const bool has_rows =
         !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
-    out.linear.push_back(layout.linear() ||
+    // An epilogue reads what is transposed as it lies.
+    const bool copied = input && !p.products && extent == Extent::full &&
+                        is_transposed(b.domain, port.strides);
+    out.linear.push_back(layout.linear() || copied ||
                          (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
   }
   return out;

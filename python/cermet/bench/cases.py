@@ -19,6 +19,7 @@ from .peers import Peer, Unsupported
 CHAIN = 100
 BATCH = 64
 TOKEN_COUNT = 512
+MILLION = 1_000_000
 FLOATS = ("f32", "f16", "bf16")
 INTEGER, COMPLEX = (*FLOATS, "i32"), (*FLOATS, "c64")
 GROUP = 64  # quantization: weights that share a scale
@@ -74,6 +75,8 @@ HEADS = Input(lambda n: (1, 8, n, BATCH))
 PIXELS = Input(lambda n: (1, n, n, BATCH))
 FILTERS = Input(lambda n: (BATCH, 3, 3, BATCH))
 ROWS = Input(lambda n: (n,), rows=True)
+PLACES = Input(MATRIX.shape, rows=True)
+QUERIES = Input(lambda n: (4, n, 8, 64))
 
 
 def positive(x: np.ndarray) -> np.ndarray:
@@ -98,7 +101,10 @@ def over(function: Callable[..., Any], *inputs: Input) -> Build:
     """Builds the work that applies `function(peer, *arrays)` and waits for its result."""
 
     def build(f: Peer, size: int, dtype: str) -> Work:
-        arrays = [f.array(x.values(size, i, dtype), dtype) for i, x in enumerate(inputs)]
+        arrays = [
+            f.places(values) if x.rows else f.array(values, dtype)
+            for x, values in ((x, x.values(size, i, dtype)) for i, x in enumerate(inputs))
+        ]
         prepared, wait = f.prepare(partial(function, f)), f.wait
         return Work(lambda: wait(prepared(*arrays)))
 
@@ -278,6 +284,31 @@ def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
     return extra(f"{name}_{lines}", f"{name} of {lines}", 2048, dtypes, function, MATRIX)
 
 
+def halved(name: str) -> Callable[..., Any]:
+    """A partition in the middle."""
+    return lambda f, x: getattr(f, name)(x, x.shape[0] // 2)
+
+
+def along_axis(axis: int) -> Callable[..., Any]:
+    """Elements chosen along an axis."""
+    return call("take_along_axis", axis=axis)
+
+
+def of_transposed(name: str) -> Callable[..., Any]:
+    """A function along the rows of a transpose."""
+    return lambda f, x: getattr(f, name)(x.T, axis=-1)
+
+
+def heads(f: Peer, x: Any) -> Any:
+    """A copy of (batch, length, heads, width) with the heads before the length."""
+    return f.permute_copy(x, axes=(0, 2, 1, 3))
+
+
+def scores(f: Peer, q: Any, k: Any) -> Any:
+    """The products of queries and keys, (batch, length, heads, width) both."""
+    return f.einsum("blhd,bmhd->bhlm", q, k)
+
+
 def unary(name: str, real: Callable[[np.ndarray], np.ndarray] | None = None) -> Case:
     """The extra case of a function of one array, in every dtype that it has."""
     dtypes = FLOATS if name.startswith("erf") else COMPLEX
@@ -402,7 +433,7 @@ CASES = (
     along("max", 0, ("i32",)),
     *(along(name, -1, ("f32",)) for name in ("cumprod", "argsort")),
     along("sort", 0, ("f32", "f16", "i32")),
-    extra("power", "x ** y", 512, COMPLEX, lambda f, x, y: x**y, POSITIVE, MATRIX),
+    extra("power", "x ** y", 1024, COMPLEX, lambda f, x, y: x**y, POSITIVE, MATRIX),
     extra("remainder", "x % y", 512, INTEGER, lambda f, x, y: x % y, MATRIX, POSITIVE),
     extra(
         "complex", "x * y / (x + y)", 512, ("c64",), lambda f, x, y: x * y / (x + y), MATRIX, MATRIX
@@ -411,7 +442,20 @@ CASES = (
     extra("cast_back", "x as float32", 1024, ("i32",), lambda f, x: f.cast(x, "f32"), MATRIX),
     extra("sum_middle", "sums in a stack", 256, INTEGER, lambda f, x: f.sum(x, axis=1), STACK),
     extra("sum_short", "n sums of 16", 65_536, FLOATS, lambda f, x: f.sum(x, axis=-1), SHORT),
-    extra("searchsorted", "n among n", 65_536, ("f32",), call("searchsorted"), RISING, VECTOR),
+    extra("searchsorted", "n among n", MILLION, ("f32",), call("searchsorted"), RISING, VECTOR),
+    extra("sort_all", "sort of n", MILLION, (*FLOATS, "i32", "c64"), call("sort", axis=0), VECTOR),
+    extra("partition", "n around their median", MILLION, ("f32",), halved("partition"), VECTOR),
+    extra("argpartition", "the same, places", MILLION, ("f32",), halved("argpartition"), VECTOR),
+    extra("topk", "the 50 largest of n", MILLION, ("f32",), call("topk", k=50), VECTOR),
+    extra("topk_rows", "the 50 largest of rows", 1024, ("f32",), call("topk", k=50), MATRIX),
+    extra("take_along_rows", "n of each row", 1024, ("f32",), along_axis(-1), MATRIX, PLACES),
+    extra("take_along_columns", "n of each column", 1024, ("f32",), along_axis(0), MATRIX, PLACES),
+    extra("norm", "norm of everything", 4096, ("f32",), lambda f, x: f.linalg.norm(x), MATRIX),
+    extra("heads_first", "(4, n, 8, 64) with heads first", 512, ("f32", "bf16"), heads, QUERIES),
+    extra("add_transposed", "x + x.T", 2048, ("f32",), lambda f, x: x + x.T, MATRIX),
+    extra("sum_transposed", "sums of x.T", 2048, ("f32",), of_transposed("sum"), MATRIX),
+    extra("softmax_transposed", "of x.T", 2048, ("f32",), of_transposed("softmax"), MATRIX),
+    extra("einsum", "scores of 8 heads", 256, ("f32",), scores, QUERIES, QUERIES),
     extra(
         "scatter", "n rows added to n", 1024, ("f32",), call("scatter_add"), MATRIX, ROWS, MATRIX
     ),

@@ -69,6 +69,10 @@ class Peer:
         """The framework's array of `values`, floating ones in `dtype` (a key of `DTYPES`)."""
         raise NotImplementedError
 
+    def places(self, values: np.ndarray) -> Any:
+        """The framework's array of indices, in a type that all its operations take."""
+        return self.array(values, "i32")
+
     def wait(self, result: Any) -> None:
         """Blocks until `result` is computed."""
 
@@ -135,6 +139,9 @@ class Cermet(Peer):
 
     def transpose_copy(self, x: Any) -> Any:
         return self.xp.contiguous(x.T)
+
+    def permute_copy(self, x: Any, axes: Sequence[int]) -> Any:
+        return self.xp.contiguous(self.xp.transpose(x, axes))
 
     def scatter_add(self, x: Any, rows: Any, values: Any) -> Any:
         return x.at[rows].add(values)
@@ -222,6 +229,12 @@ class NumPy(Peer):
     def transpose_copy(self, x: Any) -> Any:
         return np.ascontiguousarray(x.T)
 
+    def permute_copy(self, x: Any, axes: Sequence[int]) -> Any:
+        return np.ascontiguousarray(x.transpose(axes))
+
+    def topk(self, x: Any, k: int) -> Any:
+        return np.partition(x, -k, axis=-1)[..., -k:]
+
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         generator, kind = np.random.default_rng(0), self.dtype(dtype)
         return lambda: generator.standard_normal(shape, np.float32).astype(kind, copy=False)
@@ -247,6 +260,9 @@ class Torch(Peer):
     def array(self, values: np.ndarray, dtype: str) -> Any:
         made = self.xp.from_numpy(values).to(self._device)
         return made.to(self.dtype(dtype)) if values.dtype.kind == "f" else made
+
+    def places(self, values: np.ndarray) -> Any:
+        return self.array(values.astype(np.int64), "i32")
 
     def wait(self, result: Any) -> None:
         self._synchronize()
@@ -274,6 +290,15 @@ class Torch(Peer):
 
     def transpose_copy(self, x: Any) -> Any:
         return x.T.contiguous()
+
+    def permute_copy(self, x: Any, axes: Sequence[int]) -> Any:
+        return x.permute(*axes).contiguous()
+
+    def topk(self, x: Any, k: int) -> Any:
+        return self.xp.topk(x, k).values
+
+    def take_along_axis(self, x: Any, places: Any, axis: int) -> Any:
+        return self.xp.take_along_dim(x, places, axis)
 
     def cast(self, x: Any, dtype: str) -> Any:
         return x.to(self.dtype(dtype))
@@ -360,6 +385,12 @@ class Jax(Peer):
 
     def transpose_copy(self, x: Any) -> Any:
         return x.T
+
+    def permute_copy(self, x: Any, axes: Sequence[int]) -> Any:
+        return self.xp.transpose(x, axes)
+
+    def topk(self, x: Any, k: int) -> Any:
+        return self._jax.lax.top_k(x, k)[0]
 
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         key, kind = self._jax.random.key(0), self.dtype(dtype)

@@ -1,0 +1,21 @@
+// Places in a sorted sequence.
+#include "cpu/search.h"
+
+#include "cpu/layout.h"
+#include "cpu/primitives.h"
+
+namespace cermet::cpu {
+
+void search_sorted(const SearchSorted& p, std::span<const Tensor> inputs, const Tensor& out) {
+  std::optional<Scratch> holders[2];
+  const Tensor sorted = dense(inputs[0], holders[0]), values = dense(inputs[1], holders[1]);
+  const auto width = static_cast<std::int64_t>(size_of(values.dtype));
+  const SearchLoop loop = CERMET_DISPATCH(search_loop(values.dtype));
+  constexpr std::int64_t kSteps = 16;
+  parallel_for(out.size(), grain_for(kSteps), [&](std::int64_t begin, std::int64_t end) {
+    loop(sorted.data, sorted.size(), values.data + begin * width, data<std::uint32_t>(out) + begin,
+         end - begin, p.options);
+  });
+}
+
+}  // namespace cermet::cpu
