@@ -26,7 +26,17 @@ import traceback
 import types
 
 import numpy as np
-from compare import compare, data, foreign, law, logsumexp, updated_at, whole_and_parts, within
+from compare import (
+    compare,
+    convolved,
+    data,
+    foreign,
+    law,
+    logsumexp,
+    updated_at,
+    whole_and_parts,
+    within,
+)
 from faulty import digest, faulted
 from ways import Backward, Forward, normal, possible, structures, updated, ways
 
@@ -59,6 +69,13 @@ def deep(kind, depth=100_000, leaf=1.0):
     """A tower of containers."""
     for _ in range(depth):
         leaf = {"a": leaf} if kind is dict else kind((leaf,))
+    return leaf
+
+
+def shared(kind, depth=64, leaf=1.0):
+    """A tower in which each container stands twice in the next: small, and endless to walk."""
+    for _ in range(depth):
+        leaf = {"a": leaf, "b": leaf} if kind is dict else kind((leaf, leaf))
     return leaf
 
 
@@ -147,7 +164,8 @@ def use(value):
     mx.eval(value)
     repr(value)
     if isinstance(value, mx.array):
-        if value.size < 100_000 and not 100_000 < max(value.shape, default=0) < 1 << 30:
+        filled = value.shape[: value.shape.index(0)] if 0 in value.shape else value.shape
+        if not 100_000 < math.prod(filled) < 1 << 30:  # lists
             value.tolist()
             np.array(value.astype(mx.float32) if value.dtype == mx.bfloat16 else value)
     elif isinstance(value, (list, tuple)) and len(value) < 100:
