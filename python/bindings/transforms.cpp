@@ -93,7 +93,7 @@ nb::object rebuilt(nb::handle tree, const Arrays& arrays) {
 }
 
 void refuse_modules(nb::handle tree, const char* op) {
-  const Level level;
+  const Level level(tree);
   if (PyDict_Check(tree.ptr())) {
     if (PyCallable_Check(tree.ptr()))
       throw nb::type_error((std::string(op) +
