@@ -119,7 +119,7 @@ def differs(ours, theirs, given, exact, bound, room=None, beside=0):
         if same and common.kind == "f":
             same = np.array_equal(np.signbit(x)[~np.isnan(x)], np.signbit(y)[~np.isnan(y)])
         return None if same else shown("values", *kept)
-    if np.shape(room) == x.shape:
+    if room is not None and np.shape(room) == x.shape:
         x, y = (np.where(room < np.finfo(common).max / 4, a, a.dtype.type(0)) for a in (x, y))
     if bound and ulps(x, y, beside) > bound:
         sizes = [

@@ -164,8 +164,9 @@ def use(value):
     mx.eval(value)
     repr(value)
     if isinstance(value, mx.array):
-        filled = value.shape[: value.shape.index(0)] if 0 in value.shape else value.shape
-        if not 100_000 < math.prod(filled) < 1 << 30:  # lists
+        lists = value.shape[: value.shape.index(0)] if 0 in value.shape else value.shape
+        many, endless = math.prod(lists) > 100_000, max(lists, default=0) >= 1 << 30
+        if value.size < 100_000 and (not many or endless):
             value.tolist()
             np.array(value.astype(mx.float32) if value.dtype == mx.bfloat16 else value)
     elif isinstance(value, (list, tuple)) and len(value) < 100:
