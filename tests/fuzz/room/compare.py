@@ -176,6 +176,12 @@ def compare(function, *given, exact=False, bound=8.0, scaled=False, peer="numpy"
     return found
 
 
+def alone(function, *given, peer="numpy", **_):
+    """The peer's part of a comparison."""
+    xp, make = PEERS[peer]
+    attempt(function, xp, *(make(np.array(x)) for x in given))
+
+
 def whole_and_parts(function, x):
     """How an elementwise function's values depend on the place in the array, or None."""
     whole, error = attempt(function, mx, of_numpy(x))

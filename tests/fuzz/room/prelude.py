@@ -27,6 +27,7 @@ import types
 
 import numpy as np
 from compare import (
+    alone,
     compare,
     convolved,
     data,
