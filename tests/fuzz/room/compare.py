@@ -136,6 +136,12 @@ def differs(ours, theirs, given, exact, bound, room=None, beside=0):
     return None
 
 
+def held(result):
+    """Bytes of a result, and of what it is a part of."""
+    whole = getattr(result, "base", None)
+    return getattr(result if whole is None else whole, "nbytes", 0)
+
+
 def magnitudes(function, given):
     """What an expression comes to on the finite magnitudes, in a type that holds it."""
     with np.errstate(all="ignore"):
@@ -160,7 +166,7 @@ def compare(function, *given, exact=False, bound=8.0, scaled=False, peer="numpy"
     if peer == "torch" and isinstance(theirs, list):  # values and their places
         theirs = theirs[0]
     ours, error = attempt(function, mx, *map(of_numpy, given))
-    if isinstance(error, MemoryError) and getattr(theirs, "nbytes", 0) > MUCH:
+    if isinstance(error, MemoryError) and held(theirs) > MUCH:
         return None
     if error is not None:
         text = f"{type(error).__name__}: {re.sub(chr(10) + '.*', '', str(error), flags=re.S)}"
