@@ -31,10 +31,11 @@ class Level {
 // Calls f(leaf) for each leaf, in order.
 template <class F>
 void tree_visit(nb::handle tree, F&& f) {
-  const Level level(tree);
   if (PyDict_Check(tree.ptr())) {
+    const Level level(tree);
     for (auto item : nb::borrow<nb::dict>(tree)) tree_visit(item.second, f);
   } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
+    const Level level(tree);
     for (Py_ssize_t i = 0; i < Py_SIZE(tree.ptr()); ++i)
       tree_visit(PySequence_Fast_GET_ITEM(tree.ptr(), i), f);
   } else if (nb::isinstance<RandomState>(tree)) {
@@ -54,8 +55,8 @@ inline nb::object tuple_like(nb::handle tuple, const nb::list& children) {
 // The tree with f(leaf) in place of each leaf; new containers throughout.
 template <class F>
 nb::object tree_map(nb::handle tree, F&& f) {
-  const Level level(tree);
   if (PyDict_Check(tree.ptr())) {
+    const Level level(tree);
     nb::dict out;
     for (auto item : nb::borrow<nb::dict>(tree)) {
       const nb::object key = nb::borrow(item.first);
@@ -64,6 +65,7 @@ nb::object tree_map(nb::handle tree, F&& f) {
     return out;
   }
   if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
+    const Level level(tree);
     nb::list out;
     for (Py_ssize_t i = 0; i < Py_SIZE(tree.ptr()); ++i)
       out.append(tree_map(PySequence_Fast_GET_ITEM(tree.ptr(), i), f));
