@@ -251,26 +251,34 @@ array multivariate_normal(const array& mean, const array& covariance,
   return astype(add(x, astype(mean, t, s), s), dtype, s);
 }
 
-array randint(const array& low, const array& high, const Shape& shape, Dtype dtype, const Key& key,
-              StreamOrDevice s) {
+array randint(const array& low, const std::optional<array>& high, const Shape& shape, Dtype dtype,
+              const Key& key, StreamOrDevice s) {
   if (is_inexact(dtype)) fail("randint", dtype, " is not supported, expected an integer type");
-  check_shape("randint", shape, broadcast_shapes(low.shape(), high.shape()));
+  check_shape("randint", shape, broadcast_shapes(low.shape(), high ? high->shape() : Shape()));
   const auto [lowest, highest] = range_of(dtype);
-  const double first = known_value(low).value_or(lowest), end = known_value(high).value_or(highest);
+  const auto known_high = high ? known_value(*high) : highest + 1;
+  const double first = known_value(low).value_or(lowest), end = known_high.value_or(highest);
   if (first < lowest || first > highest || end < lowest || end > highest + 1)
     fail("randint", "a bound is outside the range of ", dtype);
   const Dtype wide = dtype == uint64 ? uint64 : int64;
-  array from = astype(low, wide, s), to = astype(high, wide, s);
-  const bool known = known_value(low) && known_value(high);
-  if (size_of(dtype) <= 4 && !known) {  // of bounds that are arrays, what the type holds
+  const bool narrow = size_of(dtype) <= 4;
+  const array drawn = astype(bits(shape, narrow ? 4 : 8, key, s), uint64, s);
+  array from = astype(low, wide, s);
+  if (!high && !narrow) {  // the end is 2^64 or 2^63, and 2^64 numbers count as 0
+    const array end_bits(is_unsigned(dtype) ? 0 : std::numeric_limits<std::int64_t>::min(), uint64);
+    const array range = subtract(end_bits, astype(from, uint64, s), s);
+    const array none(std::int64_t{0}, uint64);
+    const array offset = where(equal(range, none, s), drawn, remainder(drawn, range, s), s);
+    return add(from, astype(offset, wide, s), s);
+  }
+  array to = high ? astype(*high, wide, s) : array(highest + 1, wide);
+  if (narrow && !(known_value(low) && known_high)) {  // of bounds that are arrays, what it holds
     const array least(lowest, wide), most(highest, wide);
     from = clip(from, least, most, s);
     to = minimum(to, add(most, array(1.0, wide), s), s);
   }
   const array range = astype(subtract(maximum(to, from, s), from, s), uint64, s);
   // Of a narrow type, the top half of range * bits; of a wide one, the remainder by the range.
-  const bool narrow = size_of(dtype) <= 4;
-  const array drawn = astype(bits(shape, narrow ? 4 : 8, key, s), uint64, s);
   const array offset =
       narrow ? right_shift(multiply(drawn, range, s), array(std::int64_t{32}, uint64), s)
              : remainder(drawn, range, s);

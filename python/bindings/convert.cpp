@@ -49,9 +49,13 @@ bool is_sequence(nb::handle h) { return PyList_Check(h.ptr()) || PyTuple_Check(h
 class Nested {
  public:
   explicit Nested(nb::handle root) {
+    std::size_t room = get_memory_limit() / sizeof(PyObject*);  // sequences may share others
     for (nb::handle h = root; is_sequence(h); h = PySequence_Fast_GET_ITEM(h.ptr(), 0)) {
       shape_.push_back(Py_SIZE(h.ptr()));
       if (Py_SIZE(h.ptr()) == 0) break;
+      room /= static_cast<std::size_t>(Py_SIZE(h.ptr()));
+      if (room == 0)
+        throw OutOfMemory("array: out of memory: the sequences hold more elements than arrays may");
       if (shape_.size() > kMostLevels)
         throw std::invalid_argument("array: expected at most " + std::to_string(kMostLevels) +
                                     " levels of sequences, got more");

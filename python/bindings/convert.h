@@ -195,8 +195,11 @@ struct type_caster<cermet::SmallVector<T, N>> {
     }
     if (push(borrow(src))) return true;
     if (!PySequence_Check(src.ptr()) || PyUnicode_Check(src.ptr())) return false;
-    const object items = steal(PySequence_Fast(src.ptr(), ""));
-    if (items) return from_python(items, 0, nullptr);
+    // Each row of an array becomes an object, however many there are.
+    const Py_ssize_t rows = cermet::python::is_array(src) ? PySequence_Size(src.ptr()) : 0;
+    if (rows >= 0 && rows <= kMostRows)
+      if (const object items = steal(PySequence_Fast(src.ptr(), "")))
+        return from_python(items, 0, nullptr);
     PyErr_Clear();
     return false;
   }
@@ -211,6 +214,8 @@ struct type_caster<cermet::SmallVector<T, N>> {
   }
 
  private:
+  static constexpr Py_ssize_t kMostRows = 65536;
+
   bool push(const object& item) {
     const Py_ssize_t i =
         PyIndex_Check(item.ptr()) ? PyNumber_AsSsize_t(item.ptr(), PyExc_OverflowError) : -1;

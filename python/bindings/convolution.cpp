@@ -60,9 +60,11 @@ void bind_convolution(nb::module_& m) {
       "and crops where negative. `input_dilation` puts zeros between the input's elements.",
       "input"_a, "weight"_a, "stride"_a = 1, "padding"_a = 0, "kernel_dilation"_a = 1,
       "input_dilation"_a = 1, "groups"_a = 1, "flip"_a = false);
-  def_op(m, "convolve", &convolve,
-         "The convolution of two 1-d arrays: 'full', 'same' (as long as the longer) or 'valid'.",
-         "a"_a, "v"_a, "mode"_a = "full");
+  def_op(
+      m, "convolve", &convolve,
+      "The convolution of two 1-d arrays: 'full', 'same' (as long as the longer) or 'valid'. The "
+      "longer one's ends count as zeros, so that infinities of the other are nan there.",
+      "a"_a, "v"_a, "mode"_a = "full");
 }
 
 }  // namespace cermet::python

@@ -2,6 +2,7 @@
 #include <nanobind/stl/variant.h>
 
 #include "bindings.h"
+#include "scalars.h"
 #include "tree.h"
 
 namespace cermet::python {
@@ -94,7 +95,10 @@ void bind_random(nb::module_& m) {
       [](Operand low, Operand high, const Shape& shape, std::optional<Dtype> dtype, const Key& key,
          StreamOrDevice s) {
         const Dtype t = dtype.value_or(int32), wide = t == uint64 ? uint64 : int64;
-        return random::randint(to_array(low, wide), to_array(high, wide), shape, t, key, s);
+        const bool all = t == wide && PyLong_Check(high.value.ptr()) && !holds(t, high.value) &&
+                         holds(t, high.value - nb::int_(1));  // an end that the type does not hold
+        const auto end = all ? std::nullopt : std::optional(to_array(high, wide));
+        return random::randint(to_array(low, wide), end, shape, t, key, s);
       },
       "Integers in [low, high), which broadcast to the shape.", "low"_a, "high"_a,
       "shape"_a = Shape(), "dtype"_a.none() = int32);

@@ -93,7 +93,6 @@ nb::object rebuilt(nb::handle tree, const Arrays& arrays) {
 }
 
 void refuse_modules(nb::handle tree, const char* op) {
-  const Level level;
   if (PyDict_Check(tree.ptr())) {
     if (PyCallable_Check(tree.ptr()))
       throw nb::type_error((std::string(op) +
@@ -102,8 +101,10 @@ void refuse_modules(nb::handle tree, const char* op) {
                             class_name(tree) +
                             "; let it hold the module, or pass the module's parameters()")
                                .c_str());
+    const Level level(tree);
     for (auto item : nb::borrow<nb::dict>(tree)) refuse_modules(item.second, op);
   } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
+    const Level level(tree);
     for (Py_ssize_t i = 0; i < Py_SIZE(tree.ptr()); ++i)
       refuse_modules(PySequence_Fast_GET_ITEM(tree.ptr(), i), op);
   }

@@ -9,24 +9,33 @@ namespace cermet::python {
 // Python's view of the global random state: a container of one array.
 struct RandomState {};
 
-// A level of a tree: RecursionError where there are too many, or a container holds itself.
+// A level of a tree: RecursionError where there are too many, or a container holds itself. Signals
+// are looked for, as containers that share others are walked for ever; what their handlers do to
+// the tree leaves the part that is held here.
 class Level {
  public:
-  Level() {
+  explicit Level(nb::handle tree = {}) : tree_(nb::borrow(tree)) {
     if (Py_EnterRecursiveCall(" in a tree of arrays")) throw nb::python_error();
+    if (PyErr_CheckSignals() == 0) return;
+    Py_LeaveRecursiveCall();
+    throw nb::python_error();
   }
   Level(const Level&) = delete;
   Level& operator=(const Level&) = delete;
   ~Level() { Py_LeaveRecursiveCall(); }
+
+ private:
+  const nb::object tree_;
 };
 
 // Calls f(leaf) for each leaf, in order.
 template <class F>
 void tree_visit(nb::handle tree, F&& f) {
-  const Level level;
   if (PyDict_Check(tree.ptr())) {
+    const Level level(tree);
     for (auto item : nb::borrow<nb::dict>(tree)) tree_visit(item.second, f);
   } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
+    const Level level(tree);
     for (Py_ssize_t i = 0; i < Py_SIZE(tree.ptr()); ++i)
       tree_visit(PySequence_Fast_GET_ITEM(tree.ptr(), i), f);
   } else if (nb::isinstance<RandomState>(tree)) {
@@ -46,13 +55,17 @@ inline nb::object tuple_like(nb::handle tuple, const nb::list& children) {
 // The tree with f(leaf) in place of each leaf; new containers throughout.
 template <class F>
 nb::object tree_map(nb::handle tree, F&& f) {
-  const Level level;
   if (PyDict_Check(tree.ptr())) {
+    const Level level(tree);
     nb::dict out;
-    for (auto item : nb::borrow<nb::dict>(tree)) out[item.first] = tree_map(item.second, f);
+    for (auto item : nb::borrow<nb::dict>(tree)) {
+      const nb::object key = nb::borrow(item.first);
+      out[key] = tree_map(item.second, f);
+    }
     return out;
   }
   if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {
+    const Level level(tree);
     nb::list out;
     for (Py_ssize_t i = 0; i < Py_SIZE(tree.ptr()); ++i)
       out.append(tree_map(PySequence_Fast_GET_ITEM(tree.ptr(), i), f));

@@ -12,6 +12,7 @@ TYPES = {
 }
 # How results are compared, by the arguments of `compare`: to the bit, in ULPs, or by their size.
 EXACT, CLOSE, LOOSE = "exact=True", "bound=8", "bound=1e9"
+SCALED = "bound=8, scaled=True"
 
 EXACT_UNARY = """negative floor ceil trunc rint round isnan isinf isfinite logical_not conj real
     imag isposinf isneginf""".split()
@@ -19,12 +20,11 @@ UNARY = """sqrt reciprocal exp expm1 log log2 log10 log1p sin cos tan sinh cosh 
     arctan arcsinh arccosh arctanh degrees radians nan_to_num""".split()
 EXACT_BINARY = """add subtract equal not_equal less less_equal greater greater_equal logical_and
     logical_or logical_xor""".split()
-BINARY = (
-    """maximum minimum multiply divide power arctan2 logaddexp floor_divide remainder""".split()
-)
+BINARY = """maximum minimum multiply divide power arctan2 floor_divide remainder""".split()
 INTEGER = "bitwise_and bitwise_or bitwise_xor left_shift right_shift".split()
 OPERATOR = "+ - * / // % ** < <= > >= == != & | ^".split()
-UPDATE = "add maximum minimum multiply".split()
+UPDATE = "add multiply".split()
+CHOICE = "maximum minimum".split()  # of zeros, either
 WORDS = {name: value for name, value in globals().items() if name.isupper()}
 ELEMENTWISE = EXACT_UNARY + UNARY
 
@@ -36,6 +36,7 @@ EXACT integer  xp.INTEGER(a, b) ; xp.bitwise_invert(a)
 CLOSE any      xp.abs(a) ; xp.sign(a) ; xp.square(a) ; xp.positive(a)
 CLOSE inexact  xp.UNARY(a)
 CLOSE real     xp.BINARY(a, b)
+SCALED real    xp.logaddexp(a, b)
 CLOSE any      a OPERATOR {number} ; {number} OPERATOR a ; a OPERATOR b
 LOOSE any      xp.sum(a, axis={axes}, keepdims={bool}) ; xp.prod(a, axis={axes})
 LOOSE any      xp.mean(a, axis={axes})
@@ -52,6 +53,7 @@ EXACT any      xp.argsort(a, axis={axis}{stable}) ; xp.searchsorted(xp.sort(a), 
 EXACT any      a[{index}] ; a[{index}] ; xp.take(a, {indices}, axis={axis})
 EXACT any      (a.__setitem__({index}, {number}), a)[1] ; (a.__setitem__({index}, b), a)[1]
 EXACT any      updated_at(xp, a, {indices}, {small}, 'UPDATE')
+CLOSE any      updated_at(xp, a, {indices}, {small}, 'CHOICE')
 EXACT any      xp.reshape(a, {shape}) ; xp.broadcast_to(a, {shape}) ; xp.transpose(a, {permuted})
 EXACT any      xp.swapaxes(a, {axis}, {axis}) ; xp.moveaxis(a, {axis}, {axis})
 EXACT any      xp.expand_dims(a, {axis})
@@ -71,7 +73,7 @@ EXACT any      a.astype(xp.{dtype}) ; a.tolist() ; a.item() ; len(a) ; list(a)
 EXACT any      int(a) ; float(a) ; complex(a) ; bool(a) ; operator.index(a)
 LOOSE any      xp.matmul(a, b) ; a @ b.T ; xp.outer(a, b) ; xp.inner(a, b) ; xp.kron(a, b)
 LOOSE any      xp.tensordot(a, b, {small}) ; xp.einsum({einsum}, a, b) ; logsumexp(xp, a)
-LOOSE real     xp.convolve(a, b, {mode}) ; xp.linalg.norm(a, axis={axis}, keepdims={bool})
+LOOSE real     convolved(xp, a, b, {mode}) ; xp.linalg.norm(a, axis={axis}, keepdims={bool})
 EXACT any      xp.arange({number}, {number}, {number})[:9]
 EXACT any      xp.arange({far}, {far} + {small}, {small}, dtype=xp.int64)[:9]
 EXACT any      xp.arange({far}, {far} + {small}, 2, dtype=xp.int64)[:9]

@@ -30,7 +30,7 @@ TYPICAL = (
     "mx.eval(mx.custom_function(mx.sin)(x))",
 )  # fmt: skip
 PROGRAM = """
-import gc
+import gc, time
 def resident():
     gc.collect()
     mx.clear_cache()
@@ -47,41 +47,46 @@ def repeat(count):
         except Exception:
             pass
     return resident(), mx.get_active_memory()
-repeat({repeats} // 4)
-marks = [repeat({repeats}) for _ in range(4)]
+began = time.monotonic()
+repeat(500)
+speed = 500 / (time.monotonic() - began)
+repeats = int(min(max(speed, 1000), 100_000))
+marks = [repeat(repeats) for _ in range(4)]
 said = ""
 for i, what in enumerate(("memory", "active memory")):
-    grown = min(later[i] - before[i] for before, later in zip(marks, marks[1:])) / {repeats}
+    grown = min(later[i] - before[i] for before, later in zip(marks, marks[1:])) / repeats
     if grown > {growth}:
         said += f"{{what}} grows by {{grown:.0f}} bytes each time "
+print(repeats)
 """
 GROWTH = 48  # bytes a repetition, in each of three rounds
 
 
 def fuzz(session):
-    """Each typical program first, then random calls between them."""
+    """Each typical program first, then random calls between them, a second for each round."""
     random = session.random
     groups = targets()
-    iterations = 0
+    counts = []
     order = random.sample(TYPICAL, len(TYPICAL))
     while session.running():
         if order or random.random() < 0.3:
-            program, repeats = (
-                (order.pop() if order else random.choice(TYPICAL)),
-                random.choice((3000, 10000)),
-            )
+            program = order.pop() if order else random.choice(TYPICAL)
         else:
             target, on, given, again = drawn(random, groups)
             if target.startswith(("mx.set", "mx.new")):
                 continue
-            program, repeats = written(target, on, given, again), 1000
-        code = PROGRAM.format(program=program, repeats=repeats, growth=GROWTH)
+            program = written(target, on, given, again)
+        code = PROGRAM.format(program=program, growth=GROWTH)
         answer = session.run(code, 120, 4 << 30)
         if answer["end"] in ("crash", "hang", "memory"):
             session.found(answer["end"], f"{answer.get('text')} {program}", code)
         if answer["end"] != "ok":
             continue
-        iterations += 4 * repeats
+        counts.append(4 * int(answer["printed"].split()[-1]))
         if answer["said"]:
             session.found("leak", program, code, answer["said"])
-    print(f"leaks: {iterations} repetitions", flush=True)
+    least, most = min(counts, default=0), max(counts, default=0)
+    print(
+        f"leaks: {sum(counts)} repetitions of {len(counts)} programs, {least} to {most} each",
+        flush=True,
+    )

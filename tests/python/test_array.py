@@ -636,6 +636,20 @@ def test_an_array_of_a_sequence_without_an_end():
             mx.array(sequence)
 
 
+@pytest.mark.parametrize("leaf", [1, mx.array(1)])
+def test_an_array_of_sequences_that_share_parts(leaf):
+    for _ in range(40):
+        leaf = [leaf, leaf]
+    with pytest.raises(MemoryError, match="array: out of memory: the sequences"):
+        mx.array(leaf)
+
+
+def test_a_shape_of_millions_of_rows():
+    with pytest.raises(TypeError, match="incompatible"):
+        mx.zeros(mx.broadcast_to(mx.array(1), (2**24,)))
+    assert mx.zeros(mx.array([2, 3])).shape == (2, 3)
+
+
 class Uninitialized(mx.array):
     def __init__(self):
         pass

@@ -173,6 +173,17 @@ def test_randint(dtype):
     assert np.abs(counts - COUNT / 6).max() < 5 * math.sqrt(COUNT / 6)
 
 
+@pytest.mark.parametrize("name", ["int64", "uint64"])
+def test_randint_to_the_end_of_a_type(name):
+    dtype, limits = mx_dtype(name), np.iinfo(name)
+    end = int(limits.max) + 1
+    assert set(mx.random.randint(end - 3, end, (100,), dtype).tolist()) == {*range(end - 3, end)}
+    tenths = mx.random.randint(int(limits.min), end, (1000,), dtype).astype(mx.float64) / 2**64 * 10
+    assert len(np.unique(np.floor(to_np(tenths)))) in (10, 11)  # the last may be rounded up
+    with pytest.raises(OverflowError):
+        mx.random.randint(0, end + 1, (1,), dtype)
+
+
 def test_randint_of_arrays():
     low = mx.array([[0], [100]])
     a = to_np(mx.random.randint(low, low + mx.array([1, 5, 9]), (50, 2, 3), key=mx.random.key(1)))

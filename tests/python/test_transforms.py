@@ -1,7 +1,9 @@
 """Function transforms: grad, vjp, jvp, vmap, compile, checkpoint, custom functions."""
 
 import collections
+import contextlib
 import math
+import signal
 import subprocess
 import sys
 import threading
@@ -653,6 +655,48 @@ def cyclic():
 def test_trees_without_an_end_are_an_error(function, tree):
     with pytest.raises(RecursionError):
         function(tree())
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer's signals")
+@pytest.mark.parametrize(
+    "function",
+    [
+        mx.eval,
+        mx.async_eval,
+        mx.explain,
+        lambda tree: mx.depends(X, tree),
+        mx.grad(lambda t: X.sum()),
+        mx.vmap(lambda t: X),
+        mx.compile(lambda t: X),
+        mx.checkpoint(lambda t: X),
+        mx.custom_function(lambda t: X),
+    ],
+)
+def test_trees_that_share_parts_are_left_by_signals(function):
+    """Each level is there twice: a small tree that is walked for ever."""
+    levels = [[1]]  # no array, so that the walk takes no memory
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def emptied(*_):
+        for level in levels:
+            level.clear()
+
+    for _ in range(64):
+        levels.append([levels[-1], levels[-1]])
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises((KeyboardInterrupt, ValueError)):  # that 1 is no array
+            function(levels[-1])
+        signal.signal(signal.SIGALRM, emptied)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with contextlib.suppress(ValueError):
+            function(levels[-1])  # while which it loses all that it holds
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_a_tower_of_transforms_ends_in_a_loop():

@@ -39,9 +39,9 @@ array normal(const Shape& shape, Dtype dtype = float32, const std::optional<arra
 array multivariate_normal(const array& mean, const array& covariance,
                           const std::optional<Shape>& shape = {}, Dtype dtype = float32,
                           const Key& key = {}, StreamOrDevice s = {});
-// Integers in [low, high).
-array randint(const array& low, const array& high, const Shape& shape, Dtype dtype = int32,
-              const Key& key = {}, StreamOrDevice s = {});
+// Integers in [low, high); absent, `high` is beyond all that the type holds.
+array randint(const array& low, const std::optional<array>& high, const Shape& shape,
+              Dtype dtype = int32, const Key& key = {}, StreamOrDevice s = {});
 array bernoulli(const array& p, const std::optional<Shape>& shape = {}, const Key& key = {},
                 StreamOrDevice s = {});
 array truncated_normal(const array& lower, const array& upper,

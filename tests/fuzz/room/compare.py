@@ -21,6 +21,8 @@ SPECIAL = {
     "i": (0, 1, -1, 2, -3, 7, 127, -128, -(2**63), 2**63 - 1),
     "f": (0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e-40, 1e-8, 1e4, 1e30, np.inf, -np.inf, np.nan),
 }
+MUCH = 256 << 20  # bytes of a result which, beside NumPy's, a program may have no room for
+SUMS = 1000  # bounds above which results are sums
 SPECIAL["c"] = tuple(complex(x, y) for x in (0.0, -0.0, 1.0, -2.0) for y in (0.0, -0.0, 0.5, -3.0))
 
 
@@ -69,8 +71,9 @@ def attempt(function, *given):
         return None, error
 
 
-def ulps(x, y):
-    """The largest distance in units of the last place; 0s of other sign and nans count as equal."""
+def ulps(x, y, beside=0):
+    """The largest distance in units of the last place, of what stands `beside` where that is more;
+    0s of other sign and nans count as equal."""
     x, y = np.asarray(x), np.asarray(y)
     if np.iscomplexobj(y):  # in units of the modulus, as in error_bounds.def
         far = np.abs(y.astype(complex))
@@ -81,13 +84,14 @@ def ulps(x, y):
     odd = ~(np.isfinite(x) & np.isfinite(y))
     with np.errstate(all="ignore"):
         same = (x == y) | (np.isnan(x) & np.isnan(y))
-        unit = np.maximum(np.spacing(np.abs(y)), np.finfo(y.dtype).tiny)
+        size = np.maximum(np.abs(y), np.where(np.isfinite(beside), np.abs(beside), 0))
+        unit = np.maximum(np.spacing(size.astype(y.dtype)), np.finfo(y.dtype).tiny)
         apart = np.where(same, 0, np.where(odd, np.inf, np.abs(x - y) / unit))
     return float(apart.max(initial=0))
 
 
-def differs(ours, theirs, given, exact, bound):
-    """What is different in two results, or None."""
+def differs(ours, theirs, given, exact, bound, room=None, beside=0):
+    """What is different in two results, or None. Where `room` is large, sums may overflow."""
     if isinstance(theirs, (list, tuple)) and isinstance(ours, (list, tuple)):
         if len(ours) != len(theirs):
             return f"{len(ours)} results, {len(theirs)} expected"
@@ -107,15 +111,17 @@ def differs(ours, theirs, given, exact, bound):
         with np.errstate(all="ignore"):
             equal = x == y.astype(x.dtype)  # sums of narrow types wrap at other places
         return None if np.all(equal) else shown("values", x, y)
-    common = x.dtype if x.dtype.itemsize <= y.dtype.itemsize else y.dtype
+    kept, common = (x, y), x.dtype if x.dtype.itemsize <= y.dtype.itemsize else y.dtype
     with np.errstate(all="ignore"):
         x, y = x.astype(common), y.astype(common)
     if exact:
         same = np.array_equal(x, y, equal_nan=True)
         if same and common.kind == "f":
             same = np.array_equal(np.signbit(x)[~np.isnan(x)], np.signbit(y)[~np.isnan(y)])
-        return None if same else shown("values", x, y)
-    if bound and ulps(x, y) > bound:
+        return None if same else shown("values", *kept)
+    if room is not None and np.shape(room) == x.shape:
+        x, y = (np.where(room < np.finfo(common).max / 4, a, a.dtype.type(0)) for a in (x, y))
+    if bound and ulps(x, y, beside) > bound:
         sizes = [
             np.max(np.abs(a), initial=0, where=np.isfinite(a))
             for a in (*given, x, y)
@@ -123,21 +129,35 @@ def differs(ours, theirs, given, exact, bound):
         ]
         room = 100 * np.finfo(common).eps * max([1.0, *map(float, sizes)]) ** 2
         with np.errstate(all="ignore"):
-            if bound < 1000 or not np.allclose(
+            if bound < SUMS or not np.allclose(
                 x, y, rtol=1e-3 if common.itemsize < 4 else 1e-4, atol=room, equal_nan=True
             ):
-                return shown(f"{ulps(x, y):.3g} ulp", x, y)
+                return shown(f"{ulps(x, y):.3g} ulp", *kept)
     return None
+
+
+def held(result):
+    """Bytes of a result, and of what it is a part of."""
+    whole = getattr(result, "base", None)
+    return getattr(result if whole is None else whole, "nbytes", 0)
+
+
+def magnitudes(function, given):
+    """What an expression comes to on the finite magnitudes, in a type that holds it."""
+    with np.errstate(all="ignore"):
+        wide = (np.where(np.isfinite(x), np.abs(x), 0).astype(np.longdouble) for x in given)
+    return attempt(function, np, *wide)[0]
 
 
 def shown(what, x, y):
     """Both results, short."""
-    ours, theirs = (f"{np.array2string(v, threshold=8)} ({v.dtype})" for v in (x, y))
+    ours, theirs = (f"{np.array2string(v, threshold=8, edgeitems=2)} ({v.dtype})" for v in (x, y))
     return f"{what}: {ours}, expected {theirs}"
 
 
-def compare(function, *given, exact=False, bound=8.0, peer="numpy"):
-    """What differs between a peer's result and ours, as a text, or None.
+def compare(function, *given, exact=False, bound=8.0, scaled=False, peer="numpy"):
+    """What differs between a peer's result and ours, as a text, or None. If `scaled`, ULPs are
+    those of what is given, which may cancel.
 
     What is refused is compared with NumPy alone; what others refuse is theirs.
     """
@@ -146,12 +166,26 @@ def compare(function, *given, exact=False, bound=8.0, peer="numpy"):
     if peer == "torch" and isinstance(theirs, list):  # values and their places
         theirs = theirs[0]
     ours, error = attempt(function, mx, *map(of_numpy, given))
+    if isinstance(error, MemoryError) and held(theirs) > MUCH:
+        return None
     if error is not None:
         text = f"{type(error).__name__}: {re.sub(chr(10) + '.*', '', str(error), flags=re.S)}"
         return None if refusal is not None or peer != "numpy" else f"raises {text}"
     if refusal is not None and peer == "numpy":
         return f"gives {str(ours)[:80]}, expected {type(refusal).__name__}: {str(refusal)[:80]}"
-    return None if refusal is not None else differs(ours, theirs, given, exact, bound)
+    if refusal is not None:
+        return None
+    beside = np.maximum(*map(np.abs, given)) if scaled else 0
+    found = differs(ours, theirs, given, exact, bound, beside=beside)
+    if found and bound > SUMS and not exact:  # in which order sums overflow is nobody's promise
+        found = differs(ours, theirs, given, exact, bound, magnitudes(function, given))
+    return found
+
+
+def alone(function, *given, peer="numpy", **_):
+    """The peer's part of a comparison."""
+    xp, make = PEERS[peer]
+    attempt(function, xp, *(make(np.array(x)) for x in given))
 
 
 def whole_and_parts(function, x):
@@ -172,6 +206,15 @@ def updated_at(xp, a, indices, value, name):
         return getattr(a.at[xp.array(np.array(indices, np.int32))], name)(value)
     getattr(np, name).at(a, np.array(indices, int), np.array(value).astype(a.dtype))
     return a
+
+
+def convolved(xp, a, b, mode):
+    """The convolution, with zeros at the ends of the longer sequence: times inf they are nan."""
+    if xp is not np or mode == "valid" or (a.ndim, b.ndim) != (1, 1) or 0 in (a.size, b.size):
+        return xp.convolve(a, b, mode)
+    a, b = (a, b) if len(a) >= len(b) else (b, a)
+    n = len(b)
+    return np.convolve(np.pad(a, n - 1 if mode == "full" else (n // 2, (n - 1) // 2)), b, "valid")
 
 
 def foreign(dtype, offset):

@@ -26,7 +26,18 @@ import traceback
 import types
 
 import numpy as np
-from compare import compare, data, foreign, law, logsumexp, updated_at, whole_and_parts, within
+from compare import (
+    alone,
+    compare,
+    convolved,
+    data,
+    foreign,
+    law,
+    logsumexp,
+    updated_at,
+    whole_and_parts,
+    within,
+)
 from faulty import digest, faulted
 from ways import Backward, Forward, normal, possible, structures, updated, ways
 
@@ -59,6 +70,13 @@ def deep(kind, depth=100_000, leaf=1.0):
     """A tower of containers."""
     for _ in range(depth):
         leaf = {"a": leaf} if kind is dict else kind((leaf,))
+    return leaf
+
+
+def shared(kind, depth=64, leaf=1.0):
+    """A tower in which each container stands twice in the next: small, and endless to walk."""
+    for _ in range(depth):
+        leaf = {"a": leaf, "b": leaf} if kind is dict else kind((leaf, leaf))
     return leaf
 
 
@@ -147,7 +165,9 @@ def use(value):
     mx.eval(value)
     repr(value)
     if isinstance(value, mx.array):
-        if value.size < 100_000 and not 100_000 < max(value.shape, default=0) < 1 << 30:
+        lists = value.shape[: value.shape.index(0)] if 0 in value.shape else value.shape
+        many, endless = math.prod(lists) > 100_000, max(lists, default=0) >= 1 << 30
+        if value.size < 100_000 and (not many or endless):
             value.tolist()
             np.array(value.astype(mx.float32) if value.dtype == mx.bfloat16 else value)
     elif isinstance(value, (list, tuple)) and len(value) < 100:

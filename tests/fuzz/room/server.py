@@ -16,7 +16,8 @@ import time
 
 import prelude
 
-GRACE = 3  # seconds that a program has to answer Ctrl-C
+GRACE = 3  # seconds that a program has to answer Ctrl-C, of which others may have the processors
+PATIENCE = 60  # seconds after which nothing comes any more, whoever had these
 
 
 def resident(process):
@@ -24,6 +25,16 @@ def resident(process):
     try:
         with open(f"/proc/{process}/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return 0
+
+
+def worked(process):
+    """Seconds that a program's threads have run, on one processor after another."""
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            ticks = file.read().rpartition(")")[2].split()[11:13]
+        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") / os.cpu_count()
     except (OSError, IndexError):
         return 0
 
@@ -71,8 +82,10 @@ def watch(process, read, seconds, limit):
             break
         elif interrupted is None and time.monotonic() - began > seconds:
             os.kill(process, signal.SIGINT)
-            interrupted = time.monotonic()
-        elif interrupted and time.monotonic() - interrupted > GRACE:
+            interrupted, before = time.monotonic(), worked(process)
+        elif interrupted and (
+            worked(process) - before > GRACE or time.monotonic() - interrupted > PATIENCE
+        ):
             break
     for _ in range(100):  # a process that dies closes its pipe first
         ended = os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT)

@@ -72,11 +72,8 @@ def targets():
             for method in sorted(dir(thing)):
                 owner = next((base for base in thing.__mro__ if method in vars(base)), object)
                 call = getattr(thing, method, None)
-                if (
-                    owner.__module__.startswith("cermet")
-                    and callable(call)
-                    and method != "__init__"
-                ):
+                private = method == "__init__" or method[0] == "_" != method[1]
+                if owner.__module__.startswith("cermet") and callable(call) and not private:
                     methods.append((method, parameters(call) or [], path))
         groups += [functions] * (5 if place == "mx" else 1) + [methods] * (
             3 if place == "mx" else 1

@@ -239,6 +239,8 @@ class Values:
         if kind == 2:
             return self.buffer()
         if kind == 3:
+            if self.chance(0.01):  # seconds each; a tuple's hash is Python's and not interrupted
+                return f"shared({self.one(('list', 'dict'))})"
             return f"{self.one(('cyclic', 'deep'))}({self.one(('list', 'tuple', 'dict'))})"
         if kind == 4:
             return f"bare(mx.{self.one(pools.CLASSES)})"

@@ -1,0 +1,2 @@
+# memory: lists that share parts
+use(mx.array(shared(list)))
