@@ -58,8 +58,8 @@ struct Strip {
 };
 // Packs rows of units, `step` apart.
 using PackRows = void (*)(const Strip& strip, std::int64_t step, void* rows);
-// Packs panels, `step` units apart; what the last one lacks in width is zero. Panels a multiple of
-// 4 KiB apart would be in each other's way in the cache.
+// Packs panels, `step` units apart; what the last one lacks in width is zero. A panel has room for
+// kSlack bytes more, and panels a multiple of 4 KiB apart would be in each other's way in the cache.
 using PackPanels = void (*)(const Strip& strip, std::int64_t panel_width, std::int64_t step,
                             void* panels);
 
@@ -71,6 +71,8 @@ struct RowSums {
   std::int64_t step = 0, group = 0;  // in units
 };
 
+inline constexpr std::int64_t kSlack = 64;
+
 // c (+)= a b.
 struct Block {
   const void* a;
@@ -80,7 +82,8 @@ struct Block {
   void* c;
   std::int64_t c_step, rows, columns, depth;  // in units
   bool add;
-  RowSums sums = {};  // for scaled kernels
+  RowSums sums = {};         // for scaled kernels
+  std::int64_t a_width = 0;  // if a is in panels too: theirs; then a_step is between these
 };
 
 struct BlockKernel {

@@ -11,6 +11,11 @@ void pack_panels(const Strip& strip, std::int64_t W, std::int64_t step, void* pa
   constexpr std::int64_t L = kVectorLanes<Unit>;
   const Source source(strip);
   auto* to = static_cast<Unit*>(panels);
+  // Of a narrow panel a vector reaches into the next depth's units, which come later.
+  const auto put = [&](Unit* row, std::int64_t w, Vector<Unit> v) __attribute__((always_inline)) {
+    if (w + L <= W || w == 0) return store(row + w, v);
+    for (std::int64_t l = 0; w + l < W; ++l) row[w + l] = v[l];
+  };
   if constexpr (Source::kReads != Reads::rows)
     if (source.along()) {
       for (std::int64_t first = 0; first < strip.width; first += W, to += step)
@@ -18,7 +23,7 @@ void pack_panels(const Strip& strip, std::int64_t W, std::int64_t step, void* pa
           typename Source::template Columns<1>(source, first + w)
               .visit(0, source.depth,
                      [&](std::int64_t p, const Vector<Unit>(&v)[1])
-                         __attribute__((always_inline)) { store(to + p * W + w, v[0]); });
+                         __attribute__((always_inline)) { put(to + p * W, w, v[0]); });
       return;
     }
   if constexpr (Source::kReads != Reads::along) {
@@ -28,7 +33,7 @@ void pack_panels(const Strip& strip, std::int64_t W, std::int64_t step, void* pa
       for (std::int64_t first = 0; first < strip.width; first += W, row += step)
         for (std::int64_t w = 0; w < W; w += L) {
           source.prefetch(p + 8, first + w);
-          store(row + w, source.row(p, first + w));
+          put(row, w, source.row(p, first + w));
         }
     }
   }

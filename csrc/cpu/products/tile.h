@@ -23,9 +23,10 @@ struct Fma {
   static Vector<Sum> add(Vector<T> a, Vector<T> b, Vector<Sum> c) { return multiply_add(a, b, c); }
 };
 
-// Each element of the tile adds its products by ascending depth. Rows of a are a_step apart.
+// Each element of the tile adds its products by ascending depth. Unit (r, p) of a is at
+// r * a_row + p * a_depth.
 template <class K, int R, int V>
-[[gnu::noinline]] void tile(const typename K::Unit* a, std::int64_t a_step,
+[[gnu::noinline]] void tile(const typename K::Unit* a, std::int64_t a_row, std::int64_t a_depth,
                             const typename K::Unit* b, std::int64_t depth, typename K::Sum* c,
                             std::int64_t c_step, bool add) {
   using Unit = typename K::Unit;
@@ -34,10 +35,10 @@ template <class K, int R, int V>
   Vector<Sum> sums[R][V] = {};
   const Unit* rows[R];
   for (int r = 0; r < R; ++r) {
-    rows[r] = a + r * a_step;
+    rows[r] = a + r * a_row;
     for (int v = 0; v < V; ++v) __builtin_prefetch(c + r * c_step + v * L, 1);
   }
-  for (std::int64_t p = 0; p < depth; ++p, b += panel) {
+  for (std::int64_t p = 0; depth > 0; --depth, p += a_depth, b += panel) {
     Vector<Unit> right[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) right[v] = load(b + v * L);
@@ -58,8 +59,8 @@ template <class K, int R, int V>
 }
 
 template <class K>
-using Tile = void (*)(const typename K::Unit*, std::int64_t, const typename K::Unit*, std::int64_t,
-                      typename K::Sum*, std::int64_t, bool);
+using Tile = void (*)(const typename K::Unit*, std::int64_t, std::int64_t, const typename K::Unit*,
+                      std::int64_t, typename K::Sum*, std::int64_t, bool);
 
 // Tiles by rows and vectors, each one less.
 template <class K, int... i>
@@ -79,25 +80,28 @@ void multiply_block(const Block& block) {
   constexpr std::int64_t L = kVectorLanes<Sum>, panel = kTileVectors * L;
   const auto *a = static_cast<const Unit*>(block.a), *b = static_cast<const Unit*>(block.b);
   auto* const c = static_cast<Sum*>(block.c);
-  const std::int64_t most = even_part(block.rows, kTileRows);
+  const bool in_panels = block.a_width > 0;
+  const std::int64_t most = in_panels ? block.a_width : even_part(block.rows, kTileRows);
+  const std::int64_t a_row = in_panels ? 1 : block.a_step;
+  const std::int64_t a_depth = in_panels ? block.a_width : 1;
   for (std::int64_t j = 0; j < block.columns; j += panel, b += block.b_step) {
     const std::int64_t columns = block.columns - j < panel ? block.columns - j : panel;
     const std::int64_t vectors = (columns - 1) / L + 1;
     for (std::int64_t i = 0; i < block.rows; i += most) {
       const std::int64_t rows = block.rows - i < most ? block.rows - i : most;
       const Tile<K> run = table.at[(rows - 1) * kTileVectors + vectors - 1];
-      const Unit* const left = a + i * block.a_step;
+      const Unit* const left = a + (in_panels ? i / most : i) * block.a_step;
       Sum* const to = c + i * block.c_step + j;
-      if (j == 0)  // the next rows, when they are read for the first time
+      if (j == 0 && !in_panels)  // the next rows, when they are read for the first time
         for (std::int64_t r = 0; r < rows; ++r)
           for (std::int64_t p = 0; p < block.depth; p += 64 / static_cast<int>(sizeof(Unit)))
             __builtin_prefetch(left + (most + r) * block.a_step + p);
       if (columns == vectors * L) {
-        run(left, block.a_step, b, block.depth, to, block.c_step, block.add);
+        run(left, a_row, a_depth, b, block.depth, to, block.c_step, block.add);
         continue;
       }
       Sum edge[kTileRows * panel];
-      run(left, block.a_step, b, block.depth, edge, panel, false);
+      run(left, a_row, a_depth, b, block.depth, edge, panel, false);
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t l = 0; l < columns; ++l) {
           Sum& sum = to[r * block.c_step + l];
