@@ -7,6 +7,7 @@
 #include <sys/sysctl.h>
 #endif
 
+#include <algorithm>
 #include <fstream>
 #include <optional>
 #include <stdexcept>
@@ -37,7 +38,11 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::scan: return scan(as(Type<Scan>{}), inputs[0], out);
     case Kind::sort: return sort(as(Type<Sort>{}), inputs[0], out);
     case Kind::matmul: return matmul(inputs[0], inputs[1], out);
-    case Kind::composite:  // the one that it takes
+    case Kind::composite:  // one that it takes
+      if (const auto* a = dynamic_cast<const Attention*>(&primitive))
+        return attention(a->options, inputs, out);
+      if (const auto* a = dynamic_cast<const AttentionGradient*>(&primitive))
+        return attention_gradient(a->options, inputs, out);
       return quantized_matmul(as(Type<QuantizedMatmul>{}).options, inputs, out);
     case Kind::random_bits: return random_bits(inputs[0], out);
     case Kind::load: return load(as(Type<Load>{}), out);
@@ -154,8 +159,14 @@ class CpuBackend final : public Backend {
         1024,
         nullptr,
         [](const Node& composite) {
-          return composite.dtype != float64 &&
-                 dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
+          const Primitive* p = composite.primitive.get();
+          if (composite.dtype == float64) return false;
+          if (dynamic_cast<const QuantizedMatmul*>(p)) return true;
+          // A GPU has kernels for the parts of these.
+          return composite.stream.device.type == DeviceType::cpu &&
+                 (dynamic_cast<const Attention*>(p) || dynamic_cast<const AttentionGradient*>(p)) &&
+                 std::none_of(composite.inputs.begin(), composite.inputs.end(),
+                              [](const array& in) { return in.node()->size == 0; });
         },
         true};
     return limits;

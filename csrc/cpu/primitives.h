@@ -18,6 +18,9 @@ void scan(const Scan& p, const Tensor& a, const Tensor& out);
 void sort(const Sort& p, const Tensor& a, const Tensor& out);
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out);
 void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
+void attention(const AttentionOptions& p, std::span<const Tensor> inputs, const Tensor& out);
+void attention_gradient(const AttentionOptions& p, std::span<const Tensor> inputs,
+                        const Tensor& out);
 void random_bits(const Tensor& keys, const Tensor& out);
 void load(const Load& p, const Tensor& out);
 
