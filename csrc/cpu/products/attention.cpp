@@ -112,6 +112,23 @@ Strip AttentionCall::keys_of(const Tensor& t, std::int64_t entry, std::int64_t g
   return {data, row, column, count, n, count, 0, 0, 0};
 }
 
+void pack_along(const AttentionCall& call, const Tensor& t, std::int64_t entry, std::int64_t group,
+                std::int64_t key, std::int64_t keys, Packing packing, const BlockKernel& kernel,
+                const Panels& panels, float* to) {
+  const std::int64_t n = t.shape[3], W = kernel.columns;
+  const auto put = [&](std::int64_t first, std::int64_t count, bool followed) {
+    Strip s = call.keys_of(t, entry, group, key + first, count, true);
+    if (followed) s.readable += W;  // a vector may reach beyond a key that is not the last
+    product_kernels().pack[static_cast<int>(packing)](s, panels.width, panels.step,
+                                                      to + first / kernel.numbers * panels.width);
+  };
+  if (t.strides[2] < n || n < W) return put(0, keys, false);
+  if (key + keys < call.columns) return put(0, keys, true);
+  const std::int64_t last = (keys - 1) / kernel.numbers * kernel.numbers;
+  if (last > 0) put(0, last, true);
+  put(last, keys - last, false);
+}
+
 void AttentionCall::hide(float* scores, std::int64_t entry, std::int64_t group, std::int64_t first,
                          std::int64_t lanes, std::int64_t key, std::int64_t keys) const {
   constexpr std::int64_t kMostLanes = 64;
@@ -244,19 +261,8 @@ class Forward {
                         lanes, std::min(kBlockDepth, units - p), p > 0});
   }
 
-  // Values of a block, packed. A vector may reach beyond a key's values where another key follows.
   void pack_values(const Part& p, std::int64_t key, std::int64_t keys, float* to) const {
-    const auto put = [&](std::int64_t first, std::int64_t count, bool followed) {
-      Strip s = c_.keys_of(c_.v, p.entry, p.group, key + first, count, true);
-      if (followed) s.readable += W;
-      pack(packing_)(s, v_.width, v_.step, to + first / kernel_.numbers * v_.width);
-    };
-    const bool apart = c_.v.strides[2] >= c_.value_dim && c_.value_dim >= W;
-    const std::int64_t last = (keys - 1) / kernel_.numbers * kernel_.numbers;
-    if (!apart) return put(0, keys, false);
-    if (key + keys < c_.columns) return put(0, keys, true);
-    if (last > 0) put(0, last, true);
-    put(last, keys - last, false);
+    pack_along(c_, c_.v, p.entry, p.group, key, keys, packing_, kernel_, v_, to);
   }
 
   void many(const Part& p, const Memory& m) const {
@@ -361,8 +367,9 @@ class Forward {
       stream({m.queries + d / kernel_.numbers * width, s, m.scores, kKeyBlock, p.count, d > 0});
     }
     const std::int64_t units = ceil_div(keys, kernel_.numbers);
-    auto* const weights = reinterpret_cast<std::uint32_t*>(m.turned);
-    std::fill_n(weights, units * width, 0u);
+    const bool alone = width == 1 && !pairs_;  // its weights lie as they should
+    auto* const weights = reinterpret_cast<std::uint32_t*>(alone ? m.scores : m.turned);
+    if (!alone) std::fill_n(weights, units * width, 0u);
     for (std::int64_t r = 0; r < p.count; ++r) {
       float* const scores = m.scores + r * kKeyBlock;
       const std::int64_t seen = std::clamp<std::int64_t>(c_.seen(p.first + r) - key, 0, keys);
@@ -372,6 +379,7 @@ class Forward {
         CERMET_DISPATCH(add_mask_row(scores, c_.mask_row(p.entry, p.group, p.first + r, key),
                                      c_.mask_format(), keys));
       CERMET_DISPATCH(soften_row(scores, keys, score_scale(), high + r, total + r));
+      if (alone) continue;
       if (!pairs_) {
         for (std::int64_t k = 0; k < keys; ++k)
           weights[k * width + r] = std::bit_cast<std::uint32_t>(scores[k]);
@@ -387,7 +395,7 @@ class Forward {
     stream({weights, c_.keys_of(c_.v, p.entry, p.group, key, keys, true), part, n, p.count, false});
     if (!CERMET_DISPATCH(all_finite(part, p.count * n)))
       for (std::int64_t r = 0; r < p.count; ++r)
-        multiply_seen(p, key, keys, m.turned + r, width, part + r * n, 1);
+        multiply_seen(p, key, keys, reinterpret_cast<float*>(weights) + r, width, part + r * n, 1);
   }
 
   void join_rows(const Part& p, const Memory& m, const float* part, const float* high,

@@ -75,6 +75,11 @@ struct Panels {
   std::int64_t size() const { return strips * step + kSlack; }
 };
 
+// Packs keys [key, key + keys) of a group, which lie along the panels' depth.
+void pack_along(const AttentionCall& call, const Tensor& t, std::int64_t entry, std::int64_t group,
+                std::int64_t key, std::int64_t keys, Packing packing, const BlockKernel& kernel,
+                const Panels& panels, float* to);
+
 // The logsumexp of the scores of each row, (batch, heads, rows); computes no values without `out`.
 void attend(const AttentionCall& call, const Tensor* out, float* logsumexp);
 

@@ -36,16 +36,19 @@ class Backward {
         output_(output),
         cotangent_(cotangent),
         out_(out),
-        kernel_(product_kernels().f32),
+        pairs_(call.q.dtype == bfloat16 && product_kernels().bf16_pairs.multiply),
+        kernel_(pairs_ ? product_kernels().bf16_pairs : product_kernels().f32),
         packing_(call.q.dtype == float32   ? Packing::f32
                  : call.q.dtype == float16 ? Packing::f16
+                 : pairs_                  ? Packing::bf16_pairs
                                            : Packing::bf16),
+        own_(pairs_ ? Packing::bf16_pairs : Packing::f32),
         W(kernel_.columns),
         panels_(ceil_div(std::min(kRows, call.group_rows()), W)),
-        by_dim_(kernel_, kKeys, call.dim),
-        by_value_(kernel_, kKeys, call.value_dim),
-        by_key_(kernel_, call.dim, kKeys),
-        by_row_(kernel_, kKeys, panels_ * W),
+        by_dim_(kernel_, kKeys, units(call.dim)),
+        by_value_(kernel_, kKeys, units(call.value_dim)),
+        by_key_(kernel_, call.dim, units(kKeys)),
+        by_row_(kernel_, kKeys, units(panels_ * W)),
         logsumexp_(call.batch * call.heads * call.rows),
         mean_(call.batch * call.heads * call.rows) {}
 
@@ -99,6 +102,7 @@ class Backward {
       const std::int64_t dim = b.c_.dim, value_dim = b.c_.value_dim;
       take(query_rows, rows * dim);
       take(slope_rows, rows * value_dim);
+      take(halves, b.pairs_ ? std::max(rows * std::max(dim, value_dim), kKeys * W) : 0);
       take(queries, b.panels_ * b.column_step(dim));
       take(slopes, b.panels_ * b.column_step(value_dim));
       take(query_depths, ceil_div(dim, W) * b.depth_step());
@@ -115,13 +119,14 @@ class Backward {
       take(factor, W);
       return used;
     }
-    float *query_rows, *slope_rows, *queries, *slopes, *query_depths, *slope_depths;
+    float *query_rows, *slope_rows, *halves, *queries, *slopes, *query_depths, *slope_depths;
     float *keys, *values, *turned_keys, *weights, *changes, *packed, *sums, *turned;
     float *logsumexp, *mean, *factor;
     Workspace<float> all;
   };
-  std::int64_t column_step(std::int64_t depth) const { return depth * W + kSlack / 4; }
-  std::int64_t depth_step() const { return panels_ * W * W + kSlack / 4; }
+  std::int64_t units(std::int64_t depth) const { return ceil_div(depth, kernel_.numbers); }
+  std::int64_t column_step(std::int64_t depth) const { return units(depth) * W + kSlack / 4; }
+  std::int64_t depth_step() const { return units(panels_ * W) * W + kSlack / 4; }
   std::int64_t row_step() const { return ceil_div(c_.dim, W) * W; }
   Pack pack(Packing p) const { return product_kernels().pack[static_cast<int>(p)]; }
 
@@ -186,17 +191,20 @@ class Backward {
       if (of_queries) finish(entry, group, row, rows, m);
     }
     if (wide || !of_keys) return;
+    if (pairs_) CERMET_DISPATCH(scale_row(k, count * c_.dim, c_.scale));
     store_floats(k, count * c_.dim, out_, k_at);
     store_floats(v, count * c_.value_dim, out_, v_at);
   }
 
   void read(std::int64_t entry, std::int64_t group, std::int64_t row, std::int64_t rows,
             const Memory& m, bool of_keys) const {
-    c_.read_rows(c_.q, entry, group, row, rows, c_.scale, m.query_rows);
+    // Pairs are scaled later, as scores and as sums.
+    c_.read_rows(c_.q, entry, group, row, rows, pairs_ ? 1 : c_.scale, m.query_rows);
     c_.read_rows(cotangent_, entry, group, row, rows, 1, m.slope_rows);
-    const auto put = [&](const float* from, std::int64_t n, float* columns, float* depths) {
-      pack(Packing::f32)({from, n, 1, rows, n, rows, 0, 0, 0}, W, column_step(n), columns);
-      if (of_keys) pack(Packing::f32)({from, 1, n, n, rows, n, 0, 0, 0}, W, depth_step(), depths);
+    const auto put = [&](const float* floats, std::int64_t n, float* columns, float* depths) {
+      const void* const from = narrow(floats, rows * n, m);
+      pack(own_)({from, n, 1, rows, n, rows, 0, 0, 0}, W, column_step(n), columns);
+      if (of_keys) pack(own_)({from, 1, n, n, rows, n, 0, 0, 0}, W, depth_step(), depths);
     };
     put(m.query_rows, c_.dim, m.queries, m.query_depths);
     put(m.slope_rows, c_.value_dim, m.slopes, m.slope_depths);
@@ -210,13 +218,21 @@ class Backward {
     }
   }
 
+  // What is packed: floats, or their halves where there are pairs.
+  const void* narrow(const float* from, std::int64_t n, const Memory& m) const {
+    if (!pairs_) return from;
+    auto* const to = reinterpret_cast<bfloat16_t*>(m.halves);
+    CERMET_DISPATCH(from_floats(from, to, n));
+    return to;
+  }
+
   // c (+)= a b of packed panels.
   void multiply(const float* a, const Panels& panels, std::int64_t rows, const float* b,
                 std::int64_t b_step, std::int64_t columns, std::int64_t depth, float* c,
                 std::int64_t c_step, bool add) const {
-    for (std::int64_t p = 0; p < depth; p += kBlockDepth)
+    for (std::int64_t p = 0, n = units(depth); p < n; p += kBlockDepth)
       kernel_.multiply({a + p * panels.width, b + p * W, panels.width, panels.step, b_step, c,
-                        c_step, rows, columns, std::min(kBlockDepth, depth - p), add || p > 0});
+                        c_step, rows, columns, std::min(kBlockDepth, n - p), add || p > 0});
   }
 
   // One block of rows by one of keys.
@@ -228,8 +244,7 @@ class Backward {
     pack(packing_)(c_.keys_of(c_.v, entry, group, key, keys, false), by_value_.width,
                    by_value_.step, m.values);
     if (of_queries)
-      pack(packing_)(c_.keys_of(c_.k, entry, group, key, keys, true), by_key_.width, by_key_.step,
-                     m.turned_keys);
+      pack_along(c_, c_.k, entry, group, key, keys, packing_, kernel_, by_key_, m.turned_keys);
     const std::int64_t panels = ceil_div(rows, W);
     std::int64_t from = 0;  // the first panel that sees a key
     while (c_.seen(std::min(row + (from + 1) * W, row + rows) - 1) <= key) ++from;
@@ -238,18 +253,23 @@ class Backward {
       const std::int64_t lanes = std::min(W, rows - i * W);
       multiply(m.keys, by_dim_, keys, m.queries + i * column_step(c_.dim), 0, W, c_.dim, weights, W,
                false);
+      if (pairs_) CERMET_DISPATCH(scale_row(weights, keys * W, c_.scale));
       c_.hide(weights, entry, group, row + i * W, lanes, key, keys);
       CERMET_DISPATCH(weigh(weights, keys, m.logsumexp + i * W));
       multiply(m.values, by_value_, keys, m.slopes + i * column_step(c_.value_dim), 0, W,
                c_.value_dim, changes, W, false);
       CERMET_DISPATCH(pull_back(changes, weights, keys, m.mean + i * W));
-      if (of_queries)
-        multiply(m.turned_keys, by_key_, c_.dim, changes, 0, W, keys, m.sums + i * c_.dim * W, W,
-                 true);
     }
-    if (!of_keys) return;
-    add_rows(m.weights, from, rows, keys, m.slope_depths, c_.value_dim, m, v);
-    add_rows(m.changes, from, rows, keys, m.query_depths, c_.dim, m, k);
+    if (of_keys) {
+      add_rows(m.weights, from, rows, keys, m.slope_depths, c_.value_dim, m, v);
+      add_rows(m.changes, from, rows, keys, m.query_depths, c_.dim, m, k);
+    }
+    for (std::int64_t i = from; of_queries && i < panels; ++i) {
+      float* const changes = m.changes + i * kKeys * W;
+      if (pairs_) CERMET_DISPATCH(pair_up(changes, keys));
+      multiply(m.turned_keys, by_key_, c_.dim, changes, 0, W, keys, m.sums + i * c_.dim * W, W,
+               true);
+    }
   }
 
   // sums += the transposed panels from `from` on, times rows.
@@ -257,10 +277,11 @@ class Backward {
                 const float* depths, std::int64_t n, const Memory& m, float* sums) const {
     const std::int64_t start = from * W;
     for (std::int64_t r = start; r < rows; r += W)
-      pack(Packing::f32)({panels + r * kKeys, W, 1, keys, std::min(W, rows - r), keys, 0, 0, 0},
-                         by_row_.width, by_row_.step, m.packed + (r - start) * by_row_.width);
-    multiply(m.packed, by_row_, keys, depths + start * W, depth_step(), n, rows - start, sums, n,
-             true);
+      pack(own_)({narrow(panels + r * kKeys, keys * W, m), W, 1, keys, std::min(W, rows - r), keys,
+                  0, 0, 0},
+                 by_row_.width, by_row_.step, m.packed + units(r - start) * by_row_.width);
+    multiply(m.packed, by_row_, keys, depths + units(start) * W, depth_step(), n, rows - start,
+             sums, n, true);
   }
 
   // A row that sees no key has taken the mean of all values.
@@ -287,8 +308,9 @@ class Backward {
 
   const AttentionCall& c_;
   const Tensor &output_, &cotangent_, &out_;
+  const bool pairs_;
   const BlockKernel& kernel_;
-  const Packing packing_;
+  const Packing packing_, own_;  // of keys and values, of what is computed here
   const std::int64_t W, panels_;
   const Panels by_dim_, by_value_, by_key_, by_row_;
   const Workspace<float> logsumexp_, mean_;

@@ -63,6 +63,9 @@ inline float higher(float a, float b) { return a > b ? a : b; }
 // What scores are taken relative to: a block without any has weights of 0.
 inline float base_of(float high) { return high == -kInf ? 0.0f : high; }
 
+// Key k is added to sum k % kSums: a row alone has no other additions to do meanwhile.
+constexpr std::int64_t kSums = 4;
+
 }  // namespace
 
 void hide_later(float* scores, const std::int32_t* seen, std::int64_t keys) {
@@ -92,7 +95,7 @@ void add_mask_row(float* scores, const std::byte* mask, const MaskFormat& format
 
 void soften(float* scores, std::int64_t keys, float scale, float* high, float* total) {
   constexpr int V = kTileVectors;
-  Vector<float> top[V], sum[V] = {};
+  Vector<float> top[V], sums[kSums][V] = {};
   for (int v = 0; v < V; ++v) top[v] = splat(-kInf);
   const Vector<float> factor = splat(scale);
   for (std::int64_t k = 0; k < keys; ++k)
@@ -105,12 +108,19 @@ void soften(float* scores, std::int64_t keys, float scale, float* high, float* t
   float base[W];
   for (int v = 0; v < V; ++v) store(high + v * L, top[v]);
   for (std::int64_t l = 0; l < W; ++l) base[l] = base_of(high[l]);
-  for (std::int64_t k = 0; k < keys; ++k) {
+  const auto add = [&](std::int64_t k, Vector<float>(&sum)[V]) {
     float* const at = scores + k * W;
     for (std::int64_t l = 0; l < W; ++l) at[l] = exp(at[l] - base[l]);
     for (int v = 0; v < V; ++v) sum[v] += load(at + v * L);
-  }
-  for (int v = 0; v < V; ++v) store(total + v * L, sum[v]);
+  };
+  std::int64_t k = 0;
+  for (; k + kSums <= keys; k += kSums)
+    add(k, sums[0]), add(k + 1, sums[1]), add(k + 2, sums[2]), add(k + 3, sums[3]);
+  if (k < keys) add(k, sums[0]);
+  if (k + 1 < keys) add(k + 1, sums[1]);
+  if (k + 2 < keys) add(k + 2, sums[2]);
+  for (int v = 0; v < V; ++v)
+    store(total + v * L, (sums[0][v] + sums[2][v]) + (sums[1][v] + sums[3][v]));
 }
 
 void soften_row(float* scores, std::int64_t keys, float scale, float* high, float* total) {
@@ -126,9 +136,11 @@ void soften_row(float* scores, std::int64_t keys, float scale, float* high, floa
   *high = top[0];
   const float base = base_of(top[0]);
   for (k = 0; k < keys; ++k) scores[k] = exp(scores[k] - base);
-  float sum = 0;
-  for (k = 0; k < keys; ++k) sum += scores[k];
-  *total = sum;
+  float sums[kSums] = {};
+  for (k = 0; k + kSums <= keys; k += kSums)
+    for (std::int64_t i = 0; i < kSums; ++i) sums[i] += scores[k + i];
+  for (std::int64_t i = 0; k + i < keys; ++i) sums[i] += scores[k + i];
+  *total = (sums[0] + sums[2]) + (sums[1] + sums[3]);
 }
 
 void pair_up(float* weights, std::int64_t keys) {
