@@ -7,6 +7,7 @@
 #include <sys/sysctl.h>
 #endif
 
+#include <algorithm>
 #include <fstream>
 #include <optional>
 #include <stdexcept>
@@ -27,6 +28,11 @@ bool takes_whole(const Node& composite) {
   const Primitive* p = composite.primitive.get();
   if (dynamic_cast<const SearchSorted*>(p)) return !is_complex(composite.inputs[0].dtype());
   if (dynamic_cast<const TakeAlongAxis*>(p)) return true;
+  if (dynamic_cast<const Attention*>(p) || dynamic_cast<const AttentionGradient*>(p))
+    // A GPU has kernels for the parts of these.
+    return composite.dtype != float64 && composite.stream.device.type == DeviceType::cpu &&
+           std::none_of(composite.inputs.begin(), composite.inputs.end(),
+                        [](const array& in) { return in.node()->size == 0; });
   for (const array& in : composite.inputs)
     if (in.dtype() == float64) return false;
   if (composite.dtype == float64) return false;
@@ -61,6 +67,10 @@ void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const
     dequantize(p->options, inputs, out);
   else if (const auto* p = dynamic_cast<const QuantizeWords*>(&composite))
     quantize(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const Attention*>(&composite))
+    attention(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const AttentionGradient*>(&composite))
+    attention_gradient(p->options, inputs, out);
   else if (const auto* p = dynamic_cast<const SearchSorted*>(&composite))
     search_sorted(*p, inputs, out);
   else if (const auto* p = dynamic_cast<const TakeAlongAxis*>(&composite))

@@ -30,6 +30,9 @@ void quantized_matmul(const QuantizedFormat& p, std::size_t count, std::span<con
 void dequantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void quantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void quantize_scales(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
+void attention(const AttentionOptions& p, std::span<const Tensor> inputs, const Tensor& out);
+void attention_gradient(const AttentionOptions& p, std::span<const Tensor> inputs,
+                        const Tensor& out);
 void random_bits(const Tensor& keys, const Tensor& out);
 void load(const Load& p, const Tensor& out);
 

@@ -132,10 +132,25 @@ struct AttentionOptions {
 class Attention final : public CompositeWith<Attention, AttentionOptions> {
  public:
   using CompositeWith::CompositeWith;
-  Rules rules() const override { return Rules::vmap; }
+  Rules rules() const override { return Rules::backward; }
   std::string parameters() const override;
   CERMET_COMPOSITE("scaled_dot_product_attention")
   array vmap(const Batched& in, const array& output) const override;
+  array vjp(const Edge& e, const array& cotangent) const override;
+  std::vector<std::optional<array>> vjp_together(std::span<const array> inputs, const array& output,
+                                                 const array& cotangent) const override;
+};
+
+// Inputs those of an attention, its output and the cotangent of that: the cotangents of queries,
+// keys, values and, where there are such, sinks, one after the other. Blocks of weights are
+// computed again, so no scores are kept.
+class AttentionGradient final : public CompositeWith<AttentionGradient, AttentionOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  std::string parameters() const override;
+  CERMET_COMPOSITE("attention_gradient")
+  // Whether the cotangent of an attention's input i is among them.
+  static bool gives(const AttentionOptions& options, std::size_t i);
 };
 
 // Inputs (n, *spatial, c) and (o, *kernel, c / groups) of one type.

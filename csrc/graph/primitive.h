@@ -396,9 +396,15 @@ class Composite : public Primitive {
  public:
   explicit Composite(Kind kind = Kind::composite) : Primitive(kind) {}
   virtual Arrays expand(const Node& node, std::span<const array> inputs) const = 0;
-  // The rules that keep it whole. Transforms that have none go through its expansion.
-  enum class Rules : std::uint8_t { none, vmap, all };
+  // The rules that keep it whole: none, vmap, that and vjp, or all. Transforms that have none go
+  // through its expansion.
+  enum class Rules : std::uint8_t { none, vmap, backward, all };
   virtual Rules rules() const { return Rules::none; }
+  // The cotangents of inputs that are computed together; vjp gives the others.
+  virtual std::vector<std::optional<array>> vjp_together(std::span<const array>, const array&,
+                                                         const array&) const {
+    return {};
+  }
   // By the expansion's.
   Shape output_shape(const Node& node, std::span<const array> inputs) const override;
   // Of a call of a compiled function the number of its trace, else 0. Calls of one trace have the

@@ -34,6 +34,16 @@ array pulled(const Primitive& primitive, const Edge& e, const array& cotangent,
 
 void accumulate(Cotangent& sum, const array& term) { sum = sum ? *sum + term : term; }
 
+// Cotangents of inputs that are computed together. In a shapeless trace each is done again by
+// itself; equal work is then merged.
+Cotangents pulled_together(const array& node, const array& cotangent) {
+  if (node.primitive()->kind() != Kind::composite || node.node()->followed ||
+      cotangent.node()->followed)
+    return {};
+  return static_cast<const Composite&>(*node.primitive())
+      .vjp_together({node.inputs().data(), node.inputs().size()}, node, cotangent);
+}
+
 // Whether the cotangent of the first input is the result's with some elements overwritten.
 bool overwrites(const Primitive& p) {
   const auto by = [](Update mode) { return mode == Update::set || mode == Update::multiply; };
@@ -92,12 +102,16 @@ Arrays pull_back(const Arrays& outputs, const Arrays& inputs, const Cotangents& 
         if (const auto slot = walk.slot(from[k]); slot && to[k])
           accumulate(cotangents[*slot], *to[k]);
     } else if (cotangent) {
+      const Cotangents together = pulled_together(node, *cotangent);
       const auto pull = [&](std::size_t k, const array& t) {
         const auto slot = walk.slot(from[k]);
         const Edge e{static_cast<int>(k), from, node};
         if (!slot || !primitive.differentiable_by(e.i)) return;
         Cotangent& sum = cotangents[*slot];
-        sum = pulled(primitive, e, t, sum);
+        if (k < together.size() && together[k])
+          accumulate(sum, *together[k]);
+        else
+          sum = pulled(primitive, e, t, sum);
         sum = astype(*sum, from[k].dtype());  // a rule may compute an integer's in floats
       };
       if (overwrites(primitive)) {

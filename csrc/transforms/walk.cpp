@@ -30,7 +30,9 @@ bool is_expanded(const Node& node, Walk::Follow follow) {
   if (!composite) return false;
   if (identity_of(*composite)) return true;
   const auto rules = static_cast<const Composite&>(*composite->primitive).rules();
-  if (rules == Composite::Rules::all) return false;
+  if (rules == Composite::Rules::all ||
+      (rules == Composite::Rules::backward && follow == Walk::Follow::backward))
+    return false;
   if (follow == Walk::Follow::backward && composite->followed &&
       dynamic_cast<const Followed*>(composite->primitive.get()))
     return false;

@@ -83,15 +83,9 @@ TEST_CASE("results of a composite under transforms") {
 }
 
 TEST_CASE("a composite has the bits of its expansion, in no more steps") {
-  const array q = normal({2, 4, 5, 8}, 3), k = normal({2, 2, 6, 8}, 4), v = normal({2, 2, 6, 8}, 5);
+  const array q = normal({2, 4, 5, 8}, 3);
   const array mask = normal({5, 6}, 6), sinks = normal({4}, 7), weight = normal({6, 3, 3, 8}, 8);
-  const auto attention = [&](bool causal, std::optional<array> m, std::optional<array> s) {
-    return [=] { return fast::scaled_dot_product_attention(q, k, v, 0.5, m, causal, s); };
-  };
   const std::vector<std::function<array()>> nodes{
-      attention(false, {}, {}),
-      attention(true, {}, sinks),
-      attention(false, mask, {}),
       [&] { return conv_general(q, weight, {{2}, {1}, {2}, {1}, {1}, 1, true}); },
       [&] { return conv_transpose(2, q, weight, {2}, {1}); },
       [&] { return fast::rope(q, 6, true, 1e4, 1, array(2), {}); },
@@ -111,6 +105,30 @@ TEST_CASE("a composite has the bits of its expansion, in no more steps") {
     CHECK(steps({whole}) <= steps(parts));
     check_same({whole}, parts);
   }
+}
+
+TEST_CASE("an attention and its gradient are near their expansions") {
+  const array q = normal({2, 4, 5, 8}, 3), k = normal({2, 2, 6, 8}, 4), v = normal({2, 2, 6, 8}, 5);
+  const array mask = normal({5, 6}, 6), sinks = normal({4}, 7);
+  const auto check = [&](const std::optional<array>& m, bool causal,
+                         const std::optional<array>& s) {
+    const array out = fast::scaled_dot_product_attention(q, k, v, 0.5, m, causal, s);
+    const auto& whole = static_cast<const Attention&>(*out.primitive());
+    const std::span<const array> inputs(out.inputs().data(), out.inputs().size());
+    const array flat = whole.vjp_together(inputs, out, cos(out))[0]->inputs()[0].inputs()[0];
+    for (const array& node : {out, flat}) {
+      REQUIRE(node.primitive()->kind() == Kind::composite);
+      const auto& composite = static_cast<const Composite&>(*node.primitive());
+      const array parts =
+          composite.expand(*node.node(), {node.inputs().data(), node.inputs().size()})[0];
+      CHECK(parts.shape() == node.shape());
+      CHECK(max(abs(parts - node)).item<float>() < 2e-6f);
+    }
+  };
+  check({}, false, {});
+  check({}, true, sinks);
+  check(mask, false, {});
+  check(less(mask, array(0.5f)), false, sinks);
 }
 
 TEST_CASE("a quantized product is near its expansion, which computes float64") {

@@ -184,7 +184,8 @@ def test_layers_share_what_is_equal_in_their_expansions():
         assert count(text, "arange") == 1  # positions of rope, of queries and of keys
         assert text.count("= sin") == 1
         assert text.count("= cos") == 1
-        assert text.count("= greater_equal") == 1
+        # The CPU has a kernel for attention.
+        assert text.count("= greater_equal") == (mx.default_device() == mx.gpu)
     assert mx.array_equal(mx.compile(layers)(HEADS), layers(HEADS)).item()
 
 

@@ -59,7 +59,8 @@ struct Strip {
 // Packs rows of units, `step` apart.
 using PackRows = void (*)(const Strip& strip, std::int64_t step, void* rows);
 // Packs panels, `step` units apart; what the last one lacks in width is zero. A panel has room for
-// kSlack bytes more, and panels a multiple of 4 KiB apart would be in each other's way in the cache.
+// kSlack bytes more, and panels a multiple of 4 KiB apart would be in each other's way in the
+// cache.
 using PackPanels = void (*)(const Strip& strip, std::int64_t panel_width, std::int64_t step,
                             void* panels);
 
@@ -92,7 +93,7 @@ struct BlockKernel {
   void (*multiply)(const Block& block) = nullptr;
 };
 
-// c = a b over a span for up to kStreamRows rows, b being read in place.
+// c (+)= a b over a span for up to kStreamRows rows, b being read in place.
 struct Stream {
   const void* a;
   std::int64_t a_step;
@@ -100,6 +101,7 @@ struct Stream {
   void* c;
   std::int64_t c_step, rows;
   RowSums sums = {};
+  bool add = false;
 };
 inline constexpr std::int64_t kStreamRows = 8;
 

@@ -55,7 +55,8 @@ void stream_rows(const Stream& s) {
 #pragma GCC unroll 4
                     for (int g = 0; g < G; ++g) add_depth<K, R>(a, q, v[g], sums[g]);
                   });
-          for (int g = 0; g < G && j + g * L < columns; ++g) finish(j + g * L, sums[g], p > 0);
+          for (int g = 0; g < G && j + g * L < columns; ++g)
+            finish(j + g * L, sums[g], s.add || p > 0);
         }
       }
       return;
@@ -83,7 +84,7 @@ void stream_rows(const Stream& s) {
                 add_depth<K, R>(a, p + l, source.row(p + l, j), sums);
             }
             if (p + count == end) {
-              finish(j, sums, block > 0);
+              finish(j, sums, s.add || block > 0);
               continue;
             }
 #pragma GCC unroll 8

@@ -71,7 +71,8 @@ TOKENS, WIDER, WIDE_ROW = (
     Input(lambda n: (4 * n,)),
 )
 SHORT = Input(lambda n: (n, 16))
-HEADS = Input(lambda n: (1, 8, n, BATCH))
+HEADS, QUERY = Input(lambda n: (1, 8, n, BATCH)), Input(lambda n: (1, 8, 1, BATCH))
+WIDE_HEADS = Input(lambda n: (1, 8, n, 2 * BATCH))
 PIXELS = Input(lambda n: (1, n, n, BATCH))
 FILTERS = Input(lambda n: (BATCH, 3, 3, BATCH))
 ROWS = Input(lambda n: (n,), rows=True)
@@ -277,6 +278,15 @@ def feed_forward(name: str, what: str, of: Any, *x: Input) -> Case:
     )
 
 
+def attention(
+    name: str, of: str, keys: Input, queries: Input | None = None, causal: bool = False
+) -> Case:
+    """The extra case of attention of n keys."""
+    what = f"{'causal' if causal else 'full'}, 8 heads{', one query' if queries else ''}"
+    build = over(call(of, causal=causal), queries or keys, keys, keys)
+    return Case(name, what, build, (512, 2048), ("f32", "bf16"), ab_sizes=(512,), extra=True)
+
+
 def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
     """The extra case of a function along rows or columns."""
     lines = "rows" if axis == -1 else "columns"
@@ -464,7 +474,12 @@ CASES = (
         "linear", "x @ w.T + b", 1024, FLOATS, lambda f, x, w, b: x @ w.T + b, FEW, MATRIX, VECTOR
     ),
     extra("convolution", "3 x 3, n x n pixels", 64, ("f32",), call("convolution"), PIXELS, FILTERS),
-    extra("attention", "causal, 8 heads", 256, ("f32", "bf16"), call("attention"), *[HEADS] * 3),
+    attention("attention", "attention", HEADS, causal=True),
+    attention("attention_full", "attention", HEADS),
+    attention("attention_wide", "attention", WIDE_HEADS, causal=True),
+    attention("attention_one", "attention", HEADS, QUERY),
+    attention("attention_gradient", "attention_gradient", HEADS, causal=True),
+    attention("attention_gradient_full", "attention_gradient", HEADS),
     Case("train_lstm", "SGD step of an LSTM of width n", train_lstm, (64,), extra=True),
 )
 

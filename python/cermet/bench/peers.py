@@ -149,8 +149,12 @@ class Cermet(Peer):
     def convolution(self, x: Any, weight: Any) -> Any:
         return self.xp.conv2d(x, weight, padding=1)
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
-        return self.xp.fast.scaled_dot_product_attention(q, k, v, scale=0.125, mask="causal")
+    def attention(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
+        mask = "causal" if causal else None
+        return self.xp.fast.scaled_dot_product_attention(q, k, v, scale=0.125, mask=mask)
+
+    def attention_gradient(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
+        return self.xp.vjp(lambda *qkv: self.attention(*qkv, causal), [q, k, v], [v])[1]
 
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         normal, kind = self.xp.random.normal, self.dtype(dtype)
@@ -306,9 +310,14 @@ class Torch(Peer):
     def scatter_add(self, x: Any, rows: Any, values: Any) -> Any:
         return x.index_add(0, rows, values)
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
+    def attention(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
         attend = self.xp.nn.functional.scaled_dot_product_attention
-        return attend(q, k, v, is_causal=True, scale=0.125)
+        return attend(q, k, v, is_causal=causal, scale=0.125)
+
+    def attention_gradient(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
+        with self.xp.enable_grad():
+            inputs = [x.detach().requires_grad_() for x in (q, k, v)]
+            return self.xp.autograd.grad(self.attention(*inputs, causal), inputs, v)
 
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         torch, kind, device = self.xp, self.dtype(dtype), self._device
