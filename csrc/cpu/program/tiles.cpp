@@ -165,8 +165,8 @@ LayoutClass classify(const Program& p, const Binding& given) {
     const bool has_rows =
         !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
     // An epilogue reads what is transposed as it lies.
-    const bool copied = input && !p.products && extent == Extent::full &&
-                        is_transposed(b.domain, port.strides);
+    const bool copied =
+        input && !p.products && extent == Extent::full && is_transposed(b.domain, port.strides);
     out.linear.push_back(layout.linear() || copied ||
                          (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
   }
