@@ -154,7 +154,7 @@ class Cermet(Peer):
         return self.xp.fast.scaled_dot_product_attention(q, k, v, scale=0.125, mask=mask)
 
     def attention_gradient(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
-        return self.xp.vjp(lambda *qkv: self.attention(*qkv, causal), [q, k, v], [v])[1]
+        return self.xp.vjp(lambda *x: self.attention(x[0], x[1], x[2], causal), [q, k, v], [v])[1]
 
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         normal, kind = self.xp.random.normal, self.dtype(dtype)
@@ -317,7 +317,8 @@ class Torch(Peer):
     def attention_gradient(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
         with self.xp.enable_grad():
             inputs = [x.detach().requires_grad_() for x in (q, k, v)]
-            return self.xp.autograd.grad(self.attention(*inputs, causal), inputs, v)
+            out = self.attention(inputs[0], inputs[1], inputs[2], causal)
+            return self.xp.autograd.grad(out, inputs, v)
 
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         torch, kind, device = self.xp, self.dtype(dtype), self._device

@@ -264,7 +264,8 @@ class QQLinear(Module):
         if "scales" in self:
             return
         self._unpacked = (self.weight.dtype, "weight" in self._no_grad)
-        self.weight, self.scales = mx.quantize(self.weight, **self._settings())
+        packed = mx.quantize(self.weight, **self._settings())
+        self.weight, self.scales = packed[0], packed[1]
         self.freeze(recurse=False, keys=["weight", "scales"])
 
     def dequantize(self) -> None:
