@@ -17,7 +17,7 @@
 namespace cermet::cpu {
 namespace {
 
-constexpr std::int64_t kTaken = 4096;  // elements a piece, each of which may have to be waited for
+constexpr std::int64_t kTaken = 16 * 1024;  // elements a piece: each may have to be waited for
 
 // Adds index * stride of one axis to the offsets of the positions from `begin` on.
 template <class I>

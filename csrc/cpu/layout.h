@@ -158,7 +158,7 @@ void transpose(const U* src, std::int64_t src_step, U* dst, std::int64_t dst_ste
 void stream(std::byte* to, const std::byte* from, std::size_t bytes);
 void end_stream();
 // What is larger than this would push everything else out of a cache on its way.
-inline constexpr std::int64_t kStreamed = 16 << 20;  // bytes
+inline constexpr std::int64_t kStreamed = 32 << 20;  // bytes
 
 // The tensor itself where it is row-major, else a copy that `holder` keeps.
 Tensor dense(const Tensor& a, std::optional<Scratch>& holder);

@@ -24,6 +24,17 @@ template <class F, class... T>
   for (std::int64_t i = 0; i < n; ++i) rare |= F::rare(in[i]...) ? 1 : 0;
   return rare != 0;
 }
+// out[i] = F::usual(in[i]...); whether an argument is rare.
+template <class F, class R, class... T>
+[[gnu::flatten, gnu::noinline]] bool each_usual(R* out, std::int64_t n, const T*... in) {
+  std::int32_t rare = 0;
+  CERMET_VECTORIZE
+  for (std::int64_t i = 0; i < n; ++i) {
+    out[i] = F::usual(in[i]...);
+    rare |= F::rare(in[i]...) ? 1 : 0;
+  }
+  return rare != 0;
+}
 
 // F::apply is the function of elements. Where some of them are rare, F::usual answers for the
 // others: a chunk with rare elements goes through a buffer, since `out` may be one of the inputs.
@@ -34,12 +45,17 @@ void map(R* out, std::int64_t n, const T*... in) {
     constexpr std::int64_t kChunk = 256;
     for (std::int64_t begin = 0; begin < n; begin += kChunk) {
       const std::int64_t count = n - begin < kChunk ? n - begin : kChunk;
-      const bool rare = any_rare<F>(count, (in + begin)...);
       R chunk[kChunk];
-      each([](T... x) { return F::usual(x...); }, rare ? chunk : out + begin, count,
-           (in + begin)...);
-      if (!rare) continue;
-      for (std::int64_t i = 0; i < count; ++i)
+      bool rare;
+      if constexpr (sizeof...(T) == 2 && std::is_same_v<R, f32>) {  // both are read only once
+        rare = each_usual<F>(chunk, count, (in + begin)...);
+      } else {
+        rare = any_rare<F>(count, (in + begin)...);
+        each([](T... x) { return F::usual(x...); }, rare ? chunk : out + begin, count,
+             (in + begin)...);
+        if (!rare) continue;
+      }
+      for (std::int64_t i = 0; rare && i < count; ++i)
         if (F::rare(in[begin + i]...)) chunk[i] = F::apply(in[begin + i]...);
       for (std::int64_t i = 0; i < count; ++i) out[begin + i] = chunk[i];
     }

@@ -38,14 +38,13 @@ inline f32 power_of(f32 a, f32 b, Pair log2_a) {
   f32 r = exp2_pair(y.hi, fma(b, log2_a.lo, y.lo));
   b32 whole = is_whole(b);
   r = negative_where(is_negative(a) & whole & !is_whole(0.5f * b), r);
-  r = select((a < 0.0f) & !whole, kNan, r);
-  return select((b == 0.0f) | (a == 1.0f), 1.0f, r);
+  return select((a < 0.0f) & !whole, kNan, r);
 }
 
-// a^b with C's special cases. Rare: subnormal a, and what is not finite.
+// a^b with C's special cases. Rare: subnormal a, what is not finite, and 0^0.
 inline b32 power_rare(f32 a, f32 b) {
   f32 x = abs(a);
-  return ((x < 0x1p-126f) & (x != 0.0f)) | !(x < kInf) | !(abs(b) < kInf);
+  return ((x < 0x1p-126f) & ((x != 0.0f) | (b == 0.0f))) | !(x < kInf) | !(abs(b) < kInf);
 }
 inline f32 power_usual(f32 a, f32 b) {
   f32 x = abs(a);
