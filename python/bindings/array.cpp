@@ -360,6 +360,8 @@ ArrayClass bind_array(nb::module_& m) {
           "__next__",
           [](nb::handle_t<ArrayIterator> iterator) {
             ArrayIterator& self = *held<ArrayIterator>(iterator);
+            // Python's own loops (`in`, any, list) look for no signals.
+            if (PyErr_CheckSignals() != 0) throw nb::python_error();
             if (self.next >= as_array(self.value)->shape(0)) throw nb::stop_iteration();
             return self.value[nb::int_(self.next++)];
           },

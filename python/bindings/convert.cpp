@@ -460,6 +460,16 @@ void refuse_argument(nb::handle h, const char* function, const char* expected) {
       (std::string(function) + ": expected " + expected + ", not " + class_name(h)).c_str());
 }
 
+nb::object to_items(nb::handle h) noexcept {
+  constexpr Py_ssize_t kMostRows = 65536;  // each becomes an object
+  if (!PySequence_Check(h.ptr()) || PyUnicode_Check(h.ptr())) return {};
+  const Py_ssize_t rows = is_array(h) ? PySequence_Size(h.ptr()) : 0;
+  nb::object items;
+  if (rows >= 0 && rows <= kMostRows) items = nb::steal(PySequence_Fast(h.ptr(), ""));
+  PyErr_Clear();
+  return items;
+}
+
 Arrays array_arguments(const nb::args& args, const char* function) {
   Arrays out;
   for (nb::handle h : args) {

@@ -118,6 +118,9 @@ T argument(nb::handle h, const char* function, const char* expected) {
 // Arguments that are arrays, one by one.
 Arrays array_arguments(const nb::args& args, const char* function);
 StreamOrDevice to_stream(nb::handle h);
+// What a sequence holds, as a list or tuple; nothing for other objects, and for arrays of more rows
+// than shapes have.
+nb::object to_items(nb::handle h) noexcept;
 nb::handle to_python(Dtype dtype);
 std::optional<Dtype> as_dtype(nb::handle h);
 
@@ -194,14 +197,8 @@ struct type_caster<cermet::SmallVector<T, N>> {
       return true;
     }
     if (push(borrow(src))) return true;
-    if (!PySequence_Check(src.ptr()) || PyUnicode_Check(src.ptr())) return false;
-    // Each row of an array becomes an object, however many there are.
-    const Py_ssize_t rows = cermet::python::is_array(src) ? PySequence_Size(src.ptr()) : 0;
-    if (rows >= 0 && rows <= kMostRows)
-      if (const object items = steal(PySequence_Fast(src.ptr(), "")))
-        return from_python(items, 0, nullptr);
-    PyErr_Clear();
-    return false;
+    const object items = cermet::python::to_items(src);
+    return items && from_python(items, 0, nullptr);
   }
   static handle from_cpp(const Vector& v, rv_policy, cleanup_list*) noexcept {
     object out = steal(PyTuple_New(static_cast<Py_ssize_t>(v.size())));
@@ -214,8 +211,6 @@ struct type_caster<cermet::SmallVector<T, N>> {
   }
 
  private:
-  static constexpr Py_ssize_t kMostRows = 65536;
-
   bool push(const object& item) {
     const Py_ssize_t i =
         PyIndex_Check(item.ptr()) ? PyNumber_AsSsize_t(item.ptr(), PyExc_OverflowError) : -1;

@@ -763,7 +763,15 @@ def test_sequences_that_change_while_they_are_read():
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer's signals")
-def test_tolist_is_interrupted():
+@pytest.mark.parametrize(
+    "walk",
+    [
+        lambda: mx.broadcast_to(mx.array(1.0), (2**26, 2**10)).tolist(),
+        lambda: "x" in mx.zeros((2**40,)),
+        lambda: any(mx.zeros((2**40,))),
+    ],
+)
+def test_walks_over_arrays_are_interrupted(walk):
     def interrupt(*_):
         raise KeyboardInterrupt
 
@@ -771,7 +779,7 @@ def test_tolist_is_interrupted():
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(KeyboardInterrupt):
-            mx.broadcast_to(mx.array(1.0), (2**26, 2**10)).tolist()
+            walk()
     finally:
         signal.signal(signal.SIGALRM, before)
 
