@@ -37,8 +37,12 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::scan: return scan(as(Type<Scan>{}), inputs[0], out);
     case Kind::sort: return sort(as(Type<Sort>{}), inputs[0], out);
     case Kind::matmul: return matmul(inputs[0], inputs[1], out);
-    case Kind::composite:  // the one that it takes
-      return quantized_matmul(as(Type<QuantizedMatmul>{}).options, inputs, out);
+    case Kind::composite:  // those that it takes
+      if (const auto* quantized = dynamic_cast<const QuantizedMatmul*>(&primitive))
+        return quantized_matmul(quantized->options, inputs, out);
+      if (const auto* pool = dynamic_cast<const MaxPool*>(&primitive))
+        return max_pool(pool->options, inputs, out);
+      return convolution(primitive, inputs, out);
     case Kind::random_bits: return random_bits(inputs[0], out);
     case Kind::load: return load(as(Type<Load>{}), out);
     default:
@@ -154,8 +158,10 @@ class CpuBackend final : public Backend {
         1024,
         nullptr,
         [](const Node& composite) {
-          return composite.dtype != float64 &&
-                 dynamic_cast<const QuantizedMatmul*>(composite.primitive.get());
+          return takes_convolution(composite) ||
+                 dynamic_cast<const MaxPool*>(composite.primitive.get()) ||
+                 (composite.dtype != float64 &&
+                  dynamic_cast<const QuantizedMatmul*>(composite.primitive.get()));
         },
         true};
     return limits;

@@ -18,6 +18,10 @@ void scan(const Scan& p, const Tensor& a, const Tensor& out);
 void sort(const Sort& p, const Tensor& a, const Tensor& out);
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out);
 void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
+void max_pool(const MaxPoolOptions& p, std::span<const Tensor> inputs, const Tensor& out);
+// Convolutions and their gradients, and which of them are computed whole.
+void convolution(const Primitive& p, std::span<const Tensor> inputs, const Tensor& out);
+bool takes_convolution(const Node& node);
 void random_bits(const Tensor& keys, const Tensor& out);
 void load(const Load& p, const Tensor& out);
 

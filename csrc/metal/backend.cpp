@@ -101,15 +101,18 @@ class MetalBackend final : public Backend {
   std::string_view name() const override { return "metal"; }
   const Limits& limits() const override {
     // Metal binds 31 buffers; a compiler takes its time for long texts.
-    static constexpr Limits limits{24,
-                                   24,
-                                   1024,
-                                   reduction_chunks,
-                                   [](const Node& composite) {
-                                     return supports(composite) ||
-                                            host_backend().limits().takes(composite);
-                                   },
-                                   true};
+    static constexpr Limits limits{
+        24,
+        24,
+        1024,
+        reduction_chunks,
+        [](const Node& composite) {
+          // The GPU has convolutions by their expansion.
+          return supports(composite) ||
+                 (dynamic_cast<const QuantizedMatmul*>(composite.primitive.get()) &&
+                  host_backend().limits().takes(composite));
+        },
+        true};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {
