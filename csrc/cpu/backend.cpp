@@ -27,7 +27,8 @@ namespace {
 bool takes_whole(const Node& composite) {
   const Primitive* p = composite.primitive.get();
   if (dynamic_cast<const SearchSorted*>(p)) return !is_complex(composite.inputs[0].dtype());
-  if (dynamic_cast<const TakeAlongAxis*>(p)) return true;
+  if (dynamic_cast<const TakeAlongAxis*>(p) || dynamic_cast<const MaxPool*>(p)) return true;
+  if (takes_convolution(composite)) return true;
   if (dynamic_cast<const Attention*>(p) || dynamic_cast<const AttentionGradient*>(p))
     // A GPU has kernels for the parts of these.
     return composite.dtype != float64 && composite.stream.device.type == DeviceType::cpu &&
@@ -75,8 +76,12 @@ void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const
     search_sorted(*p, inputs, out);
   else if (const auto* p = dynamic_cast<const TakeAlongAxis*>(&composite))
     take_along_axis(*p, inputs[0], inputs[1], out);
+  else if (const auto* p = dynamic_cast<const QuantizeScales*>(&composite))
+    quantize_scales(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const MaxPool*>(&composite))
+    max_pool(p->options, inputs, out);
   else
-    quantize_scales(dynamic_cast<const QuantizeScales&>(composite).options, inputs, out);
+    convolution(composite, inputs, out);
 }
 
 }  // namespace

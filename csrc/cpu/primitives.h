@@ -33,6 +33,10 @@ void quantize_scales(const QuantizedFormat& p, std::span<const Tensor> inputs, c
 void attention(const AttentionOptions& p, std::span<const Tensor> inputs, const Tensor& out);
 void attention_gradient(const AttentionOptions& p, std::span<const Tensor> inputs,
                         const Tensor& out);
+void max_pool(const MaxPoolOptions& p, std::span<const Tensor> inputs, const Tensor& out);
+// Convolutions and their gradients, and which of them are computed whole.
+void convolution(const Primitive& p, std::span<const Tensor> inputs, const Tensor& out);
+bool takes_convolution(const Node& node);
 void random_bits(const Tensor& keys, const Tensor& out);
 void load(const Load& p, const Tensor& out);
 

@@ -1,6 +1,7 @@
 // The composites, one class each: a backend that has a kernel for one computes it whole.
 #pragma once
 
+#include "graph/convolution.h"
 #include "graph/primitive.h"
 
 namespace cermet {
@@ -157,13 +158,65 @@ class AttentionGradient final : public CompositeWith<AttentionGradient, Attentio
 class Convolution final : public CompositeWith<Convolution, ConvOptions> {
  public:
   using CompositeWith::CompositeWith;
-  Rules rules() const override { return Rules::vmap; }
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
   std::string parameters() const override;
-  CERMET_COMPOSITE("convolution")
-  array vmap(const Batched& in, const array& output) const override;
+  CERMET_RULES("convolution")
+};
+
+// The gradients of a convolution, which is linear in each of its inputs. So are they, and each of
+// the three is a derivative of the others.
+struct ConvolutionGradientOptions {
+  ConvOptions forward;
+  Shape extents;  // of the space that the result has
+  bool operator==(const ConvolutionGradientOptions&) const = default;
+};
+// Inputs: the cotangent (n, *out, o) and the weight.
+class ConvolutionInputGradient final
+    : public CompositeWith<ConvolutionInputGradient, ConvolutionGradientOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  std::string parameters() const override;
+  Shape input_shape(std::span<const array> inputs) const;
+  CERMET_RULES("convolution_input_gradient")
+};
+// Inputs: the convolution's input and the cotangent.
+class ConvolutionWeightGradient final
+    : public CompositeWith<ConvolutionWeightGradient, ConvolutionGradientOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  std::string parameters() const override;
+  CERMET_RULES("convolution_weight_gradient")
 };
 
 // ---- Others: they have the bits of their expansion ----
+
+// Maxima of windows that slide over the spatial axes of x (n, *spatial, channels).
+struct MaxPoolOptions {
+  enum class Role : std::uint8_t {
+    maximum,
+    pick,   // from a second input of x's shape, at the places of the maxima
+    spread  // a second input with an element for each window, added up at these places
+  } role;
+  Shape kernel, stride, padding;
+  bool operator==(const MaxPoolOptions&) const = default;
+  std::vector<Along> axes(const Shape& input) const;
+};
+class MaxPool final : public CompositeWith<MaxPool, MaxPoolOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  bool differentiable_by(int i) const override {
+    return options.role == MaxPoolOptions::Role::maximum || i == 1;
+  }
+  std::string parameters() const override;
+  CERMET_RULES("max_pool")
+};
 
 // Inputs a (n, ..., l, d), the offset () or (n,), and the frequencies where there is no base.
 struct RopeOptions {

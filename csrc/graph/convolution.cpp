@@ -8,6 +8,7 @@
 
 #include "graph/check.h"
 #include "graph/composites.h"
+#include "graph/convolution.h"
 #include "graph/rules.h"
 
 namespace cermet {
@@ -15,18 +16,7 @@ namespace {
 
 constexpr std::int64_t kMostSlices = 32;  // of an axis, or in a depthwise convolution's sum
 
-// One spatial axis of a convolution.
-struct Along {
-  std::int64_t extent, kernel, stride, low, high, kernel_dilation, input_dilation;
-
-  std::int64_t dilated() const { return (size(extent - 1) * input_dilation + 1).value(); }
-  std::int64_t padded() const { return (size(dilated()) + low + high).value(); }
-  std::int64_t span() const { return (size(kernel - 1) * kernel_dilation + 1).value(); }
-  std::int64_t out() const { return (padded() - span()) / stride + 1; }
-
- private:
-  static Size size(std::int64_t n) { return {"convolution", n}; }
-};
+Size size(std::int64_t n) { return {"convolution", n}; }
 
 constexpr std::int64_t kAny = std::numeric_limits<std::int64_t>::min();
 
@@ -41,11 +31,23 @@ std::int64_t option(std::string_view op, std::string_view name, const Shape& val
   return value;
 }
 
-std::vector<Along> spatial_axes(std::string_view op, const array& input, const array& weight,
+}  // namespace
+
+std::int64_t Along::dilated() const { return (size(extent - 1) * input_dilation + 1).value(); }
+std::int64_t Along::padded() const { return (size(dilated()) + low + high).value(); }
+std::int64_t Along::span() const { return (size(kernel - 1) * kernel_dilation + 1).value(); }
+
+Along Along::gradient() const {
+  const std::int64_t reached = (size(out() - 1) * stride).value();
+  return {out(),           kernel, input_dilation, span() - 1 - low, dilated() - 1 - reached + low,
+          kernel_dilation, stride};
+}
+
+std::vector<Along> spatial_axes(std::string_view op, const Shape& input, const Shape& weight,
                                 const ConvOptions& o) {
-  const int dims = input.ndim() - 2;
-  if (dims < 1 || dims > 3 || weight.ndim() != input.ndim())
-    fail(op, "input ", input.shape(), " and weight ", weight.shape(),
+  const int dims = static_cast<int>(input.size()) - 2;
+  if (dims < 1 || dims > 3 || weight.size() != input.size())
+    fail(op, "input ", input, " and weight ", weight,
          ": expected (n, *spatial, channels) and (out channels, *kernel, channels / groups) with 1 "
          "to 3 spatial axes");
   const auto at = [&](std::string_view name, const Shape& values, int i, std::int64_t least) {
@@ -53,8 +55,8 @@ std::vector<Along> spatial_axes(std::string_view op, const array& input, const a
   };
   std::vector<Along> axes;
   for (int i = 0; i < dims; ++i) {
-    Along a{input.shape(i + 1),
-            weight.shape(i + 1),
+    Along a{input[i + 1],
+            weight[i + 1],
             at("stride", o.stride, i, 1),
             at("padding", o.padding_low, i, kAny),
             at("padding", o.padding_high, i, kAny),
@@ -62,8 +64,8 @@ std::vector<Along> spatial_axes(std::string_view op, const array& input, const a
             at("input dilation", o.input_dilation, i, 1)};
     if (a.kernel < 1 || a.extent < 1 || a.padded() < a.span())
       fail(op, "a kernel that spans ", a.span(), " does not fit spatial axis ", i, " of extent ",
-           std::max<std::int64_t>(0, a.padded()), " with padding: input ", input.shape(),
-           ", weight ", weight.shape());
+           std::max<std::int64_t>(0, a.padded()), " with padding: input ", input, ", weight ",
+           weight);
     // Steps over a single place are none, so that no stride made of them wraps.
     a.stride = std::min(a.stride, a.padded());
     if (a.kernel == 1) a.kernel_dilation = 1;
@@ -72,6 +74,8 @@ std::vector<Along> spatial_axes(std::string_view op, const array& input, const a
   }
   return axes;
 }
+
+namespace {
 
 Shape result_shape(const array& input, const array& weight, const std::vector<Along>& axes) {
   Shape shape{input.shape(0)};
@@ -138,6 +142,24 @@ array windows(const array& x, int axis, const Along& a, int inside, StreamOrDevi
   return as_strided(x, shape, strides, 0, s);
 }
 
+// The windows of the padded input: (groups, n * out, kernel elements * channels of a group).
+array window_rows(array x, const std::vector<Along>& axes, std::int64_t groups, StreamOrDevice s) {
+  const int dims = static_cast<int>(axes.size());
+  const std::int64_t each = x.shape(-1) / groups;
+  std::int64_t rows = x.shape(0), taps = 1;
+  for (const Along& a : axes) rows *= a.out(), taps *= a.kernel;
+  x = unflatten(padded(x, axes, s), -1, {groups, each}, s);
+  for (int i = dims; i-- > 0;) x = windows(x, i + 1, axes[i], dims + 2, s);
+  return reshape(moveaxis(x, dims + 1, 0, s), {groups, rows, taps * each}, s);
+}
+
+// The kernel read backwards.
+array flipped(const array& weight, StreamOrDevice s) {
+  Axes spatial;
+  for (int i = 1; i + 1 < weight.ndim(); ++i) spatial.push_back(i);
+  return flip(weight, spatial, s);
+}
+
 // The sum over the taps of slices times the kernel's elements: groups of one channel.
 array depthwise(const array& x, const array& weight, const std::vector<Along>& axes,
                 const Shape& out_shape, StreamOrDevice s) {
@@ -163,7 +185,7 @@ array depthwise(const array& x, const array& weight, const std::vector<Along>& a
 
 array convolve_nd(std::string_view op, const array& input, const array& weight,
                   const ConvOptions& o, StreamOrDevice s) {
-  const std::vector<Along> axes = spatial_axes(op, input, weight, o);
+  const std::vector<Along> axes = spatial_axes(op, input.shape(), weight.shape(), o);
   const std::int64_t channels = input.shape(-1), outs = weight.shape(0);
   const std::int64_t groups = o.groups, each = weight.shape(-1);
   if (groups < 1 || each * groups != channels || outs % groups != 0 || each == 0)
@@ -189,53 +211,57 @@ void check_dims(std::string_view op, int dims, const array& input) {
 
 }  // namespace
 
-std::string Convolution::parameters() const {
-  return "stride=" + tuple(options.stride) + ", padding=" + tuple(options.padding_low) + "-" +
-         tuple(options.padding_high) + ", kernel_dilation=" + tuple(options.kernel_dilation) +
-         ", input_dilation=" + tuple(options.input_dilation) +
-         ", groups=" + std::to_string(options.groups) + (options.flip ? ", flip" : "");
-}
-
 Arrays Convolution::expand(const Node& node, std::span<const array> inputs) const {
   const StreamOrDevice s = node.stream;
-  const std::vector<Along> axes = spatial_axes(name(), inputs[0], inputs[1], options);
-  const int dims = static_cast<int>(axes.size());
+  const std::vector<Along> axes =
+      spatial_axes(name(), inputs[0].shape(), inputs[1].shape(), options);
   const Shape out_shape = result_shape(inputs[0], inputs[1], axes);
-  array x = padded(inputs[0], axes, s), w = inputs[1];
+  array w = inputs[1];
   const std::int64_t outs = w.shape(0), each = w.shape(-1), groups = options.groups;
-  if (options.flip) {
-    Axes spatial;
-    for (int i = 0; i < dims; ++i) spatial.push_back(i + 1);
-    w = flip(w, spatial, s);
-  }
-  const std::int64_t taps = element_count(w.shape()) / std::max<std::int64_t>(1, outs * each);
-  if (each == 1 && groups > 1 && taps <= kMostSlices) return {depthwise(x, w, axes, out_shape, s)};
+  if (options.flip) w = flipped(w, s);
+  std::int64_t taps = 1;
+  for (const Along& a : axes) taps *= a.kernel;
+  if (each == 1 && groups > 1 && taps <= kMostSlices)
+    return {depthwise(padded(inputs[0], axes, s), w, axes, out_shape, s)};
 
-  // (n, *out, groups, *kernel, channels of a group), the groups first, times
-  // (groups, kernel elements, out channels of a group).
-  x = unflatten(x, -1, {groups, each}, s);
-  for (int i = dims; i-- > 0;) x = windows(x, i + 1, axes[i], dims + 2, s);
-  const std::int64_t rows = element_count(out_shape) / std::max<std::int64_t>(1, outs);
-  x = reshape(moveaxis(x, dims + 1, 0, s), {groups, rows, taps * each}, s);
+  // Times (groups, kernel elements, out channels of a group).
+  const array x = window_rows(inputs[0], axes, groups, s);
   w = transpose(reshape(w, {groups, outs / groups, taps * each}, s), {0, 2, 1}, s);
   return {reshape(transpose(matmul(x, w, s), {1, 0, 2}, s), out_shape, s)};
 }
 
-array Convolution::vmap(const Batched& in, const array& output) const {
-  const auto convolve = [&](const array& x, const array& w, int groups) {
-    ConvOptions o = options;
-    o.groups = groups;
-    return conv_general(x, w, o);
-  };
-  if (!in.flags[1])  // more images
-    return reshape(convolve(fold_batch(in.inputs[0]), in.inputs[1], options.groups),
-                   batch_shape(in.size, output.shape()));
-  // Every entry has its weight: more groups.
-  const Arrays all = in.all();
-  const array x = moveaxis(all[0], 0, -2);
-  const array out =
-      convolve(flatten(x, -2, -1), fold_batch(all[1]), options.groups * static_cast<int>(in.size));
-  return moveaxis(unflatten(out, -1, {in.size, output.shape(-1)}), -2, 0);
+Arrays ConvolutionInputGradient::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  const array &cotangent = inputs[0], &w = inputs[1];
+  const int dims = w.ndim() - 2, groups = options.forward.groups;
+  const Shape input = input_shape(inputs);
+  ConvOptions o{{}, {}, {}, {}, {}, groups, !options.forward.flip};
+  for (const Along& forward : spatial_axes(name(), input, w.shape(), options.forward)) {
+    const Along a = forward.gradient();
+    o.stride.push_back(a.stride);
+    o.padding_low.push_back(a.low);
+    o.padding_high.push_back(a.high);
+    o.kernel_dilation.push_back(a.kernel_dilation);
+    o.input_dilation.push_back(a.input_dilation);
+  }
+  // (channels, *kernel, out channels of a group)
+  Axes order{0, dims + 2};
+  for (int i = 0; i < dims; ++i) order.push_back(i + 2);
+  order.push_back(1);
+  const array parts = transpose(unflatten(w, 0, {groups, w.shape(0) / groups}, s), order, s);
+  return {conv_general(cotangent, flatten(parts, 0, 1, s), o, s)};
+}
+
+Arrays ConvolutionWeightGradient::expand(const Node& node, std::span<const array> inputs) const {
+  const StreamOrDevice s = node.stream;
+  const std::int64_t groups = options.forward.groups;
+  const Shape shape = output_shape(node, inputs);
+  const array x = window_rows(
+      inputs[0], spatial_axes(name(), inputs[0].shape(), shape, options.forward), groups, s);
+  array cotangent = moveaxis(unflatten(inputs[1], -1, {groups, shape[0] / groups}, s), -2, 0, s);
+  cotangent = reshape(cotangent, {groups, x.shape(1), shape[0] / groups}, s);
+  const array weight = reshape(matmul(transpose(cotangent, {0, 2, 1}, s), x, s), shape, s);
+  return {options.forward.flip ? flipped(weight, s) : weight};
 }
 
 array conv_general(const array& input, const array& weight, const ConvOptions& options,

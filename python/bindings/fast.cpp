@@ -68,6 +68,11 @@ void bind_fast(nb::module_& m) {
       "implementation: force_fused changes nothing.",
       "q"_a, "k"_a, "v"_a, nb::kw_only(), "scale"_a, "mask"_a = nb::none(), "sinks"_a = nb::none(),
       "force_fused"_a = false);
+  def_op(sub, "max_pool", &fast::max_pool,
+         "The maxima of windows that slide over the spatial axes of x (n, *spatial, channels). "
+         "Options are one integer for each of these axes. Of equal elements the first is the "
+         "maximum: to it goes the gradient.",
+         "x"_a, "kernel_size"_a, "stride"_a, "padding"_a);
   def_op(sub, "cross_entropy", &fast::cross_entropy,
          "The cross-entropy of logits (..., classes) at integer targets (...).", "logits"_a,
          "targets"_a);

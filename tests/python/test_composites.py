@@ -63,6 +63,7 @@ CASES = {
         [IMAGES, mx.tile(KERNEL, (8, 1, 1, 1))],
     ),
     "transposed": (lambda x, w: mx.conv_transpose2d(x, w, 2, 1), [IMAGES, KERNEL]),
+    "max_pool": (lambda x: mx.fast.max_pool(x, (3, 2), (2, 1), (1, 0)), [IMAGES]),
     "rope": (rope, [HEADS]),
     "rope of a part": (lambda a: rope(a, dims=4, traditional=True), [HEADS]),
     "rope of frequencies": (

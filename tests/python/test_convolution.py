@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from conftest import assert_close, assert_equal, exact_sample, to_mx
+from conftest import assert_close, assert_equal, exact_sample, to_mx, to_np
 
 import cermet.core as mx
 
@@ -80,44 +80,100 @@ CASES = {
     "2d depthwise": ((2, 7, 6, 4), (4, 3, 3, 1), {"padding": 1, "groups": 4, "flip": True}),
     "2d one by one": ((2, 7, 6, 4), (5, 1, 1, 4), {"stride": 2}),
     "3d": ((1, 4, 5, 6, 2), (3, 2, 3, 2, 2), {"padding": (1, 0, 1), "input_dilation": (1, 2, 1)}),
+    "2d deep": ((2, 6, 7, 37), (35, 3, 3, 37), {"padding": 1}),
+    "2d wide": ((1, 5, 5, 300), (70, 1, 1, 300), {}),
+    "2d many rows": ((3, 23, 25, 3), (33, 7, 7, 3), {"stride": 2, "padding": 3}),
+    "2d spread by what dilates": (
+        (2, 7, 6, 5),
+        (4, 4, 3, 5),
+        {
+            "padding": ([3, 2], [2, 1]),
+            "kernel_dilation": (2, 3),
+            "input_dilation": (4, 2),
+            "stride": (1, 3),
+        },
+    ),
+    "2d more stride than kernel": ((2, 9, 8, 3), (5, 1, 2, 3), {"stride": 3, "input_dilation": 2}),
+    "2d groups of pairs": ((2, 7, 6, 12), (18, 3, 2, 2), {"padding": 1, "groups": 6}),
+    "2d transposed": (
+        (2, 5, 6, 20),
+        (18, 3, 4, 20),
+        {"padding": ([2, 1], [1, 3]), "input_dilation": (2, 3), "flip": True},
+    ),
+    "2d depthwise, wide": (
+        (2, 9, 12, 35),
+        (35, 3, 3, 1),
+        {"padding": 1, "groups": 35, "stride": (1, 2)},
+    ),
+    "2d depthwise, transposed": (
+        (2, 5, 6, 17),
+        (17, 3, 4, 1),
+        {"padding": 2, "groups": 17, "input_dilation": (2, 3), "flip": True},
+    ),
+    "2d kernel larger than the image": ((1, 2, 3, 4), (5, 5, 7, 4), {"padding": ([2, 4], [2, 4])}),
     "empty batch": ((0, 9, 4), (6, 3, 4), {}),
+    "no outputs": ((2, 9, 4), (0, 3, 4), {}),
 }
 cases = pytest.mark.parametrize("shape, kernel, options", CASES.values(), ids=CASES)
 
 
 @cases
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "complex64"])
 def test_values(shape, kernel, options, dtype, rng):
-    """Sums of small integers are exact in every type."""
+    """Sums of small integers are exact in every type but for the last rounding."""
     x, w = exact_sample(rng, shape, dtype), exact_sample(rng, kernel, dtype)
     got = mx.conv_general(to_mx(x), to_mx(w), **options)
     assert got.dtype == getattr(mx, dtype)
+    if dtype == "complex64":
+        parts = [[a.real, a.imag] for a in (x, w)]
+        real, imag = ([convolution(a, b, **options) for b in parts[1]] for a in parts[0])
+        return assert_equal(got, (real[0] - imag[1] + 1j * (real[1] + imag[0])).astype(x.dtype))
     wide = convolution(x.astype(np.float64), w.astype(np.float64), **options)
-    assert_equal(got, wide.astype(dtype))
+    assert_equal(got, wide.astype(x.dtype))
 
 
 @cases
-def test_derivatives(shape, kernel, options, rng):
-    """A convolution is linear in each argument: <f(t), c> = <t, transpose of f (c)>."""
+@pytest.mark.parametrize("dtype", ["float64", "float16", "bfloat16"])
+def test_gradients_of_other_types(shape, kernel, options, dtype, rng):
+    x, w = exact_sample(rng, shape, "float32"), exact_sample(rng, kernel, "float32")
+    call = lambda x, w: mx.conv_general(x, w, **options)  # noqa: E731
+    c = exact_sample(rng, call(to_mx(x), to_mx(w)).shape, "float32")
+    _, want = mx.vjp(call, [to_mx(x), to_mx(w)], [to_mx(c)])
+    _, got = mx.vjp(call, [to_mx(x, dtype), to_mx(w, dtype)], [to_mx(c, dtype)])
+    for a, b in zip(got, want, strict=True):
+        assert_equal(a, to_np(b.astype(getattr(mx, dtype))))
+
+
+@cases
+def test_second_derivatives(shape, kernel, options, rng):
+    """The sum of c f(x, w) is linear in each of the three: its mixed derivatives are f again."""
     x, w, dx, dw = (to_mx(exact_sample(rng, s, "float32")) for s in (shape, kernel) * 2)
     call = lambda x, w: mx.conv_general(x, w, **options)  # noqa: E731
-    (out,), (forward,) = mx.jvp(call, [x, w], [dx, dw])
-    assert_equal(forward, np.array(call(dx, w) + call(x, dw)))
-    c = to_mx(exact_sample(rng, out.shape, "float32"))
-    _, (gx, gw) = mx.vjp(call, [x, w], [c])
-    assert gx.shape == shape and gw.shape == kernel
-    assert (c * forward).sum().item() == (gx * dx).sum().item() + (gw * dw).sum().item()
+    c = to_mx(exact_sample(rng, call(x, w).shape, "float32"))
+    pull = lambda *a: mx.vjp(call, list(a[:2]), [a[2]])[1]  # noqa: E731
+    # Along (dx, dw), the gradients change by those of the other argument's change.
+    _, (gx, gw) = mx.jvp(pull, [x, w, c], [dx, dw, mx.zeros_like(c)])
+    assert_equal(gx, to_np(pull(x, dw, c)[0]))
+    assert_equal(gw, to_np(pull(dx, w, c)[1]))
+    # And the cotangents of the gradients reach all three.
+    _, (tx, tw, tc) = mx.vjp(pull, [x, w, c], [dx, dw])
+    assert_equal(tx, to_np(pull(x, dw, c)[0]))
+    assert_equal(tw, to_np(pull(dx, w, c)[1]))
+    assert_equal(tc, to_np(call(dx, w) + call(x, dw)))
 
 
 @cases
-def test_vmap(shape, kernel, options, rng):
-    x = to_mx(exact_sample(rng, (3, *shape), "float32"))
-    w = to_mx(exact_sample(rng, (3, *kernel), "float32"))
+def test_vmap_of_gradients(shape, kernel, options, rng):
+    x, w = (to_mx(exact_sample(rng, (2, *s), "float32")) for s in (shape, kernel))
     call = lambda x, w: mx.conv_general(x, w, **options)  # noqa: E731
-    assert_equal(mx.vmap(call)(x, w), np.stack([np.array(call(x[i], w[i])) for i in range(3)]))
-    assert_equal(
-        mx.vmap(call, (0, None))(x, w[0]), np.stack([np.array(call(x[i], w[0])) for i in range(3)])
-    )
+    c = to_mx(exact_sample(rng, (2, *call(x[0], w[0]).shape), "float32"))
+    pull = lambda x, w, c: mx.vjp(call, [x, w], [c])[1]  # noqa: E731
+    each = [pull(x[i], w[i], c[i]) for i in range(2)]
+    shared = [pull(x[0], w[0], c[i]) for i in range(2)]
+    for i in range(2):
+        assert_equal(mx.vmap(pull)(x, w, c)[i], np.stack([to_np(entry[i]) for entry in each]))
+        got = mx.vmap(pull, (None, None, 0))(x[0], w[0], c)[i]
+        assert_equal(got, np.stack([to_np(entry[i]) for entry in shared]))
 
 
 def test_negative_padding_crops(rng):
@@ -194,3 +250,88 @@ def test_mixed_types_promote(rng):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(mx.ones((2, 5, 6, 3)), mx.ones((4, 3, 3, 3)))
+
+
+# ---- Bits and memory ----
+
+BITS = {
+    "3 x 3": ((5, 13, 11, 20), (40, 3, 3, 20), {"padding": 1}),
+    "few channels": ((5, 29, 31, 3), (16, 7, 7, 3), {"padding": 3, "stride": 2}),
+    "1 x 1": ((5, 9, 9, 300), (20, 1, 1, 300), {}),
+    "groups": ((5, 13, 11, 24), (12, 3, 3, 6), {"padding": 1, "groups": 4}),
+    "depthwise": ((5, 13, 11, 20), (20, 3, 3, 1), {"padding": 1, "groups": 20}),
+    "transposed": ((5, 13, 11, 20), (12, 3, 3, 20), {"input_dilation": 2, "flip": True}),
+    "1d": ((5, 130, 20), (40, 3, 20), {"padding": 1, "kernel_dilation": 2}),
+}
+
+
+def bits(a):
+    mx.eval(a)
+    return to_np(a).tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("name", BITS)
+def test_an_image_has_its_bits_in_every_batch(name, dtype, rng):
+    shape, kernel, options = BITS[name]
+    x, w = (to_mx(rng.standard_normal(s), dtype) for s in (shape, kernel))
+    call = lambda x: mx.conv_general(x, w, **options)  # noqa: E731
+    c = to_mx(rng.standard_normal(call(x).shape), dtype)
+    pull = lambda x, c: mx.vjp(call, [x], [c])[1][0]  # noqa: E731
+    whole, pulled = call(x), pull(x, c)
+    for i in range(shape[0]):
+        for first in {i, max(0, i - 2)}:
+            part = slice(first, i + 1)
+            assert bits(call(x[part])[-1]) == bits(whole[i])
+            assert bits(pull(x[part], c[part])[-1]) == bits(pulled[i])
+
+
+@pytest.mark.parametrize("name", BITS)
+def test_threads_change_no_bits(name, rng):
+    shape, kernel, options = BITS[name]
+    x, w = (to_mx(rng.standard_normal(s), "float32") for s in (shape, kernel))
+    call = lambda x, w: mx.conv_general(x, w, **options)  # noqa: E731
+    c = to_mx(rng.standard_normal(call(x, w).shape), "float32")
+    before, seen = mx.get_num_threads(), set()
+    try:
+        for threads in (1, 2, 3, 4):
+            mx.set_num_threads(threads)
+            seen.add((bits(call(x, w)), *map(bits, mx.vjp(call, [x, w], [c])[1])))
+    finally:
+        mx.set_num_threads(before)
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", BITS)
+def test_memory_is_that_of_panels(name, dtype, rng):
+    """Neither windows nor padding is stored: what is needed besides does not grow with images."""
+    if mx.default_device() != mx.cpu:
+        pytest.skip("the GPU has convolutions by their expansion")
+    shape, kernel, options = BITS[name]
+    x, w = (to_mx(rng.standard_normal(s), dtype) for s in ((40, *shape[1:]), kernel))
+    call = lambda x, w: mx.conv_general(x, w, **options)  # noqa: E731
+    c = to_mx(rng.standard_normal(call(x, w).shape), dtype)
+    mx.eval(x, w, c)
+    pull = lambda i: mx.vjp(call, [x, w], [c])[1][i]  # noqa: E731
+    for f in (lambda: call(x, w), lambda: pull(0), lambda: pull(1)):
+        mx.reset_peak_memory()
+        before = mx.get_active_memory()
+        out = f()
+        mx.eval(out)
+        threads = mx.get_num_threads()
+        assert mx.get_peak_memory() - before <= out.nbytes + threads * (2 << 20)
+
+
+def test_convolutions_and_gradients_are_computed_whole():
+    if mx.default_device() != mx.cpu:
+        pytest.skip("the GPU has convolutions by their expansion")
+    x, w = mx.ones((2, 8, 8, 4)), mx.ones((6, 3, 3, 4))
+    c = mx.ones((2, 6, 6, 6))
+    mx.eval(x, w, c)
+    text = mx.explain(*mx.vjp(mx.conv2d, [x, w], [c])[1], mx.conv2d(x, w))
+    lines = [line for line in text.splitlines() if line.startswith("step")]
+    steps = [line for line in lines if ": view" not in line]
+    assert len(steps) == 3
+    for name in ("convolution ", "convolution_input_gradient ", "convolution_weight_gradient "):
+        assert sum(name in step for step in steps) == 1

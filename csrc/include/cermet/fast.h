@@ -29,6 +29,10 @@ array rope(const array& a, int dims, bool traditional, std::optional<double> bas
 array scaled_dot_product_attention(const array& q, const array& k, const array& v, double scale,
                                    const std::optional<array>& mask = {}, bool causal = false,
                                    const std::optional<array>& sinks = {}, StreamOrDevice s = {});
+// The maxima of windows that slide over the spatial axes of x (n, *spatial, channels), beyond which
+// there is nothing but padding.
+array max_pool(const array& x, const Shape& kernel, const Shape& stride, const Shape& padding,
+               StreamOrDevice s = {});
 // The cross-entropy of logits (..., classes) at integer targets (...).
 array cross_entropy(const array& logits, const array& targets, StreamOrDevice s = {});
 

@@ -73,8 +73,6 @@ TOKENS, WIDER, WIDE_ROW = (
 SHORT = Input(lambda n: (n, 16))
 HEADS, QUERY = Input(lambda n: (1, 8, n, BATCH)), Input(lambda n: (1, 8, 1, BATCH))
 WIDE_HEADS = Input(lambda n: (1, 8, n, 2 * BATCH))
-PIXELS = Input(lambda n: (1, n, n, BATCH))
-FILTERS = Input(lambda n: (BATCH, 3, 3, BATCH))
 ROWS = Input(lambda n: (n,), rows=True)
 PLACES = Input(MATRIX.shape, rows=True)
 QUERIES = Input(lambda n: (4, n, 8, 64))
@@ -115,6 +113,56 @@ def over(function: Callable[..., Any], *inputs: Input) -> Build:
 def call(name: str, **options: Any) -> Callable[..., Any]:
     """The peer's operation of this name, as a function for `over`."""
     return lambda f, *x: getattr(f, name)(*x, **options)
+
+
+def convolution(
+    name: str,
+    description: str,
+    size: int,
+    images: tuple[int, ...],
+    channels: int,
+    each: int,
+    kernel: tuple[int, ...],
+    **options: int,
+) -> tuple[Case, Case]:
+    """Two rows: a convolution to n channels, and its gradients.
+
+    Args:
+        name: what the row's name ends with.
+        description: for the table.
+        size: by default, n.
+        images: their number and extents.
+        channels: of the images, 0 for n.
+        each: of a group, 0 for all.
+        kernel: its extents.
+        options: stride and padding.
+    """
+    pixels = Input(lambda n: (*images, channels or n))
+    filters = Input(lambda n: (n, *kernel, each or channels or n))
+    stride, padding = options.get("stride", 1), options.get("padding", 0)
+    places = [(n + 2 * padding - k) // stride + 1 for n, k in zip(images[1:], kernel, strict=True)]
+    out = Input(lambda n: (images[0], *places, n))
+
+    def run(operation: str) -> Callable[..., Any]:
+        def function(f: Peer, x: Any, w: Any, *rest: Any) -> Any:
+            groups = x.shape[-1] // w.shape[-1]
+            return getattr(f, operation)(x, w, *rest, groups=groups, **options)
+
+        return function
+
+    return (
+        extra(f"convolution{name}", description, size, FLOATS, run("convolution"), pixels, filters),
+        extra(
+            f"convolution{name}_gradients",
+            f"both gradients, {description}",
+            size,
+            FLOATS,
+            run("convolution_gradients"),
+            pixels,
+            filters,
+            out,
+        ),
+    )
 
 
 def chain(f: Peer, x: Any, y: Any, count: int = CHAIN) -> Any:
@@ -473,7 +521,11 @@ CASES = (
     extra(
         "linear", "x @ w.T + b", 1024, FLOATS, lambda f, x, w, b: x @ w.T + b, FEW, MATRIX, VECTOR
     ),
-    extra("convolution", "3 x 3, n x n pixels", 64, ("f32",), call("convolution"), PIXELS, FILTERS),
+    *convolution("", "3 x 3, n to n channels", 128, (4, 28, 28), 0, 0, (3, 3), padding=1),
+    *convolution("_1x1", "1 x 1, n to n channels", 256, (4, 28, 28), 0, 0, (1, 1)),
+    *convolution("_first", "7 x 7, 3 to n", 64, (4, 112, 112), 3, 0, (7, 7), stride=2, padding=3),
+    *convolution("_depthwise", "3 x 3 of n channels", 128, (4, 56, 56), 0, 1, (3, 3), padding=1),
+    *convolution("_1d", "3, n to n channels", 256, (4, 512), 0, 0, (3,), padding=1),
     attention("attention", "attention", HEADS, causal=True),
     attention("attention_full", "attention", HEADS),
     attention("attention_wide", "attention", WIDE_HEADS, causal=True),

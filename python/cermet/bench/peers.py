@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from itertools import pairwise
 from typing import Any
@@ -146,8 +147,12 @@ class Cermet(Peer):
     def scatter_add(self, x: Any, rows: Any, values: Any) -> Any:
         return x.at[rows].add(values)
 
-    def convolution(self, x: Any, weight: Any) -> Any:
-        return self.xp.conv2d(x, weight, padding=1)
+    def convolution(self, x: Any, weight: Any, **options: int) -> Any:
+        return getattr(self.xp, f"conv{x.ndim - 2}d")(x, weight, **options)
+
+    def convolution_gradients(self, x: Any, weight: Any, out: Any, **options: int) -> Any:
+        convolve = partial(self.convolution, **options)
+        return self.xp.vjp(convolve, [x, weight], [out])[1]
 
     def attention(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
         mask = "causal" if causal else None
@@ -309,6 +314,20 @@ class Torch(Peer):
 
     def scatter_add(self, x: Any, rows: Any, values: Any) -> Any:
         return x.index_add(0, rows, values)
+
+    def convolution(self, x: Any, weight: Any, **options: int) -> Any:
+        x, weight = x.movedim(-1, 1), weight.movedim(-1, 1)  # channels last in memory
+        out = getattr(self.xp.nn.functional, f"conv{x.ndim - 2}d")(x, weight, **options)
+        return out.movedim(1, -1)
+
+    def convolution_gradients(
+        self, x: Any, weight: Any, out: Any, stride: int = 1, padding: int = 0, groups: int = 1
+    ) -> Any:
+        x, weight, out = (a.movedim(-1, 1) for a in (x, weight, out))
+        each = [[n] * (x.ndim - 2) for n in (stride, padding, 1, 0)]
+        return self.xp.ops.aten.convolution_backward(
+            out, x, weight, None, *each[:3], False, each[3], groups, [True, True, False]
+        )
 
     def attention(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
         attend = self.xp.nn.functional.scaled_dot_product_attention

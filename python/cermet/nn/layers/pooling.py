@@ -1,12 +1,13 @@
 """Pooling: the maximum or mean of windows that slide over space.
 
-Maximum and mean are separable, so each axis is pooled by itself: a window of k x k costs 2 k
-elementwise operations on strided slices, which evaluation fuses.
+Of floats, the mean is a convolution of each channel. Of other types, each axis is pooled by itself:
+a window of k x k costs 2 k elementwise operations on strided slices, which evaluation fuses.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable
 
@@ -62,38 +63,50 @@ class _Pool(Module):
                 f"{type(self).__name__}: input has {x.ndim} dimensions, "
                 f"expected {self._spatial_dims + 2}"
             )
+        sizes = [n + 2 * p for n, p in zip(x.shape[1:-1], self._padding, strict=True)]
+        for axis, (n, size) in enumerate(zip(sizes, self._kernel_size, strict=True), start=1):
+            if n < size:
+                raise ValueError(
+                    f"{type(self).__name__}: axis {axis} has size {n}, "
+                    f"expected at least the window's {size}"
+                )
+        return self._pool(x)
+
+    def _pool(self, x: mx.array) -> mx.array:
         if any(self._padding):
             widths = [(0, 0), *((p, p) for p in self._padding), (0, 0)]
             x = mx.pad(x, widths, constant_values=self._padding_value)
         for axis, (size, stride) in enumerate(
             zip(self._kernel_size, self._stride, strict=True), start=1
         ):
-            x = self._pool_axis(x, axis, size, stride)
+            last = (x.shape[axis] - size) // stride * stride
+            before = (slice(None),) * axis
+            windows = [x[(*before, slice(i, i + last + 1, stride))] for i in range(size)]
+            x = functools.reduce(type(self)._combine, windows)
         return x
-
-    def _pool_axis(self, x: mx.array, axis: int, size: int, stride: int) -> mx.array:
-        steps = (x.shape[axis] - size) // stride
-        if steps < 0:
-            raise ValueError(
-                f"{type(self).__name__}: axis {axis} has size {x.shape[axis]}, "
-                f"expected at least the window's {size}"
-            )
-        before = (slice(None),) * axis
-        windows = [x[(*before, slice(i, i + steps * stride + 1, stride))] for i in range(size)]
-        return functools.reduce(type(self)._combine, windows)
 
 
 class _MaxPool(_Pool):
     _combine = staticmethod(mx.maximum)
     _padding_value = float("-inf")
 
+    def _pool(self, x: mx.array) -> mx.array:
+        if not mx.issubdtype(x.dtype, mx.floating):
+            return super()._pool(x)
+        return mx.fast.max_pool(x, self._kernel_size, self._stride, self._padding)
+
 
 class _AvgPool(_Pool):
     _combine = staticmethod(operator.add)
     _padding_value = 0
 
-    def _pool_axis(self, x: mx.array, axis: int, size: int, stride: int) -> mx.array:
-        return super()._pool_axis(x, axis, size, stride) / size
+    def _pool(self, x: mx.array) -> mx.array:
+        if mx.issubdtype(x.dtype, mx.inexact):
+            ones = mx.ones((x.shape[-1], *self._kernel_size, 1), x.dtype)
+            sums = mx.conv_general(x, ones, self._stride, self._padding, groups=x.shape[-1])
+        else:
+            sums = super()._pool(x)
+        return sums / math.prod(self._kernel_size)
 
 
 def _pool(base: type[_Pool], name: str, spatial_dims: int, space: str, what: str) -> type[_Pool]:

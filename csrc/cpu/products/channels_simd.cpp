@@ -1,0 +1,138 @@
+// Kernels of convolutions whose channels do not mix: vectors of channels.
+#include "cpu/products/lanes.h"
+#include "cpu/products/windows.h"
+
+namespace cermet::cpu::CERMET_ISA {
+namespace {
+
+// kOuts outputs of all channels: taps are added line by line.
+template <class R, int kOuts>
+void line_of(const ChannelLine& s, std::int64_t o) {
+  using Sum = typename R::Unit;
+  using T = typename R::Element;
+  constexpr std::int64_t L = kVectorLanes<Sum>;
+  auto* const out = static_cast<T*>(s.out) + o * s.out_step;
+  by_vectors<L>(s.channels, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+    Vector<Sum> sums[kOuts] = {};
+    for (std::int64_t i = 0; i < s.lines; ++i) {
+      const T* x = static_cast<const T*>(s.x[i]) + o * s.x_step + c;
+      const Sum* w = static_cast<const Sum*>(s.weights[i]) + c;
+      for (std::int64_t t = 0; t < s.taps; ++t, x += s.x_tap, w += s.weight_tap) {
+        const Vector<Sum> weight = get<Plain<Sum>>(w, lanes);
+#pragma GCC unroll 8
+        for (int j = 0; j < kOuts; ++j)
+          sums[j] = multiply_add(get<R>(x + j * s.x_step, lanes), weight, sums[j]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < kOuts; ++j) put<R>(out + j * s.out_step + c, sums[j], lanes);
+  });
+}
+
+template <class R>
+void channel_line(const ChannelLine& s) {
+  std::int64_t o = 0;
+  for (; o + 6 <= s.outs; o += 6) line_of<R, 6>(s, o);
+  for (; o + 2 <= s.outs; o += 2) line_of<R, 2>(s, o);
+  for (; o < s.outs; ++o) line_of<R, 1>(s, o);
+}
+
+// kTaps taps of V vectors of channels.
+template <class R, int kTaps, int V>
+void sums_of(const ChannelSums& s, std::int64_t first, std::int64_t c) {
+  using Sum = typename R::Unit;
+  using T = typename R::Element;
+  constexpr std::int64_t L = kVectorLanes<Sum>;
+  const T* x = static_cast<const T*>(s.x) + first * s.x_tap + c;
+  const T* g = static_cast<const T*>(s.g) + c;
+  Sum* const to = static_cast<Sum*>(s.sums) + first * s.sum_tap + c;
+  Vector<Sum> sums[kTaps][V];
+#pragma GCC unroll 4
+  for (int t = 0; t < kTaps; ++t)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sums[t][v] = load(to + t * s.sum_tap + v * L);
+  std::int64_t o = 0;
+  if (s.x_step == s.x_tap && s.outs >= kTaps) {
+    // What a tap meets, the one before met an output earlier.
+    Vector<Sum> met[kTaps][V];
+#pragma GCC unroll 4
+    for (int t = 0; t + 1 < kTaps; ++t)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) met[t][v] = R::along(x + t * s.x_tap + v * L);
+    for (; o + kTaps <= s.outs; o += kTaps)
+#pragma GCC unroll 4
+      for (int u = 0; u < kTaps; ++u, x += s.x_step, g += s.g_step)
+#pragma GCC unroll 4
+        for (int v = 0; v < V; ++v) {
+          met[(u + kTaps - 1) % kTaps][v] = R::along(x + (kTaps - 1) * s.x_tap + v * L);
+          const Vector<Sum> right = R::along(g + v * L);
+#pragma GCC unroll 4
+          for (int t = 0; t < kTaps; ++t)
+            sums[t][v] = multiply_add(met[(u + t) % kTaps][v], right, sums[t][v]);
+        }
+  }
+  for (; o < s.outs; ++o, x += s.x_step, g += s.g_step) {
+    Vector<Sum> right[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) right[v] = R::along(g + v * L);
+#pragma GCC unroll 4
+    for (int t = 0; t < kTaps; ++t)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v)
+        sums[t][v] = multiply_add(R::along(x + t * s.x_tap + v * L), right[v], sums[t][v]);
+  }
+#pragma GCC unroll 4
+  for (int t = 0; t < kTaps; ++t)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) store(to + t * s.sum_tap + v * L, sums[t][v]);
+}
+
+template <class R, int V>
+void sums_at(const ChannelSums& s, std::int64_t c) {
+  constexpr int kMost = V == 4 ? 3 : 4;
+  std::int64_t t = 0;
+  for (; t + kMost <= s.taps; t += kMost) sums_of<R, kMost, V>(s, t, c);
+  switch (s.taps - t) {
+    case 3: return sums_of<R, 3, V>(s, t, c);
+    case 2: return sums_of<R, 2, V>(s, t, c);
+    case 1: return sums_of<R, 1, V>(s, t, c);
+    default: return;
+  }
+}
+
+template <class R>
+void channel_sums(const ChannelSums& s) {
+  using Sum = typename R::Unit;
+  using T = typename R::Element;
+  constexpr std::int64_t L = kVectorLanes<Sum>;
+  std::int64_t c = 0;
+#if defined(__AVX512F__) || defined(__aarch64__)  // registers for this
+  for (; c + 4 * L <= s.channels; c += 4 * L) sums_at<R, 4>(s, c);
+#endif
+  for (; c + 2 * L <= s.channels; c += 2 * L) sums_at<R, 2>(s, c);
+  for (; c + L <= s.channels; c += L) sums_at<R, 1>(s, c);
+  for (; c < s.channels; ++c)
+    for (std::int64_t t = 0; t < s.taps; ++t) {
+      Sum& to = static_cast<Sum*>(s.sums)[t * s.sum_tap + c];
+      Vector<Sum> sum = splat(to);
+      const T* x = static_cast<const T*>(s.x) + t * s.x_tap + c;
+      const T* g = static_cast<const T*>(s.g) + c;
+      for (std::int64_t o = 0; o < s.outs; ++o, x += s.x_step, g += s.g_step)
+        sum = multiply_add(splat(R::one(x, 0, true)), splat(R::one(g, 0, true)), sum);
+      to = sum[0];
+    }
+}
+
+}  // namespace
+
+void fill_channels(WindowKernels& table) {
+  const auto set = [&](Packing p, auto line, auto sums) {
+    table.line[static_cast<int>(p)] = line, table.sums[static_cast<int>(p)] = sums;
+  };
+  set(Packing::f32, channel_line<Plain<float>>, channel_sums<Plain<float>>);
+  set(Packing::f64, channel_line<Plain<double>>, channel_sums<Plain<double>>);
+  set(Packing::f16, channel_line<Widened<float16_t>>, channel_sums<Widened<float16_t>>);
+  set(Packing::bf16, channel_line<Widened<bfloat16_t>>, channel_sums<Widened<bfloat16_t>>);
+}
+
+}  // namespace cermet::cpu::CERMET_ISA
