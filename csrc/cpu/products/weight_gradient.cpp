@@ -139,8 +139,18 @@ class PositionProduct {
               {at, depth, first - run_first, count, memory.b.get() + w, panel_});
           w += count;
         }
-        method_.kernel->multiply({memory.a.get(), a_step, memory.b.get(), 0, sums + j, columns_,
-                                  part.rows, width, units, p > s * kSpan, {}, tile_});
+        method_.kernel->multiply({memory.a.get(),
+                                  a_step,
+                                  memory.b.get(),
+                                  0,
+                                  sums + j,
+                                  columns_,
+                                  part.rows,
+                                  width,
+                                  units,
+                                  p > s * kSpan,
+                                  {},
+                                  tile_});
       }
     }
   }
