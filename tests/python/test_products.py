@@ -90,10 +90,10 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(dtype, rng):
 def test_no_bit_depends_on_the_columns_beside_or_the_threads(dtype, rng):
     threads = mx.get_num_threads()
     try:
-        for m, k, n in [*EXTENTS, (3, 20000, 5), (64, 9000, 64)]:
+        for m, k, n in [*EXTENTS, (3, 20000, 5), (64, 9000, 64), (392, 2048, 20)]:
             a, b = drawn(rng, (m, k), dtype), drawn(rng, (k, n), dtype)
             want = a @ b
-            for count in (1, 2, 3, 4):
+            for count in (1, 2, 3, 4, 8):
                 mx.set_num_threads(count)
                 assert raw(a @ b) == raw(want), (m, k, n, count)
             for width in {1, n // 2 + 1}:

@@ -248,7 +248,7 @@ class Nest {
                    p_.n / scale, p, depth);
     };
     std::pair<const void*, std::int64_t> a;
-    if (few(piece.rows)) {
+    if (few(cut_.rows)) {
       const std::int64_t depth = last - first;
       for (std::size_t i = 0; i < all_.size(); ++i, to += apart()) {
         if (i == 0 || !one_left_) a = rows_of(left_strip(i, first, depth), panels.a);
