@@ -24,30 +24,33 @@ struct Fma {
 };
 
 // Each element of the tile adds its products by ascending depth. Unit (r, p) of a is at
-// r * a_row + p * a_depth.
+// r * a_row + p * a_depth, unit (p, w) of b at p * b_row + w.
 template <class K, int R, int V>
 [[gnu::noinline]] void tile(const typename K::Unit* a, std::int64_t a_row, std::int64_t a_depth,
-                            const typename K::Unit* b, std::int64_t depth, typename K::Sum* c,
-                            std::int64_t c_step, bool add) {
+                            const typename K::Unit* b, std::int64_t b_row, std::int64_t depth,
+                            typename K::Sum* c, std::int64_t c_step, bool add) {
   using Unit = typename K::Unit;
   using Sum = typename K::Sum;
-  constexpr int L = kVectorLanes<Sum>, panel = kTileVectors * L;
+  constexpr int L = kVectorLanes<Sum>;
   Vector<Sum> sums[R][V] = {};
-  const Unit* rows[R];
-  for (int r = 0; r < R; ++r) {
-    rows[r] = a + r * a_row;
+  for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) __builtin_prefetch(c + r * c_step + v * L, 1);
-  }
-  for (std::int64_t p = 0; depth > 0; --depth, p += a_depth, b += panel) {
+  // Three rows to a pointer: machines lack the registers for more.
+  constexpr int kGroups = (R + 2) / 3;
+  const Unit* rows[kGroups];
+  for (int g = 0; g < kGroups; ++g) rows[g] = a + 3 * g * a_row;
+  for (; depth > 0; --depth, b += b_row) {
     Vector<Unit> right[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) right[v] = load(b + v * L);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const Vector<Unit> left = splat(rows[r][p]);
+      const Vector<Unit> left = splat(rows[r / 3][r % 3 * a_row]);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sums[r][v] = K::add(left, right[v], sums[r][v]);
     }
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) rows[g] += a_depth;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -60,7 +63,7 @@ template <class K, int R, int V>
 
 template <class K>
 using Tile = void (*)(const typename K::Unit*, std::int64_t, std::int64_t, const typename K::Unit*,
-                      std::int64_t, typename K::Sum*, std::int64_t, bool);
+                      std::int64_t, std::int64_t, typename K::Sum*, std::int64_t, bool);
 
 // Tiles by rows and vectors, each one less.
 template <class K, int... i>
@@ -69,6 +72,16 @@ constexpr auto tiles(std::integer_sequence<int, i...>) {
     Tile<K> at[sizeof...(i)];
   } table{{&tile<K, i / kTileVectors + 1, i % kTileVectors + 1>...}};
   return table;
+}
+
+// Of `count` units, the share of parts [first, last) of so many.
+template <class T>
+void prefetch(const T* x, std::int64_t count, std::int64_t first, std::int64_t last,
+              std::int64_t parts) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  const std::int64_t lines = (count + line - 1) / line;
+  const std::int64_t end = last < parts ? lines * last / parts : lines;
+  for (std::int64_t l = lines * first / parts; l < end; ++l) __builtin_prefetch(x + l * line, 0, 2);
 }
 
 template <class K>
@@ -84,6 +97,7 @@ void multiply_block(const Block& block) {
   const std::int64_t most = in_panels ? block.a_width : even_part(block.rows, kTileRows);
   const std::int64_t a_row = in_panels ? 1 : block.a_step;
   const std::int64_t a_depth = in_panels ? block.a_width : 1;
+  const std::int64_t b_row = block.b_row ? block.b_row : panel;
   for (std::int64_t j = 0; j < block.columns; j += panel, b += block.b_step) {
     const std::int64_t columns = block.columns - j < panel ? block.columns - j : panel;
     const std::int64_t vectors = (columns - 1) / L + 1;
@@ -92,16 +106,19 @@ void multiply_block(const Block& block) {
       const Tile<K> run = table.at[(rows - 1) * kTileVectors + vectors - 1];
       const Unit* const left = a + (in_panels ? i / most : i) * block.a_step;
       Sum* const to = c + i * block.c_step + j;
-      if (j == 0 && !in_panels)  // the next rows, when they are read for the first time
-        for (std::int64_t r = 0; r < rows; ++r)
-          for (std::int64_t p = 0; p < block.depth; p += 64 / static_cast<int>(sizeof(Unit)))
-            __builtin_prefetch(left + (most + r) * block.a_step + p);
+      // What comes next is on its way to the cache: a share of the next block's rows, and of the
+      // next panel.
+      if (block.next)
+        for (std::int64_t r = i; r < i + rows; ++r)
+          prefetch(static_cast<const Unit*>(block.next) + r * block.a_step, block.depth, j,
+                   j + panel, block.columns);
+      if (block.kept) prefetch(b + block.b_step, panel * block.depth, i, i + rows, block.rows);
       if (columns == vectors * L) {
-        run(left, a_row, a_depth, b, block.depth, to, block.c_step, block.add);
+        run(left, a_row, a_depth, b, b_row, block.depth, to, block.c_step, block.add);
         continue;
       }
       Sum edge[kTileRows * panel];
-      run(left, a_row, a_depth, b, block.depth, edge, panel, false);
+      run(left, a_row, a_depth, b, b_row, block.depth, edge, panel, false);
       for (std::int64_t r = 0; r < rows; ++r)
         for (std::int64_t l = 0; l < columns; ++l) {
           Sum& sum = to[r * block.c_step + l];
