@@ -45,7 +45,7 @@ bool reads_in_place(const Product& p) {
     return false;
   // Rows a multiple of 4 KiB apart would be in each other's way in the cache.
   const std::int64_t bytes = p.a.width_step * static_cast<std::int64_t>(element_size(p.a.packing));
-  return bytes % 4096 != 0 || few(p, p.m) || p.n <= 4 * p.kernel->columns;
+  return bytes % 4096 != 0 || p.m == 1 || p.n <= 4 * p.kernel->columns;
 }
 
 // Whether it reads those of b, which then stay in the nearest cache.

@@ -84,27 +84,18 @@ void prefetch(const T* x, std::int64_t count, std::int64_t first, std::int64_t l
   for (std::int64_t l = lines * first / parts; l < end; ++l) __builtin_prefetch(x + l * line, 0, 2);
 }
 
-template <class K>
-void multiply_block(const Block& block) {
-  using Unit = typename K::Unit;
-  using Sum = typename K::Sum;
-  static constexpr auto table =
-      tiles<K>(std::make_integer_sequence<int, kTileRows * kTileVectors>());
+// Calls run(i, rows, vectors, b, to, step) for tiles of `most` rows, from row i on, whose sums
+// (which `block.add` tells to add to) are at `to`; panel by panel, of `panel_units`.
+template <class Unit, class Sum, int kRows, class Run>
+inline void for_tiles(const Block& block, std::int64_t most, std::int64_t panel_units, Run&& run) {
   constexpr std::int64_t L = kVectorLanes<Sum>, panel = kTileVectors * L;
-  const auto *a = static_cast<const Unit*>(block.a), *b = static_cast<const Unit*>(block.b);
+  const auto* b = static_cast<const Unit*>(block.b);
   auto* const c = static_cast<Sum*>(block.c);
-  const bool in_panels = block.a_width > 0;
-  const std::int64_t most = in_panels ? block.a_width : even_part(block.rows, kTileRows);
-  const std::int64_t a_row = in_panels ? 1 : block.a_step;
-  const std::int64_t a_depth = in_panels ? block.a_width : 1;
-  const std::int64_t b_row = block.b_row ? block.b_row : panel;
   for (std::int64_t j = 0; j < block.columns; j += panel, b += block.b_step) {
     const std::int64_t columns = block.columns - j < panel ? block.columns - j : panel;
     const std::int64_t vectors = (columns - 1) / L + 1;
     for (std::int64_t i = 0; i < block.rows; i += most) {
       const std::int64_t rows = block.rows - i < most ? block.rows - i : most;
-      const Tile<K> run = table.at[(rows - 1) * kTileVectors + vectors - 1];
-      const Unit* const left = a + (in_panels ? i / most : i) * block.a_step;
       Sum* const to = c + i * block.c_step + j;
       // What comes next is on its way to the cache: a share of the next block's rows, and of the
       // next panel.
@@ -112,20 +103,41 @@ void multiply_block(const Block& block) {
         for (std::int64_t r = i; r < i + rows; ++r)
           prefetch(static_cast<const Unit*>(block.next) + r * block.a_step, block.depth, j,
                    j + panel, block.columns);
-      if (block.kept) prefetch(b + block.b_step, panel * block.depth, i, i + rows, block.rows);
+      if (block.kept) prefetch(b + block.b_step, panel_units, i, i + rows, block.rows);
       if (columns == vectors * L) {
-        run(left, a_row, a_depth, b, b_row, block.depth, to, block.c_step, block.add);
+        run(i, rows, vectors, b, to, block.c_step);
         continue;
       }
-      Sum edge[kTileRows * panel];
-      run(left, a_row, a_depth, b, b_row, block.depth, edge, panel, false);
+      Sum edge[kRows * panel];
+      for (std::int64_t r = 0; block.add && r < rows; ++r)
+        for (std::int64_t l = 0; l < columns; ++l) edge[r * panel + l] = to[r * block.c_step + l];
+      run(i, rows, vectors, b, edge, panel);
       for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t l = 0; l < columns; ++l) {
-          Sum& sum = to[r * block.c_step + l];
-          sum = block.add ? sum + edge[r * panel + l] : edge[r * panel + l];
-        }
+        for (std::int64_t l = 0; l < columns; ++l) to[r * block.c_step + l] = edge[r * panel + l];
     }
   }
+}
+
+template <class K>
+void multiply_block(const Block& block) {
+  using Unit = typename K::Unit;
+  using Sum = typename K::Sum;
+  static constexpr auto table =
+      tiles<K>(std::make_integer_sequence<int, kTileRows * kTileVectors>());
+  constexpr std::int64_t panel = kTileVectors * kVectorLanes<Sum>;
+  const auto* const a = static_cast<const Unit*>(block.a);
+  const bool in_panels = block.a_width > 0;
+  const std::int64_t most = in_panels ? block.a_width : even_part(block.rows, kTileRows);
+  const std::int64_t a_row = in_panels ? 1 : block.a_step;
+  const std::int64_t a_depth = in_panels ? block.a_width : 1;
+  const std::int64_t b_row = block.b_row ? block.b_row : panel;
+  for_tiles<Unit, Sum, kTileRows>(block, most, panel * block.depth,
+                                  [&](std::int64_t i, std::int64_t rows, std::int64_t vectors,
+                                      const Unit* b, Sum* to, std::int64_t step) {
+                                    table.at[(rows - 1) * kTileVectors + vectors - 1](
+                                        a + (in_panels ? i / most : i) * block.a_step, a_row,
+                                        a_depth, b, b_row, block.depth, to, step, block.add);
+                                  });
 }
 
 template <class K>
