@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::int64_t kMostRows = 384;     // that are computed at a time: their sums fit the cache
 constexpr std::int64_t kMostColumns = 256;  // of a piece
-constexpr std::int64_t kFewColumns = 512;   // of one that reads its columns in place
+constexpr std::int64_t kFewColumns = 1024;  // of one for few rows: long pieces of rows of memory
 constexpr std::int64_t kMostKept = 1 << 20;    // units that a thread keeps of columns
 constexpr std::int64_t kMostShared = 4 << 20;  // units that threads share of rows
 constexpr std::int64_t kSmallTile = 1024;      // sums: fewer are finished together
@@ -72,13 +72,16 @@ struct Cut {
     keeps = p.m > most && kept >= panel;
     rows = !keeps ? most : in_place ? p.m : std::max(most, kMostShared / products / units);
     rows = std::min(rows, p.m);
-    columns = std::min(p.n, keeps ? std::min(kMostColumns, kept / panel * panel) : kFewColumns);
+    const bool stream = few(p, p.m);
+    columns = std::min(p.n, keeps    ? std::min(kMostColumns, kept / panel * panel)
+                            : stream ? kFewColumns
+                                     : 2 * kMostColumns);
     count(p);
     const std::int64_t threads = get_num_threads();
     const double total =
         static_cast<double>(p.m * batches) * static_cast<double>(p.n) * static_cast<double>(p.k);
-    const auto wanted =
-        std::clamp(static_cast<std::int64_t>(total / (8 * kLeastWork)), threads, 4 * threads);
+    const auto wanted = std::clamp(static_cast<std::int64_t>(total / (8 * kLeastWork)), threads,
+                                   (stream ? 2 : 4) * threads);
     const auto work = [&] {
       return static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(p.k);
     };

@@ -65,6 +65,7 @@ VECTOR = Input(lambda n: (n,))
 STACK = Input(lambda n: (BATCH, n, n))
 RISING = Input(VECTOR.shape, real=np.sort)
 FEW = Input(lambda n: (BATCH, n))
+TALL, SMALL = Input(lambda n: (n, BATCH)), Input(lambda n: (BATCH, BATCH))
 TOKENS, WIDER, WIDE_ROW = (
     Input(lambda n: (TOKEN_COUNT, n)),
     Input(lambda n: (4 * n, n)),
@@ -313,6 +314,19 @@ def extra(name: str, what: str, n: int, dtypes: tuple[str, ...], of: Any, *x: In
     return Case(name, what, over(of, *x), (n,), dtypes, extra=True)
 
 
+def product(name: str, what: str, n: int, *x: Input) -> Case:
+    """The extra case of a matrix product."""
+    return Case(
+        name,
+        what,
+        over(lambda f, x, y: x @ y, *x),
+        (n,),
+        ("f32", "bf16"),
+        flops=lambda n: 2 * x[0].shape(n)[0] * int(np.prod(x[1].shape(n))),
+        extra=True,
+    )
+
+
 def feed_forward(name: str, what: str, of: Any, *x: Input) -> Case:
     """A case of a transformer's wide layer: `of` tokens and the inputs `x`, weights first."""
     products = sum(source is WIDER for source in x)
@@ -517,6 +531,32 @@ CASES = (
     extra(
         "scatter", "n rows added to n", 1024, ("f32",), call("scatter_add"), MATRIX, ROWS, MATRIX
     ),
+    Case(
+        "matmul_sizes",
+        "n x n times n x n",
+        over(lambda f, x, y: x @ y, MATRIX, MATRIX),
+        sizes=(64, 128, 256, 512, 1024),
+        dtypes=("f32", "f64", "bf16"),
+        flops=lambda n: 2 * n**3,
+        extra=True,
+    ),
+    product("matmul_tall", "n x 64 times 64 x 64", 65536, TALL, SMALL),
+    product("matmul_wide", "64 x 64 times 64 x n", 65536, SMALL, FEW),
+    product("matmul_deep", "64 x n times n x 64", 65536, FEW, TALL),
+    product("matmul_row", "1 x n times n x n", 4096, Input(lambda n: (1, n)), MATRIX),
+    *(
+        Case(
+            f"quantized_{rows}",
+            f"{rows} rows times n x n of 4 bits",
+            quantized(rows),
+            (4096,),
+            ("f32", "bf16"),
+            flops=lambda n, rows=rows: 2 * rows * n**2,
+            extra=True,
+        )
+        for rows in (1, 8, 512)
+    ),
+    product("dense_512", "512 x n times n x n", 4096, Input(lambda n: (512, n)), MATRIX),
     extra("matmul_transposed", "x @ y.T", 512, FLOATS, lambda f, x, y: x @ y.T, MATRIX, MATRIX),
     extra(
         "linear", "x @ w.T + b", 1024, FLOATS, lambda f, x, w, b: x @ w.T + b, FEW, MATRIX, VECTOR

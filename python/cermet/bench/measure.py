@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-# Threads of OpenBLAS spin for tens of milliseconds after their work, and then sleep: for so long the
+# Threads of OpenBLAS spin for tens of milliseconds after their work, then sleep: for so long the
 # next one runs untimed, until the others' threads sleep and its own are awake.
 SETTLE = 0.1
 # A descheduled thread can stall a call for some slices of the scheduler, but no longer than this.

@@ -18,12 +18,13 @@ import numpy as np
 
 DTYPES = {
     "f32": "float32",
+    "f64": "float64",
     "f16": "float16",
     "bf16": "bfloat16",
     "c64": "complex64",
     "i32": "int32",
 }
-ITEM_SIZE = {"f32": 4, "f16": 2, "bf16": 2, "c64": 8, "i32": 4}
+ITEM_SIZE = {"f32": 4, "f64": 8, "f16": 2, "bf16": 2, "c64": 8, "i32": 4}
 
 # Read by OpenMP, OpenBLAS, MKL, Accelerate and Cermet, each when it is loaded.
 THREAD_VARIABLES = (
