@@ -46,6 +46,7 @@ struct Method {
   Packing packing;
   const BlockKernel* kernel;
   void (*multiply)(const RowBlock&);
+  void (*multiply_few)(const RowBlock&);
   bool in_place;  // elements are units, or pairs of them
 };
 Method method_of(Dtype type);

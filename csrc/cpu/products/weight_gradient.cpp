@@ -38,7 +38,7 @@ class PositionProduct {
     constexpr std::int64_t kMost = 1536 / sizeof(Sum);  // a thread's memory is bounded
     const std::int64_t n = taps_ * channels_, threads = get_num_threads();
     down_ = ceil_div(outs_, kMost);
-    across_ = ceil_div(n, 256);
+    across_ = ceil_div(n, std::min(kMostColumns, kMostSums / even_part(outs_, kMost)));
     // Parts of one size for each thread: to cut more is to pack more.
     if (p.groups * down_ * across_ % threads != 0)
       across_ = std::min(round_up(across_, threads), ceil_div(n, panel_));
@@ -82,13 +82,16 @@ class PositionProduct {
   }
 
  private:
+  // Of a part, and of those that are pointed at together.
+  static constexpr std::int64_t kMostColumns = 768, kMostSums = 600 * 1024 / sizeof(Sum);
+  static constexpr std::int64_t kMostCopied = 256;
   static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
   std::int64_t area() const { return rows_ * columns_; }
   struct Memory {
     explicit Memory(const PositionProduct& p)
         : a(p.rows_ / p.tile_ * (p.tile_ * kBlockDepth + kPad)),
           b(p.panel_ * kBlockDepth + kPad),
-          partial(p.windows_.joined() ? p.block_ * p.columns_ : 0),
+          partial(p.windows_.copies() ? p.block_ * kMostCopied : 0),
           pointers(p.block_ + 1) {}
     const Workspace<Sum> a, b;
     const Workspace<T> partial;
@@ -117,24 +120,24 @@ class PositionProduct {
       const std::int64_t depth = std::min(block_, last - p);
       const std::int64_t units = ceil_div(depth, method_.kernel->numbers);
       const std::int64_t a_step = units * tile_ + kPad;
-      product_kernels().panels[packing](
-          {cotangents + p * all, 1, all, part.rows, depth, outs_ - part.row, 0, 0, 0}, tile_,
-          a_step, memory.a.get());
+      window_kernels().strips[packing](
+          {cotangents + p * all, all, depth, part.rows, memory.a.get(), tile_, a_step});
       at[depth] = kZeros;
-      std::int64_t run = -1, run_first = 0;
+      std::int64_t run = -1, run_first = 0, run_last = 0;
       for (std::int64_t j = 0; j < part.columns; j += panel_) {
         const std::int64_t width = std::min(panel_, part.columns - j);
         if (width < panel_) std::fill_n(memory.b.get(), units * panel_, Sum{});
         for (std::int64_t w = 0; w < width;) {
           const std::int64_t column = part.column + j + w, of = column / windows_.run();
           const std::int64_t first = column % windows_.run();
-          if (of != run) {
+          if (of != run || first >= run_last) {
             run = of, run_first = first;
-            const std::int64_t count = std::min(windows_.run() - first, part.columns - j - w);
-            windows_.point(part.group * channels_, p, depth, run, first, count,
+            run_last =
+                std::min({windows_.run(), first + part.columns - j - w, first + kMostCopied});
+            windows_.point(part.group * channels_, p, depth, run, first, run_last - first,
                            reinterpret_cast<std::byte*>(memory.partial.get()), at);
           }
-          const std::int64_t count = std::min(windows_.run() - first, width - w);
+          const std::int64_t count = std::min(run_last - first, width - w);
           window_kernels().columns[packing](
               {at, depth, first - run_first, count, memory.b.get() + w, panel_});
           w += count;

@@ -54,8 +54,9 @@ class Windows {
   Windows(const Tensor& x, const Phases& axes, std::int64_t channels, bool joins);
 
   std::int64_t count() const { return images_ * outs_; }
-  std::int64_t run() const { return run_; }  // in numbers
-  bool joined() const { return joined_; }    // then windows may be copied
+  std::int64_t run() const { return run_; }                     // in numbers
+  bool copies() const { return joined_ && axes_[2].taps > 1; }  // whether it needs scratch
+  // then windows may be copied
   // Points to[i] at numbers [first, first + count) of a run of window row + i. What is outside of
   // the image is zero: a window that has both is copied to scratch, of `count` elements for each.
   void point(std::int64_t offset, std::int64_t row, std::int64_t rows, std::int64_t run,
@@ -79,7 +80,9 @@ struct RowBlock {
   void* const* c;
   std::int64_t column, columns;
   bool add;
+  std::int64_t b_step;  // of few columns: b has these by depth, so far apart
 };
+inline constexpr std::int64_t kFewColumns = 4;
 // Numbers become units, rows to_step units apart.
 struct RowCopy {
   const void* const* rows;
@@ -94,6 +97,14 @@ struct ColumnCopy {
   std::int64_t depth, skipped, columns;  // in numbers; rows has a further one where a unit lacks it
   void* to;
   std::int64_t width;
+};
+
+// Rows side by side, of which panels of `width` are made, panel_step units apart.
+struct StripCopy {
+  const void* rows;
+  std::int64_t row_step, depth, columns;  // in numbers
+  void* to;
+  std::int64_t width, panel_step;
 };
 
 // A line of outputs of a convolution whose channels do not mix. Steps are in elements.
@@ -129,9 +140,14 @@ struct WindowKernels {
   void (*multiply_f32)(const RowBlock&) = nullptr;
   void (*multiply_f64)(const RowBlock&) = nullptr;
   void (*multiply_pairs)(const RowBlock&) = nullptr;
+  // Of few columns, where segments are whole vectors.
+  void (*few_f32)(const RowBlock&) = nullptr;
+  void (*few_f64)(const RowBlock&) = nullptr;
+  void (*few_pairs)(const RowBlock&) = nullptr;
   // By Packing, as far as bf16_pairs.
   void (*copy[static_cast<int>(Packing::bf16_pairs) + 1])(const RowCopy&) = {};
   void (*columns[static_cast<int>(Packing::bf16_pairs) + 1])(const ColumnCopy&) = {};
+  void (*strips[static_cast<int>(Packing::bf16_pairs) + 1])(const StripCopy&) = {};
   void (*line[static_cast<int>(Packing::bf16) + 1])(const ChannelLine&) = {};
   void (*sums[static_cast<int>(Packing::bf16) + 1])(const ChannelSums&) = {};
   void (*pool[static_cast<int>(Packing::bf16) + 1])(const PoolLine&) = {};
