@@ -26,6 +26,7 @@ void line_of(const ChannelLine& s, std::int64_t o) {
 #pragma GCC unroll 16
         for (int m = 0; m < kMet; ++m) {
           const Vector<Sum> met = get<R>(x + m * s.x_tap, lanes);
+          __builtin_prefetch(x + (m + kOuts * kStep) * s.x_tap);
 #pragma GCC unroll 3
           for (int t = m % kStep; t < 3; t += kStep)
             if (const int j = (m - t) / kStep; m >= t && j < kOuts)
@@ -36,8 +37,10 @@ void line_of(const ChannelLine& s, std::int64_t o) {
       for (std::int64_t t = 0; t < s.taps; ++t, x += s.x_tap, w += s.weight_tap) {
         const Vector<Sum> weight = get<Plain<Sum>>(w, lanes);
 #pragma GCC unroll 8
-        for (int j = 0; j < kOuts; ++j)
+        for (int j = 0; j < kOuts; ++j) {
           sums[j] = multiply_add(get<R>(x + j * s.x_step, lanes), weight, sums[j]);
+          __builtin_prefetch(x + (kOuts + j) * s.x_step);
+        }
       }
     }
 #pragma GCC unroll 8

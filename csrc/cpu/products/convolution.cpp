@@ -19,13 +19,10 @@ namespace {
 // Of a piece: what its rows and sums need fits the cache, or is read in place.
 constexpr std::int64_t kMostRows = 480, kMostRowsInPlace = 960, kMostColumns = 512;
 // Where taps are read in place the sums over all of them stay in registers, if they may.
-constexpr std::int64_t kDeepBlock = 1280, kMostDeepColumns = 128;
+constexpr std::int64_t kDeepBlock = kMostSegment / 4, kMostDeepColumns = 128;
 constexpr std::int64_t kShortRun = 16;  // numbers: rows of shorter runs are put together
 constexpr std::int64_t kLongTap = 32;   // units: longer ones need not be joined
 constexpr double kLeastWork = 250e3;    // multiplications that outweigh their hand-over
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
 
 // A product of the windows of one phase.
 template <class Sum>
@@ -52,6 +49,7 @@ class WindowProduct {
     constexpr std::int64_t kWidth = sizeof(Sum) / sizeof(float);
     depth_ = deep_ ? kDeepBlock / kWidth : kBlockDepth;
     depth_ = round_up(even_part(std::max<std::int64_t>(1, units_), depth_), kLongTap);
+    rounds_ = m.round && units_ > 0 && units_ <= depth_ && !few_;
     const bool in_place = deep_ || (!gathers_ && size_ == 4);
     rows_ = std::min(windows_.count(), in_place ? kMostRowsInPlace : kMostRows / kWidth);
     columns_ = std::min(p.outs, deep_        ? kMostDeepColumns
@@ -91,7 +89,7 @@ class WindowProduct {
     return static_cast<double>(rows_) * static_cast<double>(columns_) *
            static_cast<double>(units_ * numbers_);
   }
-  bool narrows() const { return size_ == 2; }
+  bool narrows() const { return size_ == 2 && !rounds_; }
   std::int64_t most_segments() const {
     return gathers_ ? 1 : std::min(depth_, units_) / run_units_ + 2;
   }
@@ -101,10 +99,11 @@ class WindowProduct {
     explicit Memory(const WindowProduct& w)
         : panels(round_up(w.columns_, w.panel_) / w.panel_ * (w.panel_ * w.depth_ + kPad)),
           rows(w.gathers_ ? w.rows_ * w.row_units() : 0),
+          lines(w.by_rows_ && !w.few_ ? w.columns_ * w.depth_ : 0),
           sums(w.narrows() ? w.rows_ * w.columns_ : 0),
           partial(w.windows_.copies() ? w.rows_ * w.depth_ * w.numbers_ * w.size_ : 0),
           pointers(w.rows_ * (w.most_segments() + 1)) {}
-    const Workspace<Sum> panels, rows, sums;
+    const Workspace<Sum> panels, rows, lines, sums;
     const Workspace<std::byte> partial;
     const Workspace<void*> pointers;
     mutable std::int64_t packed = -1;  // which piece's weight the panels have, if it is whole
@@ -171,7 +170,7 @@ class WindowProduct {
       const std::int64_t step = panel_ * depth + kPad;
       if (const std::int64_t wanted = units_ > depth_ ? -1 : i / down_;
           wanted < 0 || wanted != std::exchange(memory.packed, wanted))
-        pack_weight(group, column, columns, u, depth, few_ ? depth : step, memory.panels.get());
+        pack_weight(group, column, columns, u, depth, few_ ? depth : step, memory);
       RowBlock block{pointers, rows, rows,    segments, lengths, memory.panels.get(),
                      c,        0,    columns, u > 0,    depth};
       if (few_) {
@@ -181,7 +180,7 @@ class WindowProduct {
       for (std::int64_t j = 0; j < columns; j += panel_) {
         block.b = memory.panels.get() + j / panel_ * step;
         block.column = j, block.columns = std::min(panel_, columns - j);
-        method_.multiply(block);
+        (rounds_ ? method_.round : method_.multiply)(block);
       }
     }
     if (!narrows()) return;
@@ -218,28 +217,33 @@ class WindowProduct {
     return 1;
   }
 
+  // Into panels, or for few columns into rows by depth.
   void pack_weight(std::int64_t group, std::int64_t column, std::int64_t width, std::int64_t u,
-                   std::int64_t depth, std::int64_t step, Sum* panels) const {
+                   std::int64_t depth, std::int64_t step, const Memory& memory) const {
     const auto packing = static_cast<int>(method_.packing);
+    Sum* const panels = memory.panels.get();
+    Sum* const lines = few_ ? panels : memory.lines.get();
     for (std::int64_t done = 0; done < depth;) {
       const std::int64_t first = (u + done) % weight_run_;
       const std::int64_t count = std::min(weight_run_ - first, depth - done);
       const std::int64_t numbers =
           aligned_ ? count * numbers_ : std::min(count * numbers_, tap_ - first * numbers_);
-      const std::int64_t at =
-          group * p_.kernel.group + column * p_.kernel.out + weight_at(u + done);
-      const Strip strip{p_.kernel.data + at * size_,
-                        p_.kernel.out,
-                        p_.kernel.channel,
-                        width,
-                        numbers,
-                        p_.outs - column};
-      if (few_)
-        product_kernels().rows[packing](strip, step, panels + done);
-      else
+      const std::byte* const data =
+          p_.kernel.data +
+          (group * p_.kernel.group + column * p_.kernel.out + weight_at(u + done)) * size_;
+      const Strip strip{data, p_.kernel.out, p_.kernel.channel, width, numbers, p_.outs - column};
+      for (std::int64_t w = 0; by_rows_ && w < width; ++w) {  // short ones become units first
+        const void* const line = data + w * p_.kernel.out * size_;
+        window_kernels().copy[packing]({&line, 1, numbers, lines + w * depth + done, depth});
+      }
+      if (!by_rows_ && few_) product_kernels().rows[packing](strip, step, panels + done);
+      if (!by_rows_ && !few_)
         product_kernels().panels[packing](strip, panel_, step, panels + done * panel_);
       done += count;
     }
+    if (!by_rows_ || few_) return;
+    product_kernels().panels[packing]({lines, depth * numbers_, 1, width, depth * numbers_, width},
+                                      panel_, step, panels);
   }
 
   const Problem& p_;
@@ -254,6 +258,7 @@ class WindowProduct {
   const bool gathers_;
   const std::int64_t weight_run_;
   const bool few_;  // columns: vectors go along the depth
+  bool rounds_;     // sums are whole and stored as elements
   std::int64_t depth_, rows_, columns_, down_, across_;
 };
 
@@ -335,13 +340,14 @@ Method method_of(Dtype type) {
   const ProductKernels& p = product_kernels();
   const WindowKernels& w = window_kernels();
   switch (type) {
-    case float64: return {Packing::f64, &p.f64, w.multiply_f64, w.few_f64, true};
-    case float16: return {Packing::f16, &p.f32, w.multiply_f32, w.few_f32, false};
+    case float64: return {Packing::f64, &p.f64, w.multiply_f64, nullptr, w.few_f64, true};
+    case float16: return {Packing::f16, &p.f32, w.multiply_f32, nullptr, w.few_f32, false};
     case bfloat16:
       if (w.multiply_pairs)
-        return {Packing::bf16_pairs, &p.bf16_pairs, w.multiply_pairs, w.few_pairs, true};
-      return {Packing::bf16, &p.f32, w.multiply_f32, w.few_f32, false};
-    default: return {Packing::f32, &p.f32, w.multiply_f32, w.few_f32, true};
+        return {Packing::bf16_pairs, &p.bf16_pairs, w.multiply_pairs,
+                w.round_pairs,       w.few_pairs,   true};
+      return {Packing::bf16, &p.f32, w.multiply_f32, nullptr, w.few_f32, false};
+    default: return {Packing::f32, &p.f32, w.multiply_f32, nullptr, w.few_f32, true};
   }
 }
 

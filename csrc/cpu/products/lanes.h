@@ -9,7 +9,7 @@ namespace cermet::cpu::CERMET_ISA {
 
 template <class V, class M>
 V select(M mask, V a, V b) {
-  return (V)(((M)a & mask) | ((M)b & ~mask));
+  return mask ? a : b;
 }
 
 template <class T, class Unit>

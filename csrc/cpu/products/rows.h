@@ -1,24 +1,34 @@
 // Products of rows that are read in place, for the *_simd.cpp files of convolutions.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/products/source.h"
 #include "cpu/products/tile.h"
 #include "cpu/products/windows.h"
 
 namespace cermet::cpu::CERMET_ISA {
 
+template <class K, class Out>
+[[gnu::always_inline]] inline void keep(Vector<typename K::Sum> sums, Out* to, bool add) {
+  if constexpr (std::is_same_v<Out, typename K::Sum>)
+    store(to, add ? load(to) + sums : sums);
+  else
+    K::round(sums, to);
+}
+
 // The order of a sum is that of `tile`.
-template <class K, int R, int V>
+template <class K, class Out, int R, int V>
 [[gnu::noinline]] void row_tile(const RowBlock& s, const void* const* rows, void* const* c,
                                 std::int64_t columns) {
   using Unit = typename K::Unit;
   using Sum = typename K::Sum;
   constexpr int L = kVectorLanes<Sum>, panel = kTileVectors * L;
   Vector<Sum> sums[R][V] = {};
-  Sum* to[R];
+  Out* to[R];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-    to[r] = static_cast<Sum*>(c[r]) + s.column;
+    to[r] = static_cast<Out*>(c[r]) + s.column;
     for (int v = 0; v < V; ++v) __builtin_prefetch(to[r] + v * L, 1);
   }
   const Unit* b = static_cast<const Unit*>(s.b);
@@ -41,38 +51,41 @@ template <class K, int R, int V>
       }
     }
   }
-  const auto finish = [&](auto adds) __attribute__((always_inline)) {
+  const auto finish = [&](bool add) __attribute__((always_inline)) {
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v)
-        store(to[r] + v * L, adds() ? load(to[r] + v * L) + sums[r][v] : sums[r][v]);
+      for (int v = 0; v < V; ++v) keep<K>(sums[r][v], to[r] + v * L, add);
   };
-  if (columns == V * L) return s.add ? finish([] { return true; }) : finish([] { return false; });
-  Sum edge[R][V * L];
+  if (columns == V * L) return s.add ? finish(true) : finish(false);
+  Out edge[R][V * L];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) store(edge[r] + v * L, sums[r][v]);
+    for (int v = 0; v < V; ++v) keep<K>(sums[r][v], edge[r] + v * L, false);
   for (int r = 0; r < R; ++r)
-    for (std::int64_t l = 0; l < columns; ++l)
-      to[r][l] = s.add ? to[r][l] + edge[r][l] : edge[r][l];
+    for (std::int64_t l = 0; l < columns; ++l) {
+      if constexpr (std::is_same_v<Out, Sum>)
+        if (s.add) edge[r][l] += to[r][l];
+      to[r][l] = edge[r][l];
+    }
 }
 
 using RowTile = void (*)(const RowBlock&, const void* const*, void* const*, std::int64_t);
 
-template <class K, int... i>
+template <class K, class Out, int... i>
 constexpr auto row_tiles(std::integer_sequence<int, i...>) {
   struct {
     RowTile at[sizeof...(i)];
-  } table{{&row_tile<K, i / kTileVectors + 1, i % kTileVectors + 1>...}};
+  } table{{&row_tile<K, Out, i / kTileVectors + 1, i % kTileVectors + 1>...}};
   return table;
 }
 
-template <class K>
+// Out: that of sums, or another which they are rounded to, if they are whole.
+template <class K, class Out = typename K::Sum>
 void multiply_rows(const RowBlock& s) {
   static constexpr auto table =
-      row_tiles<K>(std::make_integer_sequence<int, kTileRows * kTileVectors>());
+      row_tiles<K, Out>(std::make_integer_sequence<int, kTileRows * kTileVectors>());
   constexpr std::int64_t L = kVectorLanes<typename K::Sum>;
   const std::int64_t vectors = (s.columns - 1) / L + 1;
   for (std::int64_t i = 0; i < s.row_count; i += kTileRows) {
@@ -138,87 +151,64 @@ void multiply_few(const RowBlock& s) {
   }
 }
 
+// Calls f with the largest chunk, a constant, of which some that may overlap make up `count`, and
+// then put(first) for each.
+template <std::int64_t kMost, class F>
+[[gnu::always_inline]] inline void by_chunks(std::int64_t count, F&& f) {
+  if constexpr (kMost > 1)
+    if (count < kMost) return by_chunks<kMost / 2>(count, f);
+  f(std::integral_constant<std::int64_t, kMost>{});
+}
+template <std::int64_t kChunk, class Put>
+[[gnu::always_inline]] inline void each_chunk(std::int64_t count, Put&& put) {
+  for (std::int64_t n = 0; n + kChunk < count; n += kChunk) put(n);
+  put(count - kChunk);
+}
+
 template <class R>
 void copy_rows(const RowCopy& s) {
   using Unit = typename R::Unit;
   using Element = typename R::Element;
   constexpr std::int64_t L = kVectorLanes<Unit>, D = R::kDepth;
-  // Chunks of which the last may overlap what is before, then what a unit lacks.
-  const auto copy = [&](auto chunk, auto&& put) {
-    const std::int64_t last = s.numbers - chunk, behind = s.numbers % D;
+  by_chunks<L * D>(s.numbers, [&]<std::int64_t N>(std::integral_constant<std::int64_t, N>) {
     auto* to = static_cast<Unit*>(s.to);
     for (std::int64_t i = 0; i < s.row_count; ++i, to += s.to_step) {
       const auto* const from = static_cast<const Element*>(s.rows[i]);
-      for (std::int64_t n = 0; n < last; n += chunk) put(n, from + n, to);
-      put(last, from + last, to);
-      if (behind) to[s.numbers / D] = R::one(from + s.numbers - 1, 0, false);
-    }
-  };
-  if constexpr (sizeof(Unit) == D * sizeof(Element)) {
-    const auto bytes = [&]<std::int64_t kChunk>(
-                           std::integral_constant<std::int64_t, kChunk> chunk) {
-      if (s.numbers < kChunk) return false;
-      copy(chunk, [](std::int64_t n, const Element* x, Unit* to) {
-        std::memcpy(reinterpret_cast<char*>(to) + n * sizeof(Element), x, kChunk * sizeof(Element));
+      each_chunk<N>(s.numbers, [&](std::int64_t n) __attribute__((always_inline)) {
+        if constexpr (sizeof(Unit) == D * sizeof(Element))
+          std::memcpy(reinterpret_cast<char*>(to) + n * sizeof(Element), from + n,
+                      N * sizeof(Element));
+        else if constexpr (N == L)
+          store(to + n, R::along(from + n));
+        else
+          for (std::int64_t l = n; l < n + N; ++l) to[l] = R::one(from + l, 0, true);
       });
-      return true;
-    };
-    bytes(std::integral_constant<std::int64_t, L * D>{}) ||
-        bytes(std::integral_constant<std::int64_t, L * D / 2>{}) ||
-        bytes(std::integral_constant<std::int64_t, 4>{}) ||
-        bytes(std::integral_constant<std::int64_t, 2>{}) ||
-        bytes(std::integral_constant<std::int64_t, 1>{});
-  } else if (s.numbers >= L) {
-    copy(std::integral_constant<std::int64_t, L>{},
-         [](std::int64_t n, const Element* x, Unit* to) { store(to + n, R::along(x)); });
-  } else {
-    copy(std::integral_constant<std::int64_t, 1>{},
-         [](std::int64_t n, const Element* x, Unit* to) { to[n] = R::one(x, 0, true); });
-  }
+      if (s.numbers % D) to[s.numbers / D] = R::one(from + s.numbers - 1, 0, false);
+    }
+  });
 }
 
 template <class R>
 void copy_columns(const ColumnCopy& s) {
   using Unit = typename R::Unit;
+  using Element = typename R::Element;
   constexpr std::int64_t L = kVectorLanes<Unit>, D = R::kDepth;
-  auto* to = static_cast<Unit*>(s.to);
-  // vectors, and what is left: a vector that overlaps, or units.
-  const auto copy = [&](auto vectors, std::int64_t overlap, std::int64_t first) {
+  by_chunks<2 * L>(s.columns, [&]<std::int64_t N>(std::integral_constant<std::int64_t, N>) {
+    auto* to = static_cast<Unit*>(s.to);
     for (std::int64_t p = 0; p < s.depth; p += D, to += s.width) {
-      const auto* const x = static_cast<const typename R::Element*>(s.rows[p]) + s.skipped;
-      const auto* const y =
-          D == 1 ? x : static_cast<const typename R::Element*>(s.rows[p + D - 1]) + s.skipped;
-      for (std::int64_t v = 0; v < vectors(); ++v) store(to + v * L, R::across(x + v * L, y - x));
-      if (overlap) store(to + overlap, R::across(x + overlap, y - x));
-      for (std::int64_t c = first; c < s.columns; ++c) to[c] = R::one(x + c, y - x, true);
+      const auto* const x = static_cast<const Element*>(s.rows[p]) + s.skipped;
+      const std::int64_t step =
+          D == 1 ? 0 : static_cast<const Element*>(s.rows[p + D - 1]) + s.skipped - x;
+      each_chunk<N>(s.columns, [&](std::int64_t n) __attribute__((always_inline)) {
+        if constexpr (N == 2 * L)
+          R::across_twice(x + n, step, to + n);
+        else if constexpr (N == L)
+          store(to + n, R::across(x + n, step));
+        else
+          for (std::int64_t l = n; l < n + N; ++l) to[l] = R::one(x + l, step, true);
+      });
     }
-  };
-  if (s.columns == 2 * L) return copy([] { return 2; }, 0, s.columns);
-  if (s.columns >= L)
-    return copy([n = s.columns / L] { return n; }, s.columns % L ? s.columns - L : 0, s.columns);
-  copy([] { return 0; }, 0, 0);
-}
-
-// A vector may reach into the next depth's units, which come later; panels have room for that.
-template <class R>
-void copy_strips(const StripCopy& s) {
-  using Unit = typename R::Unit;
-  constexpr std::int64_t L = kVectorLanes<Unit>, D = R::kDepth;
-  auto* panel = static_cast<Unit*>(s.to);
-  for (std::int64_t first = 0; first < s.columns; first += s.width, panel += s.panel_step) {
-    const auto* x = static_cast<const typename R::Element*>(s.rows) + first;
-    const std::int64_t width = s.columns - first < s.width ? s.columns - first : s.width;
-    const bool whole = first + (s.width + L - 1) / L * L <= s.columns;
-    Unit* to = panel;
-    for (std::int64_t p = 0; p < s.depth; p += D, x += D * s.row_step, to += s.width) {
-      if (whole && p + D <= s.depth) {
-        for (std::int64_t w = 0; w < s.width; w += L) store(to + w, R::across(x + w, s.row_step));
-        continue;
-      }
-      for (std::int64_t w = 0; w < s.width; ++w)
-        to[w] = w < width ? R::one(x + w, s.row_step, p + D <= s.depth) : Unit{};
-    }
-  }
+  });
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

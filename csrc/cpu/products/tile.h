@@ -83,7 +83,7 @@ void multiply_block(const Block& block) {
   const bool in_panels = block.a_width > 0;
   const std::int64_t most = in_panels ? block.a_width : even_part(block.rows, kTileRows);
   const std::int64_t a_row = in_panels ? 1 : block.a_step;
-  const std::int64_t a_depth = in_panels ? block.a_width : 1;
+  const std::int64_t a_depth = in_panels ? block.a_width : block.a_depth;
   for (std::int64_t j = 0; j < block.columns; j += panel, b += block.b_step) {
     const std::int64_t columns = block.columns - j < panel ? block.columns - j : panel;
     const std::int64_t vectors = (columns - 1) / L + 1;
@@ -92,7 +92,7 @@ void multiply_block(const Block& block) {
       const Tile<K> run = table.at[(rows - 1) * kTileVectors + vectors - 1];
       const Unit* const left = a + (in_panels ? i / most : i) * block.a_step;
       Sum* const to = c + i * block.c_step + j;
-      if (j == 0 && !in_panels)  // the next rows, when they are read for the first time
+      if (j == 0 && a_depth == 1)  // the next rows, when they are read for the first time
         for (std::int64_t r = 0; r < rows; ++r)
           for (std::int64_t p = 0; p < block.depth; p += 64 / static_cast<int>(sizeof(Unit)))
             __builtin_prefetch(left + (most + r) * block.a_step + p);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cermet/eval.h"
+#include "cpu/half.h"
 #include "cpu/products/convolution.h"
 #include "cpu/products/nest.h"
 #include "cpu/scalar.h"
@@ -10,15 +11,20 @@
 namespace cermet::cpu {
 namespace {
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
-
 // Windows whose taps are counted as those of the kernel.
 Phases kernel_phases(const WeightProblem& p) {
   Phases phases = phases_of(p.axes)[0];
   for (Phase& a : phases)
     if (p.flip) a.base = a.at(0, a.taps - 1), a.tap_step = -a.tap_step;
   return phases;
+}
+
+template <class T, class Sum>
+void round_to(const Sum* from, T* to, std::int64_t n) {
+  if constexpr (kIsHalf<T>)
+    CERMET_DISPATCH(from_floats(from, to, n));
+  else
+    std::copy_n(from, n, to);
 }
 
 template <class T, class Sum>
@@ -85,11 +91,12 @@ class PositionProduct {
   // Of a part, and of those that are pointed at together.
   static constexpr std::int64_t kMostColumns = 768, kMostSums = 600 * 1024 / sizeof(Sum);
   static constexpr std::int64_t kMostCopied = 256;
+  static constexpr bool kInPlace = std::is_same_v<T, Sum>;  // cotangents are units
   static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
   std::int64_t area() const { return rows_ * columns_; }
   struct Memory {
     explicit Memory(const PositionProduct& p)
-        : a(p.rows_ / p.tile_ * (p.tile_ * kBlockDepth + kPad)),
+        : a(kInPlace ? 0 : p.rows_ * kBlockDepth),
           b(p.panel_ * kBlockDepth + kPad),
           partial(p.windows_.copies() ? p.block_ * kMostCopied : 0),
           pointers(p.block_ + 1) {}
@@ -119,9 +126,13 @@ class PositionProduct {
     for (std::int64_t p = s * kSpan; p < last; p += block_) {
       const std::int64_t depth = std::min(block_, last - p);
       const std::int64_t units = ceil_div(depth, method_.kernel->numbers);
-      const std::int64_t a_step = units * tile_ + kPad;
-      window_kernels().strips[packing](
-          {cotangents + p * all, all, depth, part.rows, memory.a.get(), tile_, a_step});
+      const void* a = cotangents + p * all;
+      if (!kInPlace) {
+        for (std::int64_t d = 0; d < depth; ++d) at[d] = cotangents + (p + d) * all;
+        at[depth] = kZeros;
+        window_kernels().columns[packing]({at, depth, 0, part.rows, memory.a.get(), rows_});
+        a = memory.a.get();
+      }
       at[depth] = kZeros;
       std::int64_t run = -1, run_first = 0, run_last = 0;
       for (std::int64_t j = 0; j < part.columns; j += panel_) {
@@ -142,8 +153,8 @@ class PositionProduct {
               {at, depth, first - run_first, count, memory.b.get() + w, panel_});
           w += count;
         }
-        method_.kernel->multiply({memory.a.get(),
-                                  a_step,
+        method_.kernel->multiply({a,
+                                  1,
                                   memory.b.get(),
                                   0,
                                   sums + j,
@@ -153,28 +164,27 @@ class PositionProduct {
                                   units,
                                   p > s * kSpan,
                                   {},
-                                  tile_});
+                                  0,
+                                  kInPlace ? all : rows_});
       }
     }
   }
 
   void store(std::int64_t i, const Sum* sums) const {
     const Part part = part_at(i);
-    for (std::int64_t r = 0; r < part.rows; ++r)
-      for (std::int64_t j = 0; j < part.columns; ++j) {
-        const Sum sum = sums[r * columns_ + j];
-        const std::int64_t row = part.row + r, column = part.column + j;
-        const std::int64_t place =
-            p_.swapped
-                ? ((part.group * channels_ + column % channels_) * taps_ + column / channels_) *
-                          outs_ +
-                      row
-                : (part.group * outs_ + row) * taps_ * channels_ + column;
-        if constexpr (kIsHalf<T>)
-          data<T>(p_.out)[place] = from_float<T>(sum);
-        else
-          data<T>(p_.out)[place] = sum;
+    const std::int64_t all = taps_ * channels_, out = part.group * outs_ + part.row;
+    for (std::int64_t r = 0; r < part.rows; ++r) {
+      const Sum* const from = sums + r * columns_;
+      if (!p_.swapped) {
+        round_to(from, data<T>(p_.out) + (out + r) * all + part.column, part.columns);
+        continue;
       }
+      for (std::int64_t j = 0; j < part.columns; ++j) {
+        const std::int64_t channel = part.group * channels_ + (part.column + j) % channels_;
+        const std::int64_t tap = (part.column + j) / channels_;
+        round_to(from + j, data<T>(p_.out) + (channel * taps_ + tap) * outs_ + part.row + r, 1);
+      }
+    }
   }
 
   const WeightProblem& p_;

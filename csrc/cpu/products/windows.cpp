@@ -7,7 +7,7 @@
 
 namespace cermet::cpu {
 
-alignas(64) const std::byte kZeros[kMostRun * 8]{};
+alignas(64) const std::byte kZeros[kMostSegment]{};
 
 namespace {
 

@@ -56,7 +56,6 @@ class Windows {
   std::int64_t count() const { return images_ * outs_; }
   std::int64_t run() const { return run_; }                     // in numbers
   bool copies() const { return joined_ && axes_[2].taps > 1; }  // whether it needs scratch
-  // then windows may be copied
   // Points to[i] at numbers [first, first + count) of a run of window row + i. What is outside of
   // the image is zero: a window that has both is copied to scratch, of `count` elements for each.
   void point(std::int64_t offset, std::int64_t row, std::int64_t rows, std::int64_t run,
@@ -99,14 +98,6 @@ struct ColumnCopy {
   std::int64_t width;
 };
 
-// Rows side by side, of which panels of `width` are made, panel_step units apart.
-struct StripCopy {
-  const void* rows;
-  std::int64_t row_step, depth, columns;  // in numbers
-  void* to;
-  std::int64_t width, panel_step;
-};
-
 // A line of outputs of a convolution whose channels do not mix. Steps are in elements.
 struct ChannelLine {
   const void* const* x;        // what the first output meets of each line of taps
@@ -140,6 +131,7 @@ struct WindowKernels {
   void (*multiply_f32)(const RowBlock&) = nullptr;
   void (*multiply_f64)(const RowBlock&) = nullptr;
   void (*multiply_pairs)(const RowBlock&) = nullptr;
+  void (*round_pairs)(const RowBlock&) = nullptr;  // whole sums, to bfloat16
   // Of few columns, where segments are whole vectors.
   void (*few_f32)(const RowBlock&) = nullptr;
   void (*few_f64)(const RowBlock&) = nullptr;
@@ -147,7 +139,6 @@ struct WindowKernels {
   // By Packing, as far as bf16_pairs.
   void (*copy[static_cast<int>(Packing::bf16_pairs) + 1])(const RowCopy&) = {};
   void (*columns[static_cast<int>(Packing::bf16_pairs) + 1])(const ColumnCopy&) = {};
-  void (*strips[static_cast<int>(Packing::bf16_pairs) + 1])(const StripCopy&) = {};
   void (*line[static_cast<int>(Packing::bf16) + 1])(const ChannelLine&) = {};
   void (*sums[static_cast<int>(Packing::bf16) + 1])(const ChannelSums&) = {};
   void (*pool[static_cast<int>(Packing::bf16) + 1])(const PoolLine&) = {};
@@ -161,7 +152,7 @@ namespace bf16 {
 void fill_windows(WindowKernels& table);
 }
 
-inline constexpr std::int64_t kMostRun = 512;  // numbers that one segment may have
-extern const std::byte kZeros[kMostRun * 8];
+inline constexpr std::int64_t kMostSegment = 5120;  // bytes
+extern const std::byte kZeros[kMostSegment];
 
 }  // namespace cermet::cpu

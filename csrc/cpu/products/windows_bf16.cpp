@@ -6,6 +6,7 @@ namespace cermet::cpu::CERMET_ISA {
 
 void fill_windows(WindowKernels& table) {
   table.multiply_pairs = multiply_rows<Dot>;
+  table.round_pairs = multiply_rows<Dot, bfloat16_t>;
   table.few_pairs = multiply_few<Dot>;
 }
 

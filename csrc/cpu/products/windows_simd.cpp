@@ -11,7 +11,6 @@ void fill_windows(WindowKernels& table) {
   const auto set = [&]<class R>(Packing p, Type<R>) {
     table.copy[static_cast<int>(p)] = copy_rows<R>;
     table.columns[static_cast<int>(p)] = copy_columns<R>;
-    table.strips[static_cast<int>(p)] = copy_strips<R>;
   };
   set(Packing::f32, Type<Plain<float>>{});
   set(Packing::f64, Type<Plain<double>>{});

@@ -165,6 +165,18 @@ def convolution(
     )
 
 
+def pooling(kind: str, what: str, size: int) -> tuple[Case, Case]:
+    """Two rows: pooling of every second window of 112 x 112, and with its gradient."""
+    pixels = Input(lambda n: (4, 112, 112, n))
+    out = Input(lambda n: (4, (112 - size) // 2 + 1, (112 - size) // 2 + 1, n))
+    name, what = f"{what}_pooling", f"{what} of {size} x {size}, n channels"
+    of, step = call("pooling", kind=kind, size=size), call("pooling_step", kind=kind, size=size)
+    return (
+        extra(name, what, 64, FLOATS, of, pixels),
+        extra(f"{name}_step", f"{what}, and the gradient", 64, FLOATS, step, pixels, out),
+    )
+
+
 def chain(f: Peer, x: Any, y: Any, count: int = CHAIN) -> Any:
     """`count` additions of `y` to `x`, each of the result before."""
     for _ in range(count):
@@ -526,6 +538,8 @@ CASES = (
     *convolution("_first", "7 x 7, 3 to n", 64, (4, 112, 112), 3, 0, (7, 7), stride=2, padding=3),
     *convolution("_depthwise", "3 x 3 of n channels", 128, (4, 56, 56), 0, 1, (3, 3), padding=1),
     *convolution("_1d", "3, n to n channels", 256, (4, 512), 0, 0, (3,), padding=1),
+    *pooling("Max", "maximum", 3),
+    *pooling("Avg", "mean", 2),
     attention("attention", "attention", HEADS, causal=True),
     attention("attention_full", "attention", HEADS),
     attention("attention_wide", "attention", WIDE_HEADS, causal=True),
