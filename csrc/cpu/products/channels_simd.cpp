@@ -5,6 +5,19 @@
 namespace cermet::cpu::CERMET_ISA {
 namespace {
 
+// Calls f(m, t, j) where element m of a line meets tap t of three for output j of kOuts, kStep taps
+// apart.
+template <int kOuts, int kStep, class Met, class F>
+[[gnu::always_inline]] inline void each_meeting(Met&& met, F&& f) {
+#pragma GCC unroll 16
+  for (int m = 0; m < (kOuts - 1) * kStep + 3; ++m) {
+    met(m);
+#pragma GCC unroll 3
+    for (int t = m % kStep; t < 3; t += kStep)
+      if (const int j = (m - t) / kStep; m >= t && j < kOuts) f(t, j);
+  }
+}
+
 // kOuts outputs of all channels: taps are added line by line. Of three taps, which outputs that are
 // kStep taps apart share, each element is read once; kStep is 0 for others.
 template <class R, int kOuts, int kStep>
@@ -12,26 +25,48 @@ void line_of(const ChannelLine& s, std::int64_t o) {
   using Sum = typename R::Unit;
   using T = typename R::Element;
   constexpr std::int64_t L = kVectorLanes<Sum>;
-  constexpr int kMet = (kOuts - 1) * kStep + 3;
   auto* const out = static_cast<T*>(s.out) + o * s.out_step;
-  by_vectors<L>(s.channels, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+  std::int64_t first = 0;
+  if constexpr (kStep > 0 && std::is_same_v<T, bfloat16_t>)
+    for (; first + 2 * L <= s.channels; first += 2 * L) {
+      Vector<Sum> sums[kOuts][2] = {};
+      for (std::int64_t i = 0; i < s.lines; ++i) {
+        const T* x = static_cast<const T*>(s.x[i]) + o * s.x_step + first;
+        const Sum* w = static_cast<const Sum*>(s.weights[i]) + first;
+        Vector<Sum> weights[3][2], met[2];
+#pragma GCC unroll 3
+        for (int t = 0; t < 3; ++t) get_two(w + t * s.weight_tap, weights[t]);
+        each_meeting<kOuts, kStep>(
+            [&](int m) __attribute__((always_inline)) {
+              get_two(x + m * s.x_tap, met);
+              __builtin_prefetch(x + (m + kOuts * kStep) * s.x_tap);
+            },
+            [&](int t, int j) __attribute__((always_inline)) {
+              for (int v = 0; v < 2; ++v)
+                sums[j][v] = multiply_add(met[v], weights[t][v], sums[j][v]);
+            });
+      }
+#pragma GCC unroll 8
+      for (int j = 0; j < kOuts; ++j) put_two(out + j * s.out_step + first, sums[j]);
+    }
+  by_vectors<L>(s.channels - first, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+    c += first;
     Vector<Sum> sums[kOuts] = {};
     for (std::int64_t i = 0; i < s.lines; ++i) {
       const T* x = static_cast<const T*>(s.x[i]) + o * s.x_step + c;
       const Sum* w = static_cast<const Sum*>(s.weights[i]) + c;
       if constexpr (kStep > 0) {
-        Vector<Sum> weights[3];
+        Vector<Sum> weights[3], met;
 #pragma GCC unroll 3
         for (int t = 0; t < 3; ++t) weights[t] = get<Plain<Sum>>(w + t * s.weight_tap, lanes);
-#pragma GCC unroll 16
-        for (int m = 0; m < kMet; ++m) {
-          const Vector<Sum> met = get<R>(x + m * s.x_tap, lanes);
-          __builtin_prefetch(x + (m + kOuts * kStep) * s.x_tap);
-#pragma GCC unroll 3
-          for (int t = m % kStep; t < 3; t += kStep)
-            if (const int j = (m - t) / kStep; m >= t && j < kOuts)
+        each_meeting<kOuts, kStep>(
+            [&](int m) __attribute__((always_inline)) {
+              met = get<R>(x + m * s.x_tap, lanes);
+              __builtin_prefetch(x + (m + kOuts * kStep) * s.x_tap);
+            },
+            [&](int t, int j) __attribute__((always_inline)) {
               sums[j] = multiply_add(met, weights[t], sums[j]);
-        }
+            });
         continue;
       }
       for (std::int64_t t = 0; t < s.taps; ++t, x += s.x_tap, w += s.weight_tap) {
