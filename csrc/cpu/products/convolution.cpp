@@ -20,9 +20,9 @@ namespace {
 constexpr std::int64_t kMostRows = 480, kMostRowsInPlace = 960, kMostColumns = 512;
 // Where taps are read in place the sums over all of them stay in registers, if they may.
 constexpr std::int64_t kDeepBlock = kMostSegment / 4, kMostDeepColumns = 128;
-constexpr std::int64_t kShortRun = 16;  // numbers: rows of shorter runs are put together
-constexpr std::int64_t kLongTap = 32;   // units: longer ones need not be joined
-constexpr double kLeastWork = 250e3;    // multiplications that outweigh their hand-over
+constexpr std::int64_t kShortRun = 8;  // units: rows of shorter runs are put together
+constexpr std::int64_t kLongTap = 32;  // units: longer ones need not be joined
+constexpr double kLeastWork = 250e3;   // multiplications that outweigh their hand-over
 
 // A product of the windows of one phase.
 template <class Sum>
@@ -43,7 +43,7 @@ class WindowProduct {
         tap_units_(ceil_div(tap_, numbers_)),
         run_units_(ceil_div(windows_.run(), numbers_)),
         units_(axes[0].taps * axes[1].taps * (by_rows_ ? 1 : axes[2].taps) * tap_units_),
-        gathers_(!m.in_place || !aligned_ || windows_.run() < kShortRun),
+        gathers_(!m.in_place || !aligned_ || run_units_ < kShortRun),
         weight_run_(weight_run()),
         few_(p.outs <= kFewColumns && tap_ % (m.kernel->columns / 2 * numbers_) == 0) {
     constexpr std::int64_t kWidth = sizeof(Sum) / sizeof(float);

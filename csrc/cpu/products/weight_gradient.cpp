@@ -137,7 +137,8 @@ class PositionProduct {
       std::int64_t run = -1, run_first = 0, run_last = 0;
       for (std::int64_t j = 0; j < part.columns; j += panel_) {
         const std::int64_t width = std::min(panel_, part.columns - j);
-        if (width < panel_) std::fill_n(memory.b.get(), units * panel_, Sum{});
+        for (std::int64_t u = 0; width < panel_ && u < units; ++u)
+          std::fill_n(memory.b.get() + u * panel_ + width, panel_ - width, Sum{});
         for (std::int64_t w = 0; w < width;) {
           const std::int64_t column = part.column + j + w, of = column / windows_.run();
           const std::int64_t first = column % windows_.run();
