@@ -111,6 +111,15 @@ CASES = {
         {"padding": 2, "groups": 17, "input_dilation": (2, 3), "flip": True},
     ),
     "2d kernel larger than the image": ((1, 2, 3, 4), (5, 5, 7, 4), {"padding": ([2, 4], [2, 4])}),
+    "2d long taps": ((1, 4, 5, 328), (5, 3, 3, 328), {"padding": 1}),
+    "2d long taps in groups": (
+        (2, 6, 5, 128),
+        (70, 3, 2, 64),
+        {"padding": ([1, 0], [0, 2]), "groups": 2, "stride": (2, 1), "kernel_dilation": (1, 2)},
+    ),
+    "2d few out": ((2, 7, 9, 64), (3, 3, 2, 64), {"padding": 1, "stride": (1, 2)}),
+    "2d few in": ((2, 9, 9, 3), (64, 7, 7, 3), {"padding": 3, "stride": 2}),
+    "2d one out": ((2, 7, 5, 160), (1, 3, 3, 160), {"kernel_dilation": 2}),
     "empty batch": ((0, 9, 4), (6, 3, 4), {}),
     "no outputs": ((2, 9, 4), (0, 3, 4), {}),
     "no channels": ((2, 9, 0), (4, 3, 0), {"padding": 1}),
@@ -175,6 +184,39 @@ def test_vmap_of_gradients(shape, kernel, options, rng):
         assert_equal(mx.vmap(pull)(x, w, c)[i], np.stack([to_np(entry[i]) for entry in each]))
         got = mx.vmap(pull, (None, None, 0))(x[0], w[0], c)[i]
         assert_equal(got, np.stack([to_np(entry[i]) for entry in shared]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "channels, outs, groups",
+    [(6, 6, (1, 2, 6)), (64, 34, (1, 2)), (64, 3, (1,)), (3, 64, (1,))],
+    ids=["short taps", "long taps", "few out", "few in"],
+)
+def test_every_combination_of_options(channels, outs, groups, dtype, rng):
+    def small(*shape):
+        return rng.integers(-1, 2, shape).astype(np.float64)  # sums are exact in all types
+
+    for stride, padding, kernel_dilation, input_dilation, group in itertools.product(
+        (1, 2, (2, 1)), (0, ([1, 0], [2, 1])), (1, (1, 2)), (1, (2, 1)), groups
+    ):
+        options = {
+            "stride": stride,
+            "padding": padding,
+            "kernel_dilation": kernel_dilation,
+            "input_dilation": input_dilation,
+            "groups": group,
+        }
+        shapes = (2, 7, 6, channels), (outs, 3, 2, channels // group)
+        x, w, dx, dw = (small(*shape) for shape in shapes * 2)
+        call = lambda x, w: mx.conv_general(x, w, **options)  # noqa: E731, B023
+        want = convolution(x, w, **options)
+        c = small(*want.shape)
+        (got,), pulled = mx.vjp(call, [to_mx(x, dtype), to_mx(w, dtype)], [to_mx(c, dtype)])
+        np.testing.assert_array_equal(to_np(got.astype(mx.float64)), want, err_msg=str(options))
+        # A gradient is told by what it gives along a direction.
+        gx, gw = (to_np(g.astype(mx.float64)) for g in pulled)
+        assert (gx * dx).sum() == (c * convolution(dx, w, **options)).sum(), options
+        assert (gw * dw).sum() == (c * convolution(x, dw, **options)).sum(), options
 
 
 def test_negative_padding_crops(rng):
@@ -263,6 +305,9 @@ BITS = {
     "depthwise": ((5, 13, 11, 20), (20, 3, 3, 1), {"padding": 1, "groups": 20}),
     "transposed": ((5, 13, 11, 20), (12, 3, 3, 20), {"input_dilation": 2, "flip": True}),
     "1d": ((5, 130, 20), (40, 3, 20), {"padding": 1, "kernel_dilation": 2}),
+    "long taps": ((5, 9, 7, 192), (136, 3, 3, 192), {"padding": 1}),
+    "few out": ((5, 9, 11, 64), (3, 5, 3, 64), {"padding": 1, "stride": 2}),
+    "deep": ((5, 6, 6, 480), (20, 2, 3, 480), {}),
 }
 
 
@@ -288,6 +333,24 @@ def test_an_image_has_its_bits_in_every_batch(name, dtype, rng):
             part = slice(first, i + 1)
             assert bits(call(x[part])[-1]) == bits(whole[i])
             assert bits(pull(x[part], c[part])[-1]) == bits(pulled[i])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("name", BITS)
+def test_a_view_has_the_bits_of_its_copy(name, dtype, rng):
+    shape, kernel, options = BITS[name]
+    w = to_mx(rng.standard_normal(kernel), dtype)
+    x = to_mx(rng.standard_normal([2 * n for n in shape]), dtype)
+    view = x[tuple(slice(2 * n - 1, None, -2) if i == 1 else slice(n) for i, n in enumerate(shape))]
+    call = lambda x, w: mx.conv_general(x, w, **options)  # noqa: E731
+    c = mx.ones_like(call(view, w))
+
+    def all_bits(x):
+        out, gradients = mx.vjp(call, [x, w], [c])
+        return [bits(a) for a in (*out, *gradients)]
+
+    for a in (view, x[tuple(slice(0, 2 * n, 2) for n in shape)]):
+        assert all_bits(a) == all_bits(mx.contiguous(a))
 
 
 @pytest.mark.parametrize("name", BITS)

@@ -5,23 +5,77 @@
 namespace cermet::cpu::CERMET_ISA {
 namespace {
 
-// kOuts outputs of all channels: taps are added line by line.
-template <class R, int kOuts>
+// Calls f(m, t, j) where element m of a line meets tap t of three for output j of kOuts, kStep taps
+// apart.
+template <int kOuts, int kStep, class Met, class F>
+[[gnu::always_inline]] inline void each_meeting(Met&& met, F&& f) {
+#pragma GCC unroll 16
+  for (int m = 0; m < (kOuts - 1) * kStep + 3; ++m) {
+    met(m);
+#pragma GCC unroll 3
+    for (int t = m % kStep; t < 3; t += kStep)
+      if (const int j = (m - t) / kStep; m >= t && j < kOuts) f(t, j);
+  }
+}
+
+// kOuts outputs of all channels: taps are added line by line. Of three taps, which outputs that are
+// kStep taps apart share, each element is read once; kStep is 0 for others.
+template <class R, int kOuts, int kStep>
 void line_of(const ChannelLine& s, std::int64_t o) {
   using Sum = typename R::Unit;
   using T = typename R::Element;
   constexpr std::int64_t L = kVectorLanes<Sum>;
   auto* const out = static_cast<T*>(s.out) + o * s.out_step;
-  by_vectors<L>(s.channels, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+  std::int64_t first = 0;
+  if constexpr (kStep > 0 && std::is_same_v<T, bfloat16_t>)
+    for (; first + 2 * L <= s.channels; first += 2 * L) {
+      Vector<Sum> sums[kOuts][2] = {};
+      for (std::int64_t i = 0; i < s.lines; ++i) {
+        const T* x = static_cast<const T*>(s.x[i]) + o * s.x_step + first;
+        const Sum* w = static_cast<const Sum*>(s.weights[i]) + first;
+        Vector<Sum> weights[3][2], met[2];
+#pragma GCC unroll 3
+        for (int t = 0; t < 3; ++t) get_two(w + t * s.weight_tap, weights[t]);
+        each_meeting<kOuts, kStep>(
+            [&](int m) __attribute__((always_inline)) {
+              get_two(x + m * s.x_tap, met);
+              __builtin_prefetch(x + (m + kOuts * kStep) * s.x_tap);
+            },
+            [&](int t, int j) __attribute__((always_inline)) {
+              for (int v = 0; v < 2; ++v)
+                sums[j][v] = multiply_add(met[v], weights[t][v], sums[j][v]);
+            });
+      }
+#pragma GCC unroll 8
+      for (int j = 0; j < kOuts; ++j) put_two(out + j * s.out_step + first, sums[j]);
+    }
+  by_vectors<L>(s.channels - first, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
+    c += first;
     Vector<Sum> sums[kOuts] = {};
     for (std::int64_t i = 0; i < s.lines; ++i) {
       const T* x = static_cast<const T*>(s.x[i]) + o * s.x_step + c;
       const Sum* w = static_cast<const Sum*>(s.weights[i]) + c;
+      if constexpr (kStep > 0) {
+        Vector<Sum> weights[3], met;
+#pragma GCC unroll 3
+        for (int t = 0; t < 3; ++t) weights[t] = get<Plain<Sum>>(w + t * s.weight_tap, lanes);
+        each_meeting<kOuts, kStep>(
+            [&](int m) __attribute__((always_inline)) {
+              met = get<R>(x + m * s.x_tap, lanes);
+              __builtin_prefetch(x + (m + kOuts * kStep) * s.x_tap);
+            },
+            [&](int t, int j) __attribute__((always_inline)) {
+              sums[j] = multiply_add(met, weights[t], sums[j]);
+            });
+        continue;
+      }
       for (std::int64_t t = 0; t < s.taps; ++t, x += s.x_tap, w += s.weight_tap) {
         const Vector<Sum> weight = get<Plain<Sum>>(w, lanes);
 #pragma GCC unroll 8
-        for (int j = 0; j < kOuts; ++j)
+        for (int j = 0; j < kOuts; ++j) {
           sums[j] = multiply_add(get<R>(x + j * s.x_step, lanes), weight, sums[j]);
+          __builtin_prefetch(x + (kOuts + j) * s.x_step);
+        }
       }
     }
 #pragma GCC unroll 8
@@ -31,10 +85,16 @@ void line_of(const ChannelLine& s, std::int64_t o) {
 
 template <class R>
 void channel_line(const ChannelLine& s) {
+  constexpr int kMost = 6;
+  const bool shares = s.taps == 3 && s.x_step == s.x_tap;
+  const bool skips = s.taps == 3 && s.x_step == 2 * s.x_tap;
   std::int64_t o = 0;
-  for (; o + 6 <= s.outs; o += 6) line_of<R, 6>(s, o);
-  for (; o + 2 <= s.outs; o += 2) line_of<R, 2>(s, o);
-  for (; o < s.outs; ++o) line_of<R, 1>(s, o);
+  for (; o + kMost <= s.outs; o += kMost)
+    shares  ? line_of<R, kMost, 1>(s, o)
+    : skips ? line_of<R, kMost, 2>(s, o)
+            : line_of<R, kMost, 0>(s, o);
+  for (; o + 2 <= s.outs; o += 2) line_of<R, 2, 0>(s, o);
+  for (; o < s.outs; ++o) line_of<R, 1, 0>(s, o);
 }
 
 // kTaps taps of V vectors of channels.

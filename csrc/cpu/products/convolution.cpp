@@ -2,10 +2,11 @@
 // taps and channels of a group.
 //
 // What is summed in which order follows from the kernel's extents, channels and types: units by
-// ascending depth in blocks of kBlockDepth, and blocks ascending.
+// ascending depth in even blocks, and blocks ascending.
 #include "cpu/products/convolution.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "cermet/eval.h"
 #include "cpu/half.h"
@@ -17,11 +18,11 @@ namespace {
 
 // Of a piece: what its rows and sums need fits the cache, or is read in place.
 constexpr std::int64_t kMostRows = 480, kMostRowsInPlace = 960, kMostColumns = 512;
-constexpr std::int64_t kShortRun = 16;  // numbers: rows of shorter runs are put together
-constexpr double kLeastWork = 250e3;    // multiplications that outweigh their hand-over
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
+// Where taps are read in place the sums over all of them stay in registers, if they may.
+constexpr std::int64_t kDeepBlock = kMostSegment / 4, kMostDeepColumns = 128;
+constexpr std::int64_t kShortRun = 8;  // units: rows of shorter runs are put together
+constexpr std::int64_t kLongTap = 32;  // units: longer ones need not be joined
+constexpr double kLeastWork = 250e3;   // multiplications that outweigh their hand-over
 
 // A product of the windows of one phase.
 template <class Sum>
@@ -36,17 +37,24 @@ class WindowProduct {
         panel_(m.kernel->columns),
         aligned_(p.channels % numbers_ == 0),
         by_rows_(!aligned_ && p.groups == 1 && axes[2].tap_step == 1 && taps_adjoin(2, p.channels)),
-        windows_(p.x, axes, p.channels, aligned_ || by_rows_),
+        deep_(aligned_ && m.in_place && p.channels >= kLongTap * numbers_),
+        windows_(p.x, axes, p.channels, (aligned_ && !deep_) || by_rows_),
         tap_(by_rows_ ? windows_.run() : p.channels),
         tap_units_(ceil_div(tap_, numbers_)),
         run_units_(ceil_div(windows_.run(), numbers_)),
         units_(axes[0].taps * axes[1].taps * (by_rows_ ? 1 : axes[2].taps) * tap_units_),
-        gathers_(!m.in_place || !aligned_ || windows_.run() < kShortRun),
-        weight_run_(weight_run()) {
-    const bool in_place = !gathers_ && size_ == 4;
+        gathers_(!m.in_place || !aligned_ || run_units_ < kShortRun),
+        weight_run_(weight_run()),
+        few_(p.outs <= kFewColumns && tap_ % (m.kernel->columns / 2 * numbers_) == 0) {
     constexpr std::int64_t kWidth = sizeof(Sum) / sizeof(float);
+    depth_ = deep_ ? kDeepBlock / kWidth : kBlockDepth;
+    depth_ = round_up(even_part(std::max<std::int64_t>(1, units_), depth_), kLongTap);
+    rounds_ = m.round && units_ > 0 && units_ <= depth_ && !few_;
+    const bool in_place = deep_ || (!gathers_ && size_ == 4);
     rows_ = std::min(windows_.count(), in_place ? kMostRowsInPlace : kMostRows / kWidth);
-    columns_ = std::min(p.outs, size_ == 4 ? kMostColumns : kMostColumns / 2);
+    columns_ = std::min(p.outs, deep_        ? kMostDeepColumns
+                                : size_ == 4 ? kMostColumns
+                                             : kMostColumns / 2);
     const std::int64_t tile = method_.kernel->rows, threads = get_num_threads();
     const auto cut = [&] {
       down_ = ceil_div(windows_.count(), rows_), across_ = ceil_div(p.outs, columns_);
@@ -76,27 +84,29 @@ class WindowProduct {
 
  private:
   static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
-  static constexpr std::int64_t kRowUnits = kBlockDepth + kPad;
+  std::int64_t row_units() const { return depth_ + kPad; }
   double work() const {
     return static_cast<double>(rows_) * static_cast<double>(columns_) *
            static_cast<double>(units_ * numbers_);
   }
-  bool narrows() const { return size_ == 2; }
+  bool narrows() const { return size_ == 2 && !rounds_; }
   std::int64_t most_segments() const {
-    return gathers_ ? 1 : std::min(kBlockDepth, units_) / run_units_ + 2;
+    return gathers_ ? 1 : std::min(depth_, units_) / run_units_ + 2;
   }
 
   // What a thread needs: panels of the weight, rows put together, sums that will be narrowed.
   struct Memory {
     explicit Memory(const WindowProduct& w)
-        : panels(round_up(w.columns_, w.panel_) / w.panel_ * (w.panel_ * kBlockDepth + kPad)),
-          rows(w.gathers_ ? w.rows_ * kRowUnits : 0),
+        : panels(round_up(w.columns_, w.panel_) / w.panel_ * (w.panel_ * w.depth_ + kPad)),
+          rows(w.gathers_ ? w.rows_ * w.row_units() : 0),
+          lines(w.by_rows_ && !w.few_ ? w.columns_ * w.depth_ : 0),
           sums(w.narrows() ? w.rows_ * w.columns_ : 0),
-          partial(w.windows_.joined() ? w.rows_ * kBlockDepth * w.numbers_ * w.size_ : 0),
+          partial(w.windows_.copies() ? w.rows_ * w.depth_ * w.numbers_ * w.size_ : 0),
           pointers(w.rows_ * (w.most_segments() + 1)) {}
-    const Workspace<Sum> panels, rows, sums;
+    const Workspace<Sum> panels, rows, lines, sums;
     const Workspace<std::byte> partial;
     const Workspace<void*> pointers;
+    mutable std::int64_t packed = -1;  // which piece's weight the panels have, if it is whole
   };
 
   // Whether the weight has taps along an axis side by side, of so many numbers each.
@@ -139,7 +149,7 @@ class WindowProduct {
 
   void compute(std::int64_t i, const Memory& memory) const {
     const std::int64_t group = i / (down_ * across_), part = i % (down_ * across_);
-    const std::int64_t row = part / across_ * rows_, column = part % across_ * columns_;
+    const std::int64_t row = part % down_ * rows_, column = part / down_ * columns_;
     const std::int64_t rows = std::min(rows_, windows_.count() - row);
     const std::int64_t columns = std::min(columns_, p_.outs - column);
     std::byte* const out = p_.out.data + (group * p_.outs + column) * size_;
@@ -153,16 +163,25 @@ class WindowProduct {
       std::memset(c[r], 0, static_cast<std::size_t>(c_bytes));
 
     const void** const pointers = const_cast<const void**>(c) + rows;
-    for (std::int64_t u = 0; u < units_; u += kBlockDepth) {
-      const std::int64_t depth = std::min(kBlockDepth, units_ - u);
-      std::int64_t lengths[kBlockDepth + 2],
+    for (std::int64_t u = 0; u < units_; u += depth_) {
+      const std::int64_t depth = std::min(depth_, units_ - u);
+      std::int64_t lengths[kDeepBlock + 2],
           segments = point(group, row, rows, u, depth, memory, pointers, lengths);
       const std::int64_t step = panel_ * depth + kPad;
-      pack_weight(group, column, columns, u, depth, step, memory.panels.get());
-      for (std::int64_t j = 0; j < columns; j += panel_)
-        method_.multiply({pointers, rows, rows, segments, lengths,
-                          memory.panels.get() + j / panel_ * step, c, j,
-                          std::min(panel_, columns - j), u > 0});
+      if (const std::int64_t wanted = units_ > depth_ ? -1 : i / down_;
+          wanted < 0 || wanted != std::exchange(memory.packed, wanted))
+        pack_weight(group, column, columns, u, depth, few_ ? depth : step, memory);
+      RowBlock block{pointers, rows, rows,    segments, lengths, memory.panels.get(),
+                     c,        0,    columns, u > 0,    depth};
+      if (few_) {
+        method_.multiply_few(block);
+        continue;
+      }
+      for (std::int64_t j = 0; j < columns; j += panel_) {
+        block.b = memory.panels.get() + j / panel_ * step;
+        block.column = j, block.columns = std::min(panel_, columns - j);
+        (rounds_ ? method_.round : method_.multiply)(block);
+      }
     }
     if (!narrows()) return;
     each_place(row, rows, [&](std::int64_t r, std::int64_t at) {
@@ -188,39 +207,43 @@ class WindowProduct {
                      memory.partial.get() + done * numbers_ * rows * size_, to);
       if (gathers_)
         window_kernels().copy[static_cast<int>(method_.packing)](
-            {to, rows, numbers, memory.rows.get() + done, kRowUnits});
+            {to, rows, numbers, memory.rows.get() + done, row_units()});
       lengths[segments] = count;
       done += count;
     }
     if (!gathers_) return segments;
-    for (std::int64_t r = 0; r < rows; ++r) pointers[r] = memory.rows.get() + r * kRowUnits;
+    for (std::int64_t r = 0; r < rows; ++r) pointers[r] = memory.rows.get() + r * row_units();
     lengths[0] = depth;
     return 1;
   }
 
+  // Into panels, or for few columns into rows by depth.
   void pack_weight(std::int64_t group, std::int64_t column, std::int64_t width, std::int64_t u,
-                   std::int64_t depth, std::int64_t step, Sum* panels) const {
-    const PackPanels pack = product_kernels().panels[static_cast<int>(method_.packing)];
-    // Few columns are not worth vectors.
-    const bool few = width <= 4 && size_ == sizeof(Sum);
-    if (few) std::fill_n(panels, depth * panel_, Sum{});
+                   std::int64_t depth, std::int64_t step, const Memory& memory) const {
+    const auto packing = static_cast<int>(method_.packing);
+    Sum* const panels = memory.panels.get();
+    Sum* const lines = few_ ? panels : memory.lines.get();
     for (std::int64_t done = 0; done < depth;) {
       const std::int64_t first = (u + done) % weight_run_;
       const std::int64_t count = std::min(weight_run_ - first, depth - done);
       const std::int64_t numbers =
           aligned_ ? count * numbers_ : std::min(count * numbers_, tap_ - first * numbers_);
-      const std::int64_t at =
-          group * p_.kernel.group + column * p_.kernel.out + weight_at(u + done);
-      const auto* const from = reinterpret_cast<const Sum*>(p_.kernel.data) + at;
-      for (std::int64_t d = 0; few && d < count; ++d)
-        for (std::int64_t w = 0; w < width; ++w)
-          panels[(done + d) * panel_ + w] = from[w * p_.kernel.out + d * p_.kernel.channel];
-      if (!few)
-        pack({p_.kernel.data + at * size_, p_.kernel.out, p_.kernel.channel, width, numbers,
-              p_.outs - column, 0, 0, 0},
-             panel_, step, panels + done * panel_);
+      const std::byte* const data =
+          p_.kernel.data +
+          (group * p_.kernel.group + column * p_.kernel.out + weight_at(u + done)) * size_;
+      const Strip strip{data, p_.kernel.out, p_.kernel.channel, width, numbers, p_.outs - column};
+      for (std::int64_t w = 0; by_rows_ && w < width; ++w) {  // short ones become units first
+        const void* const line = data + w * p_.kernel.out * size_;
+        window_kernels().copy[packing]({&line, 1, numbers, lines + w * depth + done, depth});
+      }
+      if (!by_rows_ && few_) product_kernels().rows[packing](strip, step, panels + done);
+      if (!by_rows_ && !few_)
+        product_kernels().panels[packing](strip, panel_, step, panels + done * panel_);
       done += count;
     }
+    if (!by_rows_ || few_) return;
+    product_kernels().panels[packing]({lines, depth * numbers_, 1, width, depth * numbers_, width},
+                                      panel_, step, panels);
   }
 
   const Problem& p_;
@@ -229,11 +252,14 @@ class WindowProduct {
   const std::int64_t size_, numbers_, panel_;
   const bool aligned_;  // a tap's channels are whole units
   const bool by_rows_;  // else those of a row of taps are put together
+  const bool deep_;     // a tap's channels are read in place and are many
   const Windows windows_;
   const std::int64_t tap_, tap_units_, run_units_, units_;
   const bool gathers_;
   const std::int64_t weight_run_;
-  std::int64_t rows_, columns_, down_, across_;
+  const bool few_;  // columns: vectors go along the depth
+  bool rounds_;     // sums are whole and stored as elements
+  std::int64_t depth_, rows_, columns_, down_, across_;
 };
 
 template <class Values>
@@ -314,12 +340,14 @@ Method method_of(Dtype type) {
   const ProductKernels& p = product_kernels();
   const WindowKernels& w = window_kernels();
   switch (type) {
-    case float64: return {Packing::f64, &p.f64, w.multiply_f64, true};
-    case float16: return {Packing::f16, &p.f32, w.multiply_f32, false};
+    case float64: return {Packing::f64, &p.f64, w.multiply_f64, nullptr, w.few_f64, true};
+    case float16: return {Packing::f16, &p.f32, w.multiply_f32, nullptr, w.few_f32, false};
     case bfloat16:
-      if (w.multiply_pairs) return {Packing::bf16_pairs, &p.bf16_pairs, w.multiply_pairs, true};
-      return {Packing::bf16, &p.f32, w.multiply_f32, false};
-    default: return {Packing::f32, &p.f32, w.multiply_f32, true};
+      if (w.multiply_pairs)
+        return {Packing::bf16_pairs, &p.bf16_pairs, w.multiply_pairs,
+                w.round_pairs,       w.few_pairs,   true};
+      return {Packing::bf16, &p.f32, w.multiply_f32, nullptr, w.few_f32, false};
+    default: return {Packing::f32, &p.f32, w.multiply_f32, nullptr, w.few_f32, true};
   }
 }
 

@@ -9,6 +9,9 @@
 
 namespace cermet::cpu {
 
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+inline std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
+
 // The weight of a convolution as its product reads it, which may be that of another direction.
 // Strides are in elements.
 struct Kernel {
@@ -46,6 +49,8 @@ struct Method {
   Packing packing;
   const BlockKernel* kernel;
   void (*multiply)(const RowBlock&);
+  void (*round)(const RowBlock&);  // where whole sums are stored in the type, or null
+  void (*multiply_few)(const RowBlock&);
   bool in_place;  // elements are units, or pairs of them
 };
 Method method_of(Dtype type);

@@ -85,6 +85,7 @@ struct Block {
   bool add;
   RowSums sums = {};           // for scaled kernels
   std::int64_t a_width = 0;    // if a is in panels too: theirs; then a_step is between these
+  std::int64_t a_depth = 1;    // else what is between the units of a row
   const void* next = nullptr;  // rows of the block that follows
   bool kept = false;           // b was packed long ago: it may have left the near caches
   std::int64_t b_row = 0;      // between depths, if b is not in panels but where it lies

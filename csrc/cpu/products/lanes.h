@@ -9,18 +9,22 @@ namespace cermet::cpu::CERMET_ISA {
 
 template <class V, class M>
 V select(M mask, V a, V b) {
-  return (V)(((M)a & mask) | ((M)b & ~mask));
+  return mask ? a : b;
+}
+
+// The upper half is v as bfloat16, as narrow() has it.
+inline Vector<std::uint32_t> rounded(Vector<float> v) {
+  const auto b = (Vector<std::uint32_t>)v;
+  return select(v != v, b | 0x400000u, b + 0x7fffu + (b >> 16 & 1u));
 }
 
 template <class T, class Unit>
 void put(T* to, Vector<Unit> v) {
   if constexpr (std::is_same_v<T, Unit>) {
     store(to, v);
-  } else if constexpr (std::is_same_v<T, bfloat16_t>) {  // as narrow() has it
+  } else if constexpr (std::is_same_v<T, bfloat16_t>) {
     typedef std::uint16_t Half __attribute__((vector_size(kVectorBytes / 2)));
-    const auto b = (Vector<std::uint32_t>)v;
-    const auto rounded = select(v != v, b | 0x400000u, b + 0x7fffu + (b >> 16 & 1u)) >> 16;
-    const Half half = __builtin_convertvector(rounded, Half);
+    const Half half = __builtin_convertvector(rounded(v) >> 16, Half);
     std::memcpy(to, &half, sizeof half);
   } else {
     Unit wide[kVectorLanes<Unit>];
@@ -55,6 +59,23 @@ template <class R>
   T all[L];
   put<T, typename R::Unit>(all, v);
   for (std::int64_t l = 0; l < lanes; ++l) to[l] = all[l];
+}
+
+// Two vectors of bfloat16 at once: those at even places, and those at odd ones.
+inline void get_two(const bfloat16_t* x, Vector<float> (&v)[2]) {
+  Vector<std::uint32_t> both;
+  std::memcpy(&both, x, sizeof both);
+  v[0] = (Vector<float>)(both << 16), v[1] = (Vector<float>)(both & 0xffff0000u);
+}
+inline void get_two(const float* x, Vector<float> (&v)[2]) {
+  constexpr auto even = [](int l) { return 2 * l; };
+  constexpr auto odd = [](int l) { return 2 * l + 1; };
+  const Vector<float> a = load(x), b = load(x + kVectorLanes<float>);
+  v[0] = shuffle<even>(a, b), v[1] = shuffle<odd>(a, b);
+}
+inline void put_two(bfloat16_t* to, const Vector<float> (&v)[2]) {
+  const Vector<std::uint32_t> both = rounded(v[0]) >> 16 | (rounded(v[1]) & 0xffff0000u);
+  std::memcpy(to, &both, sizeof both);
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

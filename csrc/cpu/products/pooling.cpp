@@ -29,9 +29,10 @@ void max_pool(const MaxPoolOptions& options, std::span<const Tensor> inputs, con
   // What has an element for each window, and what has the shape of x besides.
   const Tensor windows = spreads ? with_channels(inputs[1], holders[1]) : out;
   const Tensor other = spreads ? out : picks ? with_channels(inputs[1], holders[1]) : x;
-  if (spreads)
+  if (windows.size() == 0) {
     std::fill_n(out.data, out.size() * static_cast<std::int64_t>(size_of(out.dtype)), std::byte{});
-  if (windows.size() == 0) return;
+    return;
+  }
   const Phases axes = phases_of(options.axes(x.shape))[0];
   const Steps x_steps(x), other_steps(other), window_steps(windows);
   const std::int64_t channels = x.shape.back(), size = x_steps.size;
@@ -45,6 +46,20 @@ void max_pool(const MaxPoolOptions& options, std::span<const Tensor> inputs, con
   // Of an image's windows the lines from `first` on, of `count` channels from c on.
   const auto run = [&](std::int64_t image, std::int64_t first, std::int64_t last, std::int64_t c,
                        std::int64_t count) {
+    // What is spread to is zero, line by line, before the first window that meets it.
+    std::int64_t zeroed = 0;
+    const auto zero_until = [&](std::int64_t line) {
+      for (; spreads && zeroed < line; ++zeroed) {
+        std::byte* to =
+            out.data + image * other_steps.by[0] + zeroed * other_steps.by[2] + c * size;
+        if (count == channels) {
+          std::memset(to, 0, static_cast<std::size_t>(axes[2].extent * count * size));
+          continue;
+        }
+        for (std::int64_t w = 0; w < axes[2].extent; ++w, to += other_steps.by[3])
+          std::memset(to, 0, static_cast<std::size_t>(count * size));
+      }
+    };
     std::vector<std::int64_t> from_x, from_other;
     std::vector<const void*> x_at, other_at;
     for (std::int64_t i = first; i < last; ++i) {
@@ -54,6 +69,7 @@ void max_pool(const MaxPoolOptions& options, std::span<const Tensor> inputs, con
         for (std::int64_t b = 0; b < axes[1].taps; ++b) {
           const std::int64_t j = axes[0].at(d, a), k = axes[1].at(h, b);
           if (!axes[0].has(j) || !axes[1].has(k)) continue;
+          zero_until(j * axes[1].extent + k + 1);
           const auto at = [&](const Steps& s) {
             return image * s.by[0] + j * s.by[1] + k * s.by[2] + c * size;
           };
@@ -73,6 +89,7 @@ void max_pool(const MaxPoolOptions& options, std::span<const Tensor> inputs, con
                 to + o * window_steps.by[3], outs, window_steps.by[3] / size, picks});
       });
     }
+    zero_until(axes[0].extent * axes[1].extent);
   };
   const std::int64_t taps = axes[0].taps * axes[1].taps * axes[2].taps;
   const std::int64_t line = axes[2].outs * taps;

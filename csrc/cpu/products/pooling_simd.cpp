@@ -5,6 +5,8 @@
 namespace cermet::cpu::CERMET_ISA {
 namespace {
 
+constexpr std::int64_t kAhead = 4;  // windows
+
 // What is greater, or no number, takes the place of what was before.
 template <class V>
 auto better(V x, V best) {
@@ -25,6 +27,7 @@ void pool(const PoolLine& s) {
         const T* y = s.pick ? static_cast<const T*>(s.other[i]) + o * s.other_step + c : nullptr;
         for (std::int64_t t = 0; t < s.taps; ++t, x += s.x_tap) {
           const Vector<Unit> v = get<R>(x, lanes);
+          __builtin_prefetch(x + kAhead * s.x_step);
           const auto takes = better(v, best);
           best = select(takes, v, best);
           if (y) chosen = select(takes, get<R>(y + t * s.other_tap, lanes), chosen);
@@ -35,33 +38,52 @@ void pool(const PoolLine& s) {
   }
 }
 
-template <class R>
-void spread(const PoolLine& s) {
+// V vectors at a time, which wait for each other's comparisons.
+template <class R, int V>
+void spread_at(const PoolLine& s, std::int64_t o, std::int64_t c, auto lanes) {
   using Unit = typename R::Unit;
   using T = typename R::Element;
   constexpr std::int64_t L = kVectorLanes<Unit>;
+  Vector<Unit> best[V], place[V], value[V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) {
+    best[v] = place[v] = Vector<Unit>{} - static_cast<Unit>(__builtin_inff());
+    value[v] = get<R>(static_cast<const T*>(s.out) + o * s.out_step + c + v * L, lanes);
+  }
+  Unit tap = 0;
+  for (std::int64_t i = 0; i < s.lines; ++i) {
+    const T* x = static_cast<const T*>(s.x[i]) + o * s.x_step + c;
+    for (std::int64_t t = 0; t < s.taps; ++t, x += s.x_tap, tap += 1)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) {
+        const Vector<Unit> met = get<R>(x + v * L, lanes);
+        __builtin_prefetch(x + v * L + kAhead * s.x_step);
+        const auto takes = better(met, best[v]);
+        best[v] = select(takes, met, best[v]);
+        place[v] = select(takes, splat(tap), place[v]);
+      }
+  }
+  tap = 0;
+  for (std::int64_t i = 0; i < s.lines; ++i) {
+    T* y = static_cast<T*>(const_cast<void*>(s.other[i])) + o * s.other_step + c;
+    for (std::int64_t t = 0; t < s.taps; ++t, y += s.other_tap, tap += 1)
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v)
+        put<R>(y + v * L,
+               get<R>(y + v * L, lanes) + select(place[v] == splat(tap), value[v], Vector<Unit>{}),
+               lanes);
+  }
+}
+
+template <class R>
+void spread(const PoolLine& s) {
+  constexpr std::int64_t L = kVectorLanes<typename R::Unit>, kMost = 4;
   for (std::int64_t o = 0; o < s.outs; ++o) {
-    const T* const from = static_cast<const T*>(s.out) + o * s.out_step;
-    by_vectors<L>(s.channels, [&](std::int64_t c, auto lanes) __attribute__((always_inline)) {
-      Vector<Unit> best = Vector<Unit>{} - static_cast<Unit>(__builtin_inff()), place = best;
-      Unit tap = 0;
-      for (std::int64_t i = 0; i < s.lines; ++i) {
-        const T* x = static_cast<const T*>(s.x[i]) + o * s.x_step + c;
-        for (std::int64_t t = 0; t < s.taps; ++t, x += s.x_tap, tap += 1) {
-          const Vector<Unit> v = get<R>(x, lanes);
-          const auto takes = better(v, best);
-          best = select(takes, v, best);
-          place = select(takes, splat(tap), place);
-        }
-      }
-      const Vector<Unit> value = get<R>(from + c, lanes);
-      tap = 0;
-      for (std::int64_t i = 0; i < s.lines; ++i) {
-        T* y = static_cast<T*>(const_cast<void*>(s.other[i])) + o * s.other_step + c;
-        for (std::int64_t t = 0; t < s.taps; ++t, y += s.other_tap, tap += 1)
-          put<R>(y, get<R>(y, lanes) + select(place == splat(tap), value, Vector<Unit>{}), lanes);
-      }
-    });
+    std::int64_t c = 0;
+    for (; c + kMost * L <= s.channels; c += kMost * L)
+      spread_at<R, kMost>(s, o, c, std::integral_constant<std::int64_t, L>{});
+    by_vectors<L>(s.channels - c,
+                  [&](std::int64_t i, auto lanes) { spread_at<R, 1>(s, o, c + i, lanes); });
   }
 }
 

@@ -10,7 +10,7 @@
 namespace cermet::cpu::CERMET_ISA {
 
 // A reader turns elements into units: `along`, a vector of units that follow each other by depth;
-// `across`, one that lie side by side; `one`, for what is left.
+// `across`, one that lie side by side, `across_twice`, two; `one`, for what is left.
 template <class T>
 struct Plain {
   using Element = T;
@@ -18,6 +18,9 @@ struct Plain {
   static constexpr int kDepth = 1;  // elements of a unit
   static Vector<T> along(const T* x) { return load(x); }
   static Vector<T> across(const T* x, std::int64_t) { return load(x); }
+  static void across_twice(const T* x, std::int64_t, T* to) {
+    std::memcpy(to, x, 2 * sizeof(Vector<T>));
+  }
   static T one(const T* x, std::int64_t, bool) { return *x; }
 };
 
@@ -32,6 +35,9 @@ struct Widened {
     return load(wide);
   }
   static Vector<float> across(const Half* x, std::int64_t) { return along(x); }
+  static void across_twice(const Half* x, std::int64_t, float* to) {
+    widen(x, to, 2 * kVectorLanes<float>);
+  }
   static float one(const Half* x, std::int64_t, bool) { return widen(*x); }
 };
 
@@ -46,6 +52,16 @@ struct Pairs {
   }
   static Vector<Unit> across(const Element* x, std::int64_t depth_step) {
     return widened(x) | widened(x + depth_step) << 16;
+  }
+  static void across_twice(const Element* x, std::int64_t depth_step, Unit* to) {
+    constexpr int L = kVectorLanes<std::uint16_t>;
+    constexpr auto low = [](int l) { return l / 2 + l % 2 * L; };
+    constexpr auto high = [](int l) { return L / 2 + l / 2 + l % 2 * L; };
+    Vector<std::uint16_t> a, b;
+    std::memcpy(&a, x, sizeof a);
+    std::memcpy(&b, x + depth_step, sizeof b);
+    store(to, (Vector<Unit>)shuffle<low>(a, b));
+    store(to + L / 2, (Vector<Unit>)shuffle<high>(a, b));
   }
   static Unit one(const Element* x, std::int64_t depth_step, bool whole) {
     return x->bits | (whole ? Unit{x[depth_step].bits} << 16 : 0);

@@ -129,7 +129,7 @@ void multiply_block(const Block& block) {
   const bool in_panels = block.a_width > 0;
   const std::int64_t most = in_panels ? block.a_width : even_part(block.rows, kTileRows);
   const std::int64_t a_row = in_panels ? 1 : block.a_step;
-  const std::int64_t a_depth = in_panels ? block.a_width : 1;
+  const std::int64_t a_depth = in_panels ? block.a_width : block.a_depth;
   const std::int64_t b_row = block.b_row ? block.b_row : panel;
   for_tiles<Unit, Sum, kTileRows>(block, most, panel * block.depth,
                                   [&](std::int64_t i, std::int64_t rows, std::int64_t vectors,

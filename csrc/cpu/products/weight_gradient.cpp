@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cermet/eval.h"
+#include "cpu/half.h"
 #include "cpu/products/convolution.h"
 #include "cpu/products/nest.h"
 #include "cpu/scalar.h"
@@ -10,15 +11,20 @@
 namespace cermet::cpu {
 namespace {
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
-
 // Windows whose taps are counted as those of the kernel.
 Phases kernel_phases(const WeightProblem& p) {
   Phases phases = phases_of(p.axes)[0];
   for (Phase& a : phases)
     if (p.flip) a.base = a.at(0, a.taps - 1), a.tap_step = -a.tap_step;
   return phases;
+}
+
+template <class T, class Sum>
+void round_to(const Sum* from, T* to, std::int64_t n) {
+  if constexpr (kIsHalf<T>)
+    CERMET_DISPATCH(from_floats(from, to, n));
+  else
+    std::copy_n(from, n, to);
 }
 
 template <class T, class Sum>
@@ -38,7 +44,7 @@ class PositionProduct {
     constexpr std::int64_t kMost = 1536 / sizeof(Sum);  // a thread's memory is bounded
     const std::int64_t n = taps_ * channels_, threads = get_num_threads();
     down_ = ceil_div(outs_, kMost);
-    across_ = ceil_div(n, 256);
+    across_ = ceil_div(n, std::min(kMostColumns, kMostSums / even_part(outs_, kMost)));
     // Parts of one size for each thread: to cut more is to pack more.
     if (p.groups * down_ * across_ % threads != 0)
       across_ = std::min(round_up(across_, threads), ceil_div(n, panel_));
@@ -82,13 +88,17 @@ class PositionProduct {
   }
 
  private:
+  // Of a part, and of those that are pointed at together.
+  static constexpr std::int64_t kMostColumns = 768, kMostSums = 600 * 1024 / sizeof(Sum);
+  static constexpr std::int64_t kMostCopied = 256;
+  static constexpr bool kInPlace = std::is_same_v<T, Sum>;  // cotangents are units
   static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
   std::int64_t area() const { return rows_ * columns_; }
   struct Memory {
     explicit Memory(const PositionProduct& p)
-        : a(p.rows_ / p.tile_ * (p.tile_ * kBlockDepth + kPad)),
+        : a(kInPlace ? 0 : p.rows_ * kBlockDepth),
           b(p.panel_ * kBlockDepth + kPad),
-          partial(p.windows_.joined() ? p.block_ * p.columns_ : 0),
+          partial(p.windows_.copies() ? p.block_ * kMostCopied : 0),
           pointers(p.block_ + 1) {}
     const Workspace<Sum> a, b;
     const Workspace<T> partial;
@@ -116,31 +126,36 @@ class PositionProduct {
     for (std::int64_t p = s * kSpan; p < last; p += block_) {
       const std::int64_t depth = std::min(block_, last - p);
       const std::int64_t units = ceil_div(depth, method_.kernel->numbers);
-      const std::int64_t a_step = units * tile_ + kPad;
-      product_kernels().panels[packing](
-          {cotangents + p * all, 1, all, part.rows, depth, outs_ - part.row, 0, 0, 0}, tile_,
-          a_step, memory.a.get());
+      const void* a = cotangents + p * all;
+      if (!kInPlace) {
+        for (std::int64_t d = 0; d < depth; ++d) at[d] = cotangents + (p + d) * all;
+        at[depth] = kZeros;
+        window_kernels().columns[packing]({at, depth, 0, part.rows, memory.a.get(), rows_});
+        a = memory.a.get();
+      }
       at[depth] = kZeros;
-      std::int64_t run = -1, run_first = 0;
+      std::int64_t run = -1, run_first = 0, run_last = 0;
       for (std::int64_t j = 0; j < part.columns; j += panel_) {
         const std::int64_t width = std::min(panel_, part.columns - j);
-        if (width < panel_) std::fill_n(memory.b.get(), units * panel_, Sum{});
+        for (std::int64_t u = 0; width < panel_ && u < units; ++u)
+          std::fill_n(memory.b.get() + u * panel_ + width, panel_ - width, Sum{});
         for (std::int64_t w = 0; w < width;) {
           const std::int64_t column = part.column + j + w, of = column / windows_.run();
           const std::int64_t first = column % windows_.run();
-          if (of != run) {
+          if (of != run || first >= run_last) {
             run = of, run_first = first;
-            const std::int64_t count = std::min(windows_.run() - first, part.columns - j - w);
-            windows_.point(part.group * channels_, p, depth, run, first, count,
+            run_last =
+                std::min({windows_.run(), first + part.columns - j - w, first + kMostCopied});
+            windows_.point(part.group * channels_, p, depth, run, first, run_last - first,
                            reinterpret_cast<std::byte*>(memory.partial.get()), at);
           }
-          const std::int64_t count = std::min(windows_.run() - first, width - w);
+          const std::int64_t count = std::min(run_last - first, width - w);
           window_kernels().columns[packing](
               {at, depth, first - run_first, count, memory.b.get() + w, panel_});
           w += count;
         }
-        method_.kernel->multiply({memory.a.get(),
-                                  a_step,
+        method_.kernel->multiply({a,
+                                  1,
                                   memory.b.get(),
                                   0,
                                   sums + j,
@@ -150,28 +165,27 @@ class PositionProduct {
                                   units,
                                   p > s * kSpan,
                                   {},
-                                  tile_});
+                                  0,
+                                  kInPlace ? all : rows_});
       }
     }
   }
 
   void store(std::int64_t i, const Sum* sums) const {
     const Part part = part_at(i);
-    for (std::int64_t r = 0; r < part.rows; ++r)
-      for (std::int64_t j = 0; j < part.columns; ++j) {
-        const Sum sum = sums[r * columns_ + j];
-        const std::int64_t row = part.row + r, column = part.column + j;
-        const std::int64_t place =
-            p_.swapped
-                ? ((part.group * channels_ + column % channels_) * taps_ + column / channels_) *
-                          outs_ +
-                      row
-                : (part.group * outs_ + row) * taps_ * channels_ + column;
-        if constexpr (kIsHalf<T>)
-          data<T>(p_.out)[place] = from_float<T>(sum);
-        else
-          data<T>(p_.out)[place] = sum;
+    const std::int64_t all = taps_ * channels_, out = part.group * outs_ + part.row;
+    for (std::int64_t r = 0; r < part.rows; ++r) {
+      const Sum* const from = sums + r * columns_;
+      if (!p_.swapped) {
+        round_to(from, data<T>(p_.out) + (out + r) * all + part.column, part.columns);
+        continue;
       }
+      for (std::int64_t j = 0; j < part.columns; ++j) {
+        const std::int64_t channel = part.group * channels_ + (part.column + j) % channels_;
+        const std::int64_t tap = (part.column + j) / channels_;
+        round_to(from + j, data<T>(p_.out) + (channel * taps_ + tap) * outs_ + part.row + r, 1);
+      }
+    }
   }
 
   const WeightProblem& p_;

@@ -7,7 +7,7 @@
 
 namespace cermet::cpu {
 
-alignas(64) const std::byte kZeros[kMostRun * 8]{};
+alignas(64) const std::byte kZeros[kMostSegment]{};
 
 namespace {
 
@@ -96,12 +96,13 @@ void Windows::point(std::int64_t offset, std::int64_t row, std::int64_t rows, st
   line /= high.outs;
   std::int64_t d = line % deep.outs, n = line / deep.outs;
   const std::int64_t last_row = row + rows;
+  const void** const first_to = to;
   for (; row < last_row; w = 0) {
     const std::int64_t end = std::min(wide.outs, w + last_row - row), i = deep.at(d, deep_tap),
                        j = high.at(h, high_tap);
     row += end - w;
     const auto zeros = [&](std::int64_t until) {
-      for (; w < until; ++w) *to++ = kZeros, scratch += count * size_;
+      for (; w < until; ++w) *to++ = kZeros;
     };
     if (deep.has(i) && high.has(j)) {
       const std::byte* const from =
@@ -112,7 +113,7 @@ void Windows::point(std::int64_t offset, std::int64_t row, std::int64_t rows, st
       const std::int64_t inside = wide.inside(low_tap).first;
       const std::int64_t outside = std::max(inside, wide.inside(last_tap).second);
       const auto partly = [&](std::int64_t until) {
-        for (; w < until; ++w, scratch += count * size_) {
+        for (; w < until; ++w) {
           const std::int64_t start = wide.at(w, 0) * channels_ + first;  // on the line
           const std::int64_t skipped = std::max<std::int64_t>(0, -start);
           const std::int64_t kept = std::min(count, wide.extent * channels_ - start);
@@ -120,18 +121,18 @@ void Windows::point(std::int64_t offset, std::int64_t row, std::int64_t rows, st
             *to++ = kZeros;
             continue;
           }
-          std::memset(scratch, 0, static_cast<std::size_t>(count * size_));
-          std::memcpy(scratch + skipped * size_, from + (start + skipped) * size_,
+          std::byte* const copy = scratch + (to - first_to) * count * size_;
+          std::memset(copy, 0, static_cast<std::size_t>(count * size_));
+          std::memcpy(copy + skipped * size_, from + (start + skipped) * size_,
                       static_cast<std::size_t>((kept - skipped) * size_));
-          *to++ = scratch;
+          *to++ = copy;
         }
       };
-      const auto edge = [&](std::int64_t until) { joined_ ? partly(until) : zeros(until); };
+      const auto edge = [&](std::int64_t until) { copies() ? partly(until) : zeros(until); };
       edge(std::min(end, inside));
       if (w < std::min(end, outside)) {
         const std::int64_t step = wide.step * strides_[3] * size_;
         const std::byte* at = from + (wide.at(w, tap) * strides_[3] + first) * size_;
-        scratch += (std::min(end, outside) - w) * count * size_;
         for (; w < std::min(end, outside); ++w, at += step) *to++ = at;
       }
       edge(end);

@@ -54,8 +54,8 @@ class Windows {
   Windows(const Tensor& x, const Phases& axes, std::int64_t channels, bool joins);
 
   std::int64_t count() const { return images_ * outs_; }
-  std::int64_t run() const { return run_; }  // in numbers
-  bool joined() const { return joined_; }    // then windows may be copied
+  std::int64_t run() const { return run_; }                     // in numbers
+  bool copies() const { return joined_ && axes_[2].taps > 1; }  // whether it needs scratch
   // Points to[i] at numbers [first, first + count) of a run of window row + i. What is outside of
   // the image is zero: a window that has both is copied to scratch, of `count` elements for each.
   void point(std::int64_t offset, std::int64_t row, std::int64_t rows, std::int64_t run,
@@ -79,7 +79,9 @@ struct RowBlock {
   void* const* c;
   std::int64_t column, columns;
   bool add;
+  std::int64_t b_step;  // of few columns: b has these by depth, so far apart
 };
+inline constexpr std::int64_t kFewColumns = 4;
 // Numbers become units, rows to_step units apart.
 struct RowCopy {
   const void* const* rows;
@@ -129,6 +131,11 @@ struct WindowKernels {
   void (*multiply_f32)(const RowBlock&) = nullptr;
   void (*multiply_f64)(const RowBlock&) = nullptr;
   void (*multiply_pairs)(const RowBlock&) = nullptr;
+  void (*round_pairs)(const RowBlock&) = nullptr;  // whole sums, to bfloat16
+  // Of few columns, where segments are whole vectors.
+  void (*few_f32)(const RowBlock&) = nullptr;
+  void (*few_f64)(const RowBlock&) = nullptr;
+  void (*few_pairs)(const RowBlock&) = nullptr;
   // By Packing, as far as bf16_pairs.
   void (*copy[static_cast<int>(Packing::bf16_pairs) + 1])(const RowCopy&) = {};
   void (*columns[static_cast<int>(Packing::bf16_pairs) + 1])(const ColumnCopy&) = {};
@@ -145,7 +152,7 @@ namespace bf16 {
 void fill_windows(WindowKernels& table);
 }
 
-inline constexpr std::int64_t kMostRun = 512;  // numbers that one segment may have
-extern const std::byte kZeros[kMostRun * 8];
+inline constexpr std::int64_t kMostSegment = 5120;  // bytes
+extern const std::byte kZeros[kMostSegment];
 
 }  // namespace cermet::cpu

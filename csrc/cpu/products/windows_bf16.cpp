@@ -4,6 +4,10 @@
 
 namespace cermet::cpu::CERMET_ISA {
 
-void fill_windows(WindowKernels& table) { table.multiply_pairs = multiply_rows<Dot>; }
+void fill_windows(WindowKernels& table) {
+  table.multiply_pairs = multiply_rows<Dot>;
+  table.round_pairs = multiply_rows<Dot, bfloat16_t>;
+  table.few_pairs = multiply_few<Dot>;
+}
 
 }  // namespace cermet::cpu::CERMET_ISA

@@ -6,6 +6,8 @@ namespace cermet::cpu::CERMET_ISA {
 void fill_windows(WindowKernels& table) {
   table.multiply_f32 = multiply_rows<Fma<float>>;
   table.multiply_f64 = multiply_rows<Fma<double>>;
+  table.few_f32 = multiply_few<Fma<float>>;
+  table.few_f64 = multiply_few<Fma<double>>;
   const auto set = [&]<class R>(Packing p, Type<R>) {
     table.copy[static_cast<int>(p)] = copy_rows<R>;
     table.columns[static_cast<int>(p)] = copy_columns<R>;

@@ -6,6 +6,7 @@ A case is a function over an adaptor (see `peers`) and arrays. To add one, add a
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -21,6 +22,7 @@ BATCH = 64
 TOKEN_COUNT = 512
 MILLION = 1_000_000
 FLOATS = ("f32", "f16", "bf16")
+WIDTHS = ("f32", "f64", "bf16")
 INTEGER, COMPLEX = (*FLOATS, "i32"), (*FLOATS, "c64")
 GROUP = 64  # quantization: weights that share a scale
 Build = Callable[[Peer, int, str], Work]
@@ -163,6 +165,18 @@ def convolution(
             filters,
             out,
         ),
+    )
+
+
+def pooling(kind: str, what: str, size: int) -> tuple[Case, Case]:
+    """Two rows: pooling of every second window of 112 x 112, and with its gradient."""
+    pixels = Input(lambda n: (4, 112, 112, n))
+    out = Input(lambda n: (4, (112 - size) // 2 + 1, (112 - size) // 2 + 1, n))
+    name, what = f"{what}_pooling", f"{what} of {size} x {size}, n channels"
+    of, step = call("pooling", kind=kind, size=size), call("pooling_step", kind=kind, size=size)
+    return (
+        extra(name, what, 64, FLOATS, of, pixels),
+        extra(f"{name}_step", f"{what}, and the gradient", 64, FLOATS, step, pixels, out),
     )
 
 
@@ -314,17 +328,11 @@ def extra(name: str, what: str, n: int, dtypes: tuple[str, ...], of: Any, *x: In
     return Case(name, what, over(of, *x), (n,), dtypes, extra=True)
 
 
-def product(name: str, what: str, n: int, *x: Input) -> Case:
+def product(name: str, what: str, sizes: tuple[int, ...], *x: Input) -> Case:
     """The extra case of a matrix product."""
-    return Case(
-        name,
-        what,
-        over(lambda f, x, y: x @ y, *x),
-        (n,),
-        ("f32", "bf16"),
-        flops=lambda n: 2 * x[0].shape(n)[0] * int(np.prod(x[1].shape(n))),
-        extra=True,
-    )
+    flops = lambda n: 2 * x[0].shape(n)[0] * math.prod(x[1].shape(n))  # noqa: E731
+    build = over(lambda f, x, y: x @ y, *x)
+    return Case(name, what, build, sizes, WIDTHS, flops=flops, extra=True)
 
 
 def feed_forward(name: str, what: str, of: Any, *x: Input) -> Case:
@@ -531,32 +539,18 @@ CASES = (
     extra(
         "scatter", "n rows added to n", 1024, ("f32",), call("scatter_add"), MATRIX, ROWS, MATRIX
     ),
-    Case(
-        "matmul_sizes",
-        "n x n times n x n",
-        over(lambda f, x, y: x @ y, MATRIX, MATRIX),
-        sizes=(64, 128, 256, 512, 1024),
-        dtypes=("f32", "f64", "bf16"),
-        flops=lambda n: 2 * n**3,
-        extra=True,
-    ),
-    product("matmul_tall", "n x 64 times 64 x 64", 65536, TALL, SMALL),
-    product("matmul_wide", "64 x 64 times 64 x n", 65536, SMALL, FEW),
-    product("matmul_deep", "64 x n times n x 64", 65536, FEW, TALL),
-    product("matmul_row", "1 x n times n x n", 4096, Input(lambda n: (1, n)), MATRIX),
+    product("matmul_sizes", "n x n times n x n", (64, 128, 256, 512, 1024), MATRIX, MATRIX),
+    product("matmul_tall", "n x 64 times 64 x 64", (65536,), TALL, SMALL),
+    product("matmul_wide", "64 x 64 times 64 x n", (65536,), SMALL, FEW),
+    product("matmul_deep", "64 x n times n x 64", (65536,), FEW, TALL),
+    product("matmul_row", "1 x n times n x n", (4096,), Input(lambda n: (1, n)), MATRIX),
+    product("dense_512", "512 x n times n x n", (4096,), TOKENS, MATRIX),
     *(
         Case(
-            f"quantized_{rows}",
-            f"{rows} rows times n x n of 4 bits",
-            quantized(rows),
-            (4096,),
-            ("f32", "bf16"),
-            flops=lambda n, rows=rows: 2 * rows * n**2,
-            extra=True,
+            f"quantized_{n}", f"{n} rows of 4 bits", quantized(n), (4096,), WIDTHS[::2], extra=True
         )
-        for rows in (1, 8, 512)
+        for n in (8, 512)
     ),
-    product("dense_512", "512 x n times n x n", 4096, Input(lambda n: (512, n)), MATRIX),
     extra("matmul_transposed", "x @ y.T", 512, FLOATS, lambda f, x, y: x @ y.T, MATRIX, MATRIX),
     extra(
         "linear", "x @ w.T + b", 1024, FLOATS, lambda f, x, w, b: x @ w.T + b, FEW, MATRIX, VECTOR
@@ -566,6 +560,8 @@ CASES = (
     *convolution("_first", "7 x 7, 3 to n", 64, (4, 112, 112), 3, 0, (7, 7), stride=2, padding=3),
     *convolution("_depthwise", "3 x 3 of n channels", 128, (4, 56, 56), 0, 1, (3, 3), padding=1),
     *convolution("_1d", "3, n to n channels", 256, (4, 512), 0, 0, (3,), padding=1),
+    *pooling("Max", "maximum", 3),
+    *pooling("Avg", "mean", 2),
     attention("attention", "attention", HEADS, causal=True),
     attention("attention_full", "attention", HEADS),
     attention("attention_wide", "attention", WIDE_HEADS, causal=True),

@@ -155,6 +155,12 @@ class Cermet(Peer):
         convolve = partial(self.convolution, **options)
         return self.xp.vjp(convolve, [x, weight], [out])[1]
 
+    def pooling(self, x: Any, kind: str, size: int) -> Any:
+        return getattr(self._package("nn"), f"{kind}Pool2d")(size, 2)(x)
+
+    def pooling_step(self, x: Any, out: Any, kind: str, size: int) -> Any:
+        return self.xp.vjp(partial(self.pooling, kind=kind, size=size), [x], [out])
+
     def attention(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
         mask = "causal" if causal else None
         return self.xp.fast.scaled_dot_product_attention(q, k, v, scale=0.125, mask=mask)
@@ -329,6 +335,16 @@ class Torch(Peer):
         return self.xp.ops.aten.convolution_backward(
             out, x, weight, None, *each[:3], False, each[3], groups, [True, True, False]
         )
+
+    def pooling(self, x: Any, kind: str, size: int) -> Any:
+        pool = getattr(self.xp.nn.functional, f"{kind.lower()}_pool2d")
+        return pool(x.movedim(-1, 1), size, 2).movedim(1, -1)
+
+    def pooling_step(self, x: Any, out: Any, kind: str, size: int) -> Any:
+        with self.xp.enable_grad():
+            x = x.detach().requires_grad_()
+            pooled = self.pooling(x, kind, size)
+            return pooled, self.xp.autograd.grad(pooled, x, out)
 
     def attention(self, q: Any, k: Any, v: Any, causal: bool) -> Any:
         attend = self.xp.nn.functional.scaled_dot_product_attention

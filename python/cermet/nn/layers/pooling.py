@@ -101,12 +101,13 @@ class _AvgPool(_Pool):
     _padding_value = 0
 
     def _pool(self, x: mx.array) -> mx.array:
-        if mx.issubdtype(x.dtype, mx.inexact):
-            ones = mx.ones((x.shape[-1], *self._kernel_size, 1), x.dtype)
-            sums = mx.conv_general(x, ones, self._stride, self._padding, groups=x.shape[-1])
-        else:
-            sums = super()._pool(x)
-        return sums / math.prod(self._kernel_size)
+        count = math.prod(self._kernel_size)
+        if not mx.issubdtype(x.dtype, mx.inexact):
+            return super()._pool(x) / count
+        weight = 1 / count if count & (count - 1) == 0 else 1  # divides where that is exact
+        filters = mx.full((x.shape[-1], *self._kernel_size, 1), weight, x.dtype)
+        sums = mx.conv_general(x, filters, self._stride, self._padding, groups=x.shape[-1])
+        return sums / count if weight == 1 else sums
 
 
 def _pool(base: type[_Pool], name: str, spatial_dims: int, space: str, what: str) -> type[_Pool]:
