@@ -42,8 +42,21 @@ void select_loop(void* out, const void* a, const void* b, const void* c, std::in
   const auto* x = static_cast<const T*>(b);
   const auto* y = static_cast<const T*>(c);
   auto* z = static_cast<T*>(out);
-  CERMET_VECTORIZE
-  for (std::int64_t i = 0; i < n; ++i) z[i] = select(condition[i], x[i], y[i]);
+  if constexpr (std::is_same_v<T, c64>) {
+    for (std::int64_t i = 0; i < n; ++i) z[i] = select(condition[i], x[i], y[i]);
+  } else {  // by bits: of a choice between values in memory GCC makes branches
+    using Bits = std::conditional_t<
+        sizeof(T) == 1, std::uint8_t,
+        std::conditional_t<sizeof(T) == 2, std::uint16_t,
+                           std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>>;
+    const auto* bytes = static_cast<const std::uint8_t*>(a);
+    CERMET_VECTORIZE
+    for (std::int64_t i = 0; i < n; ++i) {
+      const Bits one = __builtin_bit_cast(Bits, x[i]), other = __builtin_bit_cast(Bits, y[i]);
+      const auto chosen = static_cast<Bits>(-static_cast<std::int32_t>(bytes[i]) >> 31);
+      z[i] = __builtin_bit_cast(T, static_cast<Bits>(other ^ ((one ^ other) & chosen)));
+    }
+  }
 }
 
 }  // namespace

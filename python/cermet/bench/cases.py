@@ -17,7 +17,7 @@ from .measure import Work
 from .peers import Peer, Unsupported
 
 CHAIN = 100
-BATCH = 64
+BATCH, IMAGES = 64, 32
 TOKEN_COUNT = 512
 MILLION = 1_000_000
 FLOATS = ("f32", "f16", "bf16")
@@ -203,6 +203,21 @@ def train_lstm(f: Peer, size: int, dtype: str) -> Work:
     generator = np.random.default_rng(0)
     x = f.array(generator.standard_normal((4, BATCH, size), np.float32), dtype)
     step, wait = f.recurrent_trainer(size, x, dtype), f.wait
+    return Work(lambda: wait(step()))
+
+
+def train_transformer(f: Peer, size: int, dtype: str) -> Work:
+    """Builds a training step of four layers of width `size` on 4 sequences of 128."""
+    x = f.array(Input(lambda n: (4, 128, n)).values(size, 0), dtype)
+    step, wait = f.transformer_trainer(4, x, dtype), f.wait
+    return Work(lambda: wait(step()))
+
+
+def train_convolutional(f: Peer, size: int, dtype: str) -> Work:
+    """Builds a training step of three convolutions on 32 x 32 pixels, to `size` channels."""
+    x = f.array(Input(lambda n: (IMAGES, 32, 32, 3)).values(size, 0), dtype)
+    y = f.array(np.arange(IMAGES, dtype=np.int32) % 10, dtype)
+    step, wait = f.convolutional_trainer((3, size // 4, size // 2, size), x, y, dtype), f.wait
     return Work(lambda: wait(step()))
 
 
@@ -475,8 +490,21 @@ CASES = (
         "train_mlp",
         f"SGD step of a 3-layer network of width n, batch {BATCH}",
         train_mlp,
-        sizes=(512,),
+        sizes=(32, 512, 1024),
         flops=lambda n: 6 * BATCH * (2 * n * n + 10 * n),
+    ),
+    Case(
+        "train_transformer",
+        "AdamW step of 4 layers of width n, batch 4 x 128",
+        train_transformer,
+        (256,),
+        ("f32", "bf16"),
+    ),
+    Case(
+        "train_convolutional",
+        f"SGD step of 3 convolutions to n channels, {IMAGES} images of 32 x 32",
+        train_convolutional,
+        (128,),
     ),
     graph("graph_build", "build only"),
     graph("graph_eval", "evaluate only"),
