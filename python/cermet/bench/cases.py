@@ -72,7 +72,11 @@ TOKENS, WIDER, WIDE_ROW = (
 )
 SHORT = Input(lambda n: (n, 16))
 HEADS, QUERY = Input(lambda n: (1, 8, n, BATCH)), Input(lambda n: (1, 8, 1, BATCH))
-WIDE_HEADS = Input(lambda n: (1, 8, n, 2 * BATCH))
+WIDE_HEADS, WIDE_QUERY = (
+    Input(lambda n: (1, 8, n, 2 * BATCH)),
+    Input(lambda n: (1, 8, 1, 2 * BATCH)),
+)
+GRADIENTS = (("_gradient", ""), ("_gradient", "_full"))
 ROWS = Input(lambda n: (n,), rows=True)
 PLACES = Input(MATRIX.shape, rows=True)
 QUERIES = Input(lambda n: (4, n, 8, 64))
@@ -341,13 +345,13 @@ def feed_forward(name: str, what: str, of: Any, *x: Input) -> Case:
     )
 
 
-def attention(
-    name: str, of: str, keys: Input, queries: Input | None = None, causal: bool = False
-) -> Case:
-    """The extra case of attention of n keys."""
-    what = f"{'causal' if causal else 'full'}, 8 heads{', one query' if queries else ''}"
-    build = over(call(of, causal=causal), queries or keys, keys, keys)
-    return Case(name, what, build, (512, 2048), ("f32", "bf16"), ab_sizes=(512,), extra=True)
+def attention(name: str, of: str, keys: Input, which: str, query: Input) -> Case:
+    """The extra case of attention of n keys: causal, or by `which` full or of one query."""
+    what = f"{'full' if which else 'causal'}, 8 heads{', one query' if which == '_one' else ''}"
+    queries = query if which == "_one" else keys
+    build = over(call(of, causal=not which), queries, keys, keys)
+    sizes, dtypes = (512, 2048, 4096), ("f32", "bf16")
+    return Case(name, what, build, sizes, dtypes, ab_sizes=(512,), extra=True)
 
 
 def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
@@ -536,6 +540,8 @@ CASES = (
     extra("topk_rows", "the 50 largest of rows", 1024, ("f32",), call("topk", k=50), MATRIX),
     extra("take_along_rows", "n of each row", 1024, ("f32",), along_axis(-1), MATRIX, PLACES),
     extra("take_along_columns", "n of each column", 1024, ("f32",), along_axis(0), MATRIX, PLACES),
+    extra("take_along", "n of n", MILLION, ("f32",), along_axis(0), VECTOR, ROWS),
+    extra("negative", "-x, which moves what a copy does", 4096, ("f32",), lambda f, x: -x, MATRIX),
     extra("norm", "norm of everything", 4096, ("f32",), lambda f, x: f.linalg.norm(x), MATRIX),
     extra("heads_first", "(4, n, 8, 64) with heads first", 512, ("f32", "bf16"), heads, QUERIES),
     extra("add_transposed", "x + x.T", 2048, ("f32",), lambda f, x: x + x.T, MATRIX),
@@ -554,12 +560,11 @@ CASES = (
     *convolution("_first", "7 x 7, 3 to n", 64, (4, 112, 112), 3, 0, (7, 7), stride=2, padding=3),
     *convolution("_depthwise", "3 x 3 of n channels", 128, (4, 56, 56), 0, 1, (3, 3), padding=1),
     *convolution("_1d", "3, n to n channels", 256, (4, 512), 0, 0, (3,), padding=1),
-    attention("attention", "attention", HEADS, causal=True),
-    attention("attention_full", "attention", HEADS),
-    attention("attention_wide", "attention", WIDE_HEADS, causal=True),
-    attention("attention_one", "attention", HEADS, QUERY),
-    attention("attention_gradient", "attention_gradient", HEADS, causal=True),
-    attention("attention_gradient_full", "attention_gradient", HEADS),
+    *(
+        attention(f"attention{of}{which}{wide}", f"attention{of}", keys, which, query)
+        for wide, keys, query in (("", HEADS, QUERY), ("_wide", WIDE_HEADS, WIDE_QUERY))
+        for of, which in (("", ""), ("", "_full"), ("", "_one"), *GRADIENTS)
+    ),
     Case("train_lstm", "SGD step of an LSTM of width n", train_lstm, (64,), extra=True),
 )
 
