@@ -176,7 +176,8 @@ class Forward {
     const std::int64_t parts = ceil_div(rows, part_), blocks = ceil_div(c_.columns, kKeyBlock);
     const double work = static_cast<double>(part_) * static_cast<double>(c_.columns) *
                         static_cast<double>(c_.dim + c_.value_dim);
-    const double least = rows <= kStreamRows ? kLeastReading * static_cast<double>(rows) : kLeastWork;
+    const double least =
+        rows <= kStreamRows ? kLeastReading * static_cast<double>(rows) : kLeastWork;
     if (rows <= kStreamRows && entries < get_num_threads() && blocks > 1 && work > 2 * least)
       return run_split(blocks);
     const auto grain = static_cast<std::int64_t>(std::max(1.0, least / work));
