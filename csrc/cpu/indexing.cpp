@@ -158,12 +158,31 @@ void scatter_blocks(const Blocks& blocks, std::span<const std::int64_t> offsets,
   });
 }
 
+// Whether all are in [0, extent): neither they nor what is left of the extent has a sign.
+template <class I>
+bool are_places(const I* index, std::int64_t n, std::int64_t extent) {
+  using U = std::make_unsigned_t<I>;
+  constexpr U kMost = ~U{} >> 1;
+  const auto last =
+      static_cast<U>(std::min<std::uint64_t>(static_cast<std::uint64_t>(extent - 1), kMost));
+  U signs = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const auto k = static_cast<U>(index[i]);
+    signs |= k | (last - k);
+  }
+  return signs <= kMost;
+}
+
 // to[i] = from[i * from_step + k * stride] for i < n, where k is index[i * index_step], counted
 // from the end where negative; false where one is out of range.
 template <class U, class I>
 bool take_run(U* __restrict to, const I* __restrict index, std::int64_t index_step,
               const U* __restrict from, std::int64_t from_step, std::int64_t n, std::int64_t extent,
               std::int64_t stride) {
+  if (index_step == 1 && from_step == 0 && stride == 1 && are_places(index, n, extent)) {
+    for (std::int64_t i = 0; i < n; ++i) to[i] = from[index[i]];
+    return true;
+  }
   bool outside = false;
   for (std::int64_t i = 0; i < n; ++i) {
     auto k = static_cast<std::int64_t>(index[i * index_step]);

@@ -36,18 +36,22 @@ template <class F, class R, class... T>
   return rare != 0;
 }
 
+inline constexpr std::int64_t kChunk = 256;
+
 // F::apply is the function of elements. Where some of them are rare, F::usual answers for the
-// others: a chunk with rare elements goes through a buffer, since `out` may be one of the inputs.
+// others: a chunk with rare elements goes through a buffer, since `out` may be one of the inputs. F
+// may go over a chunk in stages.
 template <class F, class R, class... T>
 void map(R* out, std::int64_t n, const T*... in) {
   constexpr bool f32_or_c64 = (... && (std::is_same_v<T, f32> || std::is_same_v<T, c64>));
   if constexpr (f32_or_c64 && requires { F::rare(*in...); }) {
-    constexpr std::int64_t kChunk = 256;
     for (std::int64_t begin = 0; begin < n; begin += kChunk) {
       const std::int64_t count = n - begin < kChunk ? n - begin : kChunk;
       R chunk[kChunk];
       bool rare;
-      if constexpr (sizeof...(T) == 2 && std::is_same_v<R, f32>) {  // both are read only once
+      if constexpr (requires { F::in_stages(chunk, count, (in + begin)...); }) {
+        rare = F::in_stages(chunk, count, (in + begin)...);
+      } else if constexpr (sizeof...(T) == 2 && std::is_same_v<R, f32>) {  // both are read once
         rare = each_usual<F>(chunk, count, (in + begin)...);
       } else {
         rare = any_rare<F>(count, (in + begin)...);

@@ -123,6 +123,9 @@ Shape Transpose::output_shape(const Node&, std::span<const array> inputs) const 
   return shape;
 }
 array Transpose::vjp(const Edge&, const array& cotangent) const {
+  // A product's rule gives what is transposed back here: then no step stands behind the product.
+  const Primitive* made_by = cotangent.primitive();
+  if (made_by && made_by->kind() == kind() && equals(*made_by)) return cotangent.inputs()[0];
   return cermet::transpose(cotangent, inverse_of(axes));
 }
 array Transpose::jvp(const Edge&, const array& tangent) const {

@@ -17,7 +17,7 @@ inline f32 poly(f32 x, f32 c0, C... c) {
 }
 
 // 2^k for -126 <= k <= 127.
-inline f32 pow2(i32 k) { return from_bits((k + 127) << 23); }
+inline f32 pow2(i32 k) { return from_bits(i32(u32(k + 127) << 23)); }
 
 inline b32 is_negative(f32 x) { return bits(x) < 0; }  // -0 and nans, too
 

@@ -25,17 +25,19 @@ inline f32 exp2_pair(f32 hi, f32 lo) {
   f32 high =
       fma(z2, fma(z, 1.5201967e-05f, 0.000154692921f), fma(z, 0.0013333922f, 0.00961802714f));
   f32 p = fma(z, fma(z2, high, fma(z, 0.0555041045f, 0.240226507f)), kLn2);
-  i32 n = i32(u32(bits(shifted)) - 0x4b400000u);  // it wraps where it is not used
-  n = select(n > 252, 252, select(n < -252, -252, n));
+  i32 n = i32(u32(bits(shifted)) - 0x4b400000u);  // anything where it is not used
   f32 r = scale(fma(z, p, 1.0f), n);
   return select(abs(hi) < 200.0f, r, select(hi > 0.0f, kInf, 0.0f));
 }
 
 inline b32 is_whole(f32 x) { return trunc(x) == x; }
-// 2^(b log2 |a|) with the sign that a^b has.
-inline f32 power_of(f32 a, f32 b, Pair log2_a) {
+// 2^(b log2 |a|), and with the sign that a^b has.
+inline f32 power_of_magnitude(f32 b, Pair log2_a) {
   Pair y = pair_product(b, log2_a.hi);
-  f32 r = exp2_pair(y.hi, fma(b, log2_a.lo, y.lo));
+  return exp2_pair(y.hi, fma(b, log2_a.lo, y.lo));
+}
+inline f32 power_of(f32 a, f32 b, Pair log2_a) {
+  f32 r = power_of_magnitude(b, log2_a);
   b32 whole = is_whole(b);
   r = negative_where(is_negative(a) & whole & !is_whole(0.5f * b), r);
   return select((a < 0.0f) & !whole, kNan, r);

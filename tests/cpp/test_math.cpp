@@ -184,6 +184,23 @@ TEST_CASE("rare arguments are answered wherever in a loop they stand, in place t
   }
 }
 
+TEST_CASE("a power has the same bits beside any others") {
+  std::mt19937 random(3);
+  std::uniform_real_distribution<float> dense(-3, 3);
+  Floats x(1100), y(x.size()), out(x.size());
+  for (size_t i = 0; i < x.size(); ++i) x[i] = std::exp(dense(random)), y[i] = 9 * dense(random);
+  for (const float other : {1.0f, -2.0f, 0.0f, -0.0f, 0x1p-140f, kInf, kNan}) {
+    x[300] = other, y[300] = 3;
+    y[700] = other;
+    x[900] = other, y[900] = 500;
+    run(cermet::Op::power, x, y, out);
+    for (size_t i = 0; i < x.size(); ++i) {
+      const float alone = cpu::power(x[i], y[i]);
+      CHECK((bits(out[i]) == bits(alone) || (std::isnan(out[i]) && std::isnan(alone))));
+    }
+  }
+}
+
 TEST_CASE("logaddexp is accurate to its greater operand's last place, and takes infinities") {
   std::mt19937 random(2);
   std::uniform_real_distribution<float> dense(-20, 20);

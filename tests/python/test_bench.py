@@ -239,7 +239,7 @@ PURE += " cumsum_columns cumprod_rows sort_columns searchsorted matmul_transpose
 PURE += (
     " sort_all take_along_rows take_along_columns norm heads_first add_transposed sum_transposed"
 )
-PURE += " softmax_transposed einsum"
+PURE += " softmax_transposed einsum take_along negative"
 
 
 @pytest.mark.parametrize("name", PURE.split())

@@ -472,6 +472,15 @@ def test_gradients_and_batches():
     assert same(rows, nn.silu(x @ w1) * (x @ w2))
 
 
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_an_update_is_computed_with_the_gradient(dtype):
+    x, w, g = (data(*shape, dtype=dtype) for shape in ((70, 20), (50, 20), (70, 50)))
+    gradient = mx.vjp(lambda w: x @ w.T, [w], [g])[1][0]
+    updated = w - 0.5 * gradient
+    assert len(work(updated)) == 1 and "epilogue" in work(updated)[0], mx.explain(updated)
+    assert same(updated, w - 0.5 * mx.contiguous((x.T @ g).T))
+
+
 def test_calls_of_compiled_functions():
     w, bias = data(20, 30), data(30)
 

@@ -15,7 +15,8 @@ namespace cermet::cpu {
 namespace {
 
 constexpr std::int64_t kMostRows = 128;  // of a part: its scores and the packed keys fit the cache
-constexpr double kLeastWork = 250e3;     // multiplications that outweigh their hand-over
+// Multiplications that outweigh their hand-over; of few rows those that as many keys take to read.
+constexpr double kLeastWork = 250e3, kLeastReading = 60e3;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -175,9 +176,11 @@ class Forward {
     const std::int64_t parts = ceil_div(rows, part_), blocks = ceil_div(c_.columns, kKeyBlock);
     const double work = static_cast<double>(part_) * static_cast<double>(c_.columns) *
                         static_cast<double>(c_.dim + c_.value_dim);
-    if (rows <= kStreamRows && entries < get_num_threads() && blocks > 1 && work > 2 * kLeastWork)
+    const double least =
+        rows <= kStreamRows ? kLeastReading * static_cast<double>(rows) : kLeastWork;
+    if (rows <= kStreamRows && entries < get_num_threads() && blocks > 1 && work > 2 * least)
       return run_split(blocks);
-    const auto grain = static_cast<std::int64_t>(1 + kLeastWork / work);
+    const auto grain = static_cast<std::int64_t>(std::max(1.0, least / work));
     parallel_for(entries * parts, grain, [&](std::int64_t begin, std::int64_t end) {
       const Memory memory(*this);
       for (; begin < end; ++begin) {
@@ -200,6 +203,7 @@ class Forward {
   struct Memory {
     explicit Memory(const Forward& f) : all(place(f, nullptr)) {
       place(f, all.get());
+      if (f.part_ <= kStreamRows) return;
       // Lanes without a row are computed as well.
       std::fill_n(scores, kKeyBlock * f.W, 0.0f);
       std::fill_n(part, f.c_.value_dim * f.W, 0.0f);

@@ -98,6 +98,8 @@ class Source {
         depth((s.depth + kDepth - 1) / kDepth) {}
 
   bool along() const { return depth_step_ == 1; }
+  // Whether vectors of columns lie so near each other that memory is read as one stream.
+  bool is_near() const { return width_step_ * static_cast<std::int64_t>(sizeof(Element)) <= 2048; }
   // Whether `count` rows of L units from (p, w) can be read by row_at.
   bool has_rows(std::int64_t p, std::int64_t w, std::int64_t count) const {
     return width_step_ == 1 && p + count <= whole_ && w + L <= readable_;

@@ -46,7 +46,24 @@ void stream_rows(const Stream& s) {
   if constexpr (Source::kReads != Reads::rows)
     if (source.along()) {
       constexpr int G = Source::kReads == Reads::along ? (R == 1 ? 4 : 2) : 1;
-      for (std::int64_t j = 0; j < columns; j += G * L) {
+      std::int64_t j = 0;
+      // Of few rows a sum waits for the one before: two vectors of columns are under way, if near.
+      if constexpr (Source::kReads == Reads::either && R <= 2)
+        for (; j + L < columns && source.is_near(); j += 2 * L) {
+          const typename Source::template Columns<1> b[2] = {{source, j}, {source, j + L}};
+          for (std::int64_t p = 0; p < depth; p += kBlockDepth) {
+            Vector<Sum> sums[2][R] = {};
+            for (std::int64_t q = p, end = block_end(p); q < end; q += L)
+#pragma GCC unroll 2
+              for (int g = 0; g < 2; ++g)
+                b[g].visit(
+                    q, q + L < end ? q + L : end,
+                    [&](std::int64_t d, const Vector<Unit>(&v)[1])
+                        __attribute__((always_inline)) { add_depth<K, R>(a, d, v[0], sums[g]); });
+            for (int g = 0; g < 2; ++g) finish(j + g * L, sums[g], s.add || p > 0);
+          }
+        }
+      for (; j < columns; j += G * L) {
         typename Source::template Columns<G> b(source, j);
         for (std::int64_t p = 0; p < depth; p += kBlockDepth) {
           Vector<Sum> sums[G][R] = {};

@@ -91,13 +91,29 @@ void TileProgram::find_places(Context& c, const FinishedTile& t, std::int64_t ro
   }
 }
 
+void TileProgram::fetch(const FinishedTile& t, std::int64_t row, std::int64_t column,
+                        std::int64_t n) const {
+  constexpr std::int64_t kLine = 64;
+  if (row >= t.rows) return;
+  for (std::size_t i = p_.products; i < p_.ports.size(); ++i) {
+    if (!p_.ports[i].linear) continue;
+    const std::size_t size = size_of(p_.ports[i].dtype);
+    const std::byte* const from = place(i, first_of(t, row) + column, size);
+    for (std::int64_t b = 0, end = n * static_cast<std::int64_t>(size); b < end; b += kLine)
+      __builtin_prefetch(from + b);
+  }
+}
+
 void TileProgram::run_wide(Context& c, const FinishedTile& t) const {
+  constexpr std::int64_t kAhead = 2;
   std::byte** const at = places(c);
   const std::int64_t most = even(t.columns, tile_);
   for (std::int64_t column = 0; column < t.columns; column += most) {
     const std::int64_t n = std::min(most, t.columns - column);
     find_places(c, t, 0, column);
+    for (std::int64_t row = 0; row < kAhead; ++row) fetch(t, row, column, n);
     for (std::int64_t row = 0; row < t.rows; ++row) {
+      fetch(t, row + kAhead, column, n);
       for (std::size_t k = 0; k < moving_.size(); ++k)
         c.table[moving_[k].location] = std::exchange(at[k], at[k] + step(t, k));
       run_calls(p_.passes[0], c, first_of(t, row) + column, n);

@@ -32,6 +32,8 @@ class TileProgram : Tiles {
   void run_adjacent(Context& c, const FinishedTile& tile, std::int64_t row, std::int64_t n) const;
   void run_wide(Context& c, const FinishedTile& tile) const;
   void run_narrow(Context& c, const FinishedTile& tile) const;
+  // Asks for what else is read and written for a row: the start of each row is far from the last.
+  void fetch(const FinishedTile& tile, std::int64_t row, std::int64_t column, std::int64_t n) const;
   void find_places(Context& c, const FinishedTile& tile, std::int64_t row,
                    std::int64_t column) const;
   std::int64_t step(const FinishedTile& t, std::size_t moving) const {

@@ -18,7 +18,7 @@ from .measure import Work
 from .peers import Peer, Unsupported
 
 CHAIN = 100
-BATCH = 64
+BATCH, IMAGES = 64, 32
 TOKEN_COUNT = 512
 MILLION = 1_000_000
 FLOATS = ("f32", "f16", "bf16")
@@ -75,7 +75,11 @@ TOKENS, WIDER, WIDE_ROW = (
 )
 SHORT = Input(lambda n: (n, 16))
 HEADS, QUERY = Input(lambda n: (1, 8, n, BATCH)), Input(lambda n: (1, 8, 1, BATCH))
-WIDE_HEADS = Input(lambda n: (1, 8, n, 2 * BATCH))
+WIDE_HEADS, WIDE_QUERY = (
+    Input(lambda n: (1, 8, n, 2 * BATCH)),
+    Input(lambda n: (1, 8, 1, 2 * BATCH)),
+)
+GRADIENTS = (("_gradient", ""), ("_gradient", "_full"))
 ROWS = Input(lambda n: (n,), rows=True)
 PLACES = Input(MATRIX.shape, rows=True)
 QUERIES = Input(lambda n: (4, n, 8, 64))
@@ -221,6 +225,21 @@ def train_lstm(f: Peer, size: int, dtype: str) -> Work:
     return Work(lambda: wait(step()))
 
 
+def train_transformer(f: Peer, size: int, dtype: str) -> Work:
+    """Builds a training step of four layers of width `size` on 4 sequences of 128."""
+    x = f.array(Input(lambda n: (4, 128, n)).values(size, 0), dtype)
+    step, wait = f.transformer_trainer(4, x, dtype), f.wait
+    return Work(lambda: wait(step()))
+
+
+def train_convolutional(f: Peer, size: int, dtype: str) -> Work:
+    """Builds a training step of three convolutions on 32 x 32 pixels, to `size` channels."""
+    x = f.array(Input(lambda n: (IMAGES, 32, 32, 3)).values(size, 0), dtype)
+    y = f.array(np.arange(IMAGES, dtype=np.int32) % 10, dtype)
+    step, wait = f.convolutional_trainer((3, size // 4, size // 2, size), x, y, dtype), f.wait
+    return Work(lambda: wait(step()))
+
+
 def train_mlp(f: Peer, size: int, dtype: str) -> Work:
     """Builds a training step on `BATCH` random inputs of `size` values and ten labels."""
     generator = np.random.default_rng(0)
@@ -348,13 +367,13 @@ def feed_forward(name: str, what: str, of: Any, *x: Input) -> Case:
     )
 
 
-def attention(
-    name: str, of: str, keys: Input, queries: Input | None = None, causal: bool = False
-) -> Case:
-    """The extra case of attention of n keys."""
-    what = f"{'causal' if causal else 'full'}, 8 heads{', one query' if queries else ''}"
-    build = over(call(of, causal=causal), queries or keys, keys, keys)
-    return Case(name, what, build, (512, 2048), ("f32", "bf16"), ab_sizes=(512,), extra=True)
+def attention(name: str, of: str, keys: Input, which: str, query: Input) -> Case:
+    """The extra case of attention of n keys: causal, or by `which` full or of one query."""
+    what = f"{'full' if which else 'causal'}, 8 heads{', one query' if which == '_one' else ''}"
+    queries = query if which == "_one" else keys
+    build = over(call(of, causal=not which), queries, keys, keys)
+    sizes, dtypes = (512, 2048, 4096), ("f32", "bf16")
+    return Case(name, what, build, sizes, dtypes, ab_sizes=(512,), extra=True)
 
 
 def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
@@ -497,8 +516,21 @@ CASES = (
         "train_mlp",
         f"SGD step of a 3-layer network of width n, batch {BATCH}",
         train_mlp,
-        sizes=(512,),
+        sizes=(32, 512, 1024),
         flops=lambda n: 6 * BATCH * (2 * n * n + 10 * n),
+    ),
+    Case(
+        "train_transformer",
+        "AdamW step of 4 layers of width n, batch 4 x 128",
+        train_transformer,
+        (256,),
+        ("f32", "bf16"),
+    ),
+    Case(
+        "train_convolutional",
+        f"SGD step of 3 convolutions to n channels, {IMAGES} images of 32 x 32",
+        train_convolutional,
+        (128,),
     ),
     graph("graph_build", "build only"),
     graph("graph_eval", "evaluate only"),
@@ -530,6 +562,8 @@ CASES = (
     extra("topk_rows", "the 50 largest of rows", 1024, ("f32",), call("topk", k=50), MATRIX),
     extra("take_along_rows", "n of each row", 1024, ("f32",), along_axis(-1), MATRIX, PLACES),
     extra("take_along_columns", "n of each column", 1024, ("f32",), along_axis(0), MATRIX, PLACES),
+    extra("take_along", "n of n", MILLION, ("f32",), along_axis(0), VECTOR, ROWS),
+    extra("negative", "-x, which moves what a copy does", 4096, ("f32",), lambda f, x: -x, MATRIX),
     extra("norm", "norm of everything", 4096, ("f32",), lambda f, x: f.linalg.norm(x), MATRIX),
     extra("heads_first", "(4, n, 8, 64) with heads first", 512, ("f32", "bf16"), heads, QUERIES),
     extra("add_transposed", "x + x.T", 2048, ("f32",), lambda f, x: x + x.T, MATRIX),
@@ -562,12 +596,11 @@ CASES = (
     *convolution("_1d", "3, n to n channels", 256, (4, 512), 0, 0, (3,), padding=1),
     *pooling("Max", "maximum", 3),
     *pooling("Avg", "mean", 2),
-    attention("attention", "attention", HEADS, causal=True),
-    attention("attention_full", "attention", HEADS),
-    attention("attention_wide", "attention", WIDE_HEADS, causal=True),
-    attention("attention_one", "attention", HEADS, QUERY),
-    attention("attention_gradient", "attention_gradient", HEADS, causal=True),
-    attention("attention_gradient_full", "attention_gradient", HEADS),
+    *(
+        attention(f"attention{of}{which}{wide}", f"attention{of}", keys, which, query)
+        for wide, keys, query in (("", HEADS, QUERY), ("_wide", WIDE_HEADS, WIDE_QUERY))
+        for of, which in (("", ""), ("", "_full"), ("", "_one"), *GRADIENTS)
+    ),
     Case("train_lstm", "SGD step of an LSTM of width n", train_lstm, (64,), extra=True),
 )
 

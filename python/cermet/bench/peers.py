@@ -102,6 +102,19 @@ class Peer:
         """One SGD step of an LSTM of `width` on sequences `x`; the loss is of the last rows."""
         raise Unsupported(f"{self.name} has no LSTM")
 
+    def transformer_trainer(self, layers: int, x: Any, dtype: str) -> Callable[[], Any]:
+        """One AdamW step of a transformer's encoder with heads of 64, on sequences `x`."""
+        raise Unsupported(f"{self.name} has no transformer")
+
+    def convolutional_trainer(
+        self, channels: Sequence[int], x: Any, y: Any, dtype: str
+    ) -> Callable[[], Any]:
+        """One SGD step of a network of 3 x 3 convolutions, each with ReLU and a maximum of 2 x 2.
+
+        Its last layer is linear, and gives ten logits from the mean of all positions.
+        """
+        raise Unsupported(f"{self.name} has no convolutional layers")
+
 
 class Cermet(Peer):
     """Cermet, and under another root every package with the same interface."""
@@ -186,17 +199,42 @@ class Cermet(Peer):
         model = self._package("nn").LSTM(width, width)
         return self._steps(model, lambda: self.xp.mean(model(x)[0][:, -1] ** 2), dtype)
 
-    def _steps(self, model: Any, loss: Callable[[], Any], dtype: str) -> Callable[[], Any]:
+    def transformer_trainer(self, layers: int, x: Any, dtype: str) -> Callable[[], Any]:
+        width = x.shape[-1]
+        model = self._package("nn").TransformerEncoder(layers, width, max(1, width // 64))
+        return self._steps(model, lambda: self.xp.mean(model(x, None) ** 2), dtype, "AdamW")
+
+    def convolutional_trainer(
+        self, channels: Sequence[int], x: Any, y: Any, dtype: str
+    ) -> Callable[[], Any]:
+        nn = self._package("nn")
+        layers: list[Any] = []
+        for inputs, outputs in pairwise(channels):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        mean = nn.AvgPool2d(x.shape[1] >> len(channels) - 1)  # of all that the layers leave
+        model = nn.Sequential(*layers, mean, nn.Linear(outputs, 10))
+
+        def loss() -> Any:
+            return nn.losses.cross_entropy(model(x)[:, 0, 0], y, reduction="mean")
+
+        return self._steps(model, loss, dtype)
+
+    def _steps(
+        self, model: Any, loss: Callable[[], Any], dtype: str, optimizer: str = "SGD"
+    ) -> Callable[[], Any]:
         model.set_dtype(self.dtype(dtype))
-        optimizer = self._package("optimizers").SGD(learning_rate=0.01)
+        updates = getattr(self._package("optimizers"), optimizer)(learning_rate=0.01)
+        updates.init(model.trainable_parameters())
+        state = [model.state, updates.state]
         gradients = self._package("nn").value_and_grad(model, loss)
 
+        @partial(self.xp.compile, inputs=state, outputs=state)
         def step() -> Any:
             value, grads = gradients()
-            optimizer.update(model, grads)
-            return value, model.parameters(), optimizer.state
+            updates.update(model, grads)
+            return value
 
-        return step
+        return lambda: (step(), state)
 
     def _package(self, name: str) -> Any:
         try:
@@ -365,16 +403,49 @@ class Torch(Peer):
         layers: list[Any] = []
         for inputs, outputs in pairwise(widths):
             layers += [torch.nn.Linear(inputs, outputs), torch.nn.ReLU()]
-        model = torch.nn.Sequential(*layers[:-1]).to(self._device, self.dtype(dtype))
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-        forward, labels = self.prepare(model), y.long()
+        return self._steps(torch.nn.Sequential(*layers[:-1]), x, self._cross_entropy(y), dtype)
+
+    def transformer_trainer(self, layers: int, x: Any, dtype: str) -> Callable[[], Any]:
+        nn, width = self.xp.nn, x.shape[-1]
+        layer = nn.TransformerEncoderLayer(
+            width, max(1, width // 64), 4 * width, 0.0, batch_first=True, norm_first=True
+        )
+        norm = nn.LayerNorm(width)
+        model = nn.TransformerEncoder(layer, layers, norm, enable_nested_tensor=False)
+        return self._steps(model, x, lambda out: (out**2).mean(), dtype, "AdamW")
+
+    def convolutional_trainer(
+        self, channels: Sequence[int], x: Any, y: Any, dtype: str
+    ) -> Callable[[], Any]:
+        nn = self.xp.nn
+        layers: list[Any] = []
+        for inputs, outputs in pairwise(channels):
+            layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        model = nn.Sequential(
+            *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(outputs, 10)
+        )
+        images = x.movedim(-1, 1)  # channels last in memory, which is faster
+        return self._steps(model, images, self._cross_entropy(y), dtype)
+
+    def _cross_entropy(self, y: Any) -> Callable[[Any], Any]:
+        labels = y.long()
+        return lambda out: self.xp.nn.functional.cross_entropy(out, labels)
+
+    def _steps(
+        self, model: Any, x: Any, loss: Callable[[Any], Any], dtype: str, optimizer: str = "SGD"
+    ) -> Callable[[], Any]:
+        model = model.to(self._device, self.dtype(dtype))
+        if x.ndim == 4:
+            model = model.to(memory_format=self.xp.channels_last)
+        updates = getattr(self.xp.optim, optimizer)(model.parameters(), lr=0.01)
+        forward = self.prepare(model)
 
         def step() -> Any:
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(forward(x), labels)
-            loss.backward()
-            optimizer.step()
-            return loss
+            updates.zero_grad()
+            value = loss(forward(x))
+            value.backward()
+            updates.step()
+            return value
 
         return step
 
