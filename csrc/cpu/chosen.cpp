@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "cpu/half.h"
 #include "cpu/primitives.h"
 #include "cpu/products/operands.h"
 #include "cpu/products/runs.h"
@@ -96,22 +95,6 @@ void set_columns(Part& part, std::int64_t i, std::int64_t columns, std::int64_t 
   part.column = i * columns, part.columns = std::min(columns, n - part.column);
 }
 
-// Rows that are finished go to `out`, matrices of n columns.
-auto storing(const Tensor& out, std::int64_t n) {
-  return [&out, n](const FinishedTile& t) {
-    visit(out.dtype, [&]<class T>(Type<T>) {
-      T* const to = data<T>(out) + t.row * n + t.column;
-      for (std::int64_t r = 0; r < t.rows; ++r) {
-        if constexpr (kIsHalf<T>)
-          CERMET_DISPATCH(from_floats(static_cast<const float*>(t.values[0]) + r * t.step,
-                                      to + r * n, t.columns));
-        else
-          std::copy_n(static_cast<const T*>(t.values[0]) + r * t.step, t.columns, to + r * n);
-      }
-    });
-  };
-}
-
 // A run goes on where the other begins, if its first row may say how far apart rows are.
 bool extends(RowRun& run, const RowRun& next) {
   if (next.to != run.to + run.count) return false;
@@ -164,7 +147,7 @@ void multiply_groups(const Product& p, const Offsets& a, const Offsets& b, const
         if (p.k > 0) part.depth.push_back({0, p.k, 0, r.b});
         set_columns(part, i % across, columns, p.n);
       },
-      storing(out, p.n));
+      out);
 }
 
 // Matrices that are each the sum over its own depth, which `depth_of` appends.
@@ -184,7 +167,7 @@ void multiply_sums(const Product& p, std::int64_t matrices, std::int64_t most_de
             {std::min(rows, p.m - row), row * p.a.width_step, p.a.width_step, matrix * p.m + row});
         set_columns(part, i % across, columns, p.n);
       },
-      storing(out, p.n));
+      out);
 }
 
 // Depths, one after the other: of each entry the inner extent of its product.
@@ -316,7 +299,7 @@ void block_masked_matmul(const BlockMaskedMatmul& op, std::span<const Tensor> in
             part.depth.push_back({k, count, k * p.a.depth_step, at[1] + k * p.b.depth_step});
         }
       },
-      storing(out, p.n));
+      out);
 }
 
 namespace {
@@ -376,7 +359,7 @@ void spread_products(const Tensor& x, const Tensor& y, const Tensor& ends, const
           if (p.k > 0 && segments[s][0] <= begin && end <= segments[s][1])
             append(part.depth, {0, p.k, offsets[s], 0}, p);
       },
-      storing(out, p.n));
+      out);
 }
 
 }  // namespace

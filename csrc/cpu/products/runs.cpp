@@ -3,6 +3,9 @@
 
 #include <algorithm>
 
+#include "cpu/half.h"
+#include "cpu/scalar.h"
+
 namespace cermet::cpu {
 namespace {
 
@@ -14,10 +17,10 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 template <class Sum>
 class RunNest {
  public:
-  RunNest(const Product& p, const PartLimits& limits, const Epilogue& finish)
+  RunNest(const Product& p, const PartLimits& limits, const Tensor& out)
       : p_(p),
         limits_(limits),
-        finish_(finish),
+        out_(out),
         numbers_(p.kernel->numbers),
         block_(kBlockDepth * numbers_),
         size_(p.a.packing == Packing::f64   ? 8
@@ -85,20 +88,37 @@ class RunNest {
     const RowSums row_sums = sums_of(part, m);
     const std::int64_t end =
         part.depth.empty() ? 0 : part.depth.back().first + part.depth.back().count;
-    const std::int64_t area = rows * part.columns;
+    // Rows that follow each other are summed where they belong.
+    const bool in_place = part.rows.size() == 1 && size_of(out_.dtype) == sizeof(Sum);
+    const std::int64_t step = in_place ? p_.n : part.columns;
+    Sum* const sums = in_place ? data<Sum>(out_) + part.rows[0].to * p_.n + part.column : m.sums;
     bool any = false;
     for (std::int64_t first = 0; first < end; first += kSpan) {
-      Sum* const to = any ? m.span : m.sums;
-      if (!span(part, first, std::min(end, first + kSpan), rows, row_sums, m, to)) continue;
-      for (std::int64_t i = 0; any && i < area; ++i) m.sums[i] += m.span[i];
+      Sum* const to = any ? m.span : sums;
+      const std::int64_t to_step = any ? part.columns : step;
+      if (!span(part, first, std::min(end, first + kSpan), rows, row_sums, m, to, to_step))
+        continue;
+      for (std::int64_t r = 0; any && r < rows; ++r)
+        for (std::int64_t i = 0; i < part.columns; ++i)
+          sums[r * step + i] += m.span[r * part.columns + i];
       any = true;
     }
-    if (!any) std::fill_n(m.sums, area, Sum{});
-    const Sum* values = m.sums;
-    for (const RowRun& run : part.rows) {
-      finish_({0, run.to, run.count, part.column, part.columns, {values, nullptr}, part.columns});
-      values += run.count * part.columns;
-    }
+    for (std::int64_t r = 0; !any && r < rows; ++r)
+      std::fill_n(sums + r * step, part.columns, Sum{});
+    if (!in_place) store(part, sums);
+  }
+
+  void store(const Part& part, const Sum* sums) const {
+    visit(out_.dtype, [&]<class T>(Type<T>) {
+      for (const RowRun& run : part.rows)
+        for (std::int64_t r = 0; r < run.count; ++r, sums += part.columns) {
+          T* const to = data<T>(out_) + (run.to + r) * p_.n + part.column;
+          if constexpr (kIsHalf<T>)
+            CERMET_DISPATCH(from_floats(reinterpret_cast<const float*>(sums), to, part.columns));
+          else
+            std::memcpy(to, sums, static_cast<std::size_t>(part.columns) * sizeof(Sum));
+        }
+    });
   }
 
   // The sums of the part's rows over groups, one below the other.
@@ -115,7 +135,7 @@ class RunNest {
 
   // Numbers [first, last) of a sum; whether there are any.
   bool span(const Part& part, std::int64_t first, std::int64_t last, std::int64_t rows,
-            const RowSums& row_sums, const Memory& m, Sum* to) const {
+            const RowSums& row_sums, const Memory& m, Sum* to, std::int64_t step) const {
     const auto sums_at = [&](std::int64_t p) {
       RowSums sums = row_sums;
       if (sums.data) sums.data += p / numbers_ / sums.group;
@@ -124,7 +144,7 @@ class RunNest {
     if (rows <= kStreamRows && stream_ && part.depth.size() == 1 && part.depth[0].first == 0) {
       const Piece piece = piece_of(part.depth[0], first, last, 0);
       const auto [a, a_step] = rows_of(part, {&piece, 1}, piece.count, m);
-      stream_({a, a_step, columns_of(part, piece, first), to, part.columns, rows, sums_at(first)});
+      stream_({a, a_step, columns_of(part, piece, first), to, step, rows, sums_at(first)});
       return true;
     }
     bool added = false;
@@ -161,7 +181,7 @@ class RunNest {
         pack({right, 1, part.columns, part.columns, depth, part.columns}, p_.kernel->columns,
              b_step, m.b);
       }
-      p_.kernel->multiply({a.first, a.second, m.b, b_step, to, part.columns, rows, part.columns,
+      p_.kernel->multiply({a.first, a.second, m.b, b_step, to, step, rows, part.columns,
                            units(depth), added, sums_at(p)});
       added = true;
     }
@@ -246,7 +266,7 @@ class RunNest {
 
   const Product& p_;
   const PartLimits& limits_;
-  const Epilogue& finish_;
+  const Tensor& out_;
   const std::int64_t numbers_, block_, size_;
   void (*const stream_)(const Stream&);
 };
@@ -254,11 +274,11 @@ class RunNest {
 }  // namespace
 
 void multiply_runs(const Product& product, const PartLimits& limits, std::int64_t count,
-                   FunctionRef<void(std::int64_t, Part&)> describe, const Epilogue& finish) {
+                   FunctionRef<void(std::int64_t, Part&)> describe, const Tensor& out) {
   if (product.a.packing == Packing::f64)
-    RunNest<double>(product, limits, finish).run(count, describe);
+    RunNest<double>(product, limits, out).run(count, describe);
   else
-    RunNest<float>(product, limits, finish).run(count, describe);
+    RunNest<float>(product, limits, out).run(count, describe);
 }
 
 }  // namespace cermet::cpu

@@ -30,10 +30,10 @@ struct PartLimits {
 };
 inline constexpr std::int64_t kMostPartRows = 384, kMostPartColumns = 512;
 
-// Computes `count` parts, which `describe` tells of, on the pool's threads. Of `product` what tells
-// of rows and the batch is not used; k is the length of a row of a where there are sums of rows.
-// The order of a sum is that of all products, so rows may be put together in any way.
+// Computes `count` parts of `out`, which `describe` tells of, on the pool's threads. Of `product`
+// what tells of rows and the batch is not used; k is the length of a row of a where there are sums
+// of rows. The order of a sum is that of all products, so rows may be put together in any way.
 void multiply_runs(const Product& product, const PartLimits& limits, std::int64_t count,
-                   FunctionRef<void(std::int64_t, Part&)> describe, const Epilogue& finish);
+                   FunctionRef<void(std::int64_t, Part&)> describe, const Tensor& out);
 
 }  // namespace cermet::cpu

@@ -76,6 +76,9 @@ WIDE_HEADS = Input(lambda n: (1, 8, n, 2 * BATCH))
 ROWS = Input(lambda n: (n,), rows=True)
 PLACES = Input(MATRIX.shape, rows=True)
 QUERIES = Input(lambda n: (4, n, 8, 64))
+ROUTED = Input(lambda n: (128, n)), STACK, Input(lambda n: (128, 8), rows=True)
+PASSED = Input(lambda n: (128, 8, n))
+BLOCKS = Input(lambda n: (n // BATCH, n // BATCH), rows=True)
 
 
 def positive(x: np.ndarray) -> np.ndarray:
@@ -228,6 +231,15 @@ def quantized(rows: int) -> Build:
         return Work(lambda: wait(product(x, *packed)))
 
     return build
+
+
+def packed_experts(f: Peer, size: int, dtype: str) -> Work:
+    """Builds the case "experts" with 4-bit matrices."""
+    x, w, rows = (source.values(size, i) for i, source in enumerate(ROUTED))
+    packed = f.quantize(f.array(w, dtype), group_size=GROUP, bits=4)
+    f.wait(packed)
+    arrays = f.array(x, dtype), *packed, f.places(rows % BATCH)
+    return Work(lambda: f.wait(f.packed_experts(*arrays)))
 
 
 def packing(mode: str, back: bool) -> Build:
@@ -526,6 +538,11 @@ CASES = (
     *convolution("_first", "7 x 7, 3 to n", 64, (4, 112, 112), 3, 0, (7, 7), stride=2, padding=3),
     *convolution("_depthwise", "3 x 3 of n channels", 128, (4, 56, 56), 0, 1, (3, 3), padding=1),
     *convolution("_1d", "3, n to n channels", 256, (4, 512), 0, 0, (3,), padding=1),
+    extra("experts", "128 rows by 8 of 64 n x n", 512, FLOATS, call("experts"), *ROUTED),
+    extra("experts_back", "gradients", 512, FLOATS, call("experts_gradients"), *ROUTED, PASSED),
+    Case("experts_packed", "experts of 4 bits", packed_experts, (512,), FLOATS, extra=True),
+    extra("masked", "half the blocks of x", 1024, FLOATS, call("masked"), MATRIX, MATRIX, BLOCKS),
+    extra("segments", "64 parts of x @ y.T", 8192, FLOATS, call("segments"), FEW, FEW),
     attention("attention", "attention", HEADS, causal=True),
     attention("attention_full", "attention", HEADS),
     attention("attention_wide", "attention", WIDE_HEADS, causal=True),
