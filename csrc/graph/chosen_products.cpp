@@ -172,19 +172,13 @@ array GatheredMatmul::vmap(const Batched& in, const array& output) const {
   const std::int64_t entries = in.size;
   const std::size_t first = c.factors.size(), factors = options.factors();
   const bool scales = options.global_scale && in.flags[factors];
-  const auto axes_of = [](const array& a, const Indices& i) {
-    return i ? i->ndim() : a.ndim() - 2;
-  };
-  const auto is_batched = [&](std::size_t i) { return in.flags[i]; };
-  // Of an entry; flags stand for what has a batch axis in front.
   const std::size_t right = first + options.left, sums = right + options.right;
-  const auto unbatched = [&](const array& a, bool batched, const Indices& i, bool chosen) {
-    return axes_of(a, i) - (i ? chosen : batched);
+  // How many axes an entry of the products has.
+  const auto axes_of = [&](std::size_t factor, const Indices& i, std::size_t at) {
+    return i ? i->ndim() - in.flags[at] : c.factors[factor].ndim() - 2 - in.flags[factor];
   };
-  int axes = unbatched(c.factors[0], is_batched(0), c.left, options.left && is_batched(first));
-  axes = std::max(
-      axes, unbatched(c.factors[1], is_batched(1), c.right, options.right && is_batched(right)));
-  if (c.sums) axes = std::max(axes, c.sums->ndim() - is_batched(sums));
+  int axes = std::max(axes_of(0, c.left, first), axes_of(1, c.right, right));
+  if (c.sums) axes = std::max(axes, axes_of(0, c.sums, sums));
 
   // Indices into `count` matrices of each entry.
   const auto spread = [&](const array& i, bool batched, std::int64_t count) {
@@ -198,26 +192,26 @@ array GatheredMatmul::vmap(const Batched& in, const array& output) const {
   };
   const auto side = [&](std::size_t from, std::size_t to, Indices& indices, std::size_t at,
                         bool every) {
-    for (std::size_t i = from; i < to; ++i) every |= is_batched(i);
+    for (std::size_t i = from; i < to; ++i) every |= in.flags[i];
     if (!every) {
-      if (indices && is_batched(at)) indices = expand_entries(*indices, axes);
+      if (indices && in.flags[at]) indices = expand_entries(*indices, axes);
       return;
     }
     for (std::size_t i = from; i < to; ++i) {
       array& a = c.factors[i];
-      if (!is_batched(i)) a = broadcast_to(a, batch_shape(entries, a.shape()));
+      if (!in.flags[i]) a = broadcast_to(a, batch_shape(entries, a.shape()));
       if (!indices) a = expand_entries(a, axes + 2);
     }
     if (!indices) return;
-    const array& a = c.factors[from];
-    indices = spread(*indices, is_batched(at), matrices_in(a) / entries);
+    const Shape batch = batch_of(c.factors[from]);
+    indices = spread(*indices, in.flags[at], element_count({batch.begin() + 1, batch.end()}));
   };
   side(0, 1, c.left, first, false);
   side(1, factors, c.right, right, scales);
   if (scales) c.factors.back() = expand_entries(c.factors.back(), axes + 2);
   auto count = options.sums;
   if (c.sums) {
-    c.sums = spread(*c.sums, is_batched(sums), *count);
+    c.sums = spread(*c.sums, in.flags[sums], *count);
     count = *count * entries;
   }
   return reshape(gathered(c, options.format, output.dtype(), count, {}),

@@ -216,6 +216,8 @@ def test_derivatives_of_all_orders_and_batches(case, rng):
         (got,), (want,) = (mx.jvp(change(f), arguments, tangents)[1] for f in (ours, plain))
         assert_close(got, want, rtol=1e-3, atol=1e-4)
     every = [mx.stack([x, -x, x * 0.5]) for x in arguments]
+    none = mx.vmap(ours)(*(e[:0] for e in every))
+    assert none.shape == (0, *ours(*arguments).shape)
     for f, g in ((ours, plain), (mx.grad(second(ours), (0, 1)), mx.grad(second(plain), (0, 1)))):
         for axes in ((0, 0), (0, None), (None, 0)):
             batch = [
