@@ -562,6 +562,30 @@ TEST_CASE("conformance: matrix products x types x extents x layouts") {
         }
 }
 
+TEST_CASE("conformance: a row of a product has the same bits alone and among others") {
+  const int threads = get_num_threads();
+  set_num_threads(8);
+  const Shape extents[] = {{31, 1, 37},     {31, 2, 37},     {31, 7, 37},
+                           {31, 64, 37},    {31, 513, 37},   {31, 2101, 37},
+                           {392, 2048, 20}, {20, 4100, 600}, {40, 2049, 1}};
+  for (const Dtype t : {float16, bfloat16, float32, float64, complex64})
+    for (const Shape& e : extents) {
+      const std::int64_t m = e[0], k = e[1], n = e[2];
+      Values x = sample(static_cast<std::size_t>(m * k), t, 0.5, 1, false);
+      Values y = sample(static_cast<std::size_t>(k * n), t, 0.5, 1, false);
+      const array a = make(x, {m, k}, t), b = make(y, {k, n}, t);
+      const array whole = matmul(a, b);
+      for (const std::int64_t rows : {1, 4, 9, 12, 17})
+        for (const std::int64_t first : {std::int64_t{0}, m - rows}) {
+          const array part =
+              matmul(slice(a, Shape{first, 0}, Shape{first + rows, k}, Shape{1, 1}), b);
+          const array same = slice(whole, Shape{first, 0}, Shape{first + rows, n}, Shape{1, 1});
+          CHECK(array_equal(part, same).item<bool>());
+        }
+    }
+  set_num_threads(threads);
+}
+
 TEST_CASE("conformance: linear algebra, or an error that names it and the build's option") {
   const array a = reshape(array({4.0f, 2.0f, 2.0f, 5.0f}), {2, 2});
   try {
