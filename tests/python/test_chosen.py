@@ -229,6 +229,32 @@ def test_derivatives_of_all_orders_and_batches(case, rng):
                 assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
+def test_a_shapeless_trace_follows_the_extents(rng):
+    def gathered(a, b, right):
+        return mx.gather_mm(a, b, rhs_indices=right)
+
+    def blocks(a, b, mask):
+        return mx.block_masked_mm(a, b, 32, mask_lhs=mask)
+
+    def cases(n):
+        yield gathered, drawn(rng, (n + 1, 2, 8)), drawn(rng, (n, 8, n)), mx.arange(n + 1) % n
+        mask = mx.array(rng.integers(0, 2, (n + 1, 2)) > 0)
+        yield blocks, drawn(rng, (32 * n + 3, 64)), drawn(rng, (64, n)), mask
+        ends = mx.array([[0, 3], [2, 20]] * n)
+        yield mx.segmented_mm, drawn(rng, (n, 20 + n)), drawn(rng, (20 + n, 4)), ends
+
+    traces = {}
+    for n in (3, 5, 2):
+        for f, *inputs in cases(n):
+
+            def change(a, b, i, f=f):
+                return mx.grad(lambda *x: f(*x, i).square().sum(), (0, 1))(a, b)
+
+            trace = traces.setdefault(f, mx.compile(change, shapeless=True))
+            for got, want in zip(trace(*inputs), change(*inputs), strict=True):
+                assert_close(got, want, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
 def test_vmap_over_indices(axes, rng):
     a, b = drawn(rng, (3, 4, 5)), drawn(rng, (4, 5, 6))

@@ -1,6 +1,6 @@
 """Products whose operands and results have more than 2**31 elements.
 
-Those that need memory run when CERMET_LARGE is set: 6 GB, and half a minute.
+Those that need memory run when CERMET_LARGE is set: 6 GB, and a minute.
 """
 
 import os
