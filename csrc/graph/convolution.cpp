@@ -188,13 +188,13 @@ array convolve_nd(std::string_view op, const array& input, const array& weight,
   const std::vector<Along> axes = spatial_axes(op, input.shape(), weight.shape(), o);
   const std::int64_t channels = input.shape(-1), outs = weight.shape(0);
   const std::int64_t groups = o.groups, each = weight.shape(-1);
-  if (groups < 1 || each * groups != channels || outs % groups != 0 || each == 0)
+  if (groups < 1 || each * groups != channels || outs % groups != 0)
     fail(op, "input ", input.shape(), " and weight ", weight.shape(), " do not fit ", groups,
          " groups: the weight's last axis is the input's channels / groups, and its first a "
          "multiple of groups");
   const Dtype t = promote(input.dtype(), weight.dtype());
   require_inexact(op, t);
-
+  if (each == 0) return zeros(result_shape(input, weight, axes), t, s);
   return array(make_ref<const Convolution>(o), result_shape(input, weight, axes), t,
                {astype(input, t, s), astype(weight, t, s)}, s.resolve());
 }

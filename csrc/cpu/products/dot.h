@@ -26,10 +26,10 @@ struct MatrixDot : Dot {};
 
 template <int R, int V>
 [[gnu::noinline]] void matrix_tile(const std::uint32_t* a, std::int64_t a_row, std::int64_t a_depth,
-                                   const std::uint32_t* b, std::int64_t depth, float* c,
-                                   std::int64_t c_step, bool add) {
-  if (a_depth != 1) return tile<Dot, R, V>(a, a_row, a_depth, b, depth, c, c_step, add);
-  constexpr int L = 4, panel = kTileVectors * L, P = (R + 1) / 2;
+                                   const std::uint32_t* b, std::int64_t b_row, std::int64_t depth,
+                                   float* c, std::int64_t c_step, bool add) {
+  if (a_depth != 1) return tile<Dot, R, V>(a, a_row, a_depth, b, b_row, depth, c, c_step, add);
+  constexpr int L = 4, P = (R + 1) / 2;
   float32x4_t sums[P][2 * V] = {};   // of two rows and two columns
   const std::uint32_t* rows[2 * P];  // a missing row is the last one
   for (int r = 0; r < 2 * P; ++r) rows[r] = a + (r < R ? r : R - 1) * a_row;
@@ -38,7 +38,7 @@ template <int R, int V>
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
       const uint32x4_t low = vld1q_u32(b + v * L),
-                       high = whole ? vld1q_u32(b + panel + v * L) : vdupq_n_u32(0);
+                       high = whole ? vld1q_u32(b + b_row + v * L) : vdupq_n_u32(0);
       right[2 * v] = vreinterpretq_bf16_u32(vzip1q_u32(low, high));
       right[2 * v + 1] = vreinterpretq_bf16_u32(vzip2q_u32(low, high));
     }
@@ -51,7 +51,7 @@ template <int R, int V>
     }
   };
   std::int64_t p = 0;
-  for (; p + 2 <= depth; p += 2, b += 2 * panel)
+  for (; p + 2 <= depth; p += 2, b += 2 * b_row)
     step(p, [](const std::uint32_t* x) { return vld1_u32(x); }, true);
   if (p < depth) step(p, [](const std::uint32_t* x) { return vcreate_u32(*x); }, false);
 #pragma GCC unroll 12

@@ -83,8 +83,11 @@ struct Block {
   void* c;
   std::int64_t c_step, rows, columns, depth;  // in units
   bool add;
-  RowSums sums = {};         // for scaled kernels
-  std::int64_t a_width = 0;  // if a is in panels too: theirs; then a_step is between these
+  RowSums sums = {};           // for scaled kernels
+  std::int64_t a_width = 0;    // if a is in panels too: theirs; then a_step is between these
+  const void* next = nullptr;  // rows of the block that follows
+  bool kept = false;           // b was packed long ago: it may have left the near caches
+  std::int64_t b_row = 0;      // between depths, if b is not in panels but where it lies
 };
 
 struct BlockKernel {

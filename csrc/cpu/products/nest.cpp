@@ -11,9 +11,13 @@
 namespace cermet::cpu {
 namespace {
 
-constexpr std::int64_t kMostRows = 384, kMostColumns = 512;  // of a piece: blocks fit the cache
-constexpr std::int64_t kSmallTile = 1024;                    // sums: fewer are finished together
-constexpr double kLeastWork = 250e3;  // multiplications that outweigh their hand-over
+constexpr std::int64_t kMostRows = 384;     // that are computed at a time: their sums fit the cache
+constexpr std::int64_t kMostColumns = 256;  // of a piece
+constexpr std::int64_t kFewColumns = 512;   // of one that reads its columns in place
+constexpr std::int64_t kMostKept = 1 << 20;    // units that a thread keeps of columns
+constexpr std::int64_t kMostShared = 4 << 20;  // units that threads share of rows
+constexpr std::int64_t kSmallTile = 1024;      // sums: fewer are finished together
+constexpr double kLeastWork = 250e3;           // multiplications that outweigh their hand-over
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
@@ -28,36 +32,76 @@ std::size_t element_size(Packing p) {
   }
 }
 
-// How the output is cut.
+bool few(const Product& p, std::int64_t rows) {
+  return rows <= kStreamRows && product_kernels().stream[static_cast<int>(p.b.packing)];
+}
+
+// Whether the kernel reads the rows of a where they are.
+bool reads_in_place(const Product& p) {
+  const auto is = [&](Packing packing) { return p.a.packing == packing; };
+  const bool even = p.k % 2 == 0 && p.a.width_step % 2 == 0;
+  if (p.a.depth_step != 1 || !(is(Packing::f32) || is(Packing::f64) || is(Packing::c64) ||
+                               (is(Packing::bf16_pairs) && even)))
+    return false;
+  // Rows a multiple of 4 KiB apart would be in each other's way in the cache.
+  const std::int64_t bytes = p.a.width_step * static_cast<std::int64_t>(element_size(p.a.packing));
+  return bytes % 4096 != 0 || p.m == 1 || p.n <= 4 * p.kernel->columns;
+}
+
+// Whether it reads those of b, which then stay in the nearest cache.
+bool reads_columns_in_place(const Product& p) {
+  constexpr std::int64_t kMost = 16 << 10;  // bytes
+  return (p.b.packing == Packing::f32 || p.b.packing == Packing::f64) && p.b.width_step == 1 &&
+         2 * p.n % p.kernel->columns == 0 &&
+         p.k * p.n * static_cast<std::int64_t>(element_size(p.b.packing)) <= kMost;
+}
+
+// How the output is cut. A piece is made of parts, one below the other, that have its panels of b.
 struct Cut {
   std::int64_t rows, columns, down, across;
+  std::int64_t part;  // rows of a part
+  bool keeps;         // the panels of a piece's whole depth, for all of its parts
+  bool shares;        // packed rows, with the pieces beside it
 
   // Of several products side by side.
-  Cut(const Product& p, std::int64_t products, std::int64_t batches) {
-    const std::int64_t tile_rows = p.kernel->rows, tile_columns = p.kernel->columns;
-    rows = std::min(p.m, kMostRows / products);
-    columns = std::min(p.n, kMostColumns);
+  Cut(const Product& p, std::int64_t products, std::int64_t batches, bool in_place) {
+    const std::int64_t tile_rows = p.kernel->rows, panel = p.kernel->columns;
+    const std::int64_t most = kMostRows / products;
+    const std::int64_t units = ceil_div(p.k, p.kernel->numbers);
+    const std::int64_t kept = kMostKept / products / units;
+    keeps = p.m > most && kept >= panel;
+    rows = !keeps ? most : in_place ? p.m : std::max(most, kMostShared / products / units);
+    rows = std::min(rows, p.m);
+    columns = std::min(p.n, keeps ? std::min(kMostColumns, kept / panel * panel) : kFewColumns);
     count(p);
-    const std::int64_t wanted = 4 * get_num_threads();
+    const std::int64_t threads = get_num_threads();
+    const double total =
+        static_cast<double>(p.m * batches) * static_cast<double>(p.n) * static_cast<double>(p.k);
+    const auto wanted =
+        std::clamp(static_cast<std::int64_t>(total / (8 * kLeastWork)), threads, 4 * threads);
     const auto work = [&] {
       return static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(p.k);
     };
-    // Parts that are square cost the least packing; columns are packed faster than rows.
+    // Columns before rows: each is packed once then.
     while (down * across * batches < wanted && work() > 2 * kLeastWork) {
-      const bool can_rows = rows >= 4 * tile_rows, can_columns = columns >= 4 * tile_columns;
+      const bool can_rows = rows >= 4 * tile_rows, can_columns = columns >= 4 * panel;
       if (!can_rows && !can_columns) break;
-      if (can_rows && (!can_columns || rows >= columns))
-        rows = round_up(ceil_div(rows, 2), tile_rows);
+      if (can_columns && (columns >= rows / 8 || !can_rows))
+        columns = round_up(ceil_div(columns, 2), panel);
       else
-        columns = round_up(ceil_div(columns, 2), tile_columns);
+        rows = round_up(ceil_div(rows, 2), tile_rows);
       count(p);
     }
+    part = even_part(rows, most);
+    keeps = keeps && part < rows;
+    shares = !in_place && across > 1 && across >= get_num_threads() &&
+             work() * static_cast<double>(across) > 16 * kLeastWork;
   }
 
  private:
   void count(const Product& p) {
     down = ceil_div(p.m, rows), across = ceil_div(p.n, columns);
-    // Even parts.
+    // Even pieces.
     rows = ceil_div(p.m, down);
     down = ceil_div(p.m, rows);
   }
@@ -70,42 +114,30 @@ class Nest {
       : all_(all),
         p_(all[0]),
         one_left_(all.size() == 1 || is_same_left(all[0], all[1])),
+        in_place_(std::all_of(all.begin(), all.end(), reads_in_place)),
+        columns_in_place_(std::all_of(all.begin(), all.end(), reads_columns_in_place)),
         out_(out),
         finish_(finish),
         batches_(p_.batch.size()),
-        cut_(p_, static_cast<std::int64_t>(all.size()), batches_),
-        block_depth_(kBlockDepth * p_.kernel->numbers) {
-    const bool whole = !out_ && cut_.down * cut_.across == 1 && p_.k <= kSpan;
+        spans_(ceil_div(p_.k, kSpan)),
+        block_depth_(kBlockDepth * p_.kernel->numbers),
+        // Rows 4 KiB apart are not added to again and again.
+        own_sums_(!out || (p_.n * static_cast<std::int64_t>(sizeof(Sum)) % 4096 == 0 &&
+                           p_.k > 2 * block_depth_)),
+        cut_(p_, static_cast<std::int64_t>(all.size()), batches_, in_place_) {
+    const bool whole = !out_ && cut_.down * cut_.across == 1 && p_.k <= kSpan && !cut_.keeps;
     if (whole) together_ = std::max<std::int64_t>(1, kSmallTile / area());
   }
 
   void run() {
-    const std::int64_t pieces = cut_.down * cut_.across;
+    const std::int64_t pieces = batches_ * cut_.down * cut_.across;
     const double work = static_cast<double>(cut_.rows) * static_cast<double>(cut_.columns) *
                         static_cast<double>(p_.k);
+    if (pieces < get_num_threads() && spans_ > 1 && !cut_.keeps) return run_spans();
+    if (!is_few() && cut_.shares) return run_sharing();
     const auto grain = static_cast<std::int64_t>(1 + kLeastWork / std::max(1.0, work));
-    const std::int64_t spans = ceil_div(p_.k, kSpan);
-    if (pieces * batches_ < get_num_threads() && spans > 1) return run_spans(spans);
-    parallel_for(batches_ * pieces, grain, [&](std::int64_t begin, std::int64_t end) {
-      const Panels panels(*this);
-      const Workspace<Sum> memory((out_ ? 0 : areas()) + (spans > 1 ? areas() : 0) + 1);
-      for (; begin < end; begin += together_) {
-        Piece piece = piece_at(begin);
-        Sum* const sums = out_ ? place(piece) : memory.get();
-        const std::int64_t step = out_ ? p_.n : piece.columns;
-        for (std::int64_t s = 0; s < spans; ++s) {
-          Sum* const part = s == 0 ? sums : memory.get() + (out_ ? 0 : areas());
-          const std::int64_t part_step = s == 0 ? step : piece.columns;
-          span(piece, s, panels, part, part_step);
-          if (s > 0) add(part, part_step, sums, step, piece);
-        }
-        const std::int64_t matrices = std::min(together_, end - begin);
-        for (std::int64_t i = 1; i < matrices; ++i)
-          span(piece_at(begin + i), 0, panels, sums + i * area(), step);
-        piece.rows *= matrices;
-        done(piece, sums, step);
-      }
-    });
+    parallel_for(pieces, grain,
+                 [&](std::int64_t begin, std::int64_t end) { compute(begin, end, nullptr); });
   }
 
  private:
@@ -120,40 +152,66 @@ class Nest {
   }
   // Rows and panels a multiple of 4 KiB apart would be in each other's way in the cache.
   static constexpr std::int64_t kPad = 64 / static_cast<std::int64_t>(sizeof(Sum));
-  // Memory for a block of each operand, of units as large as sums.
-  struct Panels {
-    explicit Panels(const Nest& n)
-        : memory(n.a_units() + n.b_units()), a(memory.get()), b(a + n.a_units()) {}
-    Workspace<Sum> memory;
-    Sum *a, *b;
+  // What a thread needs: rows, unless they are shared, panels, and sums of a part.
+  struct Memory {
+    Memory(const Nest& n, Sum* shared)
+        : memory(n.a_units(shared) + n.b_units() + (n.own_sums_ ? n.areas() : 0) +
+                 (n.spans_ > 1 ? n.areas() : 0)),
+          a(shared ? shared : memory.get()),
+          b(memory.get() + n.a_units(shared)),
+          sums(b + n.b_units()),
+          more_sums(sums + (n.own_sums_ ? n.areas() : 0)) {}
+    const Workspace<Sum> memory;
+    Sum *const a, *const b, *const sums, *const more_sums;
   };
+
+  // Pieces [begin, end).
+  void compute(std::int64_t begin, std::int64_t end, Sum* shared) const {
+    const Memory memory(*this, shared);
+    for (; begin < end; begin += together_) {
+      const Piece whole = piece_at(begin);
+      for (std::int64_t done = 0; done < whole.rows; done += cut_.part) {
+        Piece piece = whole;
+        piece.row += done, piece.rows = std::min(cut_.part, whole.rows - done);
+        const bool packs = done == 0 || !cut_.keeps;
+        Sum* const sums = own_sums_ ? memory.sums : place(piece);
+        const std::int64_t step = own_sums_ ? piece.columns : p_.n;
+        for (std::int64_t s = 0; s < spans_; ++s) {
+          Sum* const part = s == 0 ? sums : memory.more_sums;
+          const std::int64_t part_step = s == 0 ? step : piece.columns;
+          span(piece, s, memory, packs, part, part_step);
+          if (s > 0) add(part, part_step, sums, step, piece);
+        }
+        const std::int64_t matrices = std::min(together_, end - begin);
+        for (std::int64_t i = 1; i < matrices; ++i)
+          span(piece_at(begin + i), 0, memory, true, sums + i * area(), step);
+        piece.rows *= matrices;
+        this->done(piece, sums, step);
+      }
+    }
+  }
+
   // Of `most` numbers at most.
   std::int64_t units(std::int64_t most) const {
     return ceil_div(std::min(most, p_.k), p_.kernel->numbers);
   }
-  bool few(std::int64_t rows) const {
-    return rows <= kStreamRows && product_kernels().stream[static_cast<int>(p_.b.packing)];
+  bool is_few() const { return few(p_, cut_.rows); }
+  std::int64_t row_units(std::int64_t depth) const {
+    return ceil_div(depth, p_.kernel->numbers) + kPad;
   }
-  // Whether the kernel reads the rows of a where they are.
-  bool in_place() const {
-    return std::all_of(all_.begin(), all_.end(),
-                       [this](const Product& p) { return is_in_place(p.a); });
+  std::int64_t a_units(bool shared) const {
+    if (in_place_ || shared) return 0;
+    return round_up(cut_.part * row_units(std::min(is_few() ? kSpan : block_depth_, p_.k)), kPad);
   }
-  bool is_in_place(const Factor& a) const {
-    const auto is = [&](Packing p) { return a.packing == p; };
-    const bool even = p_.k % 2 == 0 && a.width_step % 2 == 0;
-    if (a.depth_step != 1 || !(is(Packing::f32) || is(Packing::f64) || is(Packing::c64) ||
-                               (is(Packing::bf16_pairs) && even)))
-      return false;
-    const std::int64_t bytes = a.width_step * static_cast<std::int64_t>(element_size(a.packing));
-    return bytes % 4096 != 0 || few(cut_.rows) || cut_.columns <= 4 * p_.kernel->columns;
-  }
-  std::int64_t a_units() const {
-    if (in_place()) return 0;
-    return round_up(cut_.rows * (units(few(cut_.rows) ? kSpan : block_depth_) + kPad), kPad);
-  }
+  std::int64_t blocks() const { return ceil_div(p_.k, block_depth_); }
   std::int64_t b_units() const {
-    if (few(cut_.rows)) return 0;
+    if (is_few() || columns_in_place_) return 0;
+    return round_up(cut_.keeps ? static_cast<std::int64_t>(all_.size()) * blocks() * block_units()
+                               : block_units(),
+                    kPad);
+  }
+  // Of a block's panels.
+  std::int64_t block_units() const {
     return ceil_div(cut_.columns, p_.kernel->columns) * panel_units(units(block_depth_));
   }
   // Of a panel: its units and, for a scaled kernel, scales and biases.
@@ -170,7 +228,7 @@ class Nest {
   }
 
   // Sums of a part, of those that are finished together, and of each product's.
-  std::int64_t area() const { return cut_.rows * cut_.columns; }
+  std::int64_t area() const { return cut_.part * cut_.columns; }
   std::int64_t apart() const { return together_ * area(); }
   std::int64_t areas() const { return static_cast<std::int64_t>(all_.size()) * apart(); }
   Piece piece_at(std::int64_t i) const {
@@ -188,6 +246,9 @@ class Nest {
     return out_ + (piece.batch * p_.m + piece.row) * p_.n + piece.column;
   }
   void done(const Piece& piece, Sum* sums, std::int64_t step) const {
+    if (out_ && sums != place(piece))
+      for (std::int64_t r = 0; r < piece.rows; ++r)
+        std::copy_n(sums + r * step, piece.columns, place(piece) + r * p_.n);
     if (out_) return;
     const Sum* const beside = all_.size() > 1 ? sums + apart() : nullptr;
     finish_(
@@ -222,64 +283,127 @@ class Nest {
 
   // Rows of a, packed or in place, and how far apart they are.
   std::pair<const void*, std::int64_t> rows_of(const Strip& strip, Sum* memory) const {
-    const std::int64_t numbers = p_.kernel->numbers;
-    if (in_place()) {
+    if (in_place_) {
       const std::int64_t scale = p_.a.packing == Packing::c64 ? 2 : 1;
-      return {strip.data, strip.width_step * scale / numbers};
+      return {strip.data, strip.width_step * scale / p_.kernel->numbers};
     }
-    const std::int64_t step = ceil_div(strip.depth, numbers) + kPad;
+    const std::int64_t step = row_units(strip.depth);
     product_kernels().rows[static_cast<int>(p_.a.packing)](strip, step, memory);
     return {memory, step};
   }
+  Strip left_strip(std::size_t i, const Piece& piece, std::int64_t p, std::int64_t depth) const {
+    return strip(all_[i].a, piece.offsets[i][0], piece.row, piece.rows, p_.m, p, depth);
+  }
+  Strip right_strip(std::size_t i, const Piece& piece, std::int64_t p, std::int64_t depth) const {
+    // Columns of complex numbers have two numbers each.
+    const std::int64_t scale = p_.b.packing == Packing::c64 ? 2 : 1;
+    return strip(all_[i].b, piece.offsets[i][1], piece.column / scale, piece.columns, p_.n / scale,
+                 p, depth);
+  }
 
-  // The sums over span s, of one product after the other.
-  void span(const Piece& piece, std::int64_t s, const Panels& panels, Sum* to,
+  // Those of the block of depth p.
+  std::pair<const void*, std::int64_t> rows_at(std::size_t i, const Piece& piece, std::int64_t p,
+                                               const Memory& memory) const {
+    const std::int64_t depth = std::min(block_depth_, p_.k - p);
+    if (!cut_.shares) return rows_of(left_strip(i, piece, p, depth), memory.a);
+    const std::int64_t step = row_units(depth);
+    return {shared_rows(memory.a, i, p / block_depth_) + piece.row % cut_.rows * step, step};
+  }
+  // Where the rows are that are read after a block, if they are there.
+  const void* next_rows(std::size_t i, Piece piece, std::int64_t p, const Memory& memory) const {
+    if (p >= p_.k) p = 0, piece.row += cut_.part;
+    return (in_place_ || cut_.shares) && piece.row < p_.m ? rows_at(i, piece, p, memory).first
+                                                          : nullptr;
+  }
+
+  // The sums over span s, of one product after the other. `packs`: panels that are kept, too.
+  void span(const Piece& piece, std::int64_t s, const Memory& memory, bool packs, Sum* to,
             std::int64_t step) const {
     const BlockKernel& kernel = *p_.kernel;
     const auto right = static_cast<int>(p_.b.packing);
     const std::int64_t first = s * kSpan, last = std::min(p_.k, first + kSpan);
-    const auto left_strip = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
-      return strip(all_[i].a, piece.offsets[i][0], piece.row, piece.rows, p_.m, p, depth);
-    };
-    const auto right_strip = [&](std::size_t i, std::int64_t p, std::int64_t depth) {
-      // Columns of complex numbers have two numbers each.
-      const std::int64_t scale = p_.b.packing == Packing::c64 ? 2 : 1;
-      return strip(all_[i].b, piece.offsets[i][1], piece.column / scale, piece.columns,
-                   p_.n / scale, p, depth);
-    };
     std::pair<const void*, std::int64_t> a;
-    if (few(cut_.rows)) {
+    if (is_few()) {
       const std::int64_t depth = last - first;
       for (std::size_t i = 0; i < all_.size(); ++i, to += apart()) {
-        if (i == 0 || !one_left_) a = rows_of(left_strip(i, first, depth), panels.a);
-        product_kernels().stream[right]({a.first, a.second, right_strip(i, first, depth), to, step,
-                                         piece.rows, sums_at(all_[i], piece, first)});
+        if (i == 0 || !one_left_) a = rows_of(left_strip(i, piece, first, depth), memory.a);
+        product_kernels().stream[right]({a.first, a.second, right_strip(i, piece, first, depth), to,
+                                         step, piece.rows, sums_at(all_[i], piece, first)});
       }
       return;
     }
     for (std::int64_t p = first; p < last; p += block_depth_) {
       const std::int64_t depth = std::min(block_depth_, last - p);
       const std::int64_t units = ceil_div(depth, kernel.numbers);
-      const std::int64_t b_step = panel_units(units);
+      const std::int64_t b_step = panel_units(units), block = p / block_depth_;
       Sum* sums = to;
       for (std::size_t i = 0; i < all_.size(); ++i, sums += apart()) {
-        if (i == 0 || !one_left_) a = rows_of(left_strip(i, p, depth), panels.a);
-        product_kernels().panels[right](right_strip(i, p, depth), kernel.columns, b_step, panels.b);
-        kernel.multiply({a.first, a.second, panels.b, b_step, sums, step, piece.rows, piece.columns,
-                         units, p > first, sums_at(all_[i], piece, p)});
+        if (cut_.shares || i == 0 || !one_left_) a = rows_at(i, piece, p, memory);
+        const auto product = static_cast<std::int64_t>(i);
+        Sum* const b = memory.b + (cut_.keeps ? (product * blocks() + block) * block_units() : 0);
+        const Strip columns = right_strip(i, piece, p, depth);
+        Block task{a.first,
+                   a.second,
+                   b,
+                   b_step,
+                   sums,
+                   step,
+                   piece.rows,
+                   piece.columns,
+                   units,
+                   p > first,
+                   sums_at(all_[i], piece, p),
+                   0,
+                   next_rows(i, piece, p + block_depth_, memory),
+                   !packs};
+        if (columns_in_place_)
+          task.b = columns.data, task.b_step = kernel.columns, task.b_row = columns.depth_step;
+        else if (packs)
+          product_kernels().panels[right](columns, kernel.columns, b_step, b);
+        kernel.multiply(task);
       }
     }
   }
 
+  // Rows that many pieces read are packed before these.
+  Sum* shared_rows(Sum* shared, std::size_t i, std::int64_t block) const {
+    const std::int64_t product = one_left_ ? 0 : static_cast<std::int64_t>(i);
+    return shared + (product * blocks() + block) * cut_.rows * row_units(block_depth_);
+  }
+  void run_sharing() {
+    constexpr std::int64_t kRows = 48;
+    const std::int64_t lefts = one_left_ ? 1 : 2;
+    const Workspace<Sum> shared(lefts * blocks() * cut_.rows * row_units(block_depth_));
+    for (std::int64_t i = 0; i < batches_ * cut_.down; ++i) {
+      const Piece whole = piece_at(i * cut_.across);
+      const std::int64_t groups = ceil_div(whole.rows, kRows);
+      parallel_for(lefts * blocks() * groups, 1, [&](std::int64_t begin, std::int64_t end) {
+        for (; begin < end; ++begin) {
+          const auto left = static_cast<std::size_t>(begin / groups / blocks());
+          const std::int64_t block = begin / groups % blocks(), p = block * block_depth_;
+          const std::int64_t depth = std::min(block_depth_, p_.k - p);
+          Piece piece = whole;
+          const std::int64_t done = begin % groups * kRows;
+          piece.row += done, piece.rows = std::min(kRows, whole.rows - done);
+          rows_of(left_strip(left, piece, p, depth),
+                  shared_rows(shared.get(), left, block) + done * row_units(depth));
+        }
+      });
+      parallel_for(cut_.across, 1, [&](std::int64_t begin, std::int64_t end) {
+        compute(i * cut_.across + begin, i * cut_.across + end, shared.get());
+      });
+    }
+  }
+
   // Too few parts for the threads: these share the spans as well.
-  void run_spans(std::int64_t spans) {
-    const std::int64_t pieces = batches_ * cut_.down * cut_.across;
+  void run_spans() {
+    const std::int64_t pieces = batches_ * cut_.down * cut_.across, spans = spans_;
     const Workspace<Sum> memory(pieces * spans * areas());
     parallel_for(pieces * spans, 1, [&](std::int64_t begin, std::int64_t end) {
-      const Panels panels(*this);
+      const Memory own(*this, nullptr);
       for (; begin < end; ++begin) {
         const Piece piece = piece_at(begin / spans);
-        span(piece, begin % spans, panels, memory.get() + begin * areas(), piece.columns);
+        span(piece, begin % spans, own, true, memory.get() + begin * areas(), piece.columns);
       }
     });
     for (std::int64_t i = 0; i < pieces; ++i) {
@@ -287,23 +411,18 @@ class Nest {
       Sum* const sums = memory.get() + i * spans * areas();
       for (std::int64_t s = 1; s < spans; ++s)
         add(sums + s * areas(), piece.columns, sums, piece.columns, piece);
-      if (!out_) {
-        done(piece, sums, piece.columns);
-        continue;
-      }
-      for (std::int64_t r = 0; r < piece.rows; ++r)
-        std::copy_n(sums + r * piece.columns, piece.columns, place(piece) + r * p_.n);
+      done(piece, sums, piece.columns);
     }
   }
 
   const std::span<const Product> all_;
   const Product& p_;
-  const bool one_left_;
+  const bool one_left_, in_place_, columns_in_place_;
   Sum* const out_;
   const Epilogue finish_;
-  const std::int64_t batches_;
+  const std::int64_t batches_, spans_, block_depth_;
+  const bool own_sums_;
   const Cut cut_;
-  const std::int64_t block_depth_;
   std::int64_t together_ = 1;  // small matrices of a batch
 };
 

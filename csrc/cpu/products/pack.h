@@ -30,7 +30,14 @@ void pack_panels(const Strip& strip, std::int64_t W, std::int64_t step, void* pa
     // All panels by rows of equal depth: memory far apart is touched once.
     for (std::int64_t p = 0; p < source.depth; ++p) {
       Unit* row = to + p * W;
-      for (std::int64_t first = 0; first < strip.width; first += W, row += step)
+      std::int64_t first = 0;
+      if constexpr (requires { source.row_at(p, first); })
+        for (; W % L == 0 && first < strip.width && source.has_rows(p, first + W - L, 1);
+             first += W, row += step) {
+          source.prefetch(p + 8, first);
+          for (std::int64_t w = 0; w < W; w += L) store(row + w, source.row_at(p, first + w));
+        }
+      for (; first < strip.width; first += W, row += step)
         for (std::int64_t w = 0; w < W; w += L) {
           source.prefetch(p + 8, first + w);
           put(row, w, source.row(p, first + w));

@@ -29,38 +29,46 @@ void pack_scaled(const Strip& strip, std::int64_t W, std::int64_t step, void* pa
     }
 }
 
-// `tile` over one group, scaled.
+// A tile over the groups of a block. The registers hold the sums of a group, memory the totals.
 template <class K, int R, int V>
-[[gnu::noinline]] void scaled_tile(const typename K::Unit* a, std::int64_t a_step,
-                                   const typename K::Unit* b, std::int64_t depth, float* c,
-                                   std::int64_t c_step, bool add, const float* scales,
-                                   const float* biases, const float* row_sums,
-                                   std::int64_t row_step) {
+[[gnu::noinline]] void scaled_tile(const typename K::Unit* a, const typename K::Unit* b,
+                                   const Block& block, const float* row_sums, float* c,
+                                   std::int64_t c_step) {
+  using Unit = typename K::Unit;
   constexpr int L = kVectorLanes<float>, panel = kTileVectors * L;
-  Vector<float> sums[R][V] = {};
-  const typename K::Unit* rows[R];
-  for (int r = 0; r < R; ++r) rows[r] = a + r * a_step;
-  for (std::int64_t p = 0; p < depth; ++p, b += panel) {
-    Vector<typename K::Unit> right[V];
+  const std::int64_t group = block.sums.group, groups = (block.depth - 1) / group + 1;
+  const auto* scales = reinterpret_cast<const float*>(b + block.depth * panel);
+  constexpr int kGroups = (R + 2) / 3;  // three rows to a pointer, as in `tile`
+  const Unit* rows[kGroups];
+  for (int i = 0; i < kGroups; ++i) rows[i] = a + 3 * i * block.a_step;
+  for (std::int64_t g = 0; g < groups; ++g, scales += panel) {
+    Vector<float> sums[R][V] = {};
+    const std::int64_t depth = g + 1 < groups ? group : block.depth - g * group;
+    for (std::int64_t p = 0; p < depth; ++p, b += panel) {
+      Vector<Unit> right[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) right[v] = load(b + v * L);
+      for (int v = 0; v < V; ++v) right[v] = load(b + v * L);
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const Vector<typename K::Unit> left = splat(rows[r][p]);
+      for (int r = 0; r < R; ++r) {
+        const Vector<Unit> left = splat(rows[r / 3][r % 3 * block.a_step]);
 #pragma GCC unroll 4
-      for (int v = 0; v < V; ++v) sums[r][v] = K::add(left, right[v], sums[r][v]);
+        for (int v = 0; v < V; ++v) sums[r][v] = K::add(left, right[v], sums[r][v]);
+      }
+#pragma GCC unroll 4
+      for (int i = 0; i < kGroups; ++i) ++rows[i];
     }
-  }
 #pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) {
-    const Vector<float> scale = load(scales + v * L);
-    const Vector<float> bias = biases ? load(biases + v * L) : Vector<float>{};
+    for (int v = 0; v < V; ++v) {
+      const Vector<float> scale = load(scales + v * L);
+      const Vector<float> bias = row_sums ? load(scales + groups * panel + v * L) : Vector<float>{};
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      float* const to = c + r * c_step + v * L;
-      Vector<float> sum = multiply_add(scale, sums[r][v], add ? load(to) : Vector<float>{});
-      if (biases) sum = multiply_add(bias, splat(row_sums[r * row_step]), sum);
-      store(to, sum);
+      for (int r = 0; r < R; ++r) {
+        float* const to = c + r * c_step + v * L;
+        Vector<float> total =
+            multiply_add(scale, sums[r][v], block.add || g > 0 ? load(to) : Vector<float>{});
+        if (row_sums) total = multiply_add(bias, splat(row_sums[r * block.sums.step + g]), total);
+        store(to, total);
+      }
     }
   }
 }
@@ -78,45 +86,22 @@ void multiply_scaled(const Block& block) {
   using Unit = typename K::Unit;
   static constexpr auto table =
       scaled_tiles<K>(std::make_integer_sequence<int, kTileRows * kTileVectors>());
-  constexpr std::int64_t L = kVectorLanes<float>, panel = kTileVectors * L;
-  const auto *a = static_cast<const Unit*>(block.a), *b = static_cast<const Unit*>(block.b);
-  auto* const c = static_cast<float*>(block.c);
-  const RowSums& row = block.sums;
-  const std::int64_t most = even_part(block.rows, kTileRows);
-  const std::int64_t groups = (block.depth - 1) / row.group + 1;
-  for (std::int64_t j = 0; j < block.columns; j += panel, b += block.b_step) {
-    const std::int64_t columns = block.columns - j < panel ? block.columns - j : panel;
-    const std::int64_t vectors = (columns - 1) / L + 1;
-    const auto* const scales = reinterpret_cast<const float*>(b + block.depth * panel);
-    const float* const biases = row.data ? scales + groups * panel : nullptr;
-    for (std::int64_t i = 0; i < block.rows; i += most) {
-      const std::int64_t rows = block.rows - i < most ? block.rows - i : most;
-      const auto run = table.at[(rows - 1) * kTileVectors + vectors - 1];
-      float* to = c + i * block.c_step + j;
-      std::int64_t step = block.c_step;
-      const bool partial = columns != vectors * L;
-      float edge[kTileRows * panel];
-      if (partial) {
-        for (std::int64_t r = 0; block.add && r < rows; ++r)
-          for (std::int64_t l = 0; l < columns; ++l) edge[r * panel + l] = to[r * step + l];
-        step = panel;
-      }
-      for (std::int64_t g = 0, p = 0; g < groups; ++g, p += row.group)
-        run(a + i * block.a_step + p, block.a_step, b + p * panel,
-            block.depth - p < row.group ? block.depth - p : row.group, partial ? edge : to, step,
-            block.add || g > 0, scales + g * panel, biases ? biases + g * panel : nullptr,
-            biases ? row.data + i * row.step + g : nullptr, row.step);
-      for (std::int64_t r = 0; partial && r < rows; ++r)
-        for (std::int64_t l = 0; l < columns; ++l) to[r * block.c_step + l] = edge[r * panel + l];
-    }
-  }
+  const auto* const a = static_cast<const Unit*>(block.a);
+  for_tiles<Unit, float, kTileRows>(
+      block, even_part(block.rows, kTileRows), block.b_step,
+      [&](std::int64_t i, std::int64_t rows, std::int64_t vectors, const Unit* b, float* to,
+          std::int64_t step) {
+        table.at[(rows - 1) * kTileVectors + vectors - 1](
+            a + i * block.a_step, b, block,
+            block.sums.data ? block.sums.data + i * block.sums.step : nullptr, to, step);
+      });
 }
 
 template <class K, class Source, bool kBiased, int R>
 void stream_scaled_rows(const Stream& s) {
   using Unit = typename K::Unit;
   constexpr std::int64_t L = kVectorLanes<Unit>;
-  constexpr int G = R == 1 ? 4 : R < 8 ? 2 : 1;
+  constexpr int G = R < 8 ? 2 : 1;
   const Source source(s.b);
   const Unit* a[R];  // a missing row is the last one
   const float* row_sums[R];

@@ -24,30 +24,33 @@ struct Fma {
 };
 
 // Each element of the tile adds its products by ascending depth. Unit (r, p) of a is at
-// r * a_row + p * a_depth.
+// r * a_row + p * a_depth, unit (p, w) of b at p * b_row + w.
 template <class K, int R, int V>
 [[gnu::noinline]] void tile(const typename K::Unit* a, std::int64_t a_row, std::int64_t a_depth,
-                            const typename K::Unit* b, std::int64_t depth, typename K::Sum* c,
-                            std::int64_t c_step, bool add) {
+                            const typename K::Unit* b, std::int64_t b_row, std::int64_t depth,
+                            typename K::Sum* c, std::int64_t c_step, bool add) {
   using Unit = typename K::Unit;
   using Sum = typename K::Sum;
-  constexpr int L = kVectorLanes<Sum>, panel = kTileVectors * L;
+  constexpr int L = kVectorLanes<Sum>;
   Vector<Sum> sums[R][V] = {};
-  const Unit* rows[R];
-  for (int r = 0; r < R; ++r) {
-    rows[r] = a + r * a_row;
+  for (int r = 0; r < R; ++r)
     for (int v = 0; v < V; ++v) __builtin_prefetch(c + r * c_step + v * L, 1);
-  }
-  for (std::int64_t p = 0; depth > 0; --depth, p += a_depth, b += panel) {
+  // Three rows to a pointer: machines lack the registers for more.
+  constexpr int kGroups = (R + 2) / 3;
+  const Unit* rows[kGroups];
+  for (int g = 0; g < kGroups; ++g) rows[g] = a + 3 * g * a_row;
+  for (; depth > 0; --depth, b += b_row) {
     Vector<Unit> right[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) right[v] = load(b + v * L);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const Vector<Unit> left = splat(rows[r][p]);
+      const Vector<Unit> left = splat(rows[r / 3][r % 3 * a_row]);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sums[r][v] = K::add(left, right[v], sums[r][v]);
     }
+#pragma GCC unroll 4
+    for (int g = 0; g < kGroups; ++g) rows[g] += a_depth;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -60,7 +63,7 @@ template <class K, int R, int V>
 
 template <class K>
 using Tile = void (*)(const typename K::Unit*, std::int64_t, std::int64_t, const typename K::Unit*,
-                      std::int64_t, typename K::Sum*, std::int64_t, bool);
+                      std::int64_t, std::int64_t, typename K::Sum*, std::int64_t, bool);
 
 // A policy may have a tile of its own, of the same order.
 template <class K, int R, int V>
@@ -77,44 +80,70 @@ constexpr auto tiles(std::integer_sequence<int, i...>) {
   return table;
 }
 
+// Of `count` units, the share of parts [first, last) of so many.
+template <class T>
+void prefetch(const T* x, std::int64_t count, std::int64_t first, std::int64_t last,
+              std::int64_t parts) {
+  constexpr std::int64_t line = 64 / sizeof(T);
+  const std::int64_t lines = (count + line - 1) / line;
+  const std::int64_t end = last < parts ? lines * last / parts : lines;
+  for (std::int64_t l = lines * first / parts; l < end; ++l) __builtin_prefetch(x + l * line, 0, 2);
+}
+
+// Calls run(i, rows, vectors, b, to, step) for tiles of `most` rows, from row i on, whose sums
+// (which `block.add` tells to add to) are at `to`; panel by panel, of `panel_units`.
+template <class Unit, class Sum, int kRows, class Run>
+inline void for_tiles(const Block& block, std::int64_t most, std::int64_t panel_units, Run&& run) {
+  constexpr std::int64_t L = kVectorLanes<Sum>, panel = kTileVectors * L;
+  const auto* b = static_cast<const Unit*>(block.b);
+  auto* const c = static_cast<Sum*>(block.c);
+  for (std::int64_t j = 0; j < block.columns; j += panel, b += block.b_step) {
+    const std::int64_t columns = block.columns - j < panel ? block.columns - j : panel;
+    const std::int64_t vectors = (columns - 1) / L + 1;
+    for (std::int64_t i = 0; i < block.rows; i += most) {
+      const std::int64_t rows = block.rows - i < most ? block.rows - i : most;
+      Sum* const to = c + i * block.c_step + j;
+      // What comes next is on its way to the cache: a share of the next block's rows, and of the
+      // next panel.
+      if (block.next)
+        for (std::int64_t r = i; r < i + rows; ++r)
+          prefetch(static_cast<const Unit*>(block.next) + r * block.a_step, block.depth, j,
+                   j + panel, block.columns);
+      if (block.kept) prefetch(b + block.b_step, panel_units, i, i + rows, block.rows);
+      if (columns == vectors * L) {
+        run(i, rows, vectors, b, to, block.c_step);
+        continue;
+      }
+      Sum edge[kRows * panel];
+      for (std::int64_t r = 0; block.add && r < rows; ++r)
+        for (std::int64_t l = 0; l < columns; ++l) edge[r * panel + l] = to[r * block.c_step + l];
+      run(i, rows, vectors, b, edge, panel);
+      for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t l = 0; l < columns; ++l) to[r * block.c_step + l] = edge[r * panel + l];
+    }
+  }
+}
+
 template <class K>
 void multiply_block(const Block& block) {
   using Unit = typename K::Unit;
   using Sum = typename K::Sum;
   static constexpr auto table =
       tiles<K>(std::make_integer_sequence<int, kTileRows * kTileVectors>());
-  constexpr std::int64_t L = kVectorLanes<Sum>, panel = kTileVectors * L;
-  const auto *a = static_cast<const Unit*>(block.a), *b = static_cast<const Unit*>(block.b);
-  auto* const c = static_cast<Sum*>(block.c);
+  constexpr std::int64_t panel = kTileVectors * kVectorLanes<Sum>;
+  const auto* const a = static_cast<const Unit*>(block.a);
   const bool in_panels = block.a_width > 0;
   const std::int64_t most = in_panels ? block.a_width : even_part(block.rows, kTileRows);
   const std::int64_t a_row = in_panels ? 1 : block.a_step;
   const std::int64_t a_depth = in_panels ? block.a_width : 1;
-  for (std::int64_t j = 0; j < block.columns; j += panel, b += block.b_step) {
-    const std::int64_t columns = block.columns - j < panel ? block.columns - j : panel;
-    const std::int64_t vectors = (columns - 1) / L + 1;
-    for (std::int64_t i = 0; i < block.rows; i += most) {
-      const std::int64_t rows = block.rows - i < most ? block.rows - i : most;
-      const Tile<K> run = table.at[(rows - 1) * kTileVectors + vectors - 1];
-      const Unit* const left = a + (in_panels ? i / most : i) * block.a_step;
-      Sum* const to = c + i * block.c_step + j;
-      if (j == 0 && !in_panels)  // the next rows, when they are read for the first time
-        for (std::int64_t r = 0; r < rows; ++r)
-          for (std::int64_t p = 0; p < block.depth; p += 64 / static_cast<int>(sizeof(Unit)))
-            __builtin_prefetch(left + (most + r) * block.a_step + p);
-      if (columns == vectors * L) {
-        run(left, a_row, a_depth, b, block.depth, to, block.c_step, block.add);
-        continue;
-      }
-      Sum edge[kTileRows * panel];
-      run(left, a_row, a_depth, b, block.depth, edge, panel, false);
-      for (std::int64_t r = 0; r < rows; ++r)
-        for (std::int64_t l = 0; l < columns; ++l) {
-          Sum& sum = to[r * block.c_step + l];
-          sum = block.add ? sum + edge[r * panel + l] : edge[r * panel + l];
-        }
-    }
-  }
+  const std::int64_t b_row = block.b_row ? block.b_row : panel;
+  for_tiles<Unit, Sum, kTileRows>(block, most, panel * block.depth,
+                                  [&](std::int64_t i, std::int64_t rows, std::int64_t vectors,
+                                      const Unit* b, Sum* to, std::int64_t step) {
+                                    table.at[(rows - 1) * kTileVectors + vectors - 1](
+                                        a + (in_panels ? i / most : i) * block.a_step, a_row,
+                                        a_depth, b, b_row, block.depth, to, step, block.add);
+                                  });
 }
 
 template <class K>

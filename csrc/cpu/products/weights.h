@@ -1,6 +1,8 @@
 // Quantized weights as the packers read them, for the *_simd.cpp files of products.
 #pragma once
 
+#include <array>
+
 #include "cpu/products/source.h"
 
 namespace cermet::cpu::CERMET_ISA {
@@ -11,6 +13,7 @@ template <int kBitsOf>
 struct IntegerCode {
   static constexpr int kBits = kBitsOf;
   static constexpr bool kBiased = true;
+  static constexpr float value(std::uint32_t q) { return static_cast<float>(q); }
   static Vector<float> decode(Vector<std::uint32_t> q) {
     return __builtin_convertvector((Vector<std::int32_t>)q, Vector<float>);
   }
@@ -22,6 +25,11 @@ template <int kBitsOf, int kMantissa>
 struct FloatCode {
   static constexpr int kBits = kBitsOf;
   static constexpr bool kBiased = false;
+  // Of 4 bits.
+  static constexpr float value(std::uint32_t q) {
+    constexpr float magnitudes[] = {0, .5f, 1, 1.5f, 2, 3, 4, 6};
+    return q < 8 ? magnitudes[q] : -magnitudes[q - 8];
+  }
   static Vector<float> decode(Vector<std::uint32_t> q) {
     constexpr std::uint32_t kMagnitude = (1u << (kBits - 1)) - 1;
     constexpr int kBias = (1 << (kBits - 2 - kMantissa)) - 1;
@@ -48,6 +56,44 @@ void for_each_format(F&& f) {
   f(WeightFormat::e2m1, static_cast<FloatCode<4, 1>*>(nullptr));
   f(WeightFormat::e4m3, static_cast<FloatCode<8, 3>*>(nullptr));
 }
+
+#if defined(__AVX512BW__)
+// Short codes are looked up, whatever bits stand above them.
+template <class Code>
+inline constexpr bool kLooksUp = Code::kBits <= 4;
+
+template <class Code>
+inline Vector<float> look_up(Vector<std::uint32_t> q) {
+  static constexpr auto table = [] {
+    std::array<float, 16> t{};
+    for (std::uint32_t i = 0; i < 16; ++i) t[i] = Code::value(i % (1u << Code::kBits));
+    return t;
+  }();
+  return (Vector<float>)_mm512_maskz_permutexvar_ps(0xffff, (__m512i)q,
+                                                    _mm512_loadu_ps(table.data()));
+}
+// Pair i of the eight codes of each word, as bfloat16.
+template <class Code>
+inline Vector<std::uint32_t> look_up_pair(Vector<std::uint32_t> words, int i) {
+  static constexpr auto table = [] {
+    std::array<std::uint16_t, 32> t{};
+    for (std::uint32_t j = 0; j < 32; ++j)
+      t[j] =
+          static_cast<std::uint16_t>(__builtin_bit_cast(std::uint32_t, Code::value(j % 16)) >> 16);
+    return t;
+  }();
+  const Vector<std::uint32_t> low = words >> (8 * i);
+  const Vector<std::uint32_t> high = i == 0   ? words << 12
+                                     : i == 1 ? words << 4
+                                              : words >> (8 * i - 12);
+  const Vector<std::uint32_t> at = (low & 0xffffu) | (high & 0xffff0000u);
+  return (Vector<std::uint32_t>)_mm512_maskz_permutexvar_epi16(0xffffffff, (__m512i)at,
+                                                               _mm512_loadu_si512(table.data()));
+}
+#else
+template <class Code>
+inline constexpr bool kLooksUp = false;
+#endif
 
 // ---- Scales of E8M0 and E4M3 codes, as readers ----
 
@@ -125,12 +171,29 @@ class Weights {
         for (std::int64_t p = from; p < end; p += run) {
           const std::int64_t group = p / weights_.q_.group;
           Vector<std::uint32_t> low[G];
+          if constexpr (kPairs && kLooksUp<Code> && kBits == 4) {
+            const std::int64_t first = (p - chunk) / 8;
+            for (std::int64_t word = 0; word < run / 8; ++word)
+#pragma GCC unroll 4
+              for (int i = 0; i < 4; ++i) {
+                Vector<Unit> unit[G];
+#pragma GCC unroll 4
+                for (int g = 0; g < G; ++g)
+                  unit[g] = look_up_pair<Code>(words_[g][first + word], i);
+                sink(p / 2 + 4 * word + i, unit);
+              }
+            continue;
+          }
           const auto each = [&](int i,
                                 const Vector<std::uint32_t>(&q)[G]) __attribute__((always_inline)) {
             Vector<Unit> unit[G];
 #pragma GCC unroll 4
             for (int g = 0; g < G; ++g) {
-              const Vector<float> value = Code::decode(q[g]);
+              Vector<float> value;
+              if constexpr (kLooksUp<Code>)
+                value = look_up<Code>(q[g]);
+              else
+                value = Code::decode(q[g]);
               if constexpr (kPairs) {
                 if (i % 2 == 0)
                   low[g] = (Vector<std::uint32_t>)value >> 16;
@@ -160,7 +223,7 @@ class Weights {
     // `count` codes of each lane, in order.
     template <int count, class Sink>
     [[gnu::always_inline]] void unpack(std::int64_t first, Sink&& sink) const {
-      constexpr std::uint32_t mask = (1u << kBits) - 1;
+      constexpr std::uint32_t mask = kLooksUp<Code> ? ~0u : (1u << kBits) - 1;
       if constexpr (32 % kBits == 0) {
         constexpr int each = 32 / kBits;
 #pragma GCC unroll 1
@@ -206,6 +269,7 @@ class Weights {
         const std::uint32_t* const row = from + l * q_.row_words + i;
         block[l] = Vector<std::uint32_t>{};
         if (l >= lanes) continue;
+        __builtin_prefetch(row + kChunk * kBits / 32);  // more rows than the machine follows
         if (i + L <= count || row + L <= q_.end)
           block[l] = load(row);
         else

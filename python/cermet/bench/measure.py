@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
 
-# A framework's threads spin for some milliseconds after its work, and then sleep: for so long the
+# Threads of OpenBLAS spin for tens of milliseconds after their work, and then sleep: for so long the
 # next one runs untimed, until the others' threads sleep and its own are awake.
-SETTLE = 0.03
+SETTLE = 0.1
 # A descheduled thread can stall a call for some slices of the scheduler, but no longer than this.
 STALL = 0.1
 
