@@ -23,15 +23,22 @@
 namespace cermet::cpu {
 namespace {
 
-// The composites that are computed whole: those of quantization, in float32 and 16-bit floats.
+// The composites that are computed whole; those of quantization in float32 and 16-bit floats.
 bool takes_whole(const Node& composite) {
   const Primitive* p = composite.primitive.get();
   if (dynamic_cast<const SearchSorted*>(p)) return !is_complex(composite.inputs[0].dtype());
   if (dynamic_cast<const TakeAlongAxis*>(p) || dynamic_cast<const MaxPool*>(p)) return true;
   if (takes_convolution(composite)) return true;
+  // A GPU has kernels for the parts of these.
+  const bool here = composite.stream.device.type == DeviceType::cpu;
+  if (const auto* m = dynamic_cast<const BlockMaskedMatmul*>(p))
+    return here && takes_masked(m->options, composite);
+  if (dynamic_cast<const SegmentedMatmul*>(p)) return here && !is_complex(composite.dtype);
+  const auto* gathered = dynamic_cast<const GatheredMatmul*>(p);
+  if (gathered && !gathered->options.format)
+    return here && takes_gathered(gathered->options, composite);
   if (dynamic_cast<const Attention*>(p) || dynamic_cast<const AttentionGradient*>(p))
-    // A GPU has kernels for the parts of these.
-    return composite.dtype != float64 && composite.stream.device.type == DeviceType::cpu &&
+    return here && composite.dtype != float64 &&
            std::none_of(composite.inputs.begin(), composite.inputs.end(),
                         [](const array& in) { return in.node()->size == 0; });
   for (const array& in : composite.inputs)
@@ -43,6 +50,10 @@ bool takes_whole(const Node& composite) {
            composite.inputs.back().size() == 1;
   };
   if (const auto* m = dynamic_cast<const QuantizedMatmul*>(p)) return single(m->options, 3);
+  if (gathered)
+    return takes_gathered(gathered->options, composite) &&
+           (!gathered->options.global_scale ||
+            composite.inputs[gathered->options.factors()].size() == 1);
   if (const auto* d = dynamic_cast<const Dequantize*>(p)) return single(d->options, 2);
   if (const auto* w = dynamic_cast<const QuantizeWords*>(p)) return single(w->options, 2);
   const auto* scales = dynamic_cast<const QuantizeScales*>(p);
@@ -64,6 +75,12 @@ std::uint32_t epilogue_kind(const Node& product) {
 void run_whole(const Primitive& composite, std::span<const Tensor> inputs, const Tensor& out) {
   if (const auto* p = dynamic_cast<const QuantizedMatmul*>(&composite))
     quantized_matmul(p->options, inputs, out);
+  else if (const auto* p = dynamic_cast<const GatheredMatmul*>(&composite))
+    gathered_matmul(*p, inputs, out);
+  else if (const auto* p = dynamic_cast<const BlockMaskedMatmul*>(&composite))
+    block_masked_matmul(*p, inputs, out);
+  else if (const auto* p = dynamic_cast<const SegmentedMatmul*>(&composite))
+    segmented_matmul(*p, inputs, out);
   else if (const auto* p = dynamic_cast<const Dequantize*>(&composite))
     dequantize(p->options, inputs, out);
   else if (const auto* p = dynamic_cast<const QuantizeWords*>(&composite))

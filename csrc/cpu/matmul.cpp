@@ -1,6 +1,6 @@
 // Matrix products: which engine computes one, and how its operands are read.
 #include "cpu/primitives.h"
-#include "cpu/products/nest.h"
+#include "cpu/products/operands.h"
 #include "cpu/scalar.h"
 
 namespace cermet::cpu {
@@ -56,19 +56,32 @@ void integer_product(const Tensor& a, const Tensor& b, const Tensor& out) {
 
 // The product as the engine takes it.
 Product product_of(const Tensor& a, const Tensor& b, const Tensor& out) {
-  const std::size_t i = out.shape.size() - 2, j = i + 1;
+  Product p = operands_of(a, b);
+  p.batch = batch_of(a, b, out);
+  if (p.n == 1 && p.m > 1) {  // a column is a row of the transposed product
+    std::swap(p.a, p.b);
+    std::swap(p.m, p.n);
+    std::swap(p.batch.strides[0], p.batch.strides[1]);
+  }
+  return p;
+}
+
+}  // namespace
+
+Product operands_of(const Tensor& a, const Tensor& b) {
+  const std::size_t i = a.shape.size() - 2, j = b.shape.size() - 2;
   const ProductKernels& kernels = product_kernels();
   Product p{&kernels.f32,
-            {Packing::f32, a.data, a.strides[i], a.strides[j]},
-            {Packing::f32, b.data, b.strides[j], b.strides[i]},
-            out.shape[i],
-            out.shape[j],
-            a.shape[j],
-            batch_of(a, b, out)};
+            {Packing::f32, a.data, a.strides[i], a.strides[i + 1]},
+            {Packing::f32, b.data, b.strides[j + 1], b.strides[j]},
+            a.shape[i],
+            b.shape[j + 1],
+            a.shape[i + 1],
+            {}};
   const auto read = [&](Packing left, Packing right, const BlockKernel& kernel) {
     p.a.packing = left, p.b.packing = right, p.kernel = &kernel;
   };
-  switch (out.dtype) {
+  switch (a.dtype) {
     case float64: read(Packing::f64, Packing::f64, kernels.f64); break;
     case float16: read(Packing::f16, Packing::f16, kernels.f32); break;
     case bfloat16:
@@ -83,15 +96,8 @@ Product product_of(const Tensor& a, const Tensor& b, const Tensor& out) {
       break;
     default: break;
   }
-  if (p.n == 1 && p.m > 1) {  // a column is a row of the transposed product
-    std::swap(p.a, p.b);
-    std::swap(p.m, p.n);
-    std::swap(p.batch.strides[0], p.batch.strides[1]);
-  }
   return p;
 }
-
-}  // namespace
 
 void matmul(const Tensor& a, const Tensor& b, const Tensor& out) {
   if (a.shape.back() == 0) {

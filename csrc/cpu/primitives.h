@@ -27,6 +27,13 @@ void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, 
 void matmul(std::span<const Tensor> inputs, const Tensor& out, const Epilogue& epilogue);
 void quantized_matmul(const QuantizedFormat& p, std::size_t count, std::span<const Tensor> inputs,
                       const Tensor& out, const Epilogue& epilogue);
+// Products of what is chosen, and which of them are computed whole.
+void gathered_matmul(const GatheredMatmul& p, std::span<const Tensor> inputs, const Tensor& out);
+bool takes_gathered(const GatheredOptions& options, const Node& node);
+void block_masked_matmul(const BlockMaskedMatmul& p, std::span<const Tensor> inputs,
+                         const Tensor& out);
+bool takes_masked(const BlockMaskedOptions& options, const Node& node);
+void segmented_matmul(const SegmentedMatmul& p, std::span<const Tensor> inputs, const Tensor& out);
 void dequantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void quantize(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);
 void quantize_scales(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out);

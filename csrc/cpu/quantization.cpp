@@ -42,7 +42,7 @@ class Scales {
       unit_ = unit_of(inputs[1]);
   }
   static float unit_of(const Tensor& global_scale) {
-    return *data<const float>(global_scale) / 2688;
+    return *data<const float>(global_scale) / kGlobalUnit;
   }
 
   struct Of {

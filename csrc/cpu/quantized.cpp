@@ -1,82 +1,71 @@
 // Products with quantized weights: how the engine reads them.
+#include "cpu/products/operands.h"
+
 #include <list>
 
 #include "cpu/primitives.h"
-#include "cpu/products/nest.h"
 
 namespace cermet::cpu {
 namespace {
 
-// A product as the engine takes it, and the memory of what is not row-major.
-class QuantizedProduct {
- public:
-  QuantizedProduct(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out) {
-    const Tensor words = dense(inputs[1], holders_[0]), scales = dense(inputs[2], holders_[1]);
-    const std::size_t axes = words.shape.size();
-    const std::int64_t w_rows = words.shape[axes - 2];
-    const std::int64_t n = out.shape.back();
-    weights_ = {data<const std::uint32_t>(words),
-                data<const std::uint32_t>(words) + words.size(),
-                scales.data,
-                nullptr,
-                scales.dtype,
-                p.group_size,
-                words.shape[axes - 1],
-                scales.shape.back()};
-    if (p.is_affine())
-      weights_.biases = dense(inputs[3], holders_[2]).data;
-    else if (inputs.size() > p.parts() + 1)
-      weights_.factor = *data<const float>(inputs.back()) / 2688;
-    std::int64_t matrices = 1;
-    for (std::size_t i = 0; i + 2 < axes; ++i) matrices *= words.shape[i];
-
-    // One matrix serves all rows of x; else each entry of the batch has its own.
-    const Tensor x = dense(inputs[0], holders_[3]);
-    const std::int64_t k = x.shape.back(), rows = out.size() / n;
-    const ProductKernels& kernels = product_kernels();
-    const bool pairs = p.transpose && x.dtype == bfloat16 && kernels.bf16_scaled.multiply;
-    const Packing left = x.dtype == float32   ? Packing::f32
-                         : x.dtype == float16 ? Packing::f16
-                         : pairs              ? Packing::bf16_pairs
-                                              : Packing::bf16;
-    const Packing right = pairs         ? Packing::weight_pairs
-                          : p.transpose ? Packing::weights
-                                        : Packing::weight_rows;
-    product_ = {
-        pairs ? &kernels.bf16_scaled : &kernels.f32,
-        {left, x.data, k, 1},
-        {packing_of(right, format_of(p)), reinterpret_cast<const std::byte*>(&weights_), 0, 0},
-        rows / matrices,
-        n,
-        k,
-        {{matrices}, {Strides{rows / matrices * k}, Strides{w_rows}}}};
-    if (!pairs) return;
-    const std::int64_t groups = k / p.group_size;
-    product_.sums = {nullptr, groups, p.group_size / 2};
-    if (!p.is_affine()) return;
-    product_.sums.data = sums_.emplace(rows * groups).get();
-    parallel_for(rows, grain_for(k), [&](std::int64_t begin, std::int64_t end) {
-      kernels.sum_groups(data<const bfloat16_t>(x) + begin * k, p.group_size,
-                         (end - begin) * groups, sums_->get() + begin * groups);
-    });
-  }
-  QuantizedProduct(const QuantizedProduct&) = delete;
-  QuantizedProduct& operator=(const QuantizedProduct&) = delete;
-  const Product& get() const { return product_; }
-
- private:
-  static WeightFormat format_of(const QuantizedFormat& p) {
-    if (!p.is_affine()) return p.bits == 4 ? WeightFormat::e2m1 : WeightFormat::e4m3;
-    return p.bits == 8 ? WeightFormat::i8 : static_cast<WeightFormat>(p.bits - 2);
-  }
-
-  std::optional<Scratch> holders_[4];
-  std::optional<Workspace<float>> sums_;
-  QuantizedWeights weights_;
-  Product product_;
-};
+WeightFormat format_of(const QuantizedFormat& p) {
+  if (!p.is_affine()) return p.bits == 4 ? WeightFormat::e2m1 : WeightFormat::e4m3;
+  return p.bits == 8 ? WeightFormat::i8 : static_cast<WeightFormat>(p.bits - 2);
+}
 
 }  // namespace
+
+QuantizedProduct::QuantizedProduct(const QuantizedFormat& p, std::span<const Tensor> inputs,
+                                   const Tensor& out) {
+  const Tensor words = dense(inputs[1], holders_[0]), scales = dense(inputs[2], holders_[1]);
+  const std::size_t axes = words.shape.size();
+  const std::int64_t w_rows = words.shape[axes - 2];
+  const std::int64_t n = out.shape.back();
+  weights_ = {data<const std::uint32_t>(words),
+              data<const std::uint32_t>(words) + words.size(),
+              scales.data,
+              nullptr,
+              scales.dtype,
+              p.group_size,
+              words.shape[axes - 1],
+              scales.shape.back()};
+  if (p.is_affine())
+    weights_.biases = dense(inputs[3], holders_[2]).data;
+  else if (inputs.size() > p.parts() + 1)
+    weights_.factor = *data<const float>(inputs.back()) / kGlobalUnit;
+  std::int64_t matrices = 1;
+  for (std::size_t i = 0; i + 2 < axes; ++i) matrices *= words.shape[i];
+
+  // One matrix serves all rows of x; else each entry of the batch has its own.
+  const Tensor x = dense(inputs[0], holders_[3]);
+  const std::int64_t k = x.shape.back(), rows = x.size() / k;
+  const ProductKernels& kernels = product_kernels();
+  const bool pairs = p.transpose && x.dtype == bfloat16 && kernels.bf16_scaled.multiply;
+  const Packing left = x.dtype == float32   ? Packing::f32
+                       : x.dtype == float16 ? Packing::f16
+                       : pairs              ? Packing::bf16_pairs
+                                            : Packing::bf16;
+  const Packing right = pairs         ? Packing::weight_pairs
+                        : p.transpose ? Packing::weights
+                                      : Packing::weight_rows;
+  product_ = {
+      pairs ? &kernels.bf16_scaled : &kernels.f32,
+      {left, x.data, k, 1},
+      {packing_of(right, format_of(p)), reinterpret_cast<const std::byte*>(&weights_), 0, 0},
+      rows / matrices,
+      n,
+      k,
+      {{matrices}, {Strides{rows / matrices * k}, Strides{w_rows}}}};
+  if (!pairs) return;
+  const std::int64_t groups = k / p.group_size;
+  product_.sums = {nullptr, groups, p.group_size / 2};
+  if (!p.is_affine()) return;
+  product_.sums.data = sums_.emplace(rows * groups).get();
+  parallel_for(rows, grain_for(k), [&](std::int64_t begin, std::int64_t end) {
+    kernels.sum_groups(data<const bfloat16_t>(x) + begin * k, p.group_size, (end - begin) * groups,
+                       sums_->get() + begin * groups);
+  });
+}
 
 void quantized_matmul(const QuantizedFormat& p, std::span<const Tensor> inputs, const Tensor& out) {
   store_product(QuantizedProduct(p, inputs, out).get(), out);

@@ -40,6 +40,13 @@ class Addmm final : public Composite {
   CERMET_RULES("addmm")
 };
 
+// a @ b in type t for the operation `op`. A vector is a row on the left and a column on the right,
+// and its axis goes.
+array multiply_any(std::string_view op, const array& a, const array& b, Dtype t, StreamOrDevice s);
+
+// A global scale is in units of its largest element: that of E2M1 times that of E4M3.
+inline constexpr float kGlobalUnit = 6 * 448;
+
 // How weights are packed, and whether a product is with their transpose.
 struct QuantizedFormat {
   QuantizationMode mode;
@@ -68,20 +75,62 @@ class QuantizedMatmul final : public CompositeWith<QuantizedMatmul, QuantizedFor
 array quantized_matmul(const Arrays& inputs, const QuantizedFormat& format, StreamOrDevice s);
 
 // Products of chosen matrices. Inputs a and b, or those of QuantizedMatmul; then the indices there
-// are.
+// are: of matrices of a and b, and of the sums, of which there are so many, that products go to.
+// With `sums` it is closed: the derivative by each of the three is such a product.
 struct GatheredOptions {
   std::optional<QuantizedFormat> format;
   bool global_scale, left, right;  // which side has indices
+  std::optional<std::int64_t> sums;
   bool operator==(const GatheredOptions&) const = default;
+  // The inputs that are b or stand for it are 1 to here.
+  std::size_t factors() const { return format ? 1 + format->parts() : 2; }
 };
 class GatheredMatmul final : public CompositeWith<GatheredMatmul, GatheredOptions> {
  public:
   using CompositeWith::CompositeWith;
-  CERMET_COMPOSITE(options.format ? "gather_qmm" : "gather_mm")
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  bool differentiable_by(int i) const override;
+  Shape output_shape(const Node& node, std::span<const array> inputs) const override {
+    return Composite::output_shape(node, inputs);
+  }
+  std::string_view name() const override { return options.format ? "gather_qmm" : "gather_mm"; }
+  array vjp(const Edge& e, const array& cotangent) const override;
+  array jvp(const Edge& e, const array& tangent) const override;
+  array vmap(const Batched& in, const array& output) const override;
 };
 
 array gathered(Arrays factors, const std::optional<array>& left, const std::optional<array>& right,
                const std::optional<QuantizedFormat>& format, Dtype dtype, StreamOrDevice s);
+
+// Inputs a and b of one type, then the masks there are, of bools.
+struct BlockMaskedOptions {
+  int block_size;
+  bool out, left, right;  // which have a mask
+  bool operator==(const BlockMaskedOptions&) const = default;
+};
+class BlockMaskedMatmul final : public CompositeWith<BlockMaskedMatmul, BlockMaskedOptions> {
+ public:
+  using CompositeWith::CompositeWith;
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  bool differentiable_by(int i) const override { return i < 2; }
+  std::string parameters() const override;
+  CERMET_RULES("block_masked_mm")
+};
+
+// Inputs a (m, k), b (k, n) and segments (..., 2) of k: products of a's columns and b's rows in
+// each of them. Spread: inputs x (..., m, n), y (n, k) and such segments; the columns of the result
+// in each are the sum of x y for those that have them. Each is a derivative of the other.
+class SegmentedMatmul final : public CompositeWith<SegmentedMatmul, bool> {  // spread?
+ public:
+  using CompositeWith::CompositeWith;
+  Arrays expand(const Node& node, std::span<const array> inputs) const override;
+  Rules rules() const override { return Rules::all; }
+  bool differentiable_by(int i) const override { return i < 2; }
+  std::string parameters() const override { return options ? "spread" : ""; }
+  CERMET_RULES("segmented_mm")
+};
 
 // What quantized arrays stand for, in the node's type. Inputs: w packed, scales, biases for affine,
 // and the global scale where there is one.

@@ -50,7 +50,8 @@ array multiply_matrices(std::string_view op, const array& a, const array& b, Str
       s.resolve());
 }
 
-// a @ b in type t: a vector is a row on the left and a column on the right, and its axis goes.
+}  // namespace
+
 array multiply_any(std::string_view op, const array& a, const array& b, Dtype t, StreamOrDevice s) {
   if (a.ndim() == 0 || b.ndim() == 0)
     fail(op, "shapes ", a.shape(), " and ", b.shape(), ": expected at least 1 dimension");
@@ -63,6 +64,8 @@ array multiply_any(std::string_view op, const array& a, const array& b, Dtype t,
   if (b.ndim() == 1) gone.push_back(a.ndim() == 1 ? -2 : -1);
   return gone.empty() ? out : squeeze(out, gone, s);
 }
+
+namespace {
 
 // alpha product + beta c.
 array scaled_sum(array product, array c, double alpha, double beta, StreamOrDevice s) {
@@ -435,104 +438,6 @@ EinsumPath einsum_path(const std::string& subscripts, const Arrays& operands) {
   Einsum einsum(subscripts, operands, {});
   einsum.run();  // lazy: nothing is computed
   return einsum.path();
-}
-
-// ---- Products of chosen or masked matrices ----
-
-// The matrices of `a` (..., m, n), counted along the flattened leading axes, that the indices name.
-array gather_matrices(const array& a, const array& indices, StreamOrDevice s) {
-  Shape flat(a.shape().end() - 2, a.shape().end());
-  flat.insert(flat.begin(), product(a.shape(), 0, a.shape().size() - 2));
-  return take(reshape(a, flat, s), indices, 0, s);
-}
-
-Arrays GatheredMatmul::expand(const Node& node, std::span<const array> inputs) const {
-  const StreamOrDevice s = node.stream;
-  const auto& format = options.format;
-  const std::size_t gathered = format ? 1 + format->parts() : 2;
-  const std::size_t factors = gathered + options.global_scale;
-  Arrays in(inputs.begin(), inputs.begin() + static_cast<std::ptrdiff_t>(factors));
-  if (options.left) in[0] = gather_matrices(in[0], inputs[factors], s);
-  if (options.right)
-    for (std::size_t i = 1; i < gathered; ++i) in[i] = gather_matrices(in[i], inputs.back(), s);
-  if (!format) return {multiply_any(name(), in[0], in[1], node.dtype, s)};
-  return {quantized_matmul(in, *format, s)};
-}
-
-array gathered(Arrays factors, const std::optional<array>& left, const std::optional<array>& right,
-               const std::optional<QuantizedFormat>& format, Dtype dtype, StreamOrDevice s) {
-  const bool global_scale = format && factors.size() > 1 + format->parts();
-  const auto primitive = make_ref<const GatheredMatmul>(
-      GatheredOptions{format, global_scale, left.has_value(), right.has_value()});
-  SmallVector<array, 2> inputs;
-  for (const array& a : factors) inputs.push_back(a);
-  for (const auto& indices : {left, right}) {
-    if (!indices) continue;
-    if (!is_integer(indices->dtype()))
-      fail(primitive->name(), "indices are ", indices->dtype(), ", expected an integer type");
-    inputs.push_back(*indices);
-  }
-  // Its expansion checks the shapes.
-  array node(primitive, {}, dtype, inputs, s.resolve());
-  Shape shape = expansion_of(*node.node()).shape();
-  return array(primitive, std::move(shape), dtype, std::move(inputs), s.resolve());
-}
-
-array gather_mm(const array& a, const array& b, const std::optional<array>& lhs_indices,
-                const std::optional<array>& rhs_indices, StreamOrDevice s) {
-  if (a.ndim() < 2 || b.ndim() < 2)
-    fail("gather_mm", "shapes ", a.shape(), " and ", b.shape(), ": expected at least 2 dimensions");
-  const Dtype t = promote(a.dtype(), b.dtype());
-  require_inexact("gather_mm", t);
-  return gathered({astype(a, t, s), astype(b, t, s)}, lhs_indices, rhs_indices, {}, t, s);
-}
-
-namespace {
-
-// Zeroes or scales the blocks of matrices by a mask (..., row blocks, column blocks).
-array mask_blocks(std::string_view what, const array& a, const std::optional<array>& mask,
-                  int block_size, StreamOrDevice s) {
-  if (!mask) return a;
-  const std::int64_t m = a.shape(-2), n = a.shape(-1);
-  const auto blocks = [&](std::int64_t extent) { return (extent + block_size - 1) / block_size; };
-  if (mask->ndim() < 2 || mask->shape(-2) != blocks(m) || mask->shape(-1) != blocks(n))
-    fail("block_masked_mm", what, " has shape ", mask->shape(), ", expected (..., ", blocks(m),
-         ", ", blocks(n), ") for blocks of ", block_size, " in ", a.shape());
-  const array rows = repeat(*mask, block_size, mask->ndim() - 2, s);
-  const array whole = repeat(rows, block_size, mask->ndim() - 1, s);
-  const array fitted = corner(whole, m, n, s);
-  return mask->dtype() == bool_ ? where(fitted, a, zeros({}, a.dtype(), s), s)
-                                : multiply(a, astype(fitted, a.dtype(), s), s);
-}
-
-}  // namespace
-
-array block_masked_mm(const array& a, const array& b, int block_size,
-                      const std::optional<array>& mask_out, const std::optional<array>& mask_lhs,
-                      const std::optional<array>& mask_rhs, StreamOrDevice s) {
-  if (block_size < 1) fail("block_masked_mm", "block_size is ", block_size, ", expected 1 or more");
-  if (a.ndim() < 2 || b.ndim() < 2)
-    fail("block_masked_mm", "shapes ", a.shape(), " and ", b.shape(),
-         ": expected at least 2 dimensions");
-  const Dtype t = promote(a.dtype(), b.dtype());
-  const array x = mask_blocks("mask_lhs", a, mask_lhs, block_size, s);
-  const array y = mask_blocks("mask_rhs", b, mask_rhs, block_size, s);
-  return mask_blocks("mask_out", multiply_any("block_masked_mm", x, y, t, s), mask_out, block_size,
-                     s);
-}
-
-array segmented_mm(const array& a, const array& b, const array& segments, StreamOrDevice s) {
-  if (a.ndim() != 2 || b.ndim() != 2)
-    fail("segmented_mm", "shapes ", a.shape(), " and ", b.shape(), ": expected 2 dimensions");
-  if (segments.ndim() < 1 || segments.shape(-1) != 2 || !is_integer(segments.dtype()))
-    fail("segmented_mm", "segments of shape ", segments.shape(), " and ", segments.dtype(),
-         ": expected integers (..., 2)");
-  // Outside its segment a copy of a is zero.
-  const Arrays ends = split(astype(segments, int64, s), 2, -1, s);
-  const array k = arange(0, static_cast<double>(a.shape(1)), 1, int64, s);
-  const array within = logical_and(greater_equal(k, ends[0], s), less(k, ends[1], s), s);
-  const array parts = where(expand_dims(within, {-2}, s), a, zeros({}, a.dtype(), s), s);
-  return multiply_any("segmented_mm", parts, b, promote(a.dtype(), b.dtype()), s);
 }
 
 }  // namespace cermet

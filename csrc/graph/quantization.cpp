@@ -214,7 +214,7 @@ array decode_scales(const array& codes, const QuantizedFormat& f,
   const array code = astype(codes, uint32, s);
   if (f.mode == Mode::nvfp4) {
     const array scale = decode(code, kE4M3, s);
-    return global_scale ? multiply(scale, divide(*global_scale, number(2688), s), s) : scale;
+    return global_scale ? multiply(scale, divide(*global_scale, number(kGlobalUnit), s), s) : scale;
   }
   // The exponent's bits of a float32, but for 2^-127, which is subnormal, and nan.
   const array bits =
@@ -229,8 +229,9 @@ array encode_scales(const array& largest, const QuantizedFormat& f,
   array code = word(0);
   if (f.mode == Mode::nvfp4) {
     // So that the largest element becomes 6. No element is lost to a scale of 0.
-    const array six =
-        global_scale ? multiply(divide(*global_scale, number(2688), s), number(6), s) : number(6);
+    const array six = global_scale
+                          ? multiply(divide(*global_scale, number(kGlobalUnit), s), number(6), s)
+                          : number(6);
     code = maximum(encode(divide(largest, six, s), kE4M3, 0x7F, s), word(1), s);
   } else {
     // So that its exponent becomes the largest of the elements' type.
@@ -472,8 +473,11 @@ array gather_qmm(const array& x, const array& w, const array& scales,
     inputs.back() = reshape(*global_scale, {}, s);
   }
   Dtype t = x.dtype();
-  if (biases) t = promote(t, promote(scales.dtype(), biases->dtype()));
-  inputs.insert(inputs.begin(), x);
+  if (biases) {
+    t = promote(t, promote(scales.dtype(), biases->dtype()));
+    for (std::size_t i : {1, 2}) inputs[i] = astype(inputs[i], t, s);
+  }
+  inputs.insert(inputs.begin(), astype(x, t, s));
   return gathered(std::move(inputs), lhs_indices, rhs_indices, f, t, s);
 }
 

@@ -562,6 +562,70 @@ TEST_CASE("conformance: matrix products x types x extents x layouts") {
         }
 }
 
+TEST_CASE("conformance: a row of a product has the same bits alone and among others") {
+  const int threads = get_num_threads();
+  set_num_threads(8);
+  const Shape extents[] = {{31, 1, 37},     {31, 2, 37},     {31, 7, 37},
+                           {31, 64, 37},    {31, 513, 37},   {31, 2101, 37},
+                           {392, 2048, 20}, {20, 4100, 600}, {40, 2049, 1}};
+  for (const Dtype t : {float16, bfloat16, float32, float64, complex64})
+    for (const Shape& e : extents) {
+      const std::int64_t m = e[0], k = e[1], n = e[2];
+      Values x = sample(static_cast<std::size_t>(m * k), t, 0.5, 1, false);
+      Values y = sample(static_cast<std::size_t>(k * n), t, 0.5, 1, false);
+      const array a = make(x, {m, k}, t), b = make(y, {k, n}, t);
+      const array whole = matmul(a, b);
+      for (const std::int64_t rows : {1, 4, 9, 12, 17})
+        for (const std::int64_t first : {std::int64_t{0}, m - rows}) {
+          const array part =
+              matmul(slice(a, Shape{first, 0}, Shape{first + rows, k}, Shape{1, 1}), b);
+          const array same = slice(whole, Shape{first, 0}, Shape{first + rows, n}, Shape{1, 1});
+          CHECK(array_equal(part, same).item<bool>());
+        }
+    }
+  set_num_threads(threads);
+}
+
+TEST_CASE("conformance: products of what is chosen have the bits of plain ones") {
+  const Shape extents[] = {{1, 40, 33}, {5, 301, 70}, {40, 2100, 20}};
+  const array left({0, 2, 2, 1, 0, 1}), right({3, 0, 3, 3, -1, 1});
+  for (const Dtype t : {float16, bfloat16, float32, float64})
+    for (const Shape& e : extents) {
+      const std::int64_t m = e[0], k = e[1], n = e[2];
+      Values x = sample(static_cast<std::size_t>(3 * m * k), t, 0.5, 1, false);
+      Values y = sample(static_cast<std::size_t>(4 * k * n), t, 0.5, 1, false);
+      const array a = make(x, {3, m, k}, t), b = make(y, {4, k, n}, t);
+      const array p = take(a, left, 0), q = take(b, right, 0);
+      const auto same = [](const array& got, const array& want) {
+        CHECK(array_equal(got, want).item<bool>());
+      };
+      same(gather_mm(a, b, left, right), matmul(p, q));
+      const array products = matmul(p, q);
+      const auto [out, changes] =
+          vjp([&](const Arrays& in) { return Arrays{gather_mm(in[0], in[1], left, right)}; },
+              {a, b}, {products});
+      const array back = matmul(products, swapaxes(q, -1, -2));
+      const array sums =
+          scatter(zeros_like(astype(a, float64)), {left}, astype(back, float64), {0}, Update::add);
+      const double bound = 64 * (t == bfloat16 ? 0x1p-8 : t == float16 ? 0x1p-11 : 0x1p-20);
+      CHECK(allclose(astype(changes[0], float64), sums, bound, bound * static_cast<double>(n))
+                .item<bool>());
+      CHECK(changes[1].shape() == b.shape());
+      const array first = take(a, array(0), 0), matrix = take(b, array(1), 0);
+      const array ends = reshape(array({0, 7, 7, static_cast<int>(k), 3, 3}), {3, 2});
+      const array parts = segmented_mm(first, matrix, ends);
+      same(take(parts, array(1), 0), matmul(slice(first, Shape{0, 7}, Shape{m, k}, Shape{1, 1}),
+                                            slice(matrix, Shape{7, 0}, Shape{k, n}, Shape{1, 1})));
+      const std::int64_t blocks = (k + 31) / 32;
+      const array mask =
+          equal(remainder(arange(0, static_cast<double>(blocks), 1, int32), array(3)), array(1));
+      const array rows = slice(repeat(mask, 32, 0), Shape{0}, Shape{k}, Shape{1});
+      same(block_masked_mm(first, matrix, 32, {}, {},
+                           broadcast_to(expand_dims(mask, {1}), {blocks, (n + 31) / 32})),
+           matmul(first, where(expand_dims(rows, {1}), matrix, zeros({}, t))));
+    }
+}
+
 TEST_CASE("conformance: linear algebra, or an error that names it and the build's option") {
   const array a = reshape(array({4.0f, 2.0f, 2.0f, 5.0f}), {2, 2});
   try {

@@ -65,12 +65,18 @@ template <class K>
 using Tile = void (*)(const typename K::Unit*, std::int64_t, std::int64_t, const typename K::Unit*,
                       std::int64_t, std::int64_t, typename K::Sum*, std::int64_t, bool);
 
+// A policy may have a tile of its own, of the same order.
+template <class K, int R, int V>
+struct TileOf {
+  static constexpr Tile<K> run = &tile<K, R, V>;
+};
+
 // Tiles by rows and vectors, each one less.
 template <class K, int... i>
 constexpr auto tiles(std::integer_sequence<int, i...>) {
   struct {
     Tile<K> at[sizeof...(i)];
-  } table{{&tile<K, i / kTileVectors + 1, i % kTileVectors + 1>...}};
+  } table{{TileOf<K, i / kTileVectors + 1, i % kTileVectors + 1>::run...}};
   return table;
 }
 

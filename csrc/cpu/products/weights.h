@@ -44,6 +44,19 @@ struct FloatCode {
   }
 };
 
+// Calls f(format, a null pointer to its code).
+template <class F>
+void for_each_format(F&& f) {
+  f(WeightFormat::i2, static_cast<IntegerCode<2>*>(nullptr));
+  f(WeightFormat::i3, static_cast<IntegerCode<3>*>(nullptr));
+  f(WeightFormat::i4, static_cast<IntegerCode<4>*>(nullptr));
+  f(WeightFormat::i5, static_cast<IntegerCode<5>*>(nullptr));
+  f(WeightFormat::i6, static_cast<IntegerCode<6>*>(nullptr));
+  f(WeightFormat::i8, static_cast<IntegerCode<8>*>(nullptr));
+  f(WeightFormat::e2m1, static_cast<FloatCode<4, 1>*>(nullptr));
+  f(WeightFormat::e4m3, static_cast<FloatCode<8, 3>*>(nullptr));
+}
+
 #if defined(__AVX512BW__)
 // Short codes are looked up, whatever bits stand above them.
 template <class Code>

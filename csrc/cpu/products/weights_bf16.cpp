@@ -19,20 +19,12 @@ void sum_groups(const bfloat16_t* x, std::int64_t group, std::int64_t groups, fl
 void fill_scaled(ProductKernels& table) {
   table.sum_groups = sum_groups;
   table.bf16_scaled = {kTileRows, kTileVectors * kVectorLanes<float>, 2, &multiply_scaled<Dot>};
-  const auto set = [&]<class Code>(WeightFormat format, Code*) {
+  for_each_format([&]<class Code>(WeightFormat format, Code*) {
     const auto at = static_cast<int>(packing_of(Packing::weight_pairs, format));
     table.panels[at] = pack_scaled<Weights<Code, true>, Code::kBiased>;
     if constexpr (Code::kBits == 4 || (Code::kBits == 8 && Code::kBiased))
       table.stream[at] = stream_scaled<Dot, Weights<Code, true>, Code::kBiased>;
-  };
-  set(WeightFormat::i2, static_cast<IntegerCode<2>*>(nullptr));
-  set(WeightFormat::i3, static_cast<IntegerCode<3>*>(nullptr));
-  set(WeightFormat::i4, static_cast<IntegerCode<4>*>(nullptr));
-  set(WeightFormat::i5, static_cast<IntegerCode<5>*>(nullptr));
-  set(WeightFormat::i6, static_cast<IntegerCode<6>*>(nullptr));
-  set(WeightFormat::i8, static_cast<IntegerCode<8>*>(nullptr));
-  set(WeightFormat::e2m1, static_cast<FloatCode<4, 1>*>(nullptr));
-  set(WeightFormat::e4m3, static_cast<FloatCode<8, 3>*>(nullptr));
+  });
 }
 
 }  // namespace cermet::cpu::CERMET_ISA

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .chosen import Composed, Whole
+
 DTYPES = {
     "f32": "float32",
     "f64": "float64",
@@ -116,7 +118,7 @@ class Peer:
         raise Unsupported(f"{self.name} has no convolutional layers")
 
 
-class Cermet(Peer):
+class Cermet(Whole, Peer):
     """Cermet, and under another root every package with the same interface."""
 
     name = "cermet"
@@ -294,7 +296,7 @@ class NumPy(Peer):
         return lambda: generator.standard_normal(shape, np.float32).astype(kind, copy=False)
 
 
-class Torch(Peer):
+class Torch(Composed, Peer):
     """PyTorch, eager."""
 
     name = "torch"

@@ -15,15 +15,6 @@ __all__ = ["QQLinear", "QuantizedEmbedding", "QuantizedLinear", "quantize"]
 _DEFAULTS = {"affine": (64, 4), "mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}
 
 
-def _settings_of(
-    layer: Module, group_size: int | None, bits: int | None, mode: str, modes: list[str]
-) -> tuple[int, int, str]:
-    if mode not in modes:
-        raise ValueError(f"{type(layer).__name__}: mode is '{mode}', expected one of {modes}")
-    default_group_size, default_bits = _DEFAULTS[mode]
-    return group_size or default_group_size, bits or default_bits, mode
-
-
 def quantize(
     model: Module,
     group_size: int | None = None,
@@ -77,14 +68,37 @@ def quantize(
     model.update_modules(layers)
 
 
-class _Quantized(Module):
+class _Packed(Module):
+    """How the layers pack their weights."""
+
+    _modes = tuple(_DEFAULTS)
+
+    def __init__(self, group_size: int | None, bits: int | None, mode: str):
+        super().__init__()
+        if mode not in self._modes:
+            raise ValueError(
+                f"{type(self).__name__}: mode is '{mode}', expected one of {[*self._modes]}"
+            )
+        default_group_size, default_bits = _DEFAULTS[mode]
+        self.group_size, self.bits = group_size or default_group_size, bits or default_bits
+        self.mode = mode
+
+    def _settings(self) -> dict:
+        return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
+
+    def _settings_repr(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self._settings().items())
+
+    def _take_bias(self, layer: Module) -> None:
+        if "bias" in layer:
+            self.bias = layer.bias
+
+
+class _Quantized(_Packed):
     """The quantized weight that both layers have."""
 
     def __init__(self, weight: mx.array, group_size: int | None, bits: int | None, mode: str):
-        super().__init__()
-        self.group_size, self.bits, self.mode = _settings_of(
-            self, group_size, bits, mode, [*_DEFAULTS]
-        )
+        super().__init__(group_size, bits, mode)
         self._quantize(weight)
 
     def _quantize(self, weight: mx.array) -> None:
@@ -93,14 +107,8 @@ class _Quantized(Module):
         )
         self.biases = biases[0] if biases else None
 
-    def _settings(self) -> dict:
-        return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
-
     def _input_dims(self) -> int:
         return self.weight.shape[-1] * 32 // self.bits
-
-    def _settings_repr(self) -> str:
-        return ", ".join(f"{key}={value}" for key, value in self._settings().items())
 
     def _matmul(self, x: mx.array) -> mx.array:
         return mx.quantized_matmul(
@@ -160,8 +168,7 @@ class QuantizedLinear(_Quantized):
         output_dims, input_dims = linear_layer.weight.shape
         layer = cls(input_dims, output_dims, False, group_size, bits, mode)
         layer._quantize(linear_layer.weight)
-        if "bias" in linear_layer:
-            layer.bias = linear_layer.bias
+        layer._take_bias(linear_layer)
         return layer
 
 
@@ -219,7 +226,7 @@ class QuantizedEmbedding(_Quantized):
         return layer
 
 
-class QQLinear(Module):
+class QQLinear(_Packed):
     """``x @ weight.T``, both quantized to floats of 4 or 8 bits: see :func:`cermet.core.qqmm`.
 
     While the layer trains its weight is a plain array, quantized for each product, and has a
@@ -236,6 +243,8 @@ class QQLinear(Module):
     Only a layer made by :meth:`from_linear` has a bias, which is not quantized.
     """
 
+    _modes = tuple(mode for mode in _DEFAULTS if mode != "affine")
+
     def __init__(
         self,
         input_dims: int,
@@ -244,20 +253,14 @@ class QQLinear(Module):
         bits: int | None = None,
         mode: str = "nvfp4",
     ):
-        super().__init__()
-        self.group_size, self.bits, self.mode = _settings_of(
-            self, group_size, bits, mode, [m for m in _DEFAULTS if m != "affine"]
-        )
+        super().__init__(group_size, bits, mode)
         limit = math.sqrt(1 / input_dims)
         self.weight = mx.random.uniform(-limit, limit, (output_dims, input_dims))
 
-    def _settings(self) -> dict:
-        return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
-
     def _extra_repr(self) -> str:
         input_dims = self.weight.shape[-1] * (32 // self.bits if "scales" in self else 1)
-        settings = ", ".join(f"{key}={value}" for key, value in self._settings().items())
-        return f"input_dims={input_dims}, output_dims={self.weight.shape[0]}, {settings}"
+        output_dims = self.weight.shape[0]
+        return f"input_dims={input_dims}, output_dims={output_dims}, {self._settings_repr()}"
 
     def quantize(self) -> None:
         """Pack the weight, if it is not packed."""
@@ -300,7 +303,6 @@ class QQLinear(Module):
         output_dims, input_dims = linear_layer.weight.shape
         layer = cls(input_dims, output_dims, group_size, bits, mode)
         layer.weight = linear_layer.weight
-        if "bias" in linear_layer:
-            layer.bias = linear_layer.bias
+        layer._take_bias(linear_layer)
         layer.train(linear_layer.training)
         return layer
