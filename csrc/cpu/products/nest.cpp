@@ -355,10 +355,8 @@ class Nest {
                    piece.columns,
                    units,
                    p > first,
-                   sums_at(all_[i], piece, p),
-                   0,
-                   next_rows(i, piece, p + block_depth_, memory),
-                   !packs};
+                   sums_at(all_[i], piece, p)};
+        task.next = next_rows(i, piece, p + block_depth_, memory), task.kept = !packs;
         if (columns_in_place_)
           task.b = columns.data, task.b_step = kernel.columns, task.b_row = columns.depth_step;
         else if (packs)
