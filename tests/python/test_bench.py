@@ -2,6 +2,10 @@
 
 import json
 import math
+import os
+import re
+import shutil
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,6 +19,7 @@ from cermet.bench.__main__ import main
 
 TINY = ["--size", "4", "--threads", "1", "--repeat", "2", "--min-time", "0.0005"]
 SLOWER, FASTER = 1e6, 1e-6
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -395,3 +400,16 @@ def test_ab_of_an_installed_build(capsys):
     options = ["--pairs", "6", "--min-time", "0.0005", "--tolerance", "1000"]
     assert run_ab(site, site, *options) == 0
     assert "exp" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="there is no compiler")
+def test_the_probe_measures_with_one_thread_and_all(tmp_path):
+    guide = (ROOT / "benchmarks" / "README.md").read_text()
+    (build,) = re.findall(r"^(c\+\+ .* -o) probe && ./probe$", guide, re.M)
+    probe = tmp_path / "probe"
+    subprocess.run([*build.split(), probe], cwd=ROOT, check=True)
+    lines = subprocess.run([probe, "0.001"], check=True, capture_output=True, text=True).stdout
+    rates = re.findall(r"^(\D+?\d* .*?) +(\d+) threads +([\d.]+) ", lines, re.M)
+    assert {what for what, *_ in rates} >= {"float32 multiply-add", "float64 multiply-add"}
+    assert all(float(rate) > 0 for *_, rate in rates)
+    assert {int(threads) for _, threads, _ in rates} == {1, max(1, os.cpu_count())}
