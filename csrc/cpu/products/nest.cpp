@@ -1,5 +1,4 @@
-// Pieces of an output are dealt to threads; a piece packs a block of each operand at a time and
-// multiplies them.
+// Pieces of an output are dealt to threads; a piece packs its columns once and goes down the rows.
 #include "cpu/products/nest.h"
 
 #include <type_traits>
