@@ -582,6 +582,11 @@ TEST_CASE("conformance: a row of a product has the same bits alone and among oth
           const array same = slice(whole, Shape{first, 0}, Shape{first + rows, n}, Shape{1, 1});
           CHECK(array_equal(part, same).item<bool>());
         }
+      // Elements may lie anywhere that their type may.
+      array wide = pad(a, {{0, 0}, {1, 1}});
+      wide.eval();
+      const array view = slice(wide, Shape{0, 1}, Shape{m, k + 1}, Shape{1, 1});
+      CHECK(array_equal(matmul(view, b), whole).item<bool>());
     }
   set_num_threads(threads);
 }

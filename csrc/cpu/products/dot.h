@@ -63,7 +63,12 @@ template <int R, int V>
   std::int64_t p = 0;
   for (; p + 2 <= depth; p += 2, b += 2 * b_row)
     step(p, [](const std::uint32_t* x) { return vld1_u32(x); }, true);
-  if (p < depth) step(p, [](const std::uint32_t* x) { return vcreate_u32(*x); }, false);
+  const auto last = [](const std::uint32_t* x) {
+    std::uint32_t one;
+    std::memcpy(&one, x, sizeof one);
+    return vcreate_u32(one);
+  };
+  if (p < depth) step(p, last, false);
 #pragma GCC unroll 12
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2

@@ -43,9 +43,7 @@ template <class K, class Out, int R, int V>
       for (int v = 0; v < V; ++v) right[v] = load(b + v * L);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
-        Unit x;
-        std::memcpy(&x, a[r] + p, sizeof x);
-        const Vector<Unit> left = splat(x);
+        const Vector<Unit> left = splat_at(reinterpret_cast<const Unit*>(a[r] + p));
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) sums[r][v] = K::add(left, right[v], sums[r][v]);
       }

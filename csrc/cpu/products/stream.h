@@ -11,7 +11,7 @@ template <class K, int R>
 inline void add_depth(const typename K::Unit* const (&a)[R], std::int64_t p,
                       Vector<typename K::Unit> b, Vector<typename K::Sum> (&sums)[R]) {
 #pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) sums[r] = K::add(splat(a[r][p]), b, sums[r]);
+  for (int r = 0; r < R; ++r) sums[r] = K::add(splat_at(a[r] + p), b, sums[r]);
 }
 
 // The sums have the order of `tile`.

@@ -45,7 +45,7 @@ template <class K, int R, int V>
     for (int v = 0; v < V; ++v) right[v] = load(b + v * L);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const Vector<Unit> left = splat(rows[r / 3][r % 3 * a_row]);
+      const Vector<Unit> left = splat_at(rows[r / 3] + r % 3 * a_row);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sums[r][v] = K::add(left, right[v], sums[r][v]);
     }

@@ -46,6 +46,13 @@ template <class T>
 inline Vector<T> splat(T x) {
   return x - Vector<T>{};
 }
+// Of a unit in memory, which may be a pair of smaller elements and lie at any of these.
+template <class T>
+inline Vector<T> splat_at(const T* from) {
+  T x;
+  std::memcpy(&x, from, sizeof x);
+  return splat(x);
+}
 
 // a * b + c, rounded once where the machine can.
 inline Vector<float> multiply_add(Vector<float> a, Vector<float> b, Vector<float> c) {
