@@ -13,8 +13,6 @@ namespace {
 
 using Offsets = std::vector<std::int64_t>;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 Shape leading(const Shape& shape) { return Shape(shape.begin(), shape.end() - 2); }
 
 // Steps that repeat an operand's batch over that of the results.

@@ -16,10 +16,8 @@ namespace {
 
 constexpr std::int64_t kMostRows = 128;  // of a part: its scores and the packed keys fit the cache
 // Multiplications that outweigh their hand-over; of few rows those that as many keys take to read.
-constexpr double kLeastWork = 250e3, kLeastReading = 60e3;
+constexpr double kLeastReading = 60e3;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 template <class T>
 void read_row(const T* from, std::int64_t step, std::int64_t n, float* to) {

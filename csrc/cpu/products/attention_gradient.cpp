@@ -17,8 +17,6 @@ namespace {
 // Sums over keys go by blocks of kKeys, sums over a group's rows by blocks of kRows.
 constexpr std::int64_t kRows = 128, kKeys = 128;
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 void store_floats(const float* from, std::int64_t n, const Tensor& out, std::int64_t at) {
   visit(out.dtype, [&]<class T>(Type<T>) {
     if constexpr (kIsHalf<T>)

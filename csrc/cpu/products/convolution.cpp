@@ -22,7 +22,6 @@ constexpr std::int64_t kMostRows = 480, kMostRowsInPlace = 960, kMostColumns = 5
 constexpr std::int64_t kDeepBlock = kMostSegment / 4, kMostDeepColumns = 128;
 constexpr std::int64_t kShortRun = 8;  // units: rows of shorter runs are put together
 constexpr std::int64_t kLongTap = 32;  // units: longer ones need not be joined
-constexpr double kLeastWork = 250e3;   // multiplications that outweigh their hand-over
 
 // A product of the windows of one phase.
 template <class Sum>
@@ -83,8 +82,7 @@ class WindowProduct {
   }
 
  private:
-  static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
-  std::int64_t row_units() const { return depth_ + kPad; }
+  std::int64_t row_units() const { return depth_ + kPad<Sum>; }
   double work() const {
     return static_cast<double>(rows_) * static_cast<double>(columns_) *
            static_cast<double>(units_ * numbers_);
@@ -97,7 +95,7 @@ class WindowProduct {
   // What a thread needs: panels of the weight, rows put together, sums that will be narrowed.
   struct Memory {
     explicit Memory(const WindowProduct& w)
-        : panels(round_up(w.columns_, w.panel_) / w.panel_ * (w.panel_ * w.depth_ + kPad)),
+        : panels(round_up(w.columns_, w.panel_) / w.panel_ * (w.panel_ * w.depth_ + kPad<Sum>)),
           rows(w.gathers_ ? w.rows_ * w.row_units() : 0),
           lines(w.by_rows_ && !w.few_ ? w.columns_ * w.depth_ : 0),
           sums(w.narrows() ? w.rows_ * w.columns_ : 0),
@@ -167,7 +165,7 @@ class WindowProduct {
       const std::int64_t depth = std::min(depth_, units_ - u);
       std::int64_t lengths[kDeepBlock + 2],
           segments = point(group, row, rows, u, depth, memory, pointers, lengths);
-      const std::int64_t step = panel_ * depth + kPad;
+      const std::int64_t step = panel_ * depth + kPad<Sum>;
       if (const std::int64_t wanted = units_ > depth_ ? -1 : i / down_;
           wanted < 0 || wanted != std::exchange(memory.packed, wanted))
         pack_weight(group, column, columns, u, depth, few_ ? depth : step, memory);

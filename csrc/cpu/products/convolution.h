@@ -9,9 +9,6 @@
 
 namespace cermet::cpu {
 
-inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-inline std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
-
 // The weight of a convolution as its product reads it, which may be that of another direction.
 // Strides are in elements.
 struct Kernel {

@@ -73,6 +73,8 @@ struct RowSums {
 };
 
 inline constexpr std::int64_t kSlack = 64;
+template <class Unit>
+inline constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Unit));
 
 // c (+)= a b.
 struct Block {
@@ -109,6 +111,10 @@ struct Stream {
 };
 inline constexpr std::int64_t kStreamRows = 8;
 
+inline constexpr double kLeastWork = 250e3;  // multiplications that outweigh their hand-over
+
+inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+inline std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
 // Parts of at most `most` that an extent has when they are about even.
 inline std::int64_t even_part(std::int64_t extent, std::int64_t most) {
   const std::int64_t parts = (extent - 1) / most + 1;

@@ -16,35 +16,9 @@ constexpr std::int64_t kFewColumns = 1024;  // of one for few rows: long pieces 
 constexpr std::int64_t kMostKept = 1 << 20;    // units that a thread keeps of columns
 constexpr std::int64_t kMostShared = 4 << 20;  // units that threads share of rows
 constexpr std::int64_t kSmallTile = 1024;      // sums: fewer are finished together
-constexpr double kLeastWork = 250e3;           // multiplications that outweigh their hand-over
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }
-
-std::size_t element_size(Packing p) {
-  switch (p) {
-    case Packing::f16:
-    case Packing::bf16:
-    case Packing::bf16_pairs: return 2;
-    case Packing::f32: return 4;
-    default: return 8;
-  }
-}
 
 bool few(const Product& p, std::int64_t rows) {
   return rows <= kStreamRows && product_kernels().stream[static_cast<int>(p.b.packing)];
-}
-
-// Whether the kernel reads the rows of a where they are.
-bool reads_in_place(const Product& p) {
-  const auto is = [&](Packing packing) { return p.a.packing == packing; };
-  const bool even = p.k % 2 == 0 && p.a.width_step % 2 == 0;
-  if (p.a.depth_step != 1 || !(is(Packing::f32) || is(Packing::f64) || is(Packing::c64) ||
-                               (is(Packing::bf16_pairs) && even)))
-    return false;
-  // Rows a multiple of 4 KiB apart would be in each other's way in the cache.
-  const std::int64_t bytes = p.a.width_step * static_cast<std::int64_t>(element_size(p.a.packing));
-  return bytes % 4096 != 0 || p.m == 1 || p.n <= 4 * p.kernel->columns;
 }
 
 // Whether it reads those of b, which then stay in the nearest cache.
@@ -116,7 +90,9 @@ class Nest {
       : all_(all),
         p_(all[0]),
         one_left_(all.size() == 1 || is_same_left(all[0], all[1])),
-        in_place_(std::all_of(all.begin(), all.end(), reads_in_place)),
+        in_place_(std::all_of(
+            all.begin(), all.end(),
+            [](const Product& p) { return reads_in_place(p, p.m, p.a.width_step, p.k, p.n); })),
         columns_in_place_(std::all_of(all.begin(), all.end(), reads_columns_in_place)),
         out_(out),
         finish_(finish),
@@ -152,8 +128,6 @@ class Nest {
            p.a.depth_step == q.a.depth_step && p.batch.shape == q.batch.shape &&
            p.batch.strides[0] == q.batch.strides[0];
   }
-  // Rows and panels a multiple of 4 KiB apart would be in each other's way in the cache.
-  static constexpr std::int64_t kPad = 64 / static_cast<std::int64_t>(sizeof(Sum));
   // What a thread needs: rows, unless they are shared, panels, and sums of a part.
   struct Memory {
     Memory(const Nest& n, Sum* shared)
@@ -199,27 +173,23 @@ class Nest {
   }
   bool is_few() const { return few(p_, cut_.rows); }
   std::int64_t row_units(std::int64_t depth) const {
-    return ceil_div(depth, p_.kernel->numbers) + kPad;
+    return ceil_div(depth, p_.kernel->numbers) + kPad<Sum>;
   }
   std::int64_t a_units(bool shared) const {
     if (in_place_ || shared) return 0;
-    return round_up(cut_.part * row_units(std::min(is_few() ? kSpan : block_depth_, p_.k)), kPad);
+    return round_up(cut_.part * row_units(std::min(is_few() ? kSpan : block_depth_, p_.k)),
+                    kPad<Sum>);
   }
   std::int64_t blocks() const { return ceil_div(p_.k, block_depth_); }
   std::int64_t b_units() const {
     if (is_few() || columns_in_place_) return 0;
     return round_up(cut_.keeps ? static_cast<std::int64_t>(all_.size()) * blocks() * block_units()
                                : block_units(),
-                    kPad);
+                    kPad<Sum>);
   }
   // Of a block's panels.
   std::int64_t block_units() const {
-    return ceil_div(cut_.columns, p_.kernel->columns) * panel_units(units(block_depth_));
-  }
-  // Of a panel: its units and, for a scaled kernel, scales and biases.
-  std::int64_t panel_units(std::int64_t depth) const {
-    const std::int64_t groups = p_.sums.group ? ceil_div(depth, p_.sums.group) : 0;
-    return p_.kernel->columns * (depth + 2 * groups) + kPad;
+    return ceil_div(cut_.columns, p_.kernel->columns) * panel_units(p_, units(block_depth_));
   }
   static RowSums sums_at(const Product& product, const Piece& piece, std::int64_t p) {
     RowSums sums = product.sums;
@@ -337,7 +307,7 @@ class Nest {
     for (std::int64_t p = first; p < last; p += block_depth_) {
       const std::int64_t depth = std::min(block_depth_, last - p);
       const std::int64_t units = ceil_div(depth, kernel.numbers);
-      const std::int64_t b_step = panel_units(units), block = p / block_depth_;
+      const std::int64_t b_step = panel_units(p_, units), block = p / block_depth_;
       Sum* sums = to;
       for (std::size_t i = 0; i < all_.size(); ++i, sums += apart()) {
         if (cut_.shares || i == 0 || !one_left_) a = rows_at(i, piece, p, memory);
@@ -434,6 +404,33 @@ void run(std::span<const Product> all, void* out, const Epilogue& finish) {
 }
 
 }  // namespace
+
+std::size_t element_size(Packing p) {
+  switch (p) {
+    case Packing::f16:
+    case Packing::bf16:
+    case Packing::bf16_pairs: return 2;
+    case Packing::f32: return 4;
+    default: return 8;
+  }
+}
+
+bool reads_in_place(const Product& p, std::int64_t rows, std::int64_t step, std::int64_t depth,
+                    std::int64_t columns) {
+  const auto is = [&](Packing packing) { return p.a.packing == packing; };
+  const bool even = depth % 2 == 0 && step % 2 == 0;
+  if (p.a.depth_step != 1 || !(is(Packing::f32) || is(Packing::f64) || is(Packing::c64) ||
+                               (is(Packing::bf16_pairs) && even)))
+    return false;
+  const std::int64_t bytes = step * static_cast<std::int64_t>(element_size(p.a.packing));
+  return bytes % 4096 != 0 || rows == 1 || columns <= 4 * p.kernel->columns;
+}
+
+std::int64_t panel_units(const Product& p, std::int64_t depth) {
+  const std::int64_t groups = p.sums.group ? ceil_div(depth, p.sums.group) : 0;
+  return p.kernel->columns * (depth + 2 * groups) +
+         (p.a.packing == Packing::f64 ? kPad<double> : kPad<float>);
+}
 
 const ProductKernels& product_kernels() {
   static const ProductKernels table = [] {

@@ -23,6 +23,15 @@ struct Product {
   RowSums sums = {};  // of all rows of a, for scaled kernels
 };
 
+// Bytes of what a packing reads.
+std::size_t element_size(Packing packing);
+// Whether the kernel reads rows of a, `step` elements apart, where they are: it may not where
+// these, being a multiple of 4 KiB apart, are in each other's way in the cache.
+bool reads_in_place(const Product& product, std::int64_t rows, std::int64_t step,
+                    std::int64_t depth, std::int64_t columns);
+// Of a panel, `depth` units deep: these and, for a scaled kernel, scales and biases.
+std::int64_t panel_units(const Product& product, std::int64_t depth);
+
 // Computes into `out`, row-major.
 void store_product(const Product& product, const Tensor& out);
 // Hands over each part of the output once, on the pool's threads; of two products of one kernel and

@@ -10,9 +10,6 @@ namespace cermet::cpu {
 namespace {
 
 constexpr std::int64_t kShortRun = 16;  // numbers: shorter ones are put together before packing
-constexpr double kLeastWork = 250e3;    // multiplications that outweigh their hand-over
-
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 template <class Sum>
 class RunNest {
@@ -23,9 +20,7 @@ class RunNest {
         out_(out),
         numbers_(p.kernel->numbers),
         block_(kBlockDepth * numbers_),
-        size_(p.a.packing == Packing::f64   ? 8
-              : p.a.packing == Packing::f32 ? 4
-                                            : 2),
+        size_(static_cast<std::int64_t>(element_size(p.a.packing))),
         stream_(product_kernels().stream[static_cast<int>(p.b.packing)]) {}
 
   void run(std::int64_t count, FunctionRef<void(std::int64_t, Part&)> describe) const {
@@ -44,8 +39,6 @@ class RunNest {
   }
 
  private:
-  static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
-
   // What a thread needs: sums of a part and of a span of it, blocks of the operands, and these as
   // they are put together.
   struct Memory {
@@ -71,15 +64,12 @@ class RunNest {
   std::int64_t most(std::int64_t numbers) const { return std::min(numbers, limits_.depth); }
   std::int64_t units(std::int64_t numbers) const { return ceil_div(numbers, numbers_); }
   std::int64_t a_units() const {
-    return limits_.rows * (units(most(limits_.rows <= kStreamRows ? kSpan : block_)) + kPad) +
-           kStreamRows * units(most(kSpan));
+    return limits_.rows *
+           (units(most(limits_.rows <= kStreamRows ? kSpan : block_)) + kPad<Sum>)+kStreamRows *
+           units(most(kSpan));
   }
   std::int64_t b_units() const {
-    return ceil_div(limits_.columns, p_.kernel->columns) * panel_units(units(most(block_)));
-  }
-  std::int64_t panel_units(std::int64_t depth) const {
-    const std::int64_t groups = p_.sums.group ? ceil_div(depth, p_.sums.group) : 0;
-    return p_.kernel->columns * (depth + 2 * groups) + kPad;
+    return ceil_div(limits_.columns, p_.kernel->columns) * panel_units(p_, units(most(block_)));
   }
 
   void compute(const Part& part, const Memory& m) const {
@@ -161,7 +151,7 @@ class RunNest {
         if (run->first + run->count > end) break;
       }
       if (depth == 0) continue;
-      const std::int64_t b_step = panel_units(units(depth));
+      const std::int64_t b_step = panel_units(p_, units(depth));
       const auto pack = product_kernels().panels[static_cast<int>(p_.b.packing)];
       std::pair<const void*, std::int64_t> a;
       if (are_packed_apart(pieces)) {
@@ -174,7 +164,7 @@ class RunNest {
           m.elements.emplace((limits_.rows + limits_.columns) * most(block_) * size_);
         std::byte *const left = m.elements->get(), *const right = left + rows * depth * size_;
         put_together(part, pieces, rows, left, right);
-        const std::int64_t a_step = units(depth) + kPad;
+        const std::int64_t a_step = units(depth) + kPad<Sum>;
         product_kernels().rows[static_cast<int>(p_.a.packing)]({left, 1, rows, rows, depth, rows},
                                                                a_step, m.a);
         a = {m.a, a_step};
@@ -210,11 +200,11 @@ class RunNest {
   // Where the rows are, or have been packed, and how far apart.
   std::pair<const void*, std::int64_t> rows_of(const Part& part, std::span<const Piece> pieces,
                                                std::int64_t depth, const Memory& m) const {
-    if (pieces.size() == 1 && part.rows.size() == 1 && is_in_place(part, pieces[0])) {
-      const RowRun& run = part.rows[0];
-      return {p_.a.data + (run.a + pieces[0].a) * size_, run.step / numbers_};
-    }
-    const std::int64_t step = units(depth) + kPad;
+    const RowRun& only = part.rows[0];
+    if (pieces.size() == 1 && part.rows.size() == 1 &&
+        reads_in_place(p_, only.count, only.step, pieces[0].count, part.columns))
+      return {p_.a.data + (only.a + pieces[0].a) * size_, only.step / numbers_};
+    const std::int64_t step = units(depth) + kPad<Sum>;
     for (const Piece& piece : pieces) {
       Sum* to = m.a + piece.at / numbers_;
       for (const RowRun& run : part.rows) {
@@ -226,16 +216,6 @@ class RunNest {
       }
     }
     return {m.a, step};
-  }
-  // Whether the kernel reads the rows where they are; not where they are in each other's way.
-  bool is_in_place(const Part& part, const Piece& piece) const {
-    const RowRun& run = part.rows[0];
-    const bool pairs = p_.a.packing == Packing::bf16_pairs;
-    if (p_.a.depth_step != 1 || !(p_.a.packing == Packing::f32 || p_.a.packing == Packing::f64 ||
-                                  (pairs && piece.count % 2 == 0 && run.step % 2 == 0)))
-      return false;
-    return run.step * size_ % 4096 != 0 || run.count <= kStreamRows ||
-           part.columns <= 4 * p_.kernel->columns;
   }
 
   // The elements of both operands by depth.

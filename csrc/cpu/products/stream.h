@@ -94,8 +94,10 @@ void stream_rows(const Stream& s) {
             for (int r = 0; r < R; ++r) sums[r] = p > block ? load(at + r * L) : Vector<Sum>{};
             if (count == kDepths && source.has_rows(p, j, kDepths)) {
 #pragma GCC unroll 16
-              for (std::int64_t l = 0; l < kDepths; ++l)
+              for (std::int64_t l = 0; l < kDepths; ++l) {
+                source.prefetch(p + kDepths + l, j);  // short streams, and many
                 add_depth<K, R>(a, p + l, source.row_at(p + l, j), sums);
+              }
             } else {
               for (std::int64_t l = 0; l < count; ++l)
                 add_depth<K, R>(a, p + l, source.row(p + l, j), sums);

@@ -92,12 +92,11 @@ class PositionProduct {
   static constexpr std::int64_t kMostColumns = 768, kMostSums = 600 * 1024 / sizeof(Sum);
   static constexpr std::int64_t kMostCopied = 256;
   static constexpr bool kInPlace = std::is_same_v<T, Sum>;  // cotangents are units
-  static constexpr std::int64_t kPad = kSlack / static_cast<std::int64_t>(sizeof(Sum));
   std::int64_t area() const { return rows_ * columns_; }
   struct Memory {
     explicit Memory(const PositionProduct& p)
         : a(kInPlace ? 0 : p.rows_ * kBlockDepth),
-          b(p.panel_ * kBlockDepth + kPad),
+          b(p.panel_ * kBlockDepth + kPad<Sum>),
           partial(p.windows_.copies() ? p.block_ * kMostCopied : 0),
           pointers(p.block_ + 1) {}
     const Workspace<Sum> a, b;

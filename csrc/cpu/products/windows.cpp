@@ -11,7 +11,7 @@ alignas(64) const std::byte kZeros[kMostSegment]{};
 
 namespace {
 
-std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
+std::int64_t ceil_quotient(std::int64_t a, std::int64_t b) {
   return a >= 0 ? (a + b - 1) / b : -(-a / b);
 }
 
@@ -19,8 +19,8 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) {
 
 std::pair<std::int64_t, std::int64_t> Phase::inside(std::int64_t tap) const {
   const std::int64_t start = at(0, tap);
-  const std::int64_t first = std::clamp<std::int64_t>(ceil_div(-start, step), 0, outs);
-  return {first, std::clamp(ceil_div(extent - start, step), first, outs)};
+  const std::int64_t first = std::clamp<std::int64_t>(ceil_quotient(-start, step), 0, outs);
+  return {first, std::clamp(ceil_quotient(extent - start, step), first, outs)};
 }
 
 std::vector<Phase> phases_of(const Along& a) {
@@ -32,7 +32,7 @@ std::vector<Phase> phases_of(const Along& a) {
   for (std::int64_t o = 0; o < std::min(out_step, outs); ++o) {
     Phase p{o,
             out_step,
-            ceil_div(outs - o, out_step),
+            ceil_quotient(outs - o, out_step),
             0,
             tap_stride,
             0,
@@ -44,7 +44,7 @@ std::vector<Phase> phases_of(const Along& a) {
       const std::int64_t place = o * a.stride + k * a.kernel_dilation - a.low;
       if (place % spread != 0) continue;
       p.first_tap = k;
-      p.taps = ceil_div(a.kernel - k, tap_stride);
+      p.taps = ceil_quotient(a.kernel - k, tap_stride);
       p.base = place / spread;
       break;
     }
