@@ -67,11 +67,20 @@ void stream_rows(const Stream& s) {
         typename Source::template Columns<G> b(source, j);
         for (std::int64_t p = 0; p < depth; p += kBlockDepth) {
           Vector<Sum> sums[G][R] = {};
-          b.visit(p, block_end(p),
-                  [&](std::int64_t q, const Vector<Unit>(&v)[G]) __attribute__((always_inline)) {
+          const auto sink = [&](std::int64_t q, const Vector<Unit>(&v)[G])
+                                __attribute__((always_inline)) {
 #pragma GCC unroll 4
-                    for (int g = 0; g < G; ++g) add_depth<K, R>(a, q, v[g], sums[g]);
-                  });
+                                  for (int g = 0; g < G; ++g) add_depth<K, R>(a, q, v[g], sums[g]);
+                                };
+          if constexpr (Source::kReads == Reads::either) {
+            constexpr std::int64_t kAhead = 8 * L;  // of more rows than a machine follows
+            for (std::int64_t q = p, end = block_end(p); q < end; q += L) {
+              for (std::int64_t l = 0; l < L; ++l) source.prefetch(q + kAhead, j + l);
+              b.visit(q, q + L < end ? q + L : end, sink);
+            }
+          } else {
+            b.visit(p, block_end(p), sink);
+          }
           for (int g = 0; g < G && j + g * L < columns; ++g)
             finish(j + g * L, sums[g], s.add || p > 0);
         }
