@@ -463,9 +463,18 @@ void refuse_argument(nb::handle h, const char* function, const char* expected) {
 nb::object to_items(nb::handle h) noexcept {
   constexpr Py_ssize_t kMostRows = 65536;  // each becomes an object
   if (!PySequence_Check(h.ptr()) || PyUnicode_Check(h.ptr())) return {};
+  if (PyList_CheckExact(h.ptr()) || PyTuple_CheckExact(h.ptr())) return nb::borrow(h);
   const Py_ssize_t rows = is_array(h) ? PySequence_Size(h.ptr()) : 0;
-  nb::object items;
-  if (rows >= 0 && rows <= kMostRows) items = nb::steal(PySequence_Fast(h.ptr(), ""));
+  const nb::object iterator =
+      rows <= kMostRows ? nb::steal(PyObject_GetIter(h.ptr())) : nb::object();
+  nb::object items = iterator ? nb::steal(PyList_New(0)) : nb::object();
+  while (items) {  // which may never end
+    const nb::object item = nb::steal(PyIter_Next(iterator.ptr()));
+    if (!item) break;
+    if (PyList_GET_SIZE(items.ptr()) == kMostRows || PyList_Append(items.ptr(), item.ptr()) < 0)
+      items.reset();
+  }
+  if (PyErr_Occurred()) items.reset();
   PyErr_Clear();
   return items;
 }

@@ -118,8 +118,8 @@ T argument(nb::handle h, const char* function, const char* expected) {
 // Arguments that are arrays, one by one.
 Arrays array_arguments(const nb::args& args, const char* function);
 StreamOrDevice to_stream(nb::handle h);
-// What a sequence holds, as a list or tuple; nothing for other objects, and for arrays of more rows
-// than shapes have.
+// What a sequence holds, as a list or tuple; nothing for other objects, and for those that hold
+// more than shapes have, or never end.
 nb::object to_items(nb::handle h) noexcept;
 nb::handle to_python(Dtype dtype);
 std::optional<Dtype> as_dtype(nb::handle h);
@@ -230,8 +230,8 @@ struct type_caster<std::vector<cermet::SmallVector<T, N>>>
     : list_caster<std::vector<cermet::SmallVector<T, N>>, cermet::SmallVector<T, N>> {
   using Base = list_caster<std::vector<cermet::SmallVector<T, N>>, cermet::SmallVector<T, N>>;
   bool from_python(handle src, std::uint32_t flags, cleanup_list* cleanup) noexcept {
-    if (!PySequence_Check(src.ptr())) return false;
-    const object items = steal(PySequence_Tuple(src.ptr()));
+    const object given = cermet::python::to_items(src);
+    const object items = given ? steal(PySequence_Tuple(given.ptr())) : object();
     PyErr_Clear();
     return items && Base::from_python(items, flags, cleanup);
   }

@@ -10,18 +10,26 @@ namespace cermet::python {
 namespace {
 
 using Argnums = std::variant<std::monostate, int, Axes>;
-using Argnames = std::variant<std::string, std::vector<std::string>>;
+
+std::vector<std::string> names_of(const char* op, nb::handle argnames) {
+  if (nb::isinstance<nb::str>(argnames)) return {nb::cast<std::string>(argnames)};
+  std::vector<std::string> names;
+  const nb::object items = to_items(argnames);
+  if (!items) refuse_argument(argnames, op, "names of arguments");
+  for (nb::handle name : items) {
+    if (!nb::isinstance<nb::str>(name)) refuse_argument(name, op, "names of arguments");
+    names.push_back(nb::cast<std::string>(name));
+  }
+  return names;
+}
 
 class Gradient final : public Transformed {
  public:
-  Gradient(const char* op, nb::object fun, const Argnums& argnums, const Argnames& argnames)
+  Gradient(const char* op, nb::object fun, const Argnums& argnums, nb::handle argnames)
       : Transformed(std::move(fun)),
         op_(op),
-        with_value_(std::string_view(op) == "value_and_grad") {
-    if (const std::string* name = std::get_if<std::string>(&argnames))
-      names_ = {*name};
-    else
-      names_ = std::get<std::vector<std::string>>(argnames);
+        with_value_(std::string_view(op) == "value_and_grad"),
+        names_(names_of(op, argnames)) {
     if (const int* n = std::get_if<int>(&argnums))
       numbers_ = {*n};
     else if (const Axes* list = std::get_if<Axes>(&argnums))
@@ -137,14 +145,14 @@ void bind_gradients(nb::module_& m) {
     m.def(
         op,
         [op](nb::callable fun, const Argnums& argnums,
-             const Argnames& argnames) -> std::unique_ptr<Transformed> {
+             nb::object argnames) -> std::unique_ptr<Transformed> {
           return std::make_unique<Gradient>(op, std::move(fun), argnums, argnames);
         },
         nb::sig(("def " + std::string(op) +
                  "(fun: Callable[..., typing.Any], argnums: int | Sequence[int] | None = None, "
                  "argnames: str | Sequence[str] = []) -> Callable[..., typing.Any]")
                     .c_str()),
-        "fun"_a, "argnums"_a = nb::none(), "argnames"_a = std::vector<std::string>(),
+        "fun"_a, "argnums"_a = nb::none(), "argnames"_a = nb::list(),
         op[0] == 'g' ? "A function that returns the gradient of a scalar function with respect to "
                        "the arguments numbered or named, the first unless told. They may be trees, "
                        "which the function may change. With names the result is (by number, {name: "

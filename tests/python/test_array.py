@@ -887,3 +887,28 @@ def test_what_is_lent_has_memory_of_its_own_for_each_element(lend):
     x = mx.arange(12).reshape(3, 4)
     assert tuple(lend(x).strides) == (16, 4) and tuple(lend(x.T).strides) == (4, 16)
     assert lend(mx.zeros((0, 3))).shape == (0, 3) and lend(mx.ones((1, 1))).shape == (1, 1)
+
+
+class Endless:
+    """By the old protocol: it has an element for each number."""
+
+    def __init__(self, element):
+        self.element = element
+
+    def __getitem__(self, place):
+        return self.element
+
+
+@pytest.mark.parametrize("element", [(), 1, "x", mx.array(1)])
+def test_a_sequence_without_an_end_is_refused(element):
+    endless = Endless(element)
+    for call in (
+        lambda: mx.zeros(endless),
+        lambda: mx.sum(mx.ones((2, 2)), axis=endless),
+        lambda: mx.grad(mx.sum, argnums=endless),
+        lambda: mx.grad(mx.sum, argnames=endless),
+        lambda: mx.pad(mx.ones((2, 2)), endless),
+        lambda: mx.tensordot(mx.ones((2, 2)), mx.ones((2, 2)), endless),
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            call()

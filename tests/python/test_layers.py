@@ -651,7 +651,34 @@ def test_antialiased_cubic_resampling_reproduces_lines_inside(scale):
     np.testing.assert_allclose(inner, 1 / scale, rtol=1e-4)
 
 
+@pytest.mark.parametrize("options", [{}, {"align_corners": True}, {"antialias": True}])
+def test_upsample_to_nothing_and_to_more_than_there_is(options):
+    """No Python lists as long as the output: what is too large is told at once."""
+    for mode in ["linear", "cubic"] + ([] if options else ["nearest"]):
+        assert nn.Upsample(0.3, mode, **options)(mx.ones((2, 3, 5))).shape == (2, 0, 5)
+        with pytest.raises((ValueError, MemoryError)):
+            mx.eval(nn.Upsample(1e30, mode, **options)(mx.ones((2, 3, 5))))
+
+
+@pytest.mark.parametrize("heads", [1, 3, 8, 20])
+def test_alibi_slopes(heads):
+    n = 2 ** int(np.log2(heads))
+    want = [2 ** (-8 * (i + 1) / n) for i in range(n)]
+    want += [2 ** (-4 * (2 * i + 1) / n) for i in range(heads - n)]
+    got = np.array(nn.ALiBi.create_alibi_slope(heads)).ravel()
+    np.testing.assert_allclose(got, want, rtol=1e-7)
+
+
+@pytest.mark.parametrize("heads", [2**40, 2**100])
+def test_alibi_of_more_heads_than_there_is_memory(heads):
+    with pytest.raises((ValueError, MemoryError)):
+        mx.eval(nn.ALiBi.create_alibi_slope(heads))
+
+
 def test_upsample_refuses_bad_settings():
+    for scale in (-1.0, float("inf"), float("nan")):
+        with pytest.raises(ValueError, match="expected numbers from 0 on"):
+            nn.Upsample(scale)(mx.ones((1, 4, 1)))
     with pytest.raises(ValueError, match="Upsample: mode is 'area'"):
         nn.Upsample(2, "area")
     with pytest.raises(ValueError, match="antialias excludes"):

@@ -111,9 +111,10 @@ class ALiBi(Module):
         take every second one of those for ``2 n``.
         """
         n = 2 ** math.floor(math.log2(num_heads))
-        powers = [2 ** (-8 * (i + 1) / n) for i in range(n)]
-        powers += [2 ** (-4 * (2 * i + 1) / n) for i in range(num_heads - n)]
-        return mx.array(powers, dtype=dtype)[:, None, None]
+        with mx.stream(mx.cpu):  # float64
+            first, others = mx.arange(n), mx.arange(num_heads - n)
+            steps = mx.concatenate([2 * (first + 1), 2 * others + 1]).astype(mx.float64)
+            return (2 ** (steps * (-4 / n))).astype(dtype)[:, None, None]
 
     def __call__(
         self, attention_scores: mx.array, offset: int = 0, mask: mx.array | None = None

@@ -17,63 +17,61 @@ from cermet.nn.base import Module
 __all__ = ["Upsample", "upsample_cubic", "upsample_linear", "upsample_nearest"]
 
 Scale = float | tuple[float, ...]
+Kernel = Callable[[mx.array], mx.array]  # weights at distances
 
 
-def _triangle(t: float) -> float:
-    return max(1 - abs(t), 0.0)
+def _triangle(t: mx.array) -> mx.array:
+    return mx.maximum(1 - mx.abs(t), 0)
 
 
-def _cubic(a: float) -> Callable[[float], float]:
+def _cubic(a: float) -> Kernel:
     """The cubic convolution kernel with the slope ``a`` at 1 (Keys, 1981)."""
 
-    def kernel(t: float) -> float:
-        t = abs(t)
-        if t <= 1:
-            return ((a + 2) * t - (a + 3)) * t * t + 1
-        if t < 2:
-            return a * (((t - 5) * t + 8) * t - 4)
-        return 0.0
+    def kernel(t: mx.array) -> mx.array:
+        t = mx.abs(t)
+        near = ((a + 2) * t - (a + 3)) * t * t + 1
+        return mx.where(t <= 1, near, mx.where(t < 2, a * (((t - 5) * t + 8) * t - 4), 0))
 
     return kernel
 
 
+def _outputs(size: int, scale: float) -> mx.array:
+    """The numbers of the outputs along an axis, in float64."""
+    return mx.arange(int(scale * size)).astype(mx.float64)
+
+
 def _taps(
-    size: int,
-    scale: float,
-    kernel: Callable[[float], float],
-    radius: int,
-    align_corners: bool,
-    antialias: bool,
-) -> list[list[tuple[int, float]]]:
-    """For each output, the inputs and their weights, all of one length."""
-    out_size = int(scale * size)
-    taps = []
-    for i in range(out_size):
-        if align_corners:
-            position = i * (size - 1) / (out_size - 1) if out_size > 1 else 0.0
-        else:
-            position = (i - (out_size - 1) / 2) / scale + (size - 1) / 2
-        if antialias:  # widen the kernel when shrinking, and leave out what is beyond the ends
-            shrink = min(scale, 1.0)
-            reach = radius / shrink
-            first = int(max(position - reach + 1, 0))
-            last = int(min(position + reach + 1, size))
-            weights = [kernel((j - position) * shrink) for j in range(first, last)]
-            total = sum(weights)
-            row = [(first + k, w / total) for k, w in enumerate(weights)]
-        else:  # repeat the ends
-            start = math.floor(position) - radius + 1
-            indices = range(start, start + 2 * radius)
-            row = [(min(max(j, 0), size - 1), kernel(j - position)) for j in indices]
-        taps.append(row)
-    longest = max(map(len, taps), default=0)
-    return [row + [(0, 0.0)] * (longest - len(row)) for row in taps]
+    size: int, scale: float, kernel: Kernel, radius: int, align_corners: bool, antialias: bool
+) -> list[tuple[mx.array, mx.array]]:
+    """The inputs that outputs take, with their weights: one of each output, then the next."""
+    i = _outputs(size, scale)
+    last_output = i.size - 1
+    if align_corners:
+        position = i * ((size - 1) / last_output if last_output > 0 else 0.0)
+    else:
+        position = (i - last_output / 2) / scale + (size - 1) / 2
+    if not antialias:  # repeat the ends
+        start = mx.floor(position) - (radius - 1)
+        inputs = [start + k for k in range(2 * radius)]
+        return [(mx.clip(j, 0, size - 1).astype(mx.int32), kernel(j - position)) for j in inputs]
+    # Widen the kernel when shrinking, and leave out what is beyond the ends.
+    shrink = min(scale, 1.0) or 1.0
+    reach = radius / shrink
+    first = mx.floor(mx.maximum(position - reach + 1, 0))
+    last = mx.floor(mx.minimum(position + reach + 1, size))
+    inputs = [first + k for k in range(max(1, min(size, math.ceil(2 * reach))))]
+    weights = [mx.where(j < last, kernel((j - position) * shrink), 0) for j in inputs]
+    total = functools.reduce(operator.add, weights)
+    return [
+        (mx.where(j < last, j, 0).astype(mx.int32), w / total)
+        for j, w in zip(inputs, weights, strict=True)
+    ]
 
 
 def _interpolate(
     x: mx.array,
     scale_factor: Scale,
-    kernel: Callable[[float], float],
+    kernel: Kernel,
     radius: int,
     align_corners: bool,
     antialias: bool,
@@ -81,13 +79,11 @@ def _interpolate(
     if antialias and align_corners:
         raise ValueError("upsample: antialias and align_corners exclude each other")
     for axis, scale in enumerate(_scales(x, scale_factor), start=1):
-        taps = _taps(x.shape[axis], scale, kernel, radius, align_corners, antialias)
+        with mx.stream(mx.cpu):  # float64
+            taps = _taps(x.shape[axis], scale, kernel, radius, align_corners, antialias)
+            taps = [(j, w.astype(x.dtype)) for j, w in taps]
         column = [-1 if a == axis else 1 for a in range(x.ndim)]
-        terms = [
-            mx.take(x, mx.array([j for j, _ in tap]), axis)
-            * mx.array([w for _, w in tap], dtype=x.dtype).reshape(column)
-            for tap in zip(*taps, strict=True)
-        ]
+        terms = [mx.take(x, j, axis) * w.reshape(column) for j, w in taps]
         x = functools.reduce(operator.add, terms)
     return x
 
@@ -97,7 +93,9 @@ def _scales(x: mx.array, scale_factor: Scale) -> tuple[float, ...]:
     if spatial_dims < 1:
         raise ValueError(f"upsample: input has {x.ndim} dimensions, expected at least 3")
     if not isinstance(scale_factor, (tuple, list)):
-        return (scale_factor,) * spatial_dims
+        scale_factor = (scale_factor,) * spatial_dims
+    if not all(0 <= scale < math.inf for scale in scale_factor):
+        raise ValueError(f"upsample: scale_factor is {scale_factor}, expected numbers from 0 on")
     if len(scale_factor) != spatial_dims:
         raise ValueError(
             f"upsample: scale_factor is {scale_factor}, "
@@ -109,8 +107,9 @@ def _scales(x: mx.array, scale_factor: Scale) -> tuple[float, ...]:
 def upsample_nearest(x: mx.array, scale_factor: Scale) -> mx.array:
     """Each output is the input at its position divided by the scale, rounded down."""
     for axis, scale in enumerate(_scales(x, scale_factor), start=1):
-        indices = [int(i / scale) for i in range(int(scale * x.shape[axis]))]
-        x = mx.take(x, mx.array(indices), axis)
+        with mx.stream(mx.cpu):  # float64
+            indices = mx.floor(_outputs(x.shape[axis], scale) / scale).astype(mx.int32)
+        x = mx.take(x, indices, axis)
     return x
 
 
