@@ -38,7 +38,8 @@ QuantizedProduct::QuantizedProduct(const QuantizedFormat& p, std::span<const Ten
 
   // One matrix serves all rows of x; else each entry of the batch has its own.
   const Tensor x = dense(inputs[0], holders_[3]);
-  const std::int64_t k = x.shape.back(), rows = x.size() / k;
+  const std::int64_t k = x.shape.back();
+  const std::int64_t rows = element_count(Shape(x.shape.begin(), x.shape.end() - 1));
   const ProductKernels& kernels = product_kernels();
   const bool pairs = p.transpose && x.dtype == bfloat16 && kernels.bf16_scaled.multiply;
   const Packing left = x.dtype == float32   ? Packing::f32

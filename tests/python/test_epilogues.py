@@ -529,3 +529,11 @@ def test_out_of_memory_leaves_what_can_be_asked_for_again():
     finally:
         mx.set_memory_limit(limit)
     assert same(out, expected)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 12, 500])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16, mx.complex64])
+def test_a_product_of_no_depth(rows, dtype):
+    a, b, bias = mx.zeros((rows, 0), dtype), mx.zeros((0, 40), dtype), mx.ones((40,), dtype)
+    for y in (mx.square(a @ b + bias), mx.addmm(bias, a, b), mx.square(a @ b) * (a @ b) + bias):
+        assert y.tolist() == mx.ones((rows, 40), dtype).tolist()

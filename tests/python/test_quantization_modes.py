@@ -505,3 +505,15 @@ W = mx.ones((4, 64))
 def test_errors(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+@pytest.mark.parametrize("rows", [1, 12, 500])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16])
+def test_a_quantized_product_of_no_depth(rows, dtype):
+    words, scales = mx.zeros((40, 0), mx.uint32), mx.zeros((40, 0), dtype)
+    x = mx.zeros((rows, 0), dtype)
+    y = mx.quantized_matmul(x, words, scales, scales, True, 64, 4)
+    for z in (y, mx.square(y)):
+        assert z.tolist() == mx.zeros((rows, 40), dtype).tolist()
+    out = mx.gather_qmm(x, words[None], scales[None], scales[None], rhs_indices=mx.array([0, 0]))
+    assert out.tolist() == mx.zeros((2, rows, 40), dtype).tolist()

@@ -40,7 +40,7 @@ struct Cut {
   Cut(const Product& p, std::int64_t products, std::int64_t batches, bool in_place) {
     const std::int64_t tile_rows = p.kernel->rows, panel = p.kernel->columns;
     const std::int64_t most = kMostRows / products;
-    const std::int64_t units = ceil_div(p.k, p.kernel->numbers);
+    const std::int64_t units = std::max<std::int64_t>(1, ceil_div(p.k, p.kernel->numbers));
     const std::int64_t kept = kMostKept / products / units;
     keeps = p.m > most && kept >= panel;
     rows = !keeps ? most : in_place ? p.m : std::max(most, kMostShared / products / units);
@@ -97,7 +97,7 @@ class Nest {
         out_(out),
         finish_(finish),
         batches_(p_.batch.size()),
-        spans_(ceil_div(p_.k, kSpan)),
+        spans_(std::max<std::int64_t>(1, ceil_div(p_.k, kSpan))),
         block_depth_(kBlockDepth * p_.kernel->numbers),
         // Rows 4 KiB apart are not added to again and again.
         own_sums_(!out || (p_.n * static_cast<std::int64_t>(sizeof(Sum)) % 4096 == 0 &&
@@ -294,6 +294,12 @@ class Nest {
     const BlockKernel& kernel = *p_.kernel;
     const auto right = static_cast<int>(p_.b.packing);
     const std::int64_t first = s * kSpan, last = std::min(p_.k, first + kSpan);
+    if (p_.k == 0) {  // sums of nothing
+      for (std::size_t i = 0; i < all_.size(); ++i, to += apart())
+        for (std::int64_t r = 0; r < piece.rows; ++r)
+          std::fill_n(to + r * step, piece.columns, Sum{});
+      return;
+    }
     std::pair<const void*, std::int64_t> a;
     if (is_few()) {
       const std::int64_t depth = last - first;

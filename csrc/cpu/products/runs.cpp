@@ -114,7 +114,7 @@ class RunNest {
   // The sums of the part's rows over groups, one below the other.
   RowSums sums_of(const Part& part, const Memory& m) const {
     RowSums sums = p_.sums;
-    if (!sums.data) return sums;
+    if (!sums.data || p_.k == 0) return sums;
     float* to = m.row_sums.get();
     for (const RowRun& run : part.rows)
       for (std::int64_t r = 0; r < run.count; ++r, to += sums.step)

@@ -47,7 +47,7 @@ def _taps(
     i = _outputs(size, scale)
     last_output = i.size - 1
     if align_corners:
-        position = i * ((size - 1) / last_output if last_output > 0 else 0.0)
+        position = i * (size - 1) / max(last_output, 1)
     else:
         position = (i - last_output / 2) / scale + (size - 1) / 2
     if not antialias:  # repeat the ends
