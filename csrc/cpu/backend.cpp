@@ -18,6 +18,7 @@
 #include "cpu/primitives.h"
 #include "cpu/program/epilogue.h"
 #include "cpu/program/interpret.h"
+#include "cpu/program/kernel.h"
 #include "eval/interrupt.h"
 
 namespace cermet::cpu {
@@ -135,11 +136,6 @@ Tensor tensor(const Node& n) {
           n.strides};
 }
 
-struct LoweredProgram final : Kernel {
-  explicit LoweredProgram(Lowered lowered) : lowered(std::move(lowered)) {}
-  const Lowered lowered;
-};
-
 // A program's numbers and memory as the interpreter takes them.
 struct Ports {
   explicit Ports(const ProgramRun& run)
@@ -188,7 +184,8 @@ class CpuQueue final : public Queue {
 
   std::shared_ptr<Ticket> run(const Kernel& kernel, const ProgramRun& run) override {
     const Ports ports(run);
-    cpu::run(static_cast<const LoweredProgram&>(kernel).lowered, ports.binding, run.overwrites);
+    cpu::run(static_cast<const ProgramKernel&>(kernel).for_run(run.size()), ports.binding,
+             run.overwrites);
     return nullptr;
   }
   std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override {
@@ -217,8 +214,8 @@ class CpuQueue final : public Queue {
     for (const ProductRun& product : products)
       for (const Node* n : product.inputs) inputs.push_back(tensor(*n));
     const Ports ports(run);
-    TileProgram program(static_cast<const LoweredProgram&>(epilogue).lowered, ports.binding,
-                        axes > 1 ? shape[axes - 2] : 1, shape[axes - 1]);
+    TileProgram program(static_cast<const ProgramKernel&>(epilogue).for_run(run.size()),
+                        ports.binding, axes > 1 ? shape[axes - 2] : 1, shape[axes - 1]);
     const Tensor out{nullptr, node.dtype, shape, row_major(shape)};
     try {
       if (node.primitive->kind() == Kind::matmul)
@@ -278,7 +275,7 @@ class CpuBackend final : public Backend {
     return words(cpu::classify(run.program, Ports(run).binding));
   }
   std::shared_ptr<const Kernel> prepare(const ProgramRun& run) override {
-    return std::make_shared<LoweredProgram>(
+    return std::make_shared<ProgramKernel>(
         lower(run.program, cpu::classify(run.program, Ports(run).binding)));
   }
 

@@ -142,7 +142,11 @@ void TileProgram::run_narrow(Context& c, const FinishedTile& t) const {
     }
     for (const Call& call : pass.calls) {
       std::byte* const tile = table[call.out];
-      if (call.kind == Call::Kind::loop) {
+      if (call.kind == Call::Kind::code) {
+        call.code->run(table, rows * t.columns);
+        continue;
+      }
+      if (call.kind < Call::Kind::load) {
         call.loop(tile, table[call.a], table[call.b], table[call.c], rows * t.columns);
         continue;
       }

@@ -96,26 +96,30 @@ class Lowering {
     const Dtype result = value(ins.out).dtype;
     const bool rounds = is_half(result);
     Call call;
+    call.op = ins.op;
+    call.compute = tile_dtype(ins.compute);
+    call.result = tile_dtype(result);
     call.out = out;
     call.a = where(ins.in[0]);
     if (ins.in[1] != kNoValue) call.b = where(ins.in[1]);
     if (ins.in[2] != kNoValue) call.c = where(ins.in[2]);
-    if (rounds && ins.op == Op::cast && tile_dtype(ins.compute) == float32) {
-      call.loop = loops_.round[static_cast<int>(result)];
-      calls.push_back(call);
-      return;
-    }
+    if (rounds && ins.op == Op::cast && tile_dtype(ins.compute) == float32)
+      return calls.push_back(rounding(result, out, call.a));
     call.loop = loop_of(ins);
     if (!call.loop)
       throw std::invalid_argument(std::string(info(ins.op).name) + ": " +
                                   std::string(name_of(ins.compute)) + " is not supported");
     calls.push_back(call);
-    if (rounds) {
-      Call round;
-      round.loop = loops_.round[static_cast<int>(result)];
-      round.out = round.a = out;
-      calls.push_back(round);
-    }
+    if (rounds) calls.push_back(rounding(result, out, out));
+  }
+  Call rounding(Dtype half, Location out, Location in) const {
+    Call round;
+    round.kind = Call::Kind::round;
+    round.loop = loops_.round[static_cast<int>(half)];
+    round.result = half;
+    round.out = out;
+    round.a = in;
+    return round;
   }
 
   // The instructions of one pass over a unit's tiles, with registers for their values.
@@ -197,11 +201,7 @@ class Lowering {
         // A tile of halves has float32 that are not rounded yet.
         take_register(v);
         out.moving.push_back({v, port, 0, size_of(float32)});
-        Call round;
-        round.loop = loops_.round[static_cast<int>(dtype)];
-        round.out = home[v];
-        round.a = v;
-        out.calls.push_back(round);
+        out.calls.push_back(rounding(dtype, home[v], v));
       } else {
         take_register(v);
         port_call(Call::Kind::load, home[v], port);

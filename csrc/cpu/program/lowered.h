@@ -1,13 +1,16 @@
-// A row program as calls of loops on tiles. It follows from the program's structure and the class
-// of its layout alone: extents, strides, pointers and constants come with each run.
+// A row program as calls of loops, or of machine code, on tiles. It follows from the program's
+// structure and the class of its layout alone: extents, strides, pointers and constants come with
+// each run.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "cpu/loops.h"
+#include "cpu/machine/code.h"
 #include "plan/program.h"
 
 namespace cermet::cpu {
@@ -63,10 +66,13 @@ struct SmallValue {
   std::uint32_t index;  // of the constant or the port
 };
 
-// One action on a tile: a loop, or the load or store of a port.
+// One action on a tile: a loop, or the load or store of a port; or code for several of them.
 struct Call {
-  enum class Kind : std::uint8_t { loop, load, store } kind = Kind::loop;
-  Loop loop = nullptr;
+  enum class Kind : std::uint8_t { operation, round, load, store, code } kind = Kind::operation;
+  Op op = Op::cast;
+  Dtype compute = float32, result = float32;  // in tiles; of `round`, the 16-bit type
+  Loop loop = nullptr;                        // of an operation, or to round
+  const machine::Code* code = nullptr;
   Location out = 0, a = 0, b = 0, c = 0;  // of a port: `a` is its index, `out` the value's location
 };
 
@@ -112,7 +118,11 @@ struct Lowered {
   Location values = 0, registers = 0;
   std::size_t reductions = 0;  // of a pass, at most
   std::uint32_t slots = 0;     // values that scratch memory keeps between passes
+  std::int64_t tile = kTile;   // the most elements of one
+  std::vector<std::shared_ptr<const machine::Code>> codes;
 };
 Lowered lower(const Program& program, const LayoutClass& layout);
+// The same with code for all that can be code.
+Lowered with_code(const Lowered& program);
 
 }  // namespace cermet::cpu

@@ -128,14 +128,15 @@ class Tiles {
   }
   void run_calls(const Pass& pass, Context& c, std::int64_t first, std::int64_t n) const {
     std::byte** table = c.table;
-    for (const Call& call : pass.calls) {
-      if (call.kind == Call::Kind::loop)
-        call.loop(table[call.out], table[call.a], table[call.b], table[call.c], n);
-      else if (call.kind == Call::Kind::load)
-        load_port(call.a, first, n, table[call.out]);
-      else
-        store_port(call.a, first, n, table[call.out]);
-    }
+    for (const Call& call : pass.calls) switch (call.kind) {
+        case Call::Kind::operation:
+        case Call::Kind::round:
+          call.loop(table[call.out], table[call.a], table[call.b], table[call.c], n);
+          break;
+        case Call::Kind::code: call.code->run(table, n); break;
+        case Call::Kind::load: load_port(call.a, first, n, table[call.out]); break;
+        case Call::Kind::store: store_port(call.a, first, n, table[call.out]); break;
+      }
   }
 
   const Lowered& p_;

@@ -1,0 +1,143 @@
+// Executable memory, and calls of what is there.
+#include "cpu/machine/code.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+#ifdef __APPLE__
+#include <libkern/OSCacheControl.h>
+#include <pthread.h>
+#endif
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+
+#include "cermet/small_vector.h"
+#include "cpu/isa.h"
+#include "cpu/machine/assembler.h"
+#include "cpu/machine/generate.h"
+
+namespace cermet::cpu::machine {
+namespace {
+
+std::atomic<bool> g_refused{false};
+
+// perf and gdb find names of code in this file (Linux, tools/perf/Documentation/jit-interface.txt).
+void note_for_perf(const void* at, std::size_t size) {
+  static const bool wanted = std::getenv("CERMET_PERF_MAP") != nullptr;
+  if (!wanted) return;
+  const std::string path = "/tmp/perf-" + std::to_string(getpid()) + ".map";
+  if (std::FILE* file = std::fopen(path.c_str(), "a")) {
+    std::fprintf(file, "%zx %zx cermet_program\n", reinterpret_cast<std::size_t>(at), size);
+    std::fclose(file);
+  }
+}
+
+}  // namespace
+
+ExecutableMemory::ExecutableMemory(std::span<const std::uint8_t> code) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  size_ = (code.size() + page - 1) / page * page;
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+#ifdef __APPLE__  // never run: one thread writes while others execute (W^X by thread)
+  flags |= MAP_JIT;
+  memory_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE | PROT_EXEC, flags, -1, 0);
+#else
+  memory_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, flags, -1, 0);
+#endif
+  if (memory_ == MAP_FAILED) {
+    g_refused = true;
+    throw std::bad_alloc();
+  }
+#ifdef __APPLE__
+  pthread_jit_write_protect_np(false);
+  std::memcpy(memory_, code.data(), code.size());
+  pthread_jit_write_protect_np(true);
+  sys_icache_invalidate(memory_, size_);
+#else
+  std::memcpy(memory_, code.data(), code.size());
+  if (mprotect(memory_, size_, PROT_READ | PROT_EXEC) != 0) {
+    munmap(memory_, size_);
+    g_refused = true;
+    throw std::bad_alloc();
+  }
+  auto* const begin = static_cast<char*>(memory_);
+  __builtin___clear_cache(begin, begin + code.size());
+#endif
+  note_for_perf(memory_, code.size());
+}
+
+ExecutableMemory::~ExecutableMemory() { munmap(memory_, size_); }
+
+bool ExecutableMemory::is_available() { return !g_refused.load(std::memory_order_relaxed); }
+
+Code::Code(const Trace& trace, std::vector<std::uint8_t> bytes, int lanes)
+    : lanes_(lanes), memory_({bytes.data(), bytes.size()}) {
+  const void* at = memory_.get();
+  std::memcpy(&function_, &at, sizeof at);
+  for (const Step& s : trace.steps()) {
+    if (s.op != Micro::load && s.op != Micro::store) continue;
+    auto it = std::find_if(traffic_.begin(), traffic_.end(),
+                           [&](const Traffic& t) { return t.location == s.bits; });
+    if (it == traffic_.end())
+      it =
+          traffic_.insert(it, {s.bits, static_cast<std::uint32_t>(size_of(s.dtype)), false, false});
+    (s.op == Micro::load ? it->is_read : it->is_written) = true;
+  }
+}
+
+void Code::run(std::byte** table, std::int64_t n) const {
+  const std::int64_t whole = n / lanes_ * lanes_, rest = n - whole;
+  if (whole) function_(table, whole);
+  if (!rest) return;
+  struct Buffer {
+    alignas(64) std::byte bytes[64];
+  };
+  SmallVector<Buffer, 16> buffers;
+  SmallVector<std::byte*, 16> places;
+  buffers.resize(traffic_.size());
+  const auto size = [&](const Traffic& t) { return static_cast<std::size_t>(rest) * t.size; };
+  for (std::size_t k = 0; k < traffic_.size(); ++k) {
+    const Traffic& t = traffic_[k];
+    places.push_back(table[t.location] + whole * t.size);
+    if (t.is_read) std::memcpy(buffers[k].bytes, places[k], size(t));
+    std::swap(table[t.location], places[k]);
+    table[t.location] = buffers[k].bytes;
+  }
+  function_(table, lanes_);
+  for (std::size_t k = 0; k < traffic_.size(); ++k) {
+    const Traffic& t = traffic_[k];
+    table[t.location] = places[k];
+    if (t.is_written) std::memcpy(places[k] + whole * t.size, buffers[k].bytes, size(t));
+  }
+}
+
+Use use() {
+  static const Use chosen = [] {
+    const char* given = std::getenv("CERMET_MACHINE_CODE");
+    const std::string_view text = given ? given : "";
+    if (text == "0") return Use::never;
+    if (!text.empty() && text != "1" && text != "always")
+      throw std::invalid_argument("CERMET_MACHINE_CODE=" + std::string(text) +
+                                  ": expected 0, 1 or always");
+#if defined(__x86_64__) && !defined(CERMET_BASE_ISA)
+    if (isa() < Isa::v3) return Use::never;
+#else
+    return Use::never;
+#endif
+    return text == "always" ? Use::always : Use::earned;
+  }();
+  return ExecutableMemory::is_available() ? chosen : Use::never;
+}
+
+std::shared_ptr<const Code> compile(const Trace& trace) {
+  const std::unique_ptr<Assembler> assembler = make_x86(isa() >= Isa::v4);
+  return std::make_shared<const Code>(trace, generate(trace, *assembler), assembler->facts().lanes);
+}
+
+}  // namespace cermet::cpu::machine

@@ -1,0 +1,62 @@
+// Machine code that runs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "cermet/dtype.h"
+#include "cpu/machine/micro.h"
+
+namespace cermet::cpu::machine {
+
+// Memory that holds code: written first, executable then, never both.
+class ExecutableMemory {
+ public:
+  // std::bad_alloc where the system refuses; from then on `is_available()` is false.
+  explicit ExecutableMemory(std::span<const std::uint8_t> code);
+  ~ExecutableMemory();
+  ExecutableMemory(const ExecutableMemory&) = delete;
+  ExecutableMemory& operator=(const ExecutableMemory&) = delete;
+
+  const void* get() const { return memory_; }
+  static bool is_available();
+
+ private:
+  void* memory_;
+  std::size_t size_;
+};
+
+// A trace as code.
+class Code {
+ public:
+  Code(const Trace& trace, std::vector<std::uint8_t> bytes, int lanes);
+  // Runs it for n elements: whole vectors where they lie, what is left of one in buffers. `table`
+  // is as it was afterwards.
+  void run(std::byte** table, std::int64_t n) const;
+
+ private:
+  using Function = void (*)(std::byte* const* table, std::int64_t n);
+  struct Traffic {
+    std::uint32_t location;
+    std::uint32_t size;  // of an element
+    bool is_read, is_written;
+  };
+
+  std::vector<Traffic> traffic_;
+  int lanes_;
+  ExecutableMemory memory_;
+  Function function_;
+};
+
+// Whether programs may become code, by the environment variable CERMET_MACHINE_CODE: "0" never, "1"
+// (or nothing) when it pays, "always" at once.
+enum class Use : std::uint8_t { never, earned, always };
+Use use();
+// Code for the chosen instruction set. The trace has a store at least.
+std::shared_ptr<const Code> compile(const Trace& trace);
+
+}  // namespace cermet::cpu::machine

@@ -1,0 +1,500 @@
+// The encoder for x86-64: AVX2 with FMA and F16C, and AVX-512. An instruction is a row with its
+// opcode; VEX and EVEX are two ways to write it down.
+#include <algorithm>
+
+#include "cpu/machine/assembler.h"
+#include "cpu/machine/x86_encoder.h"
+
+namespace cermet::cpu::machine {
+namespace {
+
+using namespace x86;
+using Kind = Operand::Kind;
+
+// The first locations' pointers; others are loaded when they are used.
+constexpr int kPointers[] = {rcx, rdx, r8, r9, r10, rbx, r12, r13, r14, r15};
+constexpr int kSaved[] = {rbx, rbp, r12, r13, r14, r15};              // for the caller
+constexpr int kClobbered[] = {rax, rcx, rdx, rsi, rdi, r8, r9, r10};  // by a call
+constexpr int kTable = rdi, kCount = rsi, kIndex = rax, kFrame = rbp, kFree = r11;
+
+// clang-format off
+constexpr Opcode kLoad{kMap0F, kNone, 0x10}, kStore{kMap0F, kNone, 0x11}, kMove{kMap0F, kNone, 0x28};
+constexpr Opcode kAnd{kMap0F, kNone, 0x54}, kOr{kMap0F, kNone, 0x56}, kXor{kMap0F, kNone, 0x57};
+constexpr Opcode kAdd{kMap0F, kNone, 0x58}, kMultiply{kMap0F, kNone, 0x59};
+constexpr Opcode kSubtract{kMap0F, kNone, 0x5c}, kDivide{kMap0F, kNone, 0x5e};
+constexpr Opcode kSqrt{kMap0F, kNone, 0x51}, kRound{kMap3A, k66, 0x08}, kCompare{kMap0F, kNone, 0xc2};
+constexpr Opcode kFromInt{kMap0F, kNone, 0x5b}, kToInt{kMap0F, kF3, 0x5b};
+constexpr Opcode kFromUnsigned{kMap0F, kF2, 0x7a}, kToUnsigned{kMap0F, kNone, 0x78};
+constexpr Opcode kIntAdd{kMap0F, k66, 0xfe}, kIntSubtract{kMap0F, k66, 0xfa}, kIntMultiply{kMap38, k66, 0x40};
+constexpr Opcode kShiftBy{kMap0F, k66, 0x72};  // an immediate; 6: left, 2: right, 4: with the sign
+constexpr Opcode kShiftLeft{kMap38, k66, 0x47}, kShiftRight{kMap38, k66, 0x45}, kShiftSigned{kMap38, k66, 0x46};
+constexpr Opcode kIntEqual{kMap0F, k66, 0x76}, kIntGreater{kMap0F, k66, 0x66};
+constexpr Opcode kUnsignedMin{kMap38, k66, 0x3b}, kUnsignedMax{kMap38, k66, 0x3f};
+constexpr Opcode kIntCompare{kMap3A, k66, 0x1f}, kUnsignedCompare{kMap3A, k66, 0x1e};
+constexpr Opcode kBlend{kMap38, k66, 0x65}, kBlendVector{kMap3A, k66, 0x4a}, kTernary{kMap3A, k66, 0x25};
+constexpr Opcode kBroadcast{kMap38, k66, 0x18}, kBroadcastGeneral{kMap38, k66, 0x7c}, kMoveWord{kMap0F, k66, 0x6e};
+constexpr Opcode kWidenHalf{kMap38, k66, 0x13}, kNarrowHalf{kMap3A, k66, 0x1d};
+constexpr Opcode kFromU8{kMap38, k66, 0x31}, kFromU16{kMap38, k66, 0x33};
+constexpr Opcode kFromS8{kMap38, k66, 0x21}, kFromS16{kMap38, k66, 0x23};
+constexpr Opcode kTo8{kMap38, kF3, 0x31}, kTo16{kMap38, kF3, 0x33};
+constexpr Opcode kPackWords{kMap38, k66, 0x2b}, kPackBytes{kMap0F, k66, 0x67}, kUpperHalf{kMap3A, k66, 0x39};
+constexpr Opcode kStore128{kMap0F, k66, 0x7f}, kStore64{kMap0F, k66, 0xd6}, kTest{kMap38, k66, 0x0e};
+// Of masks.
+constexpr Opcode kMaskAnd{kMap0F, kNone, 0x41}, kMaskOr{kMap0F, kNone, 0x45}, kMaskXor{kMap0F, kNone, 0x47};
+constexpr Opcode kMaskNot{kMap0F, kNone, 0x44}, kMaskTest{kMap0F, kNone, 0x98};
+constexpr Opcode kMaskLoad{kMap0F, kNone, 0x90}, kMaskStore{kMap0F, kNone, 0x91};
+// clang-format on
+enum Fma : std::uint8_t { k132 = 0x98, k213 = 0xa8, k231 = 0xb8 };
+
+constexpr std::uint32_t kSign = 0x80000000u;
+
+class X86 final : public Assembler, Encoder {
+ public:
+  explicit X86(bool wide)
+      : Encoder(wide),
+        wide_(wide),
+        facts_{wide ? 16 : 8, wide ? 30 : 14, wide ? 6 : 0},
+        bytes_(wide ? 64 : 32),
+        first_(wide ? 30 : 14),
+        second_(first_ + 1) {}
+
+  const Facts& facts() const override { return facts_; }
+
+  bool reads_memory(const Step& s, int operand) const override {
+    switch (s.op) {
+      case Micro::fma: return true;
+      case Micro::select: return operand == 1;
+      case Micro::rare:
+      case Micro::store:
+      case Micro::round_float16:
+      case Micro::round_bfloat16:
+      case Micro::from_unsigned:
+      case Micro::to_unsigned: return false;
+      case Micro::int_less:
+      case Micro::int_less_equal:
+      case Micro::unsigned_less:
+      case Micro::unsigned_less_equal: return wide_ && operand == 1;
+      case Micro::sqrt:
+      case Micro::floor:
+      case Micro::ceil:
+      case Micro::trunc:
+      case Micro::rint:
+      case Micro::from_int:
+      case Micro::to_int: return true;
+      default: return operand == 1;
+    }
+  }
+  bool may_share(const Step& s, int operand) const override {
+    return s.op != Micro::rare || operand == 1;
+  }
+
+  void begin(std::span<const std::uint32_t> locations, bool has_rare) override {
+    locations_ = locations;
+    slots_ = 64;  // where the caller's stack is
+    if (has_rare) {
+      saved_ = slots_;
+      slots_ += (facts_.registers + 2) * bytes_ + 8 * 8 + 8 * 8;
+      slots_ = (slots_ + 63) / 64 * 64;
+      arguments_ = slots_;
+      slots_ += 3 * 64;
+    }
+    for (const int r : kSaved) push(r);
+    bytes({0x49, 0x89, 0xe3});  // mov r11, rsp
+    bytes({0x48, 0x81, 0xec});  // sub rsp, frame
+    frame_ = size();
+    word(0);
+    bytes({0x48, 0x83, 0xe4, 0xc0});  // and rsp, -64
+    bytes({0x48, 0x89, 0xe5});        // mov rbp, rsp
+    general_store(kFree, Last::at(kFrame, 0));
+    for (std::size_t k = 0; k < std::min(locations.size(), std::size(kPointers)); ++k)
+      general_load(kPointers[k], Last::at(kTable, static_cast<std::int32_t>(8 * locations[k])));
+    bytes({0x31, 0xc0});  // xor eax, eax
+  }
+  void begin_loop() override {
+    while (size() % 32) bytes({0x90});
+    loop_ = size();
+  }
+
+  void load(int out, Dtype dtype, int place) override {
+    const Last from = element(place, size_of(dtype));
+    switch (dtype) {
+      case float16: return put(kWidenHalf, out, 0, from, {.part = 2});
+      case bfloat16:
+        put(kFromU16, out, 0, from, {.part = 2});
+        return shift(6, out, Last::reg(out), 16);
+      case uint16: return put(kFromU16, out, 0, from, {.part = 2});
+      case int16: return put(kFromS16, out, 0, from, {.part = 2});
+      case bool_:
+      case uint8: return put(kFromU8, out, 0, from, {.part = 4});
+      case int8: return put(kFromS8, out, 0, from, {.part = 4});
+      default: return put(kLoad, out, 0, from);
+    }
+  }
+
+  void store(int from, Dtype dtype, int place) override {
+    const Last to = element(place, size_of(dtype));
+    switch (dtype) {
+      case float16: return put(kNarrowHalf, from, 0, to, {.part = 2, .immediate = 0});
+      case bfloat16: shift(2, first_, Last::reg(from), 16); return store_narrow(first_, 2, to);
+      case uint16:
+      case int16: return store_narrow(from, 2, to);
+      case bool_:
+      case uint8:
+      case int8: return store_narrow(from, 1, to);
+      default: return put(kStore, from, 0, to);
+    }
+  }
+
+  void broadcast(int out, Dtype dtype, std::uint32_t location) override {
+    general_load(kFree, Last::at(kTable, static_cast<std::int32_t>(8 * location)));
+    switch (dtype) {  // into r11d, extended
+      case bool_:
+      case uint8: bytes({0x45, 0x0f, 0xb6, 0x1b}); break;
+      case uint16: bytes({0x45, 0x0f, 0xb7, 0x1b}); break;
+      case int8: bytes({0x45, 0x0f, 0xbe, 0x1b}); break;
+      case int16: bytes({0x45, 0x0f, 0xbf, 0x1b}); break;
+      default: bytes({0x45, 0x8b, 0x1b});
+    }
+    if (wide_) return put(kBroadcastGeneral, out, 0, Last::reg(kFree));
+    vex(kMoveWord, first_, 0, Last::reg(kFree), 0);
+    put(kBroadcast, out, 0, Last::reg(first_));
+  }
+  void constant(int out, std::uint32_t bits) override {
+    if (bits == 0) return put(kXor, out, out, Last::reg(out));
+    if (wide_)
+      put(kBroadcast, out, 0, Last::constant(bits), {.part = 16});
+    else
+      put(kLoad, out, 0, Last::constant(bits));
+  }
+  void spill(int from, int slot, bool condition) override {
+    if (condition)
+      vex(kMaskStore, mask(from), 0, slot_at(slot), 0);
+    else
+      put(kStore, from, 0, slot_at(slot));
+  }
+  void reload(int out, int slot, bool condition) override {
+    if (condition)
+      vex(kMaskLoad, mask(out), 0, slot_at(slot), 0);
+    else
+      put(kLoad, out, 0, slot_at(slot));
+  }
+
+  void emit(const Step& step, int out, const Operand (&in)[4]) override {
+    const Last a = last(in[0]), b = last(in[1]);
+    const int x = static_cast<int>(in[0].value), y = static_cast<int>(in[1].value);
+    switch (step.op) {
+      case Micro::add: return put(kAdd, out, x, b);
+      case Micro::subtract: return put(kSubtract, out, x, b);
+      case Micro::multiply: return put(kMultiply, out, x, b);
+      case Micro::divide: return put(kDivide, out, x, b);
+      case Micro::negate: return put(kXor, out, x, Last::constant(kSign));
+      case Micro::abs: return put(kAnd, out, x, Last::constant(~kSign));
+      case Micro::copysign: return copysign(out, x, b);
+      case Micro::fma: return fma(step, out, in);
+      case Micro::sqrt: return put(kSqrt, out, 0, a);
+      case Micro::rint: return put(kRound, out, 0, a, {.immediate = 8});
+      case Micro::floor: return put(kRound, out, 0, a, {.immediate = 9});
+      case Micro::ceil: return put(kRound, out, 0, a, {.immediate = 10});
+      case Micro::trunc: return put(kRound, out, 0, a, {.immediate = 11});
+      case Micro::round_float16:
+        put(kNarrowHalf, x, 0, Last::reg(first_), {.immediate = 0});
+        return put(kWidenHalf, out, 0, Last::reg(first_));
+      case Micro::round_bfloat16: return round_bfloat16(out, x);
+      case Micro::from_int: return put(kFromInt, out, 0, a);
+      case Micro::to_int: return put(kToInt, out, 0, a);
+      case Micro::from_unsigned: return from_unsigned(out, x);
+      case Micro::to_unsigned: return to_unsigned(out, x);
+      case Micro::int_add: return put(kIntAdd, out, x, b);
+      case Micro::int_subtract: return put(kIntSubtract, out, x, b);
+      case Micro::int_multiply: return put(kIntMultiply, out, x, b);
+      case Micro::shift_left: return shift(6, kShiftLeft, out, x, b);
+      case Micro::unsigned_shift_right: return shift(2, kShiftRight, out, x, b);
+      case Micro::shift_right: return shift(4, kShiftSigned, out, x, b);
+      case Micro::bit_and: return put(kAnd, out, x, b);
+      case Micro::bit_or: return put(kOr, out, x, b);
+      case Micro::bit_xor: return put(kXor, out, x, b);
+      case Micro::bit_not: return put(kXor, out, x, Last::constant(~0u));
+      case Micro::equal: return compare(kCompare, 0, out, x, b);
+      case Micro::less: return compare(kCompare, 17, out, x, b);
+      case Micro::less_equal: return compare(kCompare, 18, out, x, b);
+      case Micro::not_equal: return compare(kCompare, 4, out, x, b);
+      case Micro::condition_and: return conditions(kMaskAnd, kAnd, out, x, y);
+      case Micro::condition_or: return conditions(kMaskOr, kOr, out, x, y);
+      case Micro::condition_xor: return conditions(kMaskXor, kXor, out, x, y);
+      case Micro::condition_not:
+        if (wide_) return vex(kMaskNot, mask(out), 0, Last::reg(mask(x)), 0);
+        return put(kXor, out, x, Last::constant(~0u));
+      case Micro::select:
+        if (wide_) return put(kBlend, out, static_cast<int>(in[2].value), b, {.mask = mask(x)});
+        return put(kBlendVector, out, static_cast<int>(in[2].value), b, {.immediate = x << 4});
+      case Micro::rare: return rare(step, out, in);
+      default:
+        return wide_ ? compare_wide(step.op, out, x, b) : compare_integers(step.op, out, x, b);
+    }
+  }
+
+  std::vector<std::uint8_t> finish(int slots) override {
+    bytes({0x48, 0x83, 0xc0, static_cast<std::uint8_t>(facts_.lanes)});  // add rax, lanes
+    bytes({0x48, 0x39, 0xf0});                                           // cmp rax, rsi
+    bytes({0x0f, 0x82});                                                 // jb loop
+    word(static_cast<std::int32_t>(loop_) - static_cast<std::int32_t>(size()) - 4);
+    general_load(rsp, Last::at(kFrame, 0));
+    for (std::size_t k = std::size(kSaved); k-- > 0;) pop(kSaved[k]);
+    bytes({0xc5, 0xf8, 0x77, 0xc3});  // vzeroupper, ret
+    for (const Rare& r : rare_) answer(r);
+    if (!rare_.empty()) save_and_restore();
+    set_word(frame_, slots_ + (slots + 1) * bytes_);
+    return take();
+  }
+
+ private:
+  static Last last(const Operand& o, int base, int bytes, int slots) {
+    if (o.kind == Kind::constant) return Last::constant(o.value);
+    if (o.kind == Kind::slot)
+      return Last::at(base, slots + static_cast<std::int32_t>(o.value) * bytes);
+    return Last::reg(static_cast<int>(o.value));
+  }
+  Last last(const Operand& o) const { return last(o, kFrame, bytes_, slots_); }
+  Last slot_at(int slot) const { return Last::at(kFrame, slots_ + slot * bytes_); }
+
+  // The elements of this turn of the loop at a place.
+  Last element(int place, std::size_t size) {
+    int base = kFree;
+    if (place < static_cast<int>(std::size(kPointers)))
+      base = kPointers[place];
+    else
+      general_load(kFree, Last::at(kTable, static_cast<std::int32_t>(8 * locations_[place])));
+    return {Last::Where::memory, base, kIndex, size == 4 ? 2 : size == 2 ? 1 : 0};
+  }
+
+  // Masks begin with the second: the first means none, and the next is for sequences.
+  static int mask(int condition) { return condition + 2; }
+
+  // ---- steps of several instructions ----
+
+  void shift(int kind, int out, const Last& from, int count) {
+    // The result is the second operand of this form.
+    put(kShiftBy, kind, out, from, {.immediate = count});
+  }
+  void shift(int kind, const Opcode& variable, int out, int x, const Last& count) {
+    if (count.where == Last::Where::constant)
+      shift(kind, out, Last::reg(x), static_cast<int>(count.bits));
+    else
+      put(variable, out, x, count);
+  }
+
+  void move(int out, const Last& from) {
+    if (from.where == Last::Where::constant)
+      constant(out, from.bits);
+    else if (from.where == Last::Where::memory)
+      put(kLoad, out, 0, from);
+    else if (from.base != out)
+      put(kMove, out, 0, from);
+  }
+
+  void copysign(int out, int x, const Last& sign) {
+    if (wide_) {  // a bit is the sign's where the constant's is 1, else x's
+      move(first_, Last::reg(x));
+      move(second_, sign);
+      put(kTernary, first_, second_, Last::constant(kSign), {.immediate = 0xd8});
+      return move(out, Last::reg(first_));
+    }
+    put(kAnd, first_, x, Last::constant(~kSign));
+    move(second_, sign);
+    put(kAnd, second_, second_, Last::constant(kSign));
+    put(kOr, out, first_, Last::reg(second_));
+  }
+
+  // One of the three operands is overwritten: one that the result's register has, or a copy.
+  void fma(const Step& step, int out, const Operand (&in)[4]) {
+    constexpr std::uint8_t kinds[] = {0, 4, 2, 6};  // by the signs
+    const std::uint8_t kind = kinds[step.signs];
+    const auto is_out = [&](int i) {
+      return in[i].kind == Kind::reg && static_cast<int>(in[i].value) == out;
+    };
+    const auto run = [&](Fma form, int second, const Last& third) {
+      put({kMap38, k66, static_cast<std::uint8_t>(form + kind)}, out, second, third);
+    };
+    const auto reg = [&](int i) { return static_cast<int>(in[i].value); };
+    const auto in_memory = [&](int i) { return in[i].kind != Kind::reg; };
+    int a = 0, b = 1;  // the factors
+    if (is_out(1)) std::swap(a, b);
+    if (is_out(2))
+      return in_memory(a) ? run(k231, reg(b), last(in[a])) : run(k231, reg(a), last(in[b]));
+    if (!is_out(a)) {
+      if (in_memory(2)) {
+        move(out, Last::reg(reg(a)));
+      } else if (in_memory(a) || in_memory(b)) {
+        move(out, Last::reg(reg(2)));
+        return in_memory(a) ? run(k231, reg(b), last(in[a])) : run(k231, reg(a), last(in[b]));
+      } else {
+        move(out, Last::reg(reg(2)));
+        return run(k231, reg(a), last(in[b]));
+      }
+    }
+    if (in_memory(b)) return run(k132, reg(2), last(in[b]));
+    run(k213, reg(b), last(in[2]));
+  }
+
+  void round_bfloat16(int out, int x) {
+    const auto to_even = [&] {  // in first_: the sum that carries into the upper half
+      shift(2, first_, Last::reg(x), 16);
+      put(kAnd, first_, first_, Last::constant(1));
+      put(kIntAdd, first_, first_, Last::reg(x));
+      put(kIntAdd, first_, first_, Last::constant(0x7fff));
+    };
+    to_even();
+    if (wide_) {
+      put(kCompare, 1, x, Last::reg(x), {.immediate = 3});
+      put(kOr, first_, x, Last::constant(0x400000), {.mask = 1});
+      return put(kAnd, out, first_, Last::constant(0xffff0000u));
+    }
+    put(kCompare, second_, x, Last::reg(x), {.immediate = 3});
+    put(kOr, out, x, Last::constant(0x400000));
+    put(kBlendVector, out, first_, Last::reg(out), {.immediate = second_ << 4});
+    put(kAnd, out, out, Last::constant(0xffff0000u));
+  }
+
+  void from_unsigned(int out, int x) {
+    if (wide_) return put(kFromUnsigned, out, 0, Last::reg(x));
+    shift(2, first_, Last::reg(x), 16);  // each half is exact, their sum rounds once
+    put(kAnd, second_, x, Last::constant(0xffff));
+    put(kFromInt, first_, 0, Last::reg(first_));
+    put(kFromInt, second_, 0, Last::reg(second_));
+    put(kMultiply, first_, first_, Last::constant(0x47800000u));
+    put(kAdd, out, first_, Last::reg(second_));
+  }
+  void to_unsigned(int out, int x) {
+    if (wide_) return put(kToUnsigned, out, 0, Last::reg(x));
+    move(first_, Last::constant(0x4f000000u));  // 2^31
+    put(kCompare, first_, first_, Last::reg(x), {.immediate = 18});
+    put(kAnd, second_, first_, Last::constant(0x4f000000u));
+    put(kSubtract, second_, x, Last::reg(second_));
+    put(kToInt, second_, 0, Last::reg(second_));
+    shift(6, first_, Last::reg(first_), 31);
+    put(kXor, out, first_, Last::reg(second_));
+  }
+
+  void store_narrow(int from, int bytes, const Last& to) {
+    if (wide_) return put(bytes == 2 ? kTo16 : kTo8, from, 0, to, {.part = 4 / bytes});
+    put(kAnd, first_, from, Last::constant(bytes == 2 ? 0xffff : 0xff));
+    put(kUpperHalf, first_, 0, Last::reg(second_), {.immediate = 1});
+    vex(kPackWords, first_, first_, Last::reg(second_), 0);
+    if (bytes == 2) return vex(kStore128, first_, 0, to, 0);
+    vex(kPackBytes, first_, first_, Last::reg(first_), 0);
+    vex(kStore64, first_, 0, to, 0);
+  }
+
+  void compare(const Opcode& o, int predicate, int out, int x, const Last& b) {
+    put(o, wide_ ? mask(out) : out, x, b, {.immediate = predicate});
+  }
+  void compare_wide(Micro op, int out, int x, const Last& b) {
+    switch (op) {
+      case Micro::int_equal: return compare(kIntCompare, 0, out, x, b);
+      case Micro::int_not_equal: return compare(kIntCompare, 4, out, x, b);
+      case Micro::int_less: return compare(kIntCompare, 1, out, x, b);
+      case Micro::int_less_equal: return compare(kIntCompare, 2, out, x, b);
+      case Micro::unsigned_less: return compare(kUnsignedCompare, 1, out, x, b);
+      default: return compare(kUnsignedCompare, 2, out, x, b);
+    }
+  }
+  void compare_integers(Micro op, int out, int x, const Last& b) {
+    const auto invert = [&] { put(kXor, out, out, Last::constant(~0u)); };
+    switch (op) {
+      case Micro::int_equal: return put(kIntEqual, out, x, b);
+      case Micro::int_not_equal: put(kIntEqual, out, x, b); return invert();
+      case Micro::int_less: return put(kIntGreater, out, b.base, Last::reg(x));
+      case Micro::int_less_equal: put(kIntGreater, out, x, b); return invert();
+      case Micro::unsigned_less:  // not x = max(x, b)
+        put(kUnsignedMax, first_, x, b);
+        put(kIntEqual, out, first_, Last::reg(x));
+        return invert();
+      default: put(kUnsignedMin, first_, x, b); return put(kIntEqual, out, first_, Last::reg(x));
+    }
+  }
+  void conditions(const Opcode& masks, const Opcode& vectors, int out, int x, int y) {
+    if (wide_)
+      vex(masks, mask(out), mask(x), Last::reg(mask(y)), 1);
+    else
+      put(vectors, out, x, Last::reg(y));
+  }
+
+  // ---- rare arguments: a call of the loop, out of line ----
+
+  struct Rare {
+    std::size_t jump, back;
+    int x, y, out;
+    Loop loop;
+  };
+  void rare(const Step& step, int out, const Operand (&in)[4]) {
+    const int condition = static_cast<int>(in[0].value);
+    move(out, last(in[1]));
+    if (wide_)
+      vex(kMaskTest, mask(condition), 0, Last::reg(mask(condition)), 0);
+    else
+      put(kTest, condition, 0, Last::reg(condition));
+    bytes({0x0f, 0x85});  // jnz
+    word(0);
+    rare_.push_back({size() - 4, size(), static_cast<int>(in[2].value),
+                     static_cast<int>(in[3].value), out, step.loop});
+  }
+  Last argument(int k) const { return Last::at(kFrame, arguments_ + 64 * k); }
+  void answer(const Rare& r) {
+    set_word(r.jump, static_cast<std::int32_t>(size() - r.jump) - 4);
+    put(kStore, r.x, 0, argument(0));
+    put(kStore, r.y, 0, argument(1));
+    call(calls_save_);
+    general(0x8d, rdi, argument(2));
+    general(0x8d, rsi, argument(0));
+    general(0x8d, rdx, argument(1));
+    bytes({0x31, 0xc9});  // xor ecx, ecx
+    bytes({0x41, 0xb8});  // mov r8d, lanes
+    word(facts_.lanes);
+    bytes({0x48, 0xb8});  // mov rax, loop
+    const auto address = reinterpret_cast<std::uintptr_t>(r.loop);
+    word(static_cast<std::int32_t>(address));
+    word(static_cast<std::int32_t>(address >> 32));
+    bytes({0xff, 0xd0});  // call rax
+    call(calls_restore_);
+    put(kLoad, r.out, 0, argument(2));
+    bytes({0xe9});  // jmp
+    word(static_cast<std::int32_t>(r.back) - static_cast<std::int32_t>(size()) - 4);
+  }
+  void call(std::vector<std::size_t>& calls) {
+    bytes({0xe8});
+    calls.push_back(size());
+    word(0);
+  }
+  void save_and_restore() {
+    for (const bool saves : {true, false}) {
+      for (const std::size_t at : saves ? calls_save_ : calls_restore_)
+        set_word(at, static_cast<std::int32_t>(size() - at) - 4);
+      std::int32_t offset = saved_;
+      for (int r = 0; r < facts_.registers + 2; ++r, offset += bytes_)
+        put(saves ? kStore : kLoad, r, 0, Last::at(kFrame, offset));
+      for (int k = 1; wide_ && k < 8; ++k, offset += 8)
+        vex(saves ? kMaskStore : kMaskLoad, k, 0, Last::at(kFrame, offset), 0);
+      for (const int r : kClobbered) {
+        general(saves ? 0x89 : 0x8b, r, Last::at(kFrame, offset));
+        offset += 8;
+      }
+      bytes({0xc3});
+    }
+  }
+
+  const bool wide_;
+  const Facts facts_;
+  const int bytes_;           // of a vector
+  const int first_, second_;  // registers for sequences
+  std::span<const std::uint32_t> locations_;
+  std::vector<Rare> rare_;
+  std::vector<std::size_t> calls_save_, calls_restore_;
+  std::size_t frame_ = 0, loop_ = 0;
+  std::int32_t slots_ = 0, saved_ = 0, arguments_ = 0;  // places in the frame
+};
+
+}  // namespace
+
+std::unique_ptr<Assembler> make_x86(bool wide) { return std::make_unique<X86>(wide); }
+
+}  // namespace cermet::cpu::machine

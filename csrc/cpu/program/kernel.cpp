@@ -1,0 +1,38 @@
+// When a program becomes code.
+#include "cpu/program/kernel.h"
+
+#include <new>
+
+namespace cermet::cpu {
+namespace {
+
+// Elements of a loop's call that take the interpreter as long as it takes to make code of the call.
+constexpr std::int64_t kPrice = 16 * 1024;
+
+}  // namespace
+
+ProgramKernel::ProgramKernel(Lowered lowered) : lowered_(std::move(lowered)), work_(0) {
+  for (const Pass& pass : lowered_.passes) calls_ += static_cast<std::int64_t>(pass.calls.size());
+}
+ProgramKernel::~ProgramKernel() = default;
+
+const Lowered& ProgramKernel::for_run(std::int64_t elements) const {
+  State state = state_.load(std::memory_order_acquire);
+  if (state == State::compiled) return *code_;
+  const machine::Use use = machine::use();
+  if (state == State::busy || use == machine::Use::never || calls_ == 0) return lowered_;
+  // Had it been code from the start, no more than twice the time would have gone by.
+  const std::int64_t work = work_.fetch_add(elements, std::memory_order_relaxed) + elements;
+  if (work < kPrice && use != machine::Use::always) return lowered_;
+  if (!state_.compare_exchange_strong(state, State::busy)) return lowered_;
+  try {
+    code_ = std::make_unique<const Lowered>(with_code(lowered_));
+    state_.store(State::compiled, std::memory_order_release);
+    return *code_;
+  } catch (const std::bad_alloc&) {  // another time, if the system does not refuse it for ever
+    state_.store(State::interpreted, std::memory_order_release);
+    return lowered_;
+  }
+}
+
+}  // namespace cermet::cpu
