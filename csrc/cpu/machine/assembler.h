@@ -36,8 +36,9 @@ class Assembler {
   // `locations`: of all loads and stores, which name one by its place in this list.
   virtual void begin(std::span<const std::uint32_t> locations, bool has_rare) = 0;
   virtual void begin_loop() = 0;
-  virtual void load(int out, Dtype dtype, int place) = 0;
-  virtual void store(int from, Dtype dtype, int place) = 0;
+  // Of the vector at a place: the `copy`-th of this turn of the loop.
+  virtual void load(int out, Dtype dtype, int place, int copy) = 0;
+  virtual void store(int from, Dtype dtype, int place, int copy) = 0;
   // All lanes of the first element at a location, and of a constant.
   virtual void broadcast(int out, Dtype dtype, std::uint32_t location) = 0;
   virtual void constant(int out, std::uint32_t bits) = 0;
@@ -45,8 +46,9 @@ class Assembler {
   virtual void reload(int out, int slot, bool condition) = 0;
   // Conditions are always in registers.
   virtual void emit(const Step& step, int out, const Operand (&in)[4]) = 0;
-  // The function, which runs wherever it is put at a multiple of 64 bytes.
-  virtual std::vector<std::uint8_t> finish(int slots) = 0;
+  // The function, which runs wherever it is put at a multiple of 64 bytes. A turn of its loop is
+  // for so many vectors.
+  virtual std::vector<std::uint8_t> finish(int slots, int vectors) = 0;
 };
 
 // For the processor's instruction set; null where there is none. `wide`: AVX-512.

@@ -27,6 +27,8 @@ namespace {
 
 std::atomic<bool> g_refused{false};
 
+constexpr std::int64_t kStepsOfLoop = 8;  // that take as long as one of the interpreter's loops
+
 // perf and gdb find names of code in this file (Linux, tools/perf/Documentation/jit-interface.txt).
 void note_for_perf(const void* at, std::size_t size) {
   static const bool wanted = std::getenv("CERMET_PERF_MAP") != nullptr;
@@ -76,8 +78,10 @@ ExecutableMemory::~ExecutableMemory() { munmap(memory_, size_); }
 
 bool ExecutableMemory::is_available() { return !g_refused.load(std::memory_order_relaxed); }
 
-Code::Code(const Trace& trace, std::vector<std::uint8_t> bytes, int lanes)
-    : lanes_(lanes), memory_({bytes.data(), bytes.size()}) {
+Code::Code(const Trace& trace, const Generated& generated)
+    : lanes_(generated.lanes),
+      cost_(static_cast<std::int64_t>(trace.steps().size()) / kStepsOfLoop + 1),
+      memory_({generated.code.data(), generated.code.size()}) {
   const void* at = memory_.get();
   std::memcpy(&function_, &at, sizeof at);
   for (const Step& s : trace.steps()) {
@@ -96,7 +100,7 @@ void Code::run(std::byte** table, std::int64_t n) const {
   if (whole) function_(table, whole);
   if (!rest) return;
   struct Buffer {
-    alignas(64) std::byte bytes[64];
+    alignas(64) std::byte bytes[4 * 64];  // of a turn of a loop
   };
   SmallVector<Buffer, 16> buffers;
   SmallVector<std::byte*, 16> places;
@@ -137,7 +141,7 @@ Use use() {
 
 std::shared_ptr<const Code> compile(const Trace& trace) {
   const std::unique_ptr<Assembler> assembler = make_x86(isa() >= Isa::v4);
-  return std::make_shared<const Code>(trace, generate(trace, *assembler), assembler->facts().lanes);
+  return std::make_shared<const Code>(trace, generate(trace, *assembler));
 }
 
 }  // namespace cermet::cpu::machine

@@ -8,8 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cermet/dtype.h"
-#include "cpu/machine/micro.h"
+#include "cpu/machine/generate.h"
 
 namespace cermet::cpu::machine {
 
@@ -33,10 +32,12 @@ class ExecutableMemory {
 // A trace as code.
 class Code {
  public:
-  Code(const Trace& trace, std::vector<std::uint8_t> bytes, int lanes);
-  // Runs it for n elements: whole vectors where they lie, what is left of one in buffers. `table`
-  // is as it was afterwards.
+  Code(const Trace& trace, const Generated& generated);
+  // Runs it for n elements: whole turns of its loop where they lie, what is left in buffers.
+  // `table` is as it was afterwards.
   void run(std::byte** table, std::int64_t n) const;
+  // What it costs an element, in the interpreter's loops.
+  std::int64_t cost() const { return cost_; }
 
  private:
   using Function = void (*)(std::byte* const* table, std::int64_t n);
@@ -47,7 +48,8 @@ class Code {
   };
 
   std::vector<Traffic> traffic_;
-  int lanes_;
+  int lanes_;  // of a turn of the loop
+  std::int64_t cost_;
   ExecutableMemory memory_;
   Function function_;
 };

@@ -8,15 +8,19 @@
 namespace cermet::cpu::machine {
 namespace {
 
+constexpr int kMostCopies = 4;              // of vectors in a turn of the loop
+constexpr std::size_t kLongestBody = 1024;  // steps, if copied
 constexpr std::int32_t kNever = std::numeric_limits<std::int32_t>::max();
 
 class Generator {
  public:
   Generator(const Trace& trace, Assembler& assembler)
-      : trace_(trace.steps()), a_(assembler), facts_(assembler.facts()), values_(trace_.size()) {}
+      : trace_(trace.steps()), a_(assembler), facts_(assembler.facts()) {}
 
-  std::vector<std::uint8_t> run() {
+  Generated run() {
     find_needed();
+    copy_body();
+    find_uses();
     a_.begin({locations_.data(), locations_.size()}, has_rare_);
     classes_[0].owner.assign(facts_.registers, kNoValue);
     classes_[1].owner.assign(facts_.conditions, kNoValue);
@@ -24,7 +28,7 @@ class Generator {
     place_invariants();
     a_.begin_loop();
     emit_all(body_);
-    return a_.finish(slots_);
+    return {a_.finish(slots_, copies_), copies_ * facts_.lanes};
   }
 
  private:
@@ -44,8 +48,9 @@ class Generator {
     return facts_.conditions > 0 && is_condition(trace_[v].op);
   }
 
-  // Backwards from stores: the steps that count, in two lists, and where they are used.
+  // Backwards from stores: the steps that count, in two lists.
   void find_needed() {
+    values_.resize(trace_.size());
     const auto n = static_cast<std::int32_t>(trace_.size());
     for (std::int32_t v = n - 1; v >= 0; --v) {
       const Step& s = trace_[v];
@@ -66,7 +71,39 @@ class Generator {
       has_rare_ |= s.op == Micro::rare;
       if (s.op == Micro::load || s.op == Micro::store) place_of(s.bits);
     }
-    // Uses, by the place of the step that reads: invariants' come first.
+  }
+
+  // A turn of the loop goes over several vectors, step by step, where registers suffice: a
+  // processor looks ahead by some hundred steps, and those of one vector wait for each other.
+  void copy_body() {
+    find_uses();
+    while (copies_ < kMostCopies && 2 * (copies_ + 1) * pressure() <= 3 * facts_.registers &&
+           (copies_ + 1) * body_.size() <= kLongestBody)
+      ++copies_;
+    std::vector<std::int32_t> once(body_.size() * copies_);
+    std::swap(once, body_);
+    std::vector<std::int32_t> copied(trace_.size() * copies_);  // the values of each
+    std::size_t next = 0;
+    for (std::size_t k = 0; k * copies_ < body_.size(); ++k)
+      for (int copy = 0; copy < copies_; ++copy) {
+        std::int32_t v = once[k];
+        if (copy > 0) {
+          Step step = trace_[v];
+          step.copy = static_cast<std::uint8_t>(copy);
+          for (std::int32_t& in : step.in)
+            if (in != kNoValue && !is_constant(in) && !values_[in].invariant)
+              in = copied[in * copies_ + copy];
+          trace_.push_back(step);
+          values_.emplace_back();
+          copied[v * copies_ + copy] = static_cast<std::int32_t>(trace_.size()) - 1;
+          v = copied[v * copies_ + copy];
+        }
+        body_[next++] = v;
+      }
+  }
+
+  // Where values are used, by the place of the step that reads: invariants' come first.
+  void find_uses() {
     std::vector<std::int32_t> count(trace_.size());
     const auto each_use = [&](auto visit) {
       std::int32_t place = 0;
@@ -230,16 +267,18 @@ class Generator {
     }
     const int out = values_[v].reg;
     switch (s.op) {
-      case Micro::load: a_.load(out, s.dtype, place_of(s.bits)); break;
+      case Micro::load: a_.load(out, s.dtype, place_of(s.bits), s.copy); break;
       case Micro::broadcast: a_.broadcast(out, s.dtype, s.bits); break;
-      case Micro::store: a_.store(static_cast<int>(in[0].value), s.dtype, place_of(s.bits)); break;
+      case Micro::store:
+        a_.store(static_cast<int>(in[0].value), s.dtype, place_of(s.bits), s.copy);
+        break;
       default: a_.emit(s, out, in);
     }
     for (const std::int32_t x : s.in)
       if (x != kNoValue && ends(x)) release(x);
   }
 
-  const std::vector<Step>& trace_;
+  std::vector<Step> trace_;
   Assembler& a_;
   const Assembler::Facts facts_;
   std::vector<Value> values_;
@@ -247,13 +286,13 @@ class Generator {
   std::vector<std::uint32_t> locations_;
   Class classes_[2];
   std::int32_t place_ = 0;  // of the step that is emitted next
-  int slots_ = 0;
+  int slots_ = 0, copies_ = 1;
   bool has_rare_ = false;
 };
 
 }  // namespace
 
-std::vector<std::uint8_t> generate(const Trace& trace, Assembler& assembler) {
+Generated generate(const Trace& trace, Assembler& assembler) {
   return Generator(trace, assembler).run();
 }
 

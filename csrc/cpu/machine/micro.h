@@ -46,6 +46,7 @@ struct Step {
   Dtype dtype = float32;  // in memory, of a load, broadcast or store
   // Of fma: 1 where the product is negated, 2 where the addend is, or both.
   std::uint8_t signs = 0;
+  std::uint8_t copy = 0;  // of a loop's turn, which a load or store is in
   std::int32_t in[4] = {kNoValue, kNoValue, kNoValue, kNoValue};
   std::uint32_t bits = 0;  // a constant, or a location
   Loop loop = nullptr;     // of `rare`

@@ -39,6 +39,7 @@ constexpr Opcode kFromS8{kMap38, k66, 0x21}, kFromS16{kMap38, k66, 0x23};
 constexpr Opcode kTo8{kMap38, kF3, 0x31}, kTo16{kMap38, kF3, 0x33};
 constexpr Opcode kPackWords{kMap38, k66, 0x2b}, kPackBytes{kMap0F, k66, 0x67}, kUpperHalf{kMap3A, k66, 0x39};
 constexpr Opcode kStore128{kMap0F, k66, 0x7f}, kStore64{kMap0F, k66, 0xd6}, kTest{kMap38, k66, 0x0e};
+constexpr Opcode kTestBits{kMap38, k66, 0x27};
 // Of masks.
 constexpr Opcode kMaskAnd{kMap0F, kNone, 0x41}, kMaskOr{kMap0F, kNone, 0x45}, kMaskXor{kMap0F, kNone, 0x47};
 constexpr Opcode kMaskNot{kMap0F, kNone, 0x44}, kMaskTest{kMap0F, kNone, 0x98};
@@ -115,8 +116,8 @@ class X86 final : public Assembler, Encoder {
     loop_ = size();
   }
 
-  void load(int out, Dtype dtype, int place) override {
-    const Last from = element(place, size_of(dtype));
+  void load(int out, Dtype dtype, int place, int copy) override {
+    const Last from = element(place, size_of(dtype), copy);
     switch (dtype) {
       case float16: return put(kWidenHalf, out, 0, from, {.part = 2});
       case bfloat16:
@@ -131,8 +132,8 @@ class X86 final : public Assembler, Encoder {
     }
   }
 
-  void store(int from, Dtype dtype, int place) override {
-    const Last to = element(place, size_of(dtype));
+  void store(int from, Dtype dtype, int place, int copy) override {
+    const Last to = element(place, size_of(dtype), copy);
     switch (dtype) {
       case float16: return put(kNarrowHalf, from, 0, to, {.part = 2, .immediate = 0});
       case bfloat16: shift(2, first_, Last::reg(from), 16); return store_narrow(first_, 2, to);
@@ -233,10 +234,10 @@ class X86 final : public Assembler, Encoder {
     }
   }
 
-  std::vector<std::uint8_t> finish(int slots) override {
-    bytes({0x48, 0x83, 0xc0, static_cast<std::uint8_t>(facts_.lanes)});  // add rax, lanes
-    bytes({0x48, 0x39, 0xf0});                                           // cmp rax, rsi
-    bytes({0x0f, 0x82});                                                 // jb loop
+  std::vector<std::uint8_t> finish(int slots, int vectors) override {
+    bytes({0x48, 0x83, 0xc0, static_cast<std::uint8_t>(facts_.lanes * vectors)});  // add rax, lanes
+    bytes({0x48, 0x39, 0xf0});                                                     // cmp rax, rsi
+    bytes({0x0f, 0x82});                                                           // jb loop
     word(static_cast<std::int32_t>(loop_) - static_cast<std::int32_t>(size()) - 4);
     general_load(rsp, Last::at(kFrame, 0));
     for (std::size_t k = std::size(kSaved); k-- > 0;) pop(kSaved[k]);
@@ -258,13 +259,17 @@ class X86 final : public Assembler, Encoder {
   Last slot_at(int slot) const { return Last::at(kFrame, slots_ + slot * bytes_); }
 
   // The elements of this turn of the loop at a place.
-  Last element(int place, std::size_t size) {
+  Last element(int place, std::size_t size, int copy) {
     int base = kFree;
     if (place < static_cast<int>(std::size(kPointers)))
       base = kPointers[place];
     else
       general_load(kFree, Last::at(kTable, static_cast<std::int32_t>(8 * locations_[place])));
-    return {Last::Where::memory, base, kIndex, size == 4 ? 2 : size == 2 ? 1 : 0};
+    return {Last::Where::memory, base, kIndex,
+            size == 4   ? 2
+            : size == 2 ? 1
+                        : 0,
+            copy * facts_.lanes * static_cast<std::int32_t>(size)};
   }
 
   // Masks begin with the second: the first means none, and the next is for sequences.
@@ -336,19 +341,20 @@ class X86 final : public Assembler, Encoder {
     run(k213, reg(b), last(in[2]));
   }
 
+  // The sum carries into the upper half; a nan stays one.
   void round_bfloat16(int out, int x) {
-    const auto to_even = [&] {  // in first_: the sum that carries into the upper half
-      shift(2, first_, Last::reg(x), 16);
-      put(kAnd, first_, first_, Last::constant(1));
-      put(kIntAdd, first_, first_, Last::reg(x));
-      put(kIntAdd, first_, first_, Last::constant(0x7fff));
-    };
-    to_even();
     if (wide_) {
+      put(kTestBits, 1, x, Last::constant(0x10000));
+      put(kIntAdd, first_, x, Last::constant(0x7fff));
+      put(kIntAdd, first_, x, Last::constant(0x8000), {.mask = 1});
       put(kCompare, 1, x, Last::reg(x), {.immediate = 3});
       put(kOr, first_, x, Last::constant(0x400000), {.mask = 1});
       return put(kAnd, out, first_, Last::constant(0xffff0000u));
     }
+    shift(2, first_, Last::reg(x), 16);
+    put(kAnd, first_, first_, Last::constant(1));
+    put(kIntAdd, first_, first_, Last::reg(x));
+    put(kIntAdd, first_, first_, Last::constant(0x7fff));
     put(kCompare, second_, x, Last::reg(x), {.immediate = 3});
     put(kOr, out, x, Last::constant(0x400000));
     put(kBlendVector, out, first_, Last::reg(out), {.immediate = second_ << 4});

@@ -8,6 +8,8 @@
 namespace cermet::cpu {
 namespace {
 
+constexpr std::int64_t kCodeTile = 16 * 1024;  // elements
+
 using machine::kNoValue;
 using machine::Micro;
 using machine::Step;
@@ -180,6 +182,14 @@ Lowered with_code(const Lowered& p) {
   Lowered out = p;
   for (std::size_t i = 0; i < p.passes.size(); ++i)
     Compiler(p, out, p.passes[i], out.passes[i]).run();
+  // Code alone keeps nothing in tiles, and reads of a scalar one element.
+  const auto is_code = [](const Call& call) { return call.kind == Call::Kind::code; };
+  if (const std::vector<Call>& calls = out.passes[0].calls;
+      p.layout.geometry == Geometry::flat && std::all_of(calls.begin(), calls.end(), is_code)) {
+    if (p.products == 0) out.tile = kCodeTile;
+    out.splat = 1;
+    out.registers = 0;
+  }
   return out;
 }
 

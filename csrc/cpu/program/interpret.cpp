@@ -62,7 +62,7 @@ class Run : Tiles {
  private:
   void run_flat() {
     const Pass& pass = p_.passes[0];
-    const auto cost = static_cast<std::int64_t>(pass.calls.size() + 1);
+    const std::int64_t cost = pass.cost() + 1;
     const std::int64_t n = x_.outer * x_.inner;
     const std::int64_t most = std::clamp(std::int64_t{1 << 18} / cost, 2 * kTile, 4 * kMinParallel);
     // A power of two of pieces, so that few threads get equal shares.
@@ -70,8 +70,8 @@ class Run : Tiles {
         static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>((n + most - 1) / most)));
     const std::int64_t grain = (n + pieces * kTile - 1) / (pieces * kTile) * kTile;
     // A row's tiles are about as long.
-    const std::int64_t tiles = (std::min(row_, n) + kTile - 1) / kTile;
-    const std::int64_t tile = row_ == kNoRow ? kTile : ((row_ + tiles - 1) / tiles + 15) / 16 * 16;
+    const std::int64_t tiles = (std::min(row_, n) + tile_ - 1) / tile_;
+    const std::int64_t tile = row_ == kNoRow ? tile_ : ((row_ + tiles - 1) / tiles + 15) / 16 * 16;
     for_each_piece(n, grain, [&](Context& c, std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin, count; i < end; i += count) {
         count = std::min({tile, end - i, row_ - i % row_});
@@ -258,7 +258,7 @@ class Run : Tiles {
 
   void run_units(std::int64_t units, std::int64_t elements) {
     std::int64_t cost = 1;
-    for (const Pass& pass : p_.passes) cost += static_cast<std::int64_t>(pass.calls.size());
+    for (const Pass& pass : p_.passes) cost += pass.cost();
     const std::int64_t grain = std::max<std::int64_t>(
         1, std::int64_t{1 << 17} / std::max<std::int64_t>(1, elements * cost / 2));
     for_each_piece(units, grain, [&](Context& c, std::int64_t begin, std::int64_t end) {

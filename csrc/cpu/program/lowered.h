@@ -99,6 +99,12 @@ struct Reduction {
 
 // What is done on the way over a row's tiles.
 struct Pass {
+  // What its calls cost an element, in loops.
+  std::int64_t cost() const {
+    std::int64_t sum = 0;
+    for (const Call& call : calls) sum += call.code ? call.code->cost() : 1;
+    return sum;
+  }
   std::vector<Call> row_calls;       // before the tiles: on values a row
   std::vector<SmallValue> expanded;  // row values that the tiles' calls read
   std::vector<Moving> moving;
@@ -119,6 +125,7 @@ struct Lowered {
   std::size_t reductions = 0;  // of a pass, at most
   std::uint32_t slots = 0;     // values that scratch memory keeps between passes
   std::int64_t tile = kTile;   // the most elements of one
+  std::int64_t splat = kTile;  // and of a scalar's
   std::vector<std::shared_ptr<const machine::Code>> codes;
 };
 Lowered lower(const Program& program, const LayoutClass& layout);

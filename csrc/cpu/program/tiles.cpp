@@ -69,7 +69,8 @@ Tiles::Tiles(const Lowered& program, const Binding& binding)
       row_ = std::min(row_, layouts_[i].extents.back());
   }
   if (geometry_ == Geometry::lanes) scratch_elements_ = x_.unit();
-  if (geometry_ == Geometry::flat) tile_ = std::min(kTile, x_.outer * x_.inner);
+  if (geometry_ == Geometry::flat) tile_ = std::min(p_.tile, x_.outer * x_.inner);
+  splat_ = std::min(p_.splat, tile_);
 }
 
 std::size_t Tiles::context_bytes() const {
@@ -98,7 +99,7 @@ Context Tiles::make_context(std::byte* next) const {
   for (Location at = 2 * p_.values; at < table_size(); ++at) c.table[at] = take(tile_bytes());
   c.scratch = next;
   for (const SmallValue& v : p_.small)
-    if (v.extent == Extent::scalar) fill_scalar(v, c.table[v.id], tile_);
+    if (v.extent == Extent::scalar) fill_scalar(v, c.table[v.id], splat_);
   return c;
 }
 

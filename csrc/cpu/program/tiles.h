@@ -73,7 +73,7 @@ class Tiles {
   // thousands: of a row's the elements of a unit, of a scalar's a tile.
   std::size_t tile_bytes(std::size_t size = 8) const { return whole(tile_ * size); }
   std::size_t small_bytes(const SmallValue& v) const {
-    if (v.extent == Extent::scalar) return tile_bytes(size_of(tile_dtype(v.dtype)));
+    if (v.extent == Extent::scalar) return whole(splat_ * size_of(tile_dtype(v.dtype)));
     return whole((geometry_ == Geometry::lanes ? x_.width : x_.rows) * 8);
   }
 
@@ -149,6 +149,7 @@ class Tiles {
   SmallVector<Layout, 8> layouts_;         // of ports; empty where all elements are adjacent
   std::int64_t scratch_elements_ = kTile;  // of a unit's tiles
   std::int64_t tile_ = kTile;              // the most elements of a tile
+  std::int64_t splat_ = kTile;             // of a scalar's
 };
 
 }  // namespace cermet::cpu
