@@ -2,7 +2,7 @@
 //
 // A reader opens a namespace, puts its own meaning of these names before this file and includes it:
 // the C++ compiler once for each instruction set (ops/cpp.h), Metal (metal/ops.h), and a type that
-// records what is done with it (tests/cpp/recorder.h). All of them then give the same bits.
+// records what is done with it (cpu/machine/recorder.h). All of them then give the same bits.
 //
 //   f32 i32 u32 b32 c64{re, im}       the types; wide<T>: where the integers T wrap, T for others;
 //                                     width<T>, lowest_of<T>(), highest_of<T>() of integers

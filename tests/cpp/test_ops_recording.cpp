@@ -3,120 +3,85 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <random>
 #include <string>
 
 #include "cpu/loops.h"
-#include "recorder.h"
+#include "cpu/machine/recorder.h"
 
 namespace {
 
 using cermet::Op;
 using cermet::Rule;
-using recorder::Micro;
-using recorder::Recording;
-using recorder::Step;
+using cermet::cpu::machine::Micro;
+using cermet::cpu::machine::Step;
+using cermet::cpu::machine::Trace;
+namespace recorded = cermet::cpu::machine::recorded;
 using Bits = std::uint32_t;
 
 float as_float(Bits b) { return std::bit_cast<float>(b); }
 Bits as_bits(float x) { return std::bit_cast<Bits>(x); }
-std::int32_t as_int(Bits b) { return static_cast<std::int32_t>(b); }
-
-// What a step makes of the values before it.
-Bits compute(const Step& s, const std::vector<Bits>& v, const Bits* inputs) {
-  const Bits a = s.a < 0 ? 0 : v[s.a], b = s.b < 0 ? 0 : v[s.b], c = s.c < 0 ? 0 : v[s.c];
-  const float x = as_float(a), y = as_float(b);
-  switch (s.op) {
-    case Micro::input: return inputs[s.bits];
-    case Micro::constant: return s.bits;
-    case Micro::table: return as_bits(s.table->at(a));
-    case Micro::add: return as_bits(x + y);
-    case Micro::subtract: return as_bits(x - y);
-    case Micro::multiply: return as_bits(x * y);
-    case Micro::divide: return as_bits(x / y);
-    case Micro::negate: return a ^ 0x80000000u;
-    case Micro::fma: return as_bits(std::fma(x, y, as_float(c)));
-    case Micro::abs: return a & 0x7fffffffu;
-    case Micro::copysign: return (a & 0x7fffffffu) | (b & 0x80000000u);
-    case Micro::sqrt: return as_bits(std::sqrt(x));
-    case Micro::floor: return as_bits(std::floor(x));
-    case Micro::ceil: return as_bits(std::ceil(x));
-    case Micro::trunc: return as_bits(std::trunc(x));
-    case Micro::rint: return as_bits(std::rint(x));
-    case Micro::equal: return x == y;
-    case Micro::not_equal: return x != y;
-    case Micro::less: return x < y;
-    case Micro::less_equal: return x <= y;
-    case Micro::from_int: return as_bits(static_cast<float>(as_int(a)));
-    case Micro::from_unsigned: return as_bits(static_cast<float>(a));
-    case Micro::to_int:
-      REQUIRE(std::abs(x) <= 0x1p31f);  // clamped before
-      return static_cast<Bits>(static_cast<std::int64_t>(x));
-    case Micro::to_unsigned:
-      REQUIRE(x > -1.0f);
-      REQUIRE(x < 0x1p32f);
-      return static_cast<Bits>(x);
-    case Micro::int_add: return a + b;
-    case Micro::int_subtract: return a - b;
-    case Micro::int_multiply: return a * b;
-    case Micro::int_negate: return 0 - a;
-    case Micro::shift_left: REQUIRE(b < 32); return a << b;
-    case Micro::shift_right: REQUIRE(b < 32); return static_cast<Bits>(as_int(a) >> b);
-    case Micro::unsigned_shift_right: REQUIRE(b < 32); return a >> b;
-    case Micro::int_equal: return a == b;
-    case Micro::int_not_equal: return a != b;
-    case Micro::int_less: return as_int(a) < as_int(b);
-    case Micro::int_less_equal: return as_int(a) <= as_int(b);
-    case Micro::unsigned_less: return a < b;
-    case Micro::unsigned_less_equal: return a <= b;
-    case Micro::bit_and: return a & b;
-    case Micro::bit_or: return a | b;
-    case Micro::bit_xor: return a ^ b;
-    case Micro::bit_not: return ~a;
-    case Micro::condition_not: return a ^ 1;
-    case Micro::select: return a ? b : c;
-    case Micro::rare: return a;
-  }
-  return 0;
-}
 
 // A function as recorded: its steps, and which of them are its results.
 struct Recorded {
-  Recording steps;
+  Trace trace;
   std::vector<int> results;
 };
-std::vector<int> results_of(recorder::c64 z) { return {z.re.id, z.im.id}; }
+std::vector<int> results_of(recorded::c64 z) { return {z.re.id, z.im.id}; }
 template <class T>
 std::vector<int> results_of(T x) {
   return {x.id};
 }
 template <class T>
-T input(int number) {
-  const auto word = [](int n) {
-    return Step{Micro::input, -1, -1, -1, static_cast<Bits>(n), nullptr};
+T input(Trace& trace, Bits number) {
+  const auto word = [&](Bits n) {
+    Step step{Micro::load};
+    step.bits = n;
+    return recorded::Known{trace.put(step)};
   };
-  if constexpr (std::is_same_v<T, recorder::c64>)
-    return {recorder::f32(word(2 * number)), recorder::f32(word(2 * number + 1))};
+  if constexpr (std::is_same_v<T, recorded::c64>)
+    return {recorded::f32(word(2 * number)), recorded::f32(word(2 * number + 1))};
   else
     return T(word(number));
 }
 template <class T, class F>
 Recorded record(F f) {
   Recorded r;
-  recorder::t_recording = &r.steps;
-  r.results = results_of(f(input<T>(0), input<T>(1)));
-  recorder::t_recording = nullptr;
+  cermet::cpu::machine::t_trace = &r.trace;
+  r.results = results_of(f(input<T>(r.trace, 0), input<T>(r.trace, 1)));
   return r;
+}
+
+// What a step gives, also where the library leaves it to the processor.
+Bits compute(const Step& s, Bits a, Bits b, Bits c) {
+  const float x = as_float(a), y = as_float(b), z = as_float(c);
+  switch (s.op) {
+    case Micro::fma: return as_bits(std::fma(s.signs & 1 ? -x : x, y, s.signs & 2 ? -z : z));
+    case Micro::sqrt: return as_bits(std::sqrt(x));
+    case Micro::floor: return as_bits(std::floor(x));
+    case Micro::ceil: return as_bits(std::ceil(x));
+    case Micro::trunc: return as_bits(std::trunc(x));
+    case Micro::rint: return as_bits(std::rint(x));
+    default: return evaluate(s, a, b, c);
+  }
 }
 
 // The results for these inputs; none where a rare case shows.
 std::vector<Bits> replay(const Recorded& r, const Bits* inputs) {
   std::vector<Bits> values, out;
-  for (const Step& s : r.steps) {
-    values.push_back(compute(s, values, inputs));
-    if (s.op == Micro::rare && values.back()) return {};
+  for (const Step& s : r.trace.steps()) {
+    Bits in[3] = {};
+    for (int i = 0; i < 3; ++i)
+      if (s.in[i] >= 0) in[i] = values[s.in[i]];
+    if (s.op == Micro::rare && in[0]) return {};
+    if (s.op == Micro::to_int) REQUIRE(std::abs(as_float(in[0])) <= 0x1p31f);  // clamped before
+    if (s.op >= Micro::shift_left && s.op <= Micro::unsigned_shift_right) REQUIRE(in[1] < 32);
+    values.push_back(s.op == Micro::load   ? inputs[s.bits]
+                     : s.op == Micro::rare ? in[1]
+                                           : compute(s, in[0], in[1], in[2]));
   }
   for (const int id : r.results) out.push_back(values[id]);
   return out;
@@ -130,10 +95,10 @@ std::vector<Bits> samples(bool floating) {
     std::uniform_real_distribution<float> dense(-10, 10);
     for (int i = 0; i < 3000; ++i) x.push_back(as_bits(dense(random)));
     for (float s : {0.0f, 0x1p-149f, 0x1p-126f, 0.5f, 1.0f, 2.0f, 88.7f, 131072.0f, 0x1.fffffep127f,
-                    recorder::kInf})
+                    recorded::kInf})
       for (float y : {s, -s})
         for (int i = 0; i < 9; ++i) x.push_back(as_bits(y));
-    for (int i = 0; i < 9; ++i) x.push_back(as_bits(recorder::kNan));
+    for (int i = 0; i < 9; ++i) x.push_back(as_bits(recorded::kNan));
   } else {
     for (Bits i = 0; i < 40; ++i) x.push_back(i), x.push_back(0 - i);
   }
@@ -181,8 +146,8 @@ template <class T, class F>
 int check_type(const char* name, F f, Op op, cermet::Dtype dtype, int arity) {
   if constexpr (requires(T x) { f(x, x); }) {
     using R = decltype(f(std::declval<T>(), std::declval<T>()));
-    const std::size_t bytes = std::is_same_v<R, recorder::b32>   ? 1
-                              : std::is_same_v<R, recorder::c64> ? 8
+    const std::size_t bytes = std::is_same_v<R, recorded::b32>   ? 1
+                              : std::is_same_v<R, recorded::c64> ? 8
                                                                  : 4;
     check(name, record<T>(f), op, dtype, arity, bytes);
     return 1;
@@ -199,14 +164,14 @@ void check_types(Count& count, const char* name, F f, Op op) {
   constexpr bool inexact = rule == Rule::inexact || rule == Rule::real_inexact;
   if constexpr (arity < 3 && rule != Rule::logical) {
     if constexpr (!bitwise)
-      count.floats += check_type<recorder::f32>(name, f, op, cermet::float32, arity);
+      count.floats += check_type<recorded::f32>(name, f, op, cermet::float32, arity);
     if constexpr (!inexact && rule != Rule::rounding) {
-      count.integers += check_type<recorder::i32>(name, f, op, cermet::int32, arity);
-      count.integers += check_type<recorder::u32>(name, f, op, cermet::uint32, arity);
+      count.integers += check_type<recorded::i32>(name, f, op, cermet::int32, arity);
+      count.integers += check_type<recorded::u32>(name, f, op, cermet::uint32, arity);
     }
     if constexpr (!bitwise && rule != Rule::real && rule != Rule::real_inexact &&
                   rule != Rule::rounding)
-      count.complex += check_type<recorder::c64>(name, f, op, cermet::complex64, arity);
+      count.complex += check_type<recorded::c64>(name, f, op, cermet::complex64, arity);
   }
 }
 

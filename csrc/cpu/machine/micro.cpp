@@ -2,7 +2,6 @@
 #include "cpu/machine/micro.h"
 
 #include <bit>
-#include <cmath>
 #include <utility>
 
 #include "graph/hash.h"
@@ -37,10 +36,10 @@ bool commutes(Micro op) {
   }
 }
 
-// Whether it is computed from its operands alone, and by `evaluate`.
+// Whether `evaluate` knows it: what a library would compute is left.
 bool folds(Micro op) {
-  return op > Micro::constant && op < Micro::rare && op != Micro::round_float16 &&
-         op != Micro::round_bfloat16;
+  return op > Micro::constant && op < Micro::rare && op != Micro::fma &&
+         (op < Micro::sqrt || op > Micro::round_bfloat16);
 }
 
 std::size_t hash_of(const Step& s) {
@@ -64,21 +63,15 @@ std::uint32_t evaluate(const Step& s, std::uint32_t a, std::uint32_t b, std::uin
     case Micro::multiply: return as_bits(x * y);
     case Micro::divide: return as_bits(x / y);
     case Micro::negate: return a ^ kSign;
-    case Micro::fma:
-      return as_bits(std::fma(s.signs & 1 ? -x : x, y, s.signs & 2 ? -as_float(c) : as_float(c)));
     case Micro::abs: return a & ~kSign;
     case Micro::copysign: return (a & ~kSign) | (b & kSign);
-    case Micro::sqrt: return as_bits(std::sqrt(x));
-    case Micro::floor: return as_bits(std::floor(x));
-    case Micro::ceil: return as_bits(std::ceil(x));
-    case Micro::trunc: return as_bits(std::trunc(x));
-    case Micro::rint: return as_bits(std::rint(x));
     case Micro::from_int: return as_bits(static_cast<float>(as_int(a)));
     case Micro::from_unsigned: return as_bits(static_cast<float>(a));
     // What is out of range is never used.
     case Micro::to_int:
     case Micro::to_unsigned:
-      return std::fabs(x) < 0x1p32f ? static_cast<std::uint32_t>(static_cast<std::int64_t>(x)) : 0;
+      return x > -0x1p32f && x < 0x1p32f ? static_cast<std::uint32_t>(static_cast<std::int64_t>(x))
+                                         : 0;
     case Micro::int_add: return a + b;
     case Micro::int_subtract: return a - b;
     case Micro::int_multiply: return a * b;

@@ -52,7 +52,7 @@ struct Step {
   Loop loop = nullptr;     // of `rare`
   bool operator==(const Step&) const = default;
 };
-// What a step of numbers gives; conditions are 0 or 1.
+// What a step gives for numbers; conditions are 0 or 1. Not of fma, roots and roundings.
 std::uint32_t evaluate(const Step& step, std::uint32_t a, std::uint32_t b, std::uint32_t c);
 
 class Trace {

@@ -38,7 +38,7 @@ constexpr Opcode kFromU8{kMap38, k66, 0x31}, kFromU16{kMap38, k66, 0x33};
 constexpr Opcode kFromS8{kMap38, k66, 0x21}, kFromS16{kMap38, k66, 0x23};
 constexpr Opcode kTo8{kMap38, kF3, 0x31}, kTo16{kMap38, kF3, 0x33};
 constexpr Opcode kPackWords{kMap38, k66, 0x2b}, kPackBytes{kMap0F, k66, 0x67}, kUpperHalf{kMap3A, k66, 0x39};
-constexpr Opcode kStore128{kMap0F, k66, 0x7f}, kStore64{kMap0F, k66, 0xd6}, kTest{kMap38, k66, 0x0e};
+constexpr Opcode kStore128{kMap0F, kF3, 0x7f}, kStore64{kMap0F, k66, 0xd6}, kTest{kMap38, k66, 0x0e};
 constexpr Opcode kTestBits{kMap38, k66, 0x27};
 // Of masks.
 constexpr Opcode kMaskAnd{kMap0F, kNone, 0x41}, kMaskOr{kMap0F, kNone, 0x45}, kMaskXor{kMap0F, kNone, 0x47};

@@ -28,9 +28,7 @@ class Compiler {
     for (place_ = 0; place_ < from_.calls.size(); ++place_) {
       const Call& call = from_.calls[place_];
       if (takes(call)) continue;
-      // What is gathered before the code may lie where the code reads or writes.
-      if (call.kind != Call::Kind::load || at(call.out).value != kNoValue || at(call.out).is_used)
-        close();
+      close();
       to_.calls.push_back(call);
     }
     close();
@@ -43,9 +41,12 @@ class Compiler {
     Dtype dtype = float32;   // of the value
     bool is_scalar = false;  // all elements are equal
     bool moves = false;      // it is memory that outlives the tile
-    bool is_used = false;    // the open code reads or writes what is there
+    std::size_t loaded = 0;  // bytes of the elements that the open code reads there
   };
-  Held& at(Location location) { return held_[location]; }
+  Held& at(Location location) {
+    if (location >= held_.size()) held_.resize(location + 1);
+    return held_[location];
+  }
 
   // The value at a location: one that the open code has computed, or what is there before.
   std::int32_t read(Location location, Dtype dtype) {
@@ -55,7 +56,7 @@ class Compiler {
     return held.value;
   }
   std::int32_t load(Location location, Dtype dtype, Micro op) {
-    at(location).is_used = true;
+    at(location).loaded = size_of(dtype);
     Step step{op};
     step.bits = location;
     step.dtype = dtype;
@@ -63,7 +64,6 @@ class Compiler {
     return dtype == bool_ ? trace_.put(Micro::int_not_equal, value, trace_.constant(0)) : value;
   }
   void store(Location location, Dtype dtype, std::int32_t value) {
-    at(location).is_used = true;
     if (dtype == bool_)
       value = trace_.put(Micro::select, value, trace_.constant(1), trace_.constant(0));
     if (dtype == bfloat16) value = trace_.put(Micro::round_bfloat16, value);
@@ -102,12 +102,18 @@ class Compiler {
       case Call::Kind::load:
       case Call::Kind::store: {
         const Dtype dtype = p_.ports[call.a].dtype;
-        if (!p_.ports[call.a].linear || !machine::is_recorded(dtype)) return false;
-        const Location port = place_of(call);
-        if (call.kind == Call::Kind::load)
-          write(call.out, load(port, dtype, Micro::load), tile_dtype(dtype));
-        else
-          store(port, dtype, read(call.out, tile_dtype(dtype)));
+        const bool linear = p_.ports[call.a].linear, loads = call.kind == Call::Kind::load;
+        if (!machine::is_recorded(dtype) || !(linear || loads)) return false;
+        if (!linear) {  // gathered before the code, to a place of its own
+          to_.calls.push_back(call);
+          to_.calls.back().out = 2 * p_.values + out_.registers++;
+          write(call.out, load(to_.calls.back().out, tile_dtype(dtype), Micro::load),
+                tile_dtype(dtype));
+        } else if (loads) {
+          write(call.out, load(place_of(call), dtype, Micro::load), tile_dtype(dtype));
+        } else {
+          store(place_of(call), dtype, read(call.out, tile_dtype(dtype)));
+        }
         return true;
       }
       default: return false;
@@ -163,7 +169,7 @@ class Compiler {
     }
     trace_ = {};
     written_.clear();
-    for (Held& held : held_) held.value = kNoValue, held.is_used = false;
+    for (Held& held : held_) held.value = kNoValue, held.loaded = 0;
   }
 
   const Lowered& p_;

@@ -1,0 +1,283 @@
+// Machine code: random traces give the bits of their steps done one by one, with both encoders of
+// this processor, any number of elements and more values than registers.
+#include <doctest/doctest.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "cpu/isa.h"
+#include "cpu/machine/assembler.h"
+#include "cpu/machine/code.h"
+
+#if defined(__x86_64__)
+
+namespace {
+
+using namespace cermet;
+using namespace cermet::cpu::machine;
+using Bits = std::uint32_t;
+
+float as_float(Bits b) { return std::bit_cast<float>(b); }
+Bits as_bits(float x) { return std::bit_cast<Bits>(x); }
+bool is_nan(Bits b) { return (b & 0x7fffffffu) > 0x7f800000u; }
+
+Bits compute(const Step& s, Bits a, Bits b, Bits c) {
+  const float x = as_float(a), y = as_float(b), z = as_float(c);
+  switch (s.op) {
+    case Micro::fma: return as_bits(std::fma(s.signs & 1 ? -x : x, y, s.signs & 2 ? -z : z));
+    case Micro::sqrt: return as_bits(std::sqrt(x));
+    case Micro::floor: return as_bits(std::floor(x));
+    case Micro::ceil: return as_bits(std::ceil(x));
+    case Micro::trunc: return as_bits(std::trunc(x));
+    case Micro::rint: return as_bits(std::rint(x));
+    case Micro::round_float16: return as_bits(to_float(to_float16(x)));
+    case Micro::round_bfloat16: return as_bits(to_float(to_bfloat16(x)));
+    default: return evaluate(s, a, b, c);
+  }
+}
+
+// An element in memory as 32 bits, and back.
+Bits widened(Dtype dtype, const std::byte* at) {
+  return visit(dtype, [&]<class T>(Type<T>) -> Bits {
+    T x;
+    std::memcpy(&x, at, sizeof x);
+    if constexpr (requires { x.bits; })
+      return as_bits(to_float(x));
+    else if constexpr (std::is_same_v<T, float>)
+      return as_bits(x);
+    else if constexpr (std::is_integral_v<T>)
+      return static_cast<Bits>(static_cast<std::int64_t>(x));
+    else
+      return 0;
+  });
+}
+void narrow(Dtype dtype, Bits value, std::byte* at) {
+  const std::uint16_t half =
+      dtype == float16 ? to_float16(as_float(value)).bits : static_cast<std::uint16_t>(value >> 16);
+  if (is_half(dtype))
+    std::memcpy(at, &half, 2);
+  else
+    std::memcpy(at, &value, size_of(dtype));
+}
+
+// clang-format off
+constexpr Dtype kDtypes[] = {float32, float32, int32, uint32, float16, bfloat16, int16, uint16, int8, uint8};
+// clang-format on
+
+// What is called where an argument is rare.
+void sum_loop(void* out, const void* a, const void* b, const void*, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i)
+    static_cast<float*>(out)[i] = static_cast<const float*>(a)[i] + static_cast<const float*>(b)[i];
+}
+
+// A trace of about `steps` steps, from so many inputs to so many outputs.
+class Random {
+ public:
+  explicit Random(unsigned seed) : random_(seed) {}
+  int below(int n) { return static_cast<int>(random_() % static_cast<unsigned>(n)); }
+  Bits word() {
+    switch (below(4)) {
+      case 0: return static_cast<Bits>(random_());
+      case 1: return static_cast<Bits>(below(64) - 32);
+      case 2: return as_bits(static_cast<float>(below(4000) - 2000) / 64.0f);
+      default: {
+        constexpr float special[] = {0.0f,    -0.0f,  1.0f,    -1.0f,   INFINITY,      -INFINITY,
+                                     NAN,     1e-40f, -1e-40f, 3.4e38f, 0x1.ff8p-127f, 65504.0f,
+                                     65520.f, 6e-8f,  2.5f,    -2.5f,   0x1p31f,       4.3e9f};
+        return as_bits(special[below(std::size(special))]);
+      }
+    }
+  }
+
+  Trace trace(int inputs, int steps, int outputs) {
+    Trace t;
+    std::vector<std::int32_t> numbers, conditions;
+    for (int k = 0; k < inputs; ++k) {
+      Step s{k % 5 == 4 ? Micro::broadcast : Micro::load};
+      s.dtype = kDtypes[below(std::size(kDtypes))];
+      if (s.op == Micro::broadcast && is_half(s.dtype)) s.dtype = float32;
+      s.bits = static_cast<Bits>(k);
+      numbers.push_back(t.put(s));
+    }
+    const auto number = [&] {
+      if (below(8) == 0) return t.constant(word());
+      // Recent ones more often than others.
+      const int n = static_cast<int>(numbers.size());
+      return numbers[below(2) ? below(n) : n - 1 - below(std::min(n, 6))];
+    };
+    while (static_cast<int>(t.steps().size()) < steps) {
+      const auto op = static_cast<Micro>(below(static_cast<int>(Micro::store)));
+      if (op <= Micro::constant) continue;
+      // Integers read no nan, whose bits nobody promises.
+      const auto integer = [&] {
+        const std::int32_t x = number();
+        return t.put(Micro::select, t.put(Micro::equal, x, x), x, t.constant(7));
+      };
+      if (op == Micro::to_int || op == Micro::to_unsigned) {  // of what is in range
+        const std::int32_t x =
+            t.put(Micro::from_int, t.put(Micro::bit_and, integer(), t.constant(0xffffff)));
+        numbers.push_back(t.put(op, x));
+      } else if (op >= Micro::shift_left && op <= Micro::unsigned_shift_right) {
+        const std::int32_t count = below(2) ? t.constant(static_cast<Bits>(below(32)))
+                                            : t.put(Micro::bit_and, integer(), t.constant(31));
+        numbers.push_back(t.put(op, integer(), count));
+      } else if (op >= Micro::condition_and && op <= Micro::condition_not) {
+        if (conditions.empty()) continue;
+        const auto condition = [&] {
+          return conditions[below(static_cast<int>(conditions.size()))];
+        };
+        const std::int32_t a = condition();
+        conditions.push_back(op == Micro::condition_not ? t.put(op, a) : t.put(op, a, condition()));
+      } else if (is_condition(op)) {
+        const bool is_int = op >= Micro::int_equal;
+        const std::int32_t a = is_int ? integer() : number(), b = is_int ? integer() : number();
+        const std::int32_t c = t.put(op, a, b);
+        if (t[c].op != Micro::constant) conditions.push_back(c);
+      } else if (op == Micro::select || op == Micro::rare) {
+        if (conditions.empty()) continue;
+        Step s{op};
+        s.in[0] = conditions[below(static_cast<int>(conditions.size()))];
+        s.in[1] = number(), s.in[2] = number();
+        if (op == Micro::rare) {  // what is usual is wrong where the condition holds
+          s.in[3] = s.in[1];
+          const std::int32_t sum = t.put(Micro::add, s.in[2], s.in[3]);
+          s.in[1] = t.put(Micro::select, s.in[0], t.constant(7), sum);
+          s.loop = sum_loop;
+        }
+        numbers.push_back(t.put(s));
+      } else {
+        Step s{op};
+        const bool unary = op == Micro::negate || op == Micro::abs || op == Micro::bit_not ||
+                           (op >= Micro::sqrt && op <= Micro::to_unsigned);
+        const bool is_int = op == Micro::from_int || op == Micro::from_unsigned ||
+                            (op >= Micro::int_add && op <= Micro::bit_not);
+        s.in[0] = is_int ? integer() : number();
+        // Nor is the sign of one.
+        if (!unary) s.in[1] = is_int || op == Micro::copysign ? integer() : number();
+        if (op == Micro::fma) s.in[2] = number(), s.signs = static_cast<std::uint8_t>(below(4));
+        numbers.push_back(t.put(s));
+      }
+    }
+    for (int k = 0; k < outputs; ++k) {
+      Step s{Micro::store};
+      s.dtype = kDtypes[below(std::size(kDtypes))];
+      s.bits = static_cast<Bits>(inputs + k);
+      const int n = static_cast<int>(numbers.size());
+      s.in[0] = numbers[below(4) ? n - 1 - below(std::min(n, 8)) : below(n)];
+      if (s.dtype == bfloat16) s.in[0] = t.put(Micro::round_bfloat16, s.in[0]);
+      if (!is_half(s.dtype) && s.dtype != float32)
+        s.in[0] =
+            t.put(Micro::select, t.put(Micro::equal, s.in[0], s.in[0]), s.in[0], t.constant(7));
+      t.put(s);
+    }
+    return t;
+  }
+
+ private:
+  std::mt19937 random_;
+};
+
+constexpr std::int64_t kOdd = 1;  // arrays may begin anywhere
+
+// Elements that differ from those of the steps done one by one.
+int differences(Random& random, const Trace& trace, int locations, bool wide, std::int64_t n) {
+  std::vector<std::vector<std::byte>> memory(static_cast<std::size_t>(locations));
+  std::vector<std::byte*> table;
+  for (auto& m : memory) {
+    m.resize(static_cast<std::size_t>(n + 2) * 4);
+    for (std::size_t i = 0; i < m.size(); i += 4) {
+      const Bits w = random.word();
+      std::memcpy(&m[i], &w, 4);
+    }
+    table.push_back(m.data() + kOdd);
+  }
+  const auto before = memory;
+  const std::vector<std::byte*> places = table;
+  const std::unique_ptr<Assembler> assembler = make_x86(wide);
+  const Code code(trace, generate(trace, *assembler));
+  code.run(table.data(), n);
+  CHECK(table == places);
+
+  auto expected = before;
+  std::vector<Bits> values(trace.steps().size());
+  for (std::int64_t i = 0; i < n; ++i)
+    for (std::size_t v = 0; v < values.size(); ++v) {
+      const Step& s = trace.steps()[v];
+      const auto size = static_cast<std::int64_t>(size_of(s.dtype));
+      Bits in[4] = {};
+      for (int k = 0; k < 4; ++k)
+        if (s.in[k] >= 0) in[k] = values[s.in[k]];
+      switch (s.op) {
+        case Micro::load: values[v] = widened(s.dtype, &before[s.bits][kOdd + i * size]); break;
+        case Micro::broadcast: values[v] = widened(s.dtype, &before[s.bits][kOdd]); break;
+        case Micro::store: narrow(s.dtype, in[0], &expected[s.bits][kOdd + i * size]); break;
+        case Micro::rare:
+          values[v] = in[0] ? as_bits(as_float(in[2]) + as_float(in[3])) : in[1];
+          break;
+        default: values[v] = compute(s, in[0], in[1], in[2]);
+      }
+    }
+  int wrong = 0;
+  for (const Step& s : trace.steps()) {
+    if (s.op != Micro::store) continue;
+    const auto size = static_cast<std::int64_t>(size_of(s.dtype));
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::byte *found = &memory[s.bits][kOdd + i * size],
+                      *right = &expected[s.bits][kOdd + i * size];
+      if (std::memcmp(found, right, size) == 0) continue;
+      const bool both = (is_half(s.dtype) || s.dtype == float32) &&
+                        is_nan(widened(s.dtype, found)) && is_nan(widened(s.dtype, right));
+      wrong += !both;
+    }
+    // Nothing behind the last element is written.
+    const auto end = static_cast<std::size_t>(kOdd + n * size);
+    wrong +=
+        std::memcmp(&memory[s.bits][end], &before[s.bits][end], memory[s.bits].size() - end) != 0;
+  }
+  return wrong;
+}
+
+std::vector<bool> encoders() {
+  if (cermet::cpu::isa() >= cermet::cpu::Isa::v4) return {false, true};
+  return cermet::cpu::isa() == cermet::cpu::Isa::v3 ? std::vector<bool>{false}
+                                                    : std::vector<bool>{};
+}
+
+}  // namespace
+
+TEST_CASE("code gives the bits of its steps") {
+  for (const bool wide : encoders())
+    for (unsigned seed = 0; seed < 300; ++seed) {
+      Random random(seed);
+      const int inputs = 1 + random.below(seed % 5 == 0 ? 24 : 5), outputs = 1 + random.below(4);
+      const Trace trace =
+          random.trace(inputs, 10 + random.below(seed % 7 == 0 ? 600 : 80), outputs);
+      INFO("seed " << seed << ", wide " << wide);
+      CHECK(differences(random, trace, inputs + outputs, wide, 1 + random.below(150)) == 0);
+    }
+}
+
+TEST_CASE("equal steps of a trace are one, and signs go where they cost nothing") {
+  Trace t;
+  Step s{Micro::load};
+  const std::int32_t x = t.put(s), one = t.constant(as_bits(1.0f));
+  CHECK(t.put(Micro::add, x, one) == t.put(Micro::add, one, x));
+  CHECK(t.put(Micro::subtract, x, one) != t.put(Micro::subtract, one, x));
+  const std::int32_t minus = t.put(Micro::negate, x);
+  CHECK(t.put(Micro::negate, minus) == x);
+  CHECK(t.put(Micro::subtract, one, minus) == t.put(Micro::add, one, x));
+  CHECK(t[t.put(Micro::fma, minus, one, x)].signs == 1);
+  CHECK(t[t.put(Micro::fma, minus, minus, minus)].signs == 2);
+  CHECK(t.put(Micro::int_add, t.constant(2), t.constant(3)) == t.constant(5));
+  CHECK(t.put(Micro::round_bfloat16, t.put(Micro::round_bfloat16, x)) ==
+        t.put(Micro::round_bfloat16, x));
+  const std::int32_t is = t.put(Micro::less, x, one);
+  CHECK(t.put(Micro::condition_and, is, t.constant(0)) == t.constant(0));
+  CHECK(t.put(Micro::condition_or, is, t.constant(0)) == is);
+  CHECK(t.put(Micro::select, t.constant(1), x, one) == x);
+}
+
+#endif
