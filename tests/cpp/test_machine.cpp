@@ -1,18 +1,47 @@
-// Machine code: random traces give the bits of their steps done one by one, with both encoders of
-// this processor, any number of elements and more values than registers.
+// Machine code: random traces give the bits of their steps done one by one, with every encoder for
+// this processor, any number of elements and more values than registers. CERMET_TRACES says how
+// many.
 #include <doctest/doctest.h>
 
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "cpu/isa.h"
 #include "cpu/machine/assembler.h"
 #include "cpu/machine/code.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(__aarch64__)
+
+// Leaves in registers what a call may.
+extern "C" void scramble() asm("cermet_test_scramble");
+#if defined(__aarch64__)
+asm(R"(
+  .text
+cermet_test_scramble:
+  .irp r, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+  movi v\r\().16b, #7
+  .endr
+  .irp r, 8, 9, 10, 11, 12, 13, 14, 15
+  mov v\r\().d[1], xzr
+  .endr
+  .irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17
+  mov x\r, #7
+  .endr
+  ret
+)");
+#else
+asm(R"(
+  .text
+cermet_test_scramble:
+  vzeroall
+  ret
+)");
+#endif
 
 namespace {
 
@@ -71,6 +100,7 @@ constexpr Dtype kDtypes[] = {float32, float32, int32, uint32, float16, bfloat16,
 void sum_loop(void* out, const void* a, const void* b, const void*, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i)
     static_cast<float*>(out)[i] = static_cast<const float*>(a)[i] + static_cast<const float*>(b)[i];
+  scramble();
 }
 
 // A trace of about `steps` steps, from so many inputs to so many outputs.
@@ -183,7 +213,8 @@ class Random {
 constexpr std::int64_t kOdd = 1;  // arrays may begin anywhere
 
 // Elements that differ from those of the steps done one by one.
-int differences(Random& random, const Trace& trace, int locations, bool wide, std::int64_t n) {
+int differences(Random& random, const Trace& trace, int locations, Assembler& assembler,
+                std::int64_t n) {
   std::vector<std::vector<std::byte>> memory(static_cast<std::size_t>(locations));
   std::vector<std::byte*> table;
   for (auto& m : memory) {
@@ -196,8 +227,7 @@ int differences(Random& random, const Trace& trace, int locations, bool wide, st
   }
   const auto before = memory;
   const std::vector<std::byte*> places = table;
-  const std::unique_ptr<Assembler> assembler = make_x86(wide);
-  const Code code(trace, generate(trace, *assembler));
+  const Code code(trace, generate(trace, assembler));
   code.run(table.data(), n);
   CHECK(table == places);
 
@@ -240,23 +270,33 @@ int differences(Random& random, const Trace& trace, int locations, bool wide, st
   return wrong;
 }
 
-std::vector<bool> encoders() {
-  if (cermet::cpu::isa() >= cermet::cpu::Isa::v4) return {false, true};
-  return cermet::cpu::isa() == cermet::cpu::Isa::v3 ? std::vector<bool>{false}
-                                                    : std::vector<bool>{};
+using Encoder = std::unique_ptr<Assembler> (*)();
+std::vector<Encoder> encoders() {
+#if defined(__aarch64__)
+  return {make_arm};
+#else
+  using cermet::cpu::Isa;
+  std::vector<Encoder> all;
+  if (cermet::cpu::isa() >= Isa::v3) all.push_back([] { return make_x86(false); });
+  if (cermet::cpu::isa() >= Isa::v4) all.push_back([] { return make_x86(true); });
+  return all;
+#endif
 }
 
 }  // namespace
 
 TEST_CASE("code gives the bits of its steps") {
-  for (const bool wide : encoders())
-    for (unsigned seed = 0; seed < 300; ++seed) {
+  const char* asked = std::getenv("CERMET_TRACES");
+  const unsigned traces = asked ? static_cast<unsigned>(std::stoul(asked)) : 300;
+  for (const Encoder make : encoders())
+    for (unsigned seed = 0; seed < traces; ++seed) {
       Random random(seed);
       const int inputs = 1 + random.below(seed % 5 == 0 ? 24 : 5), outputs = 1 + random.below(4);
       const Trace trace =
           random.trace(inputs, 10 + random.below(seed % 7 == 0 ? 600 : 80), outputs);
-      INFO("seed " << seed << ", wide " << wide);
-      CHECK(differences(random, trace, inputs + outputs, wide, 1 + random.below(150)) == 0);
+      const std::unique_ptr<Assembler> assembler = make();
+      INFO("seed " << seed << ", lanes " << assembler->facts().lanes);
+      CHECK(differences(random, trace, inputs + outputs, *assembler, 1 + random.below(150)) == 0);
     }
 }
 

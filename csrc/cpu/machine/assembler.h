@@ -46,12 +46,15 @@ class Assembler {
   virtual void reload(int out, int slot, bool condition) = 0;
   // Conditions are always in registers.
   virtual void emit(const Step& step, int out, const Operand (&in)[4]) = 0;
+  // Bytes of what has been put.
+  virtual std::size_t size() const = 0;
   // The function, which runs wherever it is put at a multiple of 64 bytes. A turn of its loop is
   // for so many vectors.
   virtual std::vector<std::uint8_t> finish(int slots, int vectors) = 0;
 };
 
-// For the processor's instruction set; null where there is none. `wide`: AVX-512.
+// Both make code on any processor. `wide`: AVX-512, else AVX2.
 std::unique_ptr<Assembler> make_x86(bool wide);
+std::unique_ptr<Assembler> make_arm();  // AArch64 with Advanced SIMD
 
 }  // namespace cermet::cpu::machine

@@ -131,7 +131,7 @@ Use use() {
                                   ": expected 0, 1 or always");
 #if defined(__x86_64__) && !defined(CERMET_BASE_ISA)
     if (isa() < Isa::v3) return Use::never;
-#else
+#elif !defined(__aarch64__)
     return Use::never;
 #endif
     return text == "always" ? Use::always : Use::earned;
@@ -140,7 +140,11 @@ Use use() {
 }
 
 std::shared_ptr<const Code> compile(const Trace& trace) {
+#if defined(__aarch64__)
+  const std::unique_ptr<Assembler> assembler = make_arm();
+#else
   const std::unique_ptr<Assembler> assembler = make_x86(isa() >= Isa::v4);
+#endif
   return std::make_shared<const Code>(trace, generate(trace, *assembler));
 }
 

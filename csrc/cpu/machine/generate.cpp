@@ -133,15 +133,24 @@ class Generator {
   // The next step that uses a value, after those that have been emitted.
   std::int32_t next_use(const Value& v) const { return v.next == v.end ? kNever : uses_[v.next]; }
 
-  // What the loop needs of the invariants: in registers that the loop can do without, or in slots.
+  // What the loop reads of invariants, and of constants that its instructions can't have in
+  // themselves or in memory: in registers that the loop can do without, or where it is loaded from.
   void place_invariants() {
-    std::vector<std::int32_t> needed;
-    for (const std::int32_t v : invariant_)
-      if (next_use(values_[v]) != kNever) needed.push_back(v);
-    std::stable_sort(needed.begin(), needed.end(), [&](std::int32_t x, std::int32_t y) {
-      return values_[x].end - values_[x].next > values_[y].end - values_[y].next;
-    });
-    const int spare = facts_.registers - pressure() - 2;
+    std::vector<std::int32_t> needed, reads(trace_.size());
+    for (const std::int32_t v : body_)
+      for (int i = 0; i < 4; ++i) {
+        const std::int32_t in = trace_[v].in[i];
+        if (in == kNoValue ||
+            !(is_constant(in) ? !a_.reads_memory(trace_[v], i) || values_[in].reg >= 0
+                              : values_[in].invariant))
+          continue;
+        if (reads[in]++ == 0) needed.push_back(in);
+      }
+    std::stable_sort(needed.begin(), needed.end(),
+                     [&](std::int32_t x, std::int32_t y) { return reads[x] > reads[y]; });
+    // A step has up to four operands beside what is live, or one of them in memory.
+    const int apart = a_.reads_memory({Micro::add}, 1) && !has_rare_ ? 2 : 4;
+    const int spare = facts_.registers - pressure() - apart;
     for (std::size_t k = 0; k < needed.size(); ++k) {
       Value& v = values_[needed[k]];
       if (static_cast<int>(k) < spare) {
@@ -149,7 +158,7 @@ class Generator {
         v.end = kNever;  // it stays
       } else {
         if (v.reg < 0) continue;
-        spill(needed[k]);
+        if (!is_constant(needed[k])) spill(needed[k]);
         release(needed[k]);
       }
     }

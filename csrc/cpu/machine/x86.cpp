@@ -15,7 +15,7 @@ using Kind = Operand::Kind;
 constexpr int kPointers[] = {rcx, rdx, r8, r9, r10, rbx, r12, r13, r14, r15};
 constexpr int kSaved[] = {rbx, rbp, r12, r13, r14, r15};              // for the caller
 constexpr int kClobbered[] = {rax, rcx, rdx, rsi, rdi, r8, r9, r10};  // by a call
-constexpr int kTable = rdi, kCount = rsi, kIndex = rax, kFrame = rbp, kFree = r11;
+constexpr int kTable = rdi, kIndex = rax, kFrame = rbp, kFree = r11;
 
 // clang-format off
 constexpr Opcode kLoad{kMap0F, kNone, 0x10}, kStore{kMap0F, kNone, 0x11}, kMove{kMap0F, kNone, 0x28};
@@ -234,6 +234,7 @@ class X86 final : public Assembler, Encoder {
     }
   }
 
+  std::size_t size() const override { return Encoder::size(); }
   std::vector<std::uint8_t> finish(int slots, int vectors) override {
     bytes({0x48, 0x83, 0xc0, static_cast<std::uint8_t>(facts_.lanes * vectors)});  // add rax, lanes
     bytes({0x48, 0x39, 0xf0});                                                     // cmp rax, rsi

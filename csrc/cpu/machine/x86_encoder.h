@@ -2,11 +2,12 @@
 // the code.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <cstring>
 #include <initializer_list>
 #include <vector>
+
+#include "cpu/machine/pool.h"
 
 namespace cermet::cpu::machine::x86 {
 
@@ -78,7 +79,7 @@ class Encoder {
     if (m.where == Last::Where::reg) return bytes({low(0xc0 | field, m.base)});
     if (m.where == Last::Where::constant) {
       bytes({static_cast<std::uint8_t>(field | 5)});
-      fixups_.push_back({code_.size(), code_.size() + 4 + after, constant_index(m.bits)});
+      fixups_.push_back({code_.size(), code_.size() + 4 + after, pool_.place_of(m.bits)});
       return word(0);
     }
     const bool shorter = m.offset % unit == 0 && m.offset / unit >= -128 && m.offset / unit < 128;
@@ -137,21 +138,13 @@ class Encoder {
     for (const Fixup& f : fixups_)
       set_word(f.at, static_cast<std::int32_t>(code_.size() + f.constant * constant_bytes()) -
                          static_cast<std::int32_t>(f.end));
-    for (const std::uint32_t c : constants_)
+    for (const std::uint32_t c : pool_.all())
       for (std::size_t k = 0; k < constant_bytes(); k += 4) word(static_cast<std::int32_t>(c));
     return std::move(code_);
   }
 
  private:
   std::size_t constant_bytes() const { return wide_ ? 4 : 32; }
-  std::size_t constant_index(std::uint32_t bits) {
-    std::uint16_t& cached = cache_[(bits ^ bits >> 11 ^ bits >> 22) % cache_.size()];
-    if (cached == 0 || constants_[cached - 1] != bits) {
-      constants_.push_back(bits);
-      cached = static_cast<std::uint16_t>(constants_.size());
-    }
-    return cached - 1u;
-  }
 
   struct Fixup {
     std::size_t at, end, constant;
@@ -160,8 +153,7 @@ class Encoder {
   const int bytes_;  // of a vector
   std::vector<std::uint8_t> code_;
   std::vector<Fixup> fixups_;
-  std::vector<std::uint32_t> constants_;
-  std::array<std::uint16_t, 256> cache_{};  // of places among them, plus one
+  Pool pool_;
 };
 
 }  // namespace cermet::cpu::machine::x86
