@@ -29,6 +29,7 @@ void bind_fast(nb::module_& m);
 void bind_transforms(nb::module_& m);
 void bind_io(nb::module_& m);
 void bind_distributed(nb::module_& m);
+void bind_machine(nb::module_& m);
 void bind_simulator(nb::module_& m);  // not on Apple's systems
 void bind_lint(nb::module_& m);       // not on Apple's systems
 

@@ -84,6 +84,7 @@ NB_MODULE(core, m) {
   bind_transforms(m);
   bind_io(m);
   bind_distributed(m);
+  bind_machine(m);
 #ifndef __APPLE__
   bind_simulator(m);
   bind_lint(m);

@@ -31,6 +31,7 @@ constexpr Word kIntAdd = 0x4ea08400, kIntSubtract = 0x6ea08400, kIntMultiply = 0
 constexpr Word kAnd = 0x4e201c00, kOr = 0x4ea01c00, kXor = 0x6e201c00, kNot = 0x6e205800;
 constexpr Word kShift = 0x6ea04400, kShiftSigned = 0x4ea04400;  // to the left, by a signed count
 constexpr Word kLeftBy = 0x4f205400, kRightBy = 0x6f000400, kRightSignedBy = 0x4f000400;  // count << 16
+constexpr Word kBytes = kRightSignedBy;  // where that has no count: a byte in each lane
 constexpr Word kEqual = 0x4e20e400, kGreater = 0x6ea0e400, kGreaterEqual = 0x6e20e400;
 constexpr Word kIntEqual = 0x6ea08c00, kIntGreater = 0x4ea03400, kIntGreaterEqual = 0x4ea03c00;
 constexpr Word kUnsignedGreater = 0x6ea03400, kUnsignedGreaterEqual = 0x6ea03c00;
@@ -270,7 +271,7 @@ class Neon final : public Assembler {
   // A byte in each lane, placed by the mode: odd modes clear its bits in what is there (inverted),
   // or set them.
   void bytes(int out, int inverted, int mode, Word byte) {
-    put(0x4f000400 | inverted << 29 | byte >> 5 << 16 | mode << 12 | (byte & 31) << 5 | out);
+    put(kBytes | inverted << 29 | byte >> 5 << 16 | mode << 12 | (byte & 31) << 5 | out);
   }
   void move(int out, int x) {
     if (out != x) put(kOr | out, x, x);
