@@ -300,6 +300,57 @@ TEST_CASE("code gives the bits of its steps") {
     }
 }
 
+namespace {
+
+std::int32_t put_source(Trace& t, Micro op, Bits location) {
+  Step s{op};
+  s.bits = location;
+  return t.put(s);
+}
+void put_store(Trace& t, std::int32_t value, Bits location) {
+  Step s{Micro::store};
+  s.in[0] = value;
+  s.bits = location;
+  t.put(s);
+}
+
+}  // namespace
+
+TEST_CASE("constants may be used before the loop and in it") {
+  for (const Encoder make : encoders()) {
+    Trace t;
+    const std::int32_t two = t.constant(as_bits(2.0f)), three = t.constant(as_bits(3.0f));
+    const std::int32_t before = t.put(Micro::fma, put_source(t, Micro::broadcast, 0), two, three);
+    std::int32_t x = t.put(Micro::fma, put_source(t, Micro::load, 1), before, three);
+    std::vector<std::int32_t> live;  // which take the registers of all constants
+    for (int k = 0; k < 40; ++k) live.push_back(x = t.put(Micro::sqrt, x));
+    for (const std::int32_t other : live) x = t.put(Micro::add, x, other);
+    put_store(t, x, 2);
+    Random random(0);
+    CHECK(differences(random, t, 3, *make(), 200) == 0);
+  }
+}
+
+TEST_CASE("what does not change leaves registers to a step of four operands") {
+  for (const Encoder make : encoders()) {
+    Trace t;
+    constexpr int count = 40;
+    std::vector<std::int32_t> same;
+    for (Bits k = 0; k < count; ++k) same.push_back(put_source(t, Micro::broadcast, k));
+    Step s{Micro::rare};
+    s.loop = sum_loop;
+    s.in[2] = same[count - 1], s.in[3] = same[count - 2];
+    s.in[1] = t.put(Micro::add, s.in[2], s.in[3]);
+    s.in[0] = t.put(Micro::less, put_source(t, Micro::load, count), same[0]);
+    std::int32_t y = t.put(Micro::add, t.put(s), s.in[1]);
+    for (int round = 0; round < 20; ++round)  // too long to be done for several vectors at once
+      for (int k = 0; k < count - 2; ++k) y = t.put(Micro::multiply, y, same[k]);
+    put_store(t, y, count + 1);
+    Random random(0);
+    CHECK(differences(random, t, count + 2, *make(), 200) == 0);
+  }
+}
+
 TEST_CASE("equal steps of a trace are one, and signs go where they cost nothing") {
   Trace t;
   Step s{Micro::load};
