@@ -22,6 +22,7 @@
 
 #include "cpu/floating_mode.h"
 #include "cpu/program/arrange.h"
+#include "cpu/program/rows.h"
 #include "cpu/program/tiles.h"
 #include "eval/interrupt.h"
 
@@ -319,7 +320,9 @@ void run(const Lowered& program, const Binding& binding, bool overwrites) {
   const DefaultFloatingMode mode;
   std::optional<Uninterrupted> guard;
   if (overwrites) guard.emplace();
-  run_in_parts(program, Arranged(program, binding).binding, overwrites,
+  const Arranged arranged(program, binding);
+  if (program.rows) return run_rows(program, arranged.binding);
+  run_in_parts(program, arranged.binding, overwrites,
                [&](const Binding& b) { Run(program, b).run(); });
 }
 

@@ -40,9 +40,11 @@ struct Binding {
 // All that a lowering depends on besides the program's structure.
 struct LayoutClass {
   Geometry geometry = Geometry::flat;
-  int outer = 0;                 // axes, as they are arranged
-  bool keeps = true;             // what a pass computes is kept for the next ones
-  SmallVector<bool, 16> linear;  // of inputs, then outputs: a tile is a run of adjacent elements
+  int outer = 0;                   // axes, as they are arranged
+  bool keeps = true;               // what a pass computes is kept for the next ones
+  bool by_rows = false;            // rows are reduced, adjacent in memory, and few
+  SmallVector<bool, 16> linear;    // of inputs, then outputs: a tile is a run of adjacent elements
+  SmallVector<bool, 16> constant;  // a row of it is one element; where `by_rows` alone
   bool operator==(const LayoutClass&) const = default;
 };
 LayoutClass classify(const Program& program, const Binding& binding);
@@ -94,7 +96,9 @@ struct Reduction {
   RowLoop rows, fold_rows;
   ColumnLoop columns;
   BlockLoop block, fold_block;
-  Loop round;  // for a 16-bit result
+  Loop round;    // for a 16-bit result
+  Op op;         // that combines
+  bool squares;  // of what is read
 };
 
 // What is done on the way over a row's tiles.
@@ -112,6 +116,8 @@ struct Pass {
   std::vector<Reduction> reductions;
 };
 
+struct RowCode;
+
 // A context's table holds, in this order: a tile a value, one for each row value's expansion, and
 // registers.
 struct Lowered {
@@ -127,6 +133,7 @@ struct Lowered {
   std::int64_t tile = kTile;   // the most elements of one
   std::int64_t splat = kTile;  // and of a scalar's
   std::vector<std::shared_ptr<const machine::Code>> codes;
+  std::shared_ptr<const RowCode> rows;  // for all of it
 };
 Lowered lower(const Program& program, const LayoutClass& layout);
 // The same with code for all that can be code.
