@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import formulas
 from .measure import Work
 from .peers import Peer, Unsupported
 from .works import (
@@ -54,6 +55,7 @@ from .works import (
     Input,
     above_one,
     along_axis,
+    around,
     call,
     chain,
     gated,
@@ -245,9 +247,16 @@ def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
 
 def unary(name: str, real: Callable[[np.ndarray], np.ndarray] | None = None) -> Case:
     """The extra case of a function of one array, in every dtype that it has."""
-    dtypes = FLOATS if name.startswith("erf") else COMPLEX
+    dtypes = FLOATS if name in ("erf", "erfinv", "gelu", "gelu_tanh", "softplus") else COMPLEX
     source = Input(MATRIX.shape, real=real)
     return extra(f"unary_{name}", f"{name}(x)", 512, dtypes, call(name), source)
+
+
+def formula(of: Callable[..., Any], what: str, *means: float) -> Case:
+    """The extra case of a formula (see `formulas`) of n points, each input around its mean."""
+    inputs = (Input(VECTOR.shape, real=around(mean)) for mean in means)
+    sizes = (18_000, 262_144, 4_000_000)
+    return Case(of.__name__, what, over(of, *inputs), sizes, ab_sizes=sizes[1:2], extra=True)
 
 
 CASES = (
@@ -371,7 +380,7 @@ CASES = (
     graph("graph_eval", "evaluate only"),
     graph("graph", "build and evaluate"),
     *map(unary, ("exp", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsinh", "arctan")),
-    *map(unary, ("square", "sigmoid", "erf")),
+    *map(unary, ("square", "sigmoid", "erf", "gelu", "gelu_tanh", "softplus")),
     *(unary(name, positive) for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt")),
     *(unary(name, unit) for name in ("arcsin", "arccos", "arctanh", "erfinv")),
     unary("arccosh", above_one),
@@ -380,6 +389,10 @@ CASES = (
     along("max", 0, ("i32",)),
     *(along(name, -1, ("f32",)) for name in ("cumprod", "argsort")),
     along("sort", 0, ("f32", "f16", "i32")),
+    extra("power_constant", "x ** 2.5", 512, FLOATS, lambda f, x: x**2.5, POSITIVE),
+    formula(formulas.density, "density of sea water, 94 operations", 35, 10, 1000),
+    formula(formulas.seawater, "density and what it gives, 350 operations", 35, 10, 1000),
+    formula(formulas.implied_volatility, "of options, 96 operations with erf", 12, 100, 100, 1),
     extra("power", "x ** y", 1024, COMPLEX, lambda f, x, y: x**y, POSITIVE, MATRIX),
     extra("remainder", "x % y", 512, INTEGER, lambda f, x, y: x % y, MATRIX, POSITIVE),
     extra(

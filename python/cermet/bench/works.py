@@ -101,6 +101,11 @@ def above_one(x: np.ndarray) -> np.ndarray:
     return abs(x) + 1
 
 
+def around(mean: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Maps to values from 0.8 to 1.2 of a mean."""
+    return lambda x: np.float32(mean) * (1 + np.float32(0.2) * np.tanh(x))
+
+
 def over(function: Callable[..., Any], *inputs: Input) -> Build:
     """Builds the work that applies `function(peer, *arrays)` and waits for its result."""
 
