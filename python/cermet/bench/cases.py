@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from . import formulas
+from . import formulas, stencils
 from .measure import Work
 from .peers import Peer, Unsupported
 from .works import (
@@ -22,6 +22,8 @@ from .works import (
     BLOCKS,
     CHAIN,
     COMPLEX,
+    CUBE,
+    DEPTH,
     FEW,
     FLOATS,
     GRADIENTS,
@@ -29,6 +31,8 @@ from .works import (
     HEADS,
     IMAGES,
     INTEGER,
+    LABELS,
+    MANY_ROWS,
     MATRIX,
     MILLION,
     PASSED,
@@ -36,6 +40,7 @@ from .works import (
     POSITIVE,
     QUERIES,
     QUERY,
+    REDUCTIONS,
     RISING,
     ROUTED,
     ROWS,
@@ -54,12 +59,15 @@ from .works import (
     Build,
     Input,
     above_one,
+    adamw,
     along_axis,
     around,
     call,
     chain,
+    cross_entropy_gradient,
     gated,
     gelu,
+    gradients,
     halved,
     heads,
     linear,
@@ -72,6 +80,7 @@ from .works import (
     random_normal,
     rms_norm,
     scores,
+    ten,
     train_convolutional,
     train_lstm,
     train_mlp,
@@ -259,6 +268,28 @@ def formula(of: Callable[..., Any], what: str, *means: float) -> Case:
     return Case(of.__name__, what, over(of, *inputs), sizes, ab_sizes=sizes[1:2], extra=True)
 
 
+def many_rows(name: str, what: str, of: Any, *x: Input) -> Case:
+    """The extra case of a function of many rows of n."""
+    sizes = (64, 256, 1024, 4096, 16_384)
+    return Case(f"rows_{name}", what, over(of, *x), sizes, ab_sizes=(256, 16_384), extra=True)
+
+
+def normalization(name: str, rest: Sequence[Input], **options: Any) -> tuple[Case, Case]:
+    """Two rows: a function of many rows of n, and its gradients."""
+    of, back = call(name, **options), gradients(name, **options)
+    return (
+        many_rows(name, f"{name} of rows of n", of, MANY_ROWS, *rest),
+        many_rows(f"{name}_gradients", "its gradients", back, MANY_ROWS, MANY_ROWS, *rest),
+    )
+
+
+def cube(name: str, axis: int | None) -> Case:
+    """The extra case of a reduction or sum of n x n x n over everything or an axis."""
+    where = "all" if axis is None else ("first", "middle", "last")[axis]
+    of = call(name) if axis is None else call(name, axis=axis)
+    return extra(f"cube_{name}_{where}", f"{name} of n x n x n, {where}", 256, ("f32",), of, CUBE)
+
+
 CASES = (
     Case(
         "chain",
@@ -393,6 +424,30 @@ CASES = (
     formula(formulas.density, "density of sea water, 94 operations", 35, 10, 1000),
     formula(formulas.seawater, "density and what it gives, 350 operations", 35, 10, 1000),
     formula(formulas.implied_volatility, "of options, 96 operations with erf", 12, 100, 100, 1),
+    *normalization("softmax", (), axis=-1),
+    *normalization("log_softmax", (), axis=-1),
+    *normalization("layer_norm", (VECTOR, VECTOR), eps=1e-5),
+    *normalization("rms_norm", (VECTOR,), eps=1e-5),
+    many_rows("cross_entropy", "mean of rows of n", call("cross_entropy"), MANY_ROWS, LABELS),
+    many_rows(
+        "cross_entropy_gradient",
+        "its gradient",
+        cross_entropy_gradient,
+        *(MANY_ROWS, LABELS, VECTOR),
+    ),
+    *(cube(name, axis) for name in REDUCTIONS for axis in (None, 0, 1, 2)),
+    *(cube("cumsum", axis) for axis in (0, 1, 2)),
+    Case("adamw", "AdamW of n", adamw, (MILLION, 100 * MILLION), ab_sizes=(MILLION,), extra=True),
+    extra("jacobi", "an iteration of n x n", 2048, ("f32",), stencils.jacobi, MATRIX, MATRIX),
+    extra(
+        "shallow_water",
+        "a step of n x n",
+        2048,
+        ("f32",),
+        stencils.shallow_water,
+        *(DEPTH, MATRIX, MATRIX),
+    ),
+    extra("ten", "ten operations on n", 64, ("f32",), ten, VECTOR, VECTOR),
     extra("power", "x ** y", 1024, COMPLEX, lambda f, x, y: x**y, POSITIVE, MATRIX),
     extra("remainder", "x % y", 512, INTEGER, lambda f, x, y: x % y, MATRIX, POSITIVE),
     extra(

@@ -178,15 +178,17 @@ def _dtype(kind: str) -> str:
 
 
 def source_folder() -> Path:
-    """Where the functions are: csrc of the current folder or of CERMET_SOURCE.
+    """Where the functions are: csrc of CERMET_SOURCE, or around this file or the current folder.
 
     Raises:
         Unprintable: they are not there.
     """
-    folder = Path(os.environ.get("CERMET_SOURCE", ".")) / "csrc"
-    if not (folder / "ops" / "cpp.h").is_file():
-        raise Unprintable("csrc/ops is not here: run it in Cermet's source, or set CERMET_SOURCE")
-    return folder
+    here, current = Path(__file__).absolute(), Path.cwd()
+    chosen = os.environ.get("CERMET_SOURCE")
+    for folder in [Path(chosen)] if chosen else [*here.parents, current, *current.parents]:
+        if (folder / "csrc" / "ops" / "cpp.h").is_file():
+            return folder / "csrc"
+    raise Unprintable("csrc/ops is not found: CERMET_SOURCE may name Cermet's source")
 
 
 def rare_operations() -> frozenset[str]:

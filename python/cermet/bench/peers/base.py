@@ -86,6 +86,18 @@ class Peer:
         """`x` in the dtype of a key of `DTYPES`."""
         return x.astype(self.dtype(dtype))
 
+    def gradients(self, function: Callable[..., Any], inputs: Sequence[Any], out: Any) -> Any:
+        """The gradients of all inputs, for the gradient `out` of the function's result."""
+        raise Unsupported(f"{self.name} has no automatic differentiation")
+
+    def put(self, x: Any, where: Any, values: Any) -> Any:
+        """A copy of `x` with `values` at the index `where`, written as users write it."""
+        raise Unsupported(f"{self.name} has no updates")
+
+    def adamw(self, parameters: Any, gradient: Any) -> Callable[[], Any]:
+        """A step of AdamW, always with the same gradient."""
+        raise Unsupported(f"{self.name} has no AdamW")
+
     def sampler(self, shape: tuple[int, ...], dtype: str) -> Callable[[], Any]:
         """A function that draws standard normal values of `shape`."""
         raise Unsupported(f"{self.name} has no normal sampler")

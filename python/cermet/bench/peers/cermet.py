@@ -53,6 +53,35 @@ class Cermet(Whole, Peer):
     def softplus(self, x: Any) -> Any:
         return self._package("nn").softplus(x)
 
+    def log_softmax(self, x: Any, axis: int) -> Any:
+        return self._package("nn").log_softmax(x, axis)
+
+    def rms_norm(self, x: Any, weight: Any, eps: float) -> Any:
+        return self.xp.fast.rms_norm(x, weight, eps)
+
+    def cross_entropy(self, x: Any, labels: Any) -> Any:
+        return self._package("nn").losses.cross_entropy(x, labels, reduction="mean")
+
+    def gradients(self, function: Callable[..., Any], inputs: Sequence[Any], out: Any) -> Any:
+        return self.xp.vjp(function, list(inputs), [out])[1]
+
+    def put(self, x: Any, where: Any, values: Any) -> Any:
+        x = self.xp.array(x)
+        x[where] = values
+        return x
+
+    def adamw(self, parameters: Any, gradient: Any) -> Callable[[], Any]:
+        optimizer = self._package("optimizers").AdamW(learning_rate=0.01)
+        tree, gradients = {"x": parameters}, {"x": gradient}
+        optimizer.init(tree)
+
+        def step() -> Any:
+            nonlocal tree
+            tree = optimizer.apply_gradients(gradients, tree)
+            return tree, optimizer.state
+
+        return step
+
     def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
         return self.xp.fast.layer_norm(x, weight, bias, eps)
 

@@ -37,6 +37,17 @@ class Copy(Cermet):
 
         return run
 
+    def adamw(self, parameters: Any, gradient: Any) -> Callable[[], Any]:
+        state = [parameters, parameters + 1, parameters + 2]
+        self.wait(state)
+
+        def step() -> Any:
+            nonlocal state
+            state = copies([*state, gradient], 3)
+            return state
+
+        return step
+
     def _moving(self, read: list[Any], written: list[Any]) -> Callable[[], Any]:
         self.wait(written)
         most = max(x.nbytes for x in read + written)

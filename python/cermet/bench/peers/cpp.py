@@ -42,6 +42,9 @@ class Cpp(Cermet):
 
         return run
 
+    def adamw(self, parameters: Any, gradient: Any) -> Callable[[], Any]:
+        raise Unsupported("cpp prints functions of arrays")
+
     def wait(self, result: Any) -> None:
         if result is not None:
             super().wait(result)

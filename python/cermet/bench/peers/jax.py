@@ -59,6 +59,21 @@ class Jax(Peer):
     def softmax(self, x: Any, axis: int) -> Any:
         return self._jax.nn.softmax(x, axis=axis)
 
+    def log_softmax(self, x: Any, axis: int) -> Any:
+        return self._jax.nn.log_softmax(x, axis=axis)
+
+    def rms_norm(self, x: Any, weight: Any, eps: float) -> Any:
+        return x * self.rsqrt((x * x).mean(-1, keepdims=True) + eps) * weight
+
+    def cross_entropy(self, x: Any, labels: Any) -> Any:
+        return -self.xp.take_along_axis(self.log_softmax(x, -1), labels[:, None], -1).mean()
+
+    def gradients(self, function: Callable[..., Any], inputs: Sequence[Any], out: Any) -> Any:
+        return self._jax.vjp(function, *inputs)[1](out)
+
+    def put(self, x: Any, where: Any, values: Any) -> Any:
+        return x.at[where].set(values)
+
     def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
         mean, variance = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
         return (x - mean) * self.rsqrt(variance + eps) * weight + bias

@@ -41,6 +41,21 @@ class NumPy(Peer):
         variance = (centred * centred).mean(axis=-1, keepdims=True)
         return centred / np.sqrt(variance + eps) * weight + bias
 
+    def put(self, x: Any, where: Any, values: Any) -> Any:
+        x = x.copy()
+        x[where] = values
+        return x
+
+    def log_softmax(self, x: Any, axis: int) -> Any:
+        x = x - x.max(axis=axis, keepdims=True)
+        return x - np.log(np.exp(x).sum(axis=axis, keepdims=True))
+
+    def rms_norm(self, x: Any, weight: Any, eps: float) -> Any:
+        return x / np.sqrt((x * x).mean(axis=-1, keepdims=True) + eps) * weight
+
+    def cross_entropy(self, x: Any, labels: Any) -> Any:
+        return -np.take_along_axis(self.log_softmax(x, -1), labels[:, None], -1).mean()
+
     def transpose_copy(self, x: Any) -> Any:
         return np.ascontiguousarray(x.T)
 

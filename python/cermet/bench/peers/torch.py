@@ -58,6 +58,29 @@ class Torch(Composed, Peer):
     def softmax(self, x: Any, axis: int) -> Any:
         return self.xp.softmax(x, dim=axis)
 
+    def log_softmax(self, x: Any, axis: int) -> Any:
+        return self.xp.log_softmax(x, dim=axis)
+
+    def rms_norm(self, x: Any, weight: Any, eps: float) -> Any:
+        return self.xp.nn.functional.rms_norm(x, weight.shape, weight, eps)
+
+    def cross_entropy(self, x: Any, labels: Any) -> Any:
+        return self.xp.nn.functional.cross_entropy(x, labels)
+
+    def gradients(self, function: Callable[..., Any], inputs: Sequence[Any], out: Any) -> Any:
+        with self.xp.enable_grad():
+            inputs = [x.detach().requires_grad_() for x in inputs]
+            return self.xp.autograd.grad(function(*inputs), inputs, out)
+
+    def put(self, x: Any, where: Any, values: Any) -> Any:
+        x = x.clone()
+        x[where] = values
+        return x
+
+    def adamw(self, parameters: Any, gradient: Any) -> Callable[[], Any]:
+        parameters.grad = gradient
+        return self.xp.optim.AdamW([parameters], lr=0.01).step
+
     def layer_norm(self, x: Any, weight: Any, bias: Any, eps: float) -> Any:
         return self.xp.nn.functional.layer_norm(x, weight.shape, weight, bias, eps)
 
