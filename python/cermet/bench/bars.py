@@ -21,7 +21,7 @@ from .cases import CASES
 from .measure import Outcome, Plan, Work, first_line, interleave
 from .peers import PEERS, Peer, Unsupported, load
 from .report import QUIET, SUBJECT, duration, machine
-from .works import FLOATS, MILLION, REDUCTIONS
+from .works import FLOATS, MILLION, POINTS, REDUCTIONS
 
 Row = tuple[str, int, str]
 
@@ -61,9 +61,9 @@ _SCANS = [f"cube_cumsum_{place}" for place in _PLACES[1:]]
 _STENCILS = "jacobi", "shallow_water"
 
 BARS = (
-    Bar("formulas", _FORMULAS, (4_000_000,), ("cpp",), 1.3),
-    Bar("formulas", _FORMULAS, (4_000_000,), ("jax-jit",), 0.4),
-    Bar("formulas", _FORMULAS, (18_000, 262_144), ("jax-jit",), 1.0),
+    Bar("formulas", _FORMULAS, POINTS[2:], ("cpp",), 1.3),
+    Bar("formulas", _FORMULAS, POINTS[2:], ("jax-jit",), 0.4),
+    Bar("formulas", _FORMULAS, POINTS[:2], ("jax-jit",), 1.0),
     Bar("activations", _ACTIVATIONS, (4096,), ("copy", "cpp"), 1.25, FLOATS),
     Bar("rows", _ROWS, (64, 256, 1024, 4096, 16_384), ("copy",), 1.3),
     Bar("reductions", _REDUCTIONS, (256,), ("copy",), 1.2),
@@ -218,8 +218,8 @@ def run(options: argparse.Namespace, progress: Any) -> int:
             print(held.line(), flush=True)
     print("\n".join(summary(results)))
     if options.json:
-        data = {"machine": machine(), "options": vars(options)}
-        data["results"] = [asdict(result) for result in results]
+        found = [asdict(result) for result in results]
+        data = {"machine": machine(), "options": vars(options), "results": found}
         Path(options.json).write_text(json.dumps(data, indent=1) + "\n")
     above = any(r.ratio is not None and r.ratio > r.limit for r in results)
     return 1 if above or runner.failed else 0

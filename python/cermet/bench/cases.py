@@ -37,6 +37,7 @@ from .works import (
     MILLION,
     PASSED,
     PLACES,
+    POINTS,
     POSITIVE,
     QUERIES,
     QUERY,
@@ -264,8 +265,7 @@ def unary(name: str, real: Callable[[np.ndarray], np.ndarray] | None = None) -> 
 def formula(of: Callable[..., Any], what: str, *means: float) -> Case:
     """The extra case of a formula (see `formulas`) of n points, each input around its mean."""
     inputs = (Input(VECTOR.shape, real=around(mean)) for mean in means)
-    sizes = (18_000, 262_144, 4_000_000)
-    return Case(of.__name__, what, over(of, *inputs), sizes, ab_sizes=sizes[1:2], extra=True)
+    return Case(of.__name__, what, over(of, *inputs), POINTS, ab_sizes=POINTS[1:2], extra=True)
 
 
 def many_rows(name: str, what: str, of: Any, *x: Input) -> Case:

@@ -17,6 +17,7 @@ BATCH, IMAGES = 64, 32
 TOKEN_COUNT = 512
 MILLION = 1_000_000
 ELEMENTS = 2**24  # of many rows of n
+POINTS = (18_000, 262_144, 4_000_000)  # of formulas
 FLOATS = ("f32", "f16", "bf16")
 WIDTHS = ("f32", "f64", "bf16")
 INTEGER, COMPLEX = (*FLOATS, "i32"), (*FLOATS, "c64")
