@@ -324,6 +324,14 @@ def test_bars_are_of_cases_and_peers():
     assert len(rows) == 9 and len(rows["density", 4_000_000, "f32"]) == 2
 
 
+@pytest.mark.skipif(not shutil.which("c++"), reason="there is no compiler")
+@pytest.mark.parametrize("name", [n for b in bars.BARS if "copy" in b.against for n in b.cases])
+def test_what_is_held_to_a_copy_has_one(name):
+    (case,) = (case for case in cases.CASES if case.name == name)
+    for dtype in case.dtypes if "c64" not in case.dtypes else ("f32", "f16"):
+        case.build(peers.load("copy", "cpu", 1), 32, dtype).run()
+
+
 @pytest.mark.parametrize("name", ["softmax", "layer_norm", "cross_entropy"])
 def test_gradients_are_those_of_differences(name):
     """Of the cases, by the sum of the result times what they are given as its gradient."""

@@ -268,6 +268,11 @@ def formula(of: Callable[..., Any], what: str, *means: float) -> Case:
     return Case(of.__name__, what, over(of, *inputs), POINTS, ab_sizes=POINTS[1:2], extra=True)
 
 
+def stencil(of: Callable[..., Any], what: str, *x: Input) -> Case:
+    """The extra case of a step on a grid (see `stencils`)."""
+    return Case(of.__name__, what, over(of, *x), (128, 2048), ab_sizes=(128, 512), extra=True)
+
+
 def many_rows(name: str, what: str, of: Any, *x: Input) -> Case:
     """The extra case of a function of many rows of n."""
     sizes = (64, 256, 1024, 4096, 16_384)
@@ -438,15 +443,8 @@ CASES = (
     *(cube(name, axis) for name in REDUCTIONS for axis in (None, 0, 1, 2)),
     *(cube("cumsum", axis) for axis in (0, 1, 2)),
     Case("adamw", "AdamW of n", adamw, (MILLION, 100 * MILLION), ab_sizes=(MILLION,), extra=True),
-    extra("jacobi", "an iteration of n x n", 2048, ("f32",), stencils.jacobi, MATRIX, MATRIX),
-    extra(
-        "shallow_water",
-        "a step of n x n",
-        2048,
-        ("f32",),
-        stencils.shallow_water,
-        *(DEPTH, MATRIX, MATRIX),
-    ),
+    stencil(stencils.jacobi, "an iteration of n x n", MATRIX, MATRIX),
+    stencil(stencils.shallow_water, "a step of n x n", DEPTH, MATRIX, MATRIX),
     extra("ten", "ten operations on n", 64, ("f32",), ten, VECTOR, VECTOR),
     extra("power", "x ** y", 1024, COMPLEX, lambda f, x, y: x**y, POSITIVE, MATRIX),
     extra("remainder", "x % y", 512, INTEGER, lambda f, x, y: x % y, MATRIX, POSITIVE),

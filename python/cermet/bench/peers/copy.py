@@ -68,7 +68,8 @@ class Copy(Cermet):
     def _reading(self, inputs: list[Any]) -> Callable[[], None]:
         kernels = []
         for x in inputs:
-            words = memory(self.xp, x).view(np.uint64)
+            words = memory(self.xp, x).view(np.uint8)
+            words = words[: len(words) // 8 * 8].view(np.uint64)
             kernels.append(Kernel(printed.reading(), self._threads))
             pieces = len(words) // printed.PIECE + 1
             kernels[-1].bind([words], [np.zeros(pieces, np.uint64)], len(words))
