@@ -194,5 +194,5 @@ def implied_volatility(f: Peer, call: Any, spot: Any, strike: Any, years: Any) -
         above, below = (0.5 + 0.5 * f.erf(x * 0.7071067811865476) for x in (first, second))
         vega = 0.3989422804014327 * held * root * f.exp(-0.5 * first * first)
         step = (held * above - due * below - call) / vega
-        volatility = f.maximum(volatility - f.maximum(f.minimum(step, 0.2), -0.2), 0.01)
+        volatility = f.clip(volatility - f.clip(step, -0.2, 0.2), 0.01, 10.0)
     return volatility

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -179,6 +180,22 @@ def ten(f: Peer, x: Any, y: Any) -> Any:
     """Ten operations."""
     z = f.tanh((x + y) * x - y) * 0.5 + 1
     return f.sqrt(f.exp(z)) / y - x
+
+
+def new_graph(f: Peer, size: int, dtype: str) -> Work:
+    """Builds the evaluation of `size` operations on 8 elements, each time in another structure."""
+    if not f.lazy:
+        raise Unsupported(f"{f.name} builds no graph")
+    x, y = (f.array(VECTOR.values(8, seed), dtype) for seed in (0, 1))
+    operations, draw = (f.add, f.subtract, f.multiply, f.maximum), random.Random(0)
+
+    def make() -> Any:
+        z = x + y
+        for operation in draw.choices(operations, k=size - 1):
+            z = operation(z, draw.choice((x, y, z)))
+        return z
+
+    return Work(f.wait, make)
 
 
 def adamw(f: Peer, size: int, dtype: str) -> Work:
