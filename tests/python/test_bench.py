@@ -15,7 +15,7 @@ import pytest
 
 import cermet.core as mx
 from cermet.bench import ab, bars, cases, measure, peers, report, works
-from cermet.bench.__main__ import main
+from cermet.bench.__main__ import main, parse
 
 TINY = ["--size", "4", "--threads", "1", "--repeat", "2", "--min-time", "0.0005"]
 SLOWER, FASTER = 1e6, 1e-6
@@ -320,8 +320,16 @@ def test_bars_are_of_cases_and_peers():
     known = {case.name for case in cases.CASES}
     for bar in bars.BARS:
         assert set(bar.cases) <= known and set(bar.against) <= known | set(peers.PEERS)
-    rows = bars.selected(bars.BARS, "formulas")
+
+
+def test_bars_are_selected_by_group_or_case():
+    rows = bars.selected(bars.BARS, parse(["bars", "formulas"]))
     assert len(rows) == 9 and len(rows["density", 4_000_000, "f32"]) == 2
+    options = ["--dtype", "f16", "--size", "64"]
+    assert list(bars.selected(bars.BARS, parse(["bars", "_rms_norm", *options]))) == [
+        ("rows_rms_norm", 64, "f16"),
+        ("rows_rms_norm_gradients", 64, "f16"),
+    ]
 
 
 @pytest.mark.skipif(not shutil.which("c++"), reason="there is no compiler")

@@ -155,13 +155,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     for command in (run, compare, two):
         add = command.add_argument
-        add("--size", type=_sizes, help="sizes, as 256,1024, in place of each case's own")
-        dtypes = f"of {', '.join(DTYPES)}, in place of each case's own"
-        add("--dtype", type=_names(DTYPES), help=dtypes)
         add("--device", choices=("cpu", "gpu"), default="cpu", help="where arrays live (cpu)")
     threads = available_threads()
     for command in (run, compare, two, held):
         add = command.add_argument
+        add("--size", type=_sizes, help="sizes, as 256,1024, in place of each case's own")
+        dtypes = f"of {', '.join(DTYPES)}, in place of each case's own"
+        add("--dtype", type=_names(DTYPES), help=dtypes)
         add("--threads", type=_positive, default=threads, help="CPU threads of every peer")
         add("--json", metavar="FILE", help="save the results")
     two.add_argument(

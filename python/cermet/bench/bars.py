@@ -106,15 +106,16 @@ class Held:
         ).rstrip()
 
 
-def selected(bars: Sequence[Bar], pattern: str | None) -> dict[Row, list[Bar]]:
-    """The bars of each row whose group or case matches, wildcards allowed."""
+def selected(bars: Sequence[Bar], options: argparse.Namespace) -> dict[Row, list[Bar]]:
+    """The bars of each row whose group or case matches the pattern, wildcards allowed."""
     rows: dict[Row, list[Bar]] = {}
+    wanted = f"*{options.pattern or ''}*"
     for bar in bars:
         for name in bar.cases:
-            if pattern and not any(fnmatch.fnmatch(x, f"*{pattern}*") for x in (bar.group, name)):
+            if not any(fnmatch.fnmatch(x, wanted) for x in (bar.group, name)):
                 continue
-            for size in bar.sizes:
-                for dtype in bar.dtypes:
+            for size in options.size or bar.sizes:
+                for dtype in options.dtype or bar.dtypes:
                     rows.setdefault((name, size, dtype), []).append(bar)
     return rows
 
@@ -207,7 +208,7 @@ def run(options: argparse.Namespace, progress: Any) -> int:
     Returns:
         0; 1 where a ratio is above its limit or Cermet failed; 2 where no bar matches.
     """
-    rows = selected(BARS, options.pattern)
+    rows = selected(BARS, options)
     if not rows:
         print(f"cermet-bench: no bar matches {options.pattern!r}", file=sys.stderr)
         return 2
