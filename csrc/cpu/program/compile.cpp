@@ -123,9 +123,13 @@ class Compiler final : CallRecorder {
 
 Lowered with_code(const Lowered& p) {
   Lowered out = p;
-  if (p.layout.by_rows && (out.rows = compile_rows(p))) return out;
-  for (std::size_t i = 0; i < p.passes.size(); ++i)
+  if (p.layout.by_rows && !p.layout.in_blocks && (out.rows = compile_rows(p))) return out;
+  for (std::size_t i = 0; i < p.passes.size(); ++i) {
+    if (p.layout.by_rows && p.layout.in_blocks &&
+        !(p.passes[i].calls.empty() && p.passes[i].reductions.empty()))
+      out.passes[i].code = compile_pass(p, i);
     Compiler(p, out, p.passes[i], out.passes[i]).run();
+  }
   // Code alone keeps nothing in tiles, and reads of a scalar one element.
   const auto is_code = [](const Call& call) { return call.kind == Call::Kind::code; };
   if (const std::vector<Call>& calls = out.passes[0].calls;

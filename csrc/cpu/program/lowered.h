@@ -40,10 +40,11 @@ struct Binding {
 // All that a lowering depends on besides the program's structure.
 struct LayoutClass {
   Geometry geometry = Geometry::flat;
-  int outer = 0;                   // axes, as they are arranged
-  bool keeps = true;               // what a pass computes is kept for the next ones
-  bool by_rows = false;            // rows are reduced, adjacent in memory, and few
-  SmallVector<bool, 16> linear;    // of inputs, then outputs: a tile is a run of adjacent elements
+  int outer = 0;                 // axes, as they are arranged
+  bool keeps = true;             // what a pass computes is kept for the next ones
+  bool by_rows = false;          // rows are reduced and adjacent in memory, so that code takes them
+  bool in_blocks = false;        // and are longer than a block
+  SmallVector<bool, 16> linear;  // of inputs, then outputs: a tile is a run of adjacent elements
   SmallVector<bool, 16> constant;  // a row of it is one element; where `by_rows` alone
   bool operator==(const LayoutClass&) const = default;
 };
@@ -101,6 +102,8 @@ struct Reduction {
   bool squares;  // of what is read
 };
 
+struct RowCode;
+
 // What is done on the way over a row's tiles.
 struct Pass {
   // What its calls cost an element, in loops.
@@ -114,9 +117,8 @@ struct Pass {
   std::vector<Moving> moving;
   std::vector<Call> calls;
   std::vector<Reduction> reductions;
+  std::shared_ptr<const RowCode> code;  // for a block of a row, where that is all that is reduced
 };
-
-struct RowCode;
 
 // A context's table holds, in this order: a tile a value, one for each row value's expansion, and
 // registers.

@@ -34,7 +34,23 @@ class RowCompiler final : CallRecorder {
     for (std::size_t k = 0; k < p_.passes.size(); ++k)
       if (!takes_pass(k)) return nullptr;
     for (std::size_t i = p_.inputs; i < p_.ports.size(); ++i)
-      if (p_.ports[i].extent != Extent::full) store_row(i);
+      if (const Port& port = p_.ports[i]; port.extent != Extent::full)
+        store_row(place_of_port(i), port.dtype, read(port.value, tile_dtype(port.dtype)));
+    return code();
+  }
+  // A pass over a block: values of the row are there, and results are left for the caller.
+  std::shared_ptr<const RowCode> run_pass(std::size_t k) {
+    one_pass_ = true;
+    if (!takes_pass(k)) return nullptr;
+    for (std::uint32_t i = 0; i < p_.passes[k].reductions.size(); ++i) {
+      const Reduction& r = p_.passes[k].reductions[i];
+      store_row(place_of(places_, Kind::result, i), r.dtype, at(r.out).value);
+    }
+    return code();
+  }
+
+ private:
+  std::shared_ptr<const RowCode> code() {
     auto out = std::make_shared<RowCode>();
     out->scalars = static_cast<std::uint32_t>(places_.size());
     out->places = places_;
@@ -48,13 +64,15 @@ class RowCompiler final : CallRecorder {
     return out;
   }
 
- private:
+  std::uint8_t loop() const { return one_pass_ ? 0 : pass_; }
+
   static constexpr std::uint32_t kScalars = 1u << 20;  // places of scalars, until others are known
 
-  std::uint32_t place_of(std::vector<RowCode::Place>& places, Kind kind, std::uint32_t index) {
+  std::uint32_t place_of(std::vector<RowCode::Place>& places, Kind kind, std::uint32_t index,
+                         std::size_t size = 0) {
     std::uint32_t k = 0;
     while (k < places.size() && (places[k].kind != kind || places[k].index != index)) ++k;
-    if (k == places.size()) places.push_back({kind, index});
+    if (k == places.size()) places.push_back({kind, index, static_cast<std::uint32_t>(size)});
     return k;
   }
   std::uint32_t place_of_port(std::size_t port) {
@@ -62,14 +80,14 @@ class RowCompiler final : CallRecorder {
   }
   std::uint32_t place_of(const Moving& m) {
     return m.port >= 0 ? place_of_port(static_cast<std::size_t>(m.port))
-                       : place_of(places_, Kind::scratch, m.slot);
+                       : place_of(places_, Kind::scratch, m.slot, m.size);
   }
 
   std::int32_t load(Location location, Dtype dtype) override {
     if (at(location).moves) {
       const Moving& m = *moving(location);
       if (m.port >= 0) return load_port(static_cast<std::size_t>(m.port));
-      return put_load(place_of(m), dtype, Micro::load, loop_);
+      return put_load(place_of(m), dtype, Micro::load, loop());
     }
     const auto small = std::find_if(p_.small.begin(), p_.small.end(),
                                     [&](const SmallValue& v) { return v.id == location; });
@@ -77,13 +95,14 @@ class RowCompiler final : CallRecorder {
       const auto k = static_cast<std::uint32_t>(small - p_.small.begin());
       return put_load(kScalars + place_of(scalars_, Kind::scalar, k), dtype, Micro::broadcast);
     }
+    if (one_pass_) return put_load(place_of(places_, Kind::value, small->id), dtype, Micro::row);
     return load_row(small->index);
   }
   void store(Location location, Dtype dtype, std::int32_t value) override {
-    put_store(place_of(*moving(location)), dtype, value, loop_);
+    put_store(place_of(*moving(location)), dtype, value, loop());
   }
   const Moving* moving(Location location) const {
-    const std::vector<Moving>& list = p_.passes[loop_].moving;
+    const std::vector<Moving>& list = p_.passes[pass_].moving;
     return &*std::find_if(list.begin(), list.end(),
                           [&](const Moving& m) { return m.location == location; });
   }
@@ -91,7 +110,7 @@ class RowCompiler final : CallRecorder {
   // A port's elements, or the one that the row has.
   std::int32_t load_port(std::size_t port) {
     if (p_.layout.constant[port]) return load_row(port);
-    return put_load(place_of_port(port), p_.ports[port].dtype, Micro::load, loop_);
+    return put_load(place_of_port(port), p_.ports[port].dtype, Micro::load, loop());
   }
   // A port's value of the row.
   std::int32_t load_row(std::size_t port) {
@@ -100,14 +119,12 @@ class RowCompiler final : CallRecorder {
     if (!is_half(dtype)) return put_load(place, dtype, Micro::row);
     return machine::record_widening(trace_, dtype, put_load(place, uint16, Micro::row));
   }
-  void store_row(std::size_t port) {
-    const Dtype dtype = p_.ports[port].dtype;
-    std::int32_t value = read(p_.ports[port].value, tile_dtype(dtype));
+  void store_row(std::uint32_t place, Dtype dtype, std::int32_t value) {
     if (dtype == bool_)
       value = trace_.put(Micro::select, value, trace_.constant(1), trace_.constant(0));
     if (dtype == bfloat16) value = trace_.put(Micro::round_bfloat16, value);
     Step step{Micro::store_row};
-    step.bits = place_of_port(port);
+    step.bits = place;
     step.dtype = dtype;
     step.in[0] = value;
     trace_.put(step);
@@ -115,13 +132,13 @@ class RowCompiler final : CallRecorder {
 
   bool takes_pass(std::size_t k) {
     const Pass& pass = p_.passes[k];
-    loop_ = static_cast<std::uint8_t>(k);
+    pass_ = static_cast<std::uint8_t>(k);
     // Values of elements are of their loop; those of rows, and what they are expanded to, stay.
     for (Location v = 0; v < held_.size(); ++v)
       if (v >= 2 * p_.values || !is_small_[v % p_.values]) held_[v] = {};
     for (const Moving& m : pass.moving) at(m.location).moves = true;
     for (const Call& call : pass.row_calls)
-      if (!records(call)) return false;
+      if (!one_pass_ && !records(call)) return false;
     for (const SmallValue& v : pass.expanded) {
       if (!machine::is_recorded(v.dtype)) return false;
       at(p_.values + v.id).value = read(v.id, tile_dtype(v.dtype));
@@ -139,7 +156,7 @@ class RowCompiler final : CallRecorder {
     if (call.kind == Call::Kind::load)
       write(call.out, load_port(call.a), tile_dtype(dtype));
     else
-      put_store(place_of_port(call.a), dtype, read(call.out, tile_dtype(dtype)), loop_);
+      put_store(place_of_port(call.a), dtype, read(call.out, tile_dtype(dtype)), loop());
     return true;
   }
 
@@ -151,12 +168,12 @@ class RowCompiler final : CallRecorder {
       value = trace_.put(Micro::select, value, trace_.constant(1), trace_.constant(0));
     Step step{Micro::reduce};
     step.in[0] = value;
-    step.loop = loop_;
+    step.loop = loop();
     std::tie(step.combine, step.bits) = combination(r);
     std::int32_t result = trace_.put(step);
     if (r.dtype == bool_) result = trace_.put(Micro::int_not_equal, result, trace_.constant(0));
     if (is_integer(r.dtype)) result = machine::record_cast(trace_, int32, r.dtype, result);
-    if (r.round) {
+    if (r.round && !one_pass_) {
       const Dtype half = value_of(r.out).dtype;
       const Micro op = half == float16 ? Micro::round_float16 : Micro::round_bfloat16;
       result = trace_.put(op, result);
@@ -190,7 +207,8 @@ class RowCompiler final : CallRecorder {
     }
   }
 
-  std::uint8_t loop_ = 0;
+  std::uint8_t pass_ = 0;
+  bool one_pass_ = false;
   std::vector<bool> is_small_;  // by value
   std::vector<RowCode::Place> places_, scalars_;
 };
@@ -199,6 +217,9 @@ class RowCompiler final : CallRecorder {
 
 std::shared_ptr<const RowCode> compile_rows(const Lowered& program) {
   return RowCompiler(program).run();
+}
+std::shared_ptr<const RowCode> compile_pass(const Lowered& program, std::size_t pass) {
+  return RowCompiler(program).run_pass(pass);
 }
 
 void run_rows(const Lowered& p, const Binding& b) {

@@ -156,7 +156,9 @@ LayoutClass classify(const Program& p, const Binding& given) {
   out.outer = arranged.outer;
   if (p.reduced)
     out.geometry = x.inner == 1 && x.reduced <= kTile ? Geometry::rows : Geometry::lanes;
-  out.by_rows = out.geometry != Geometry::flat && x.inner == 1 && machine::takes_rows(x.reduced);
+  out.in_blocks = x.reduced > kBlock;
+  out.by_rows = out.geometry != Geometry::flat && x.inner == 1 &&
+                (out.in_blocks || machine::takes_rows(x.reduced));
   out.keeps = out.geometry != Geometry::lanes || x.unit() <= kMaxScratch;
   for (std::size_t i = 0; i < p.inputs.size() + p.outputs.size(); ++i) {
     const bool input = i < p.inputs.size();
