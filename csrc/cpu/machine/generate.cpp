@@ -115,9 +115,8 @@ class Generator {
     return static_cast<int>(k);
   }
 
-  // A turn of a loop goes over several vectors, step by step: a processor looks ahead by some
-  // hundred steps, and those of one vector wait for each other. A few more values than registers
-  // cost less than that.
+  // A turn of a loop goes over several vectors, step by step, if the steps of one wait for each
+  // other and registers suffice: a processor looks ahead by some hundred steps.
   void copy_body(Loop& loop) {
     const int most = rows_ ? static_cast<int>(kLanes) / facts_.lanes : kMostCopies;
     const auto reductions = static_cast<int>(loop.reductions.size());
@@ -125,7 +124,8 @@ class Generator {
     const int registers = facts_.registers - (loop.in_registers ? reductions * most : 0);
     const int needed = pressure(loop);
     int together = 1;
-    while (together < kMostCopies && 2 * (together + 1) * needed <= 3 * registers &&
+    const bool waits = 2 * latency(loop) > 3 * static_cast<int>(loop.body.size());
+    while (waits && together < kMostCopies && (together + 1) * needed + 2 <= registers &&
            (together + 1) * loop.body.size() <= kLongestBody)
       ++together;
     if (together == 3) together = rows_ ? 2 : 3;
@@ -160,6 +160,22 @@ class Generator {
           out.push_back({v, static_cast<std::uint8_t>(first + k), masked});
         }
     return out;
+  }
+
+  // Cycles from a vector's first step to its last, about.
+  int latency(const Loop& loop) const {
+    std::vector<int> ready(trace_.size());
+    int latest = 0;
+    for (const Placed& p : loop.body) {
+      const Step& s = trace_[p.value];
+      int begin = 0;
+      for (const std::int32_t in : s.in)
+        if (in != kNoValue) begin = std::max(begin, ready[in]);
+      const bool slow = s.op == Micro::divide || s.op == Micro::sqrt;
+      ready[p.value] = begin + (slow ? 12 : s.op == Micro::load ? 6 : 4);
+      latest = std::max(latest, ready[p.value]);
+    }
+    return latest;
   }
 
   // The most vectors of a body that are live at once.
