@@ -281,12 +281,15 @@ class CpuBackend final : public Backend {
 
  private:
   static cermet::LayoutClass words(const cpu::LayoutClass& layout) {
-    cermet::LayoutClass out{static_cast<std::uint32_t>(layout.outer) << 3 |
-                            static_cast<std::uint32_t>(layout.geometry) << 1 | layout.keeps};
-    for (std::size_t i = 0; i < layout.linear.size(); ++i) {
-      if (i % 32 == 0) out.push_back(0);
-      out.back() |= static_cast<std::uint32_t>(layout.linear[i]) << i % 32;
-    }
+    cermet::LayoutClass out{static_cast<std::uint32_t>(layout.outer) << 5 |
+                            static_cast<std::uint32_t>(layout.geometry) << 3 |
+                            static_cast<std::uint32_t>(layout.in_blocks) << 2 |
+                            static_cast<std::uint32_t>(layout.by_rows) << 1 | layout.keeps};
+    for (const auto* bits : {&layout.linear, &layout.constant})
+      for (std::size_t i = 0; i < bits->size(); ++i) {
+        if (i % 32 == 0) out.push_back(0);
+        out.back() |= static_cast<std::uint32_t>((*bits)[i]) << i % 32;
+      }
     return out;
   }
 };

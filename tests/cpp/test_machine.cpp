@@ -139,7 +139,7 @@ class Random {
       return numbers[below(2) ? below(n) : n - 1 - below(std::min(n, 6))];
     };
     while (static_cast<int>(t.steps().size()) < steps) {
-      const auto op = static_cast<Micro>(below(static_cast<int>(Micro::store)));
+      const auto op = static_cast<Micro>(below(static_cast<int>(Micro::reduce)));
       if (op <= Micro::constant) continue;
       // Integers read no nan, whose bits nobody promises.
       const auto integer = [&] {
@@ -175,7 +175,7 @@ class Random {
           s.in[3] = s.in[1];
           const std::int32_t sum = t.put(Micro::add, s.in[2], s.in[3]);
           s.in[1] = t.put(Micro::select, s.in[0], t.constant(7), sum);
-          s.loop = sum_loop;
+          s.function = sum_loop;
         }
         numbers.push_back(t.put(s));
       } else {
@@ -183,7 +183,8 @@ class Random {
         const bool unary = op == Micro::negate || op == Micro::abs || op == Micro::bit_not ||
                            (op >= Micro::sqrt && op <= Micro::to_unsigned);
         const bool is_int = op == Micro::from_int || op == Micro::from_unsigned ||
-                            (op >= Micro::int_add && op <= Micro::bit_not);
+                            (op >= Micro::int_add && op <= Micro::bit_not) ||
+                            (op >= Micro::int_maximum && op <= Micro::unsigned_minimum);
         s.in[0] = is_int ? integer() : number();
         // Nor is the sign of one.
         if (!unary) s.in[1] = is_int || op == Micro::copysign ? integer() : number();
@@ -338,7 +339,7 @@ TEST_CASE("what does not change leaves registers to a step of four operands") {
     std::vector<std::int32_t> same;
     for (Bits k = 0; k < count; ++k) same.push_back(put_source(t, Micro::broadcast, k));
     Step s{Micro::rare};
-    s.loop = sum_loop;
+    s.function = sum_loop;
     s.in[2] = same[count - 1], s.in[3] = same[count - 2];
     s.in[1] = t.put(Micro::add, s.in[2], s.in[3]);
     s.in[0] = t.put(Micro::less, put_source(t, Micro::load, count), same[0]);

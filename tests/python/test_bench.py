@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import cermet.core as mx
-from cermet.bench import ab, cases, measure, peers, report
-from cermet.bench.__main__ import main
+from cermet.bench import ab, bars, cases, measure, peers, report, works
+from cermet.bench.__main__ import main, parse
 
 TINY = ["--size", "4", "--threads", "1", "--repeat", "2", "--min-time", "0.0005"]
 SLOWER, FASTER = 1e6, 1e-6
@@ -30,6 +30,7 @@ def brief(monkeypatch):
     monkeypatch.setattr(measure, "STALL", 0.001)
     # The machine that tests run on may be busy: each test says itself what others do.
     monkeypatch.setattr(measure, "busy_elsewhere", lambda: 0.0)
+    monkeypatch.setattr(works, "ELEMENTS", 4096)
     yield
     mx.set_default_device(device)
 
@@ -60,7 +61,7 @@ def test_list_names_every_case(capsys):
 @pytest.mark.parametrize(
     ("pattern", "names"),
     [
-        ("var*", ["var_rows"]),
+        ("logsumexp*", ["logsumexp_rows"]),
         ("matv", ["matvec", "quantized_matvec"]),
         ("matmul", ["matmul"]),
     ],
@@ -94,13 +95,14 @@ def test_compare_saves_what_it_measured(tmp_path, capsys):
     assert row.split()[-1] == mean.split()[-1] == f"{ratio:.2f}"
 
 
+class Absent(peers.Peer):
+    name = "torch"
+
+    def __init__(self, device, threads):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+
 def test_missing_peer_is_named_and_left_out(monkeypatch, capsys):
-    class Absent(peers.Peer):
-        name = "torch"
-
-        def __init__(self, device, threads):
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-
     monkeypatch.setitem(peers.PEERS, "torch", Absent)
     assert main(["compare", "exp", "--peers", "torch,numpy", *TINY]) == 0
     captured = capsys.readouterr()
@@ -245,6 +247,9 @@ PURE += (
     " sort_all take_along_rows take_along_columns norm heads_first add_transposed sum_transposed"
 )
 PURE += " softmax_transposed einsum take_along negative"
+PURE += " power_constant cube_sum_all cube_mean_first cube_max_middle cube_var_last"
+PURE += " cube_argmax_middle cube_cumsum_last rows_log_softmax rows_layer_norm rows_rms_norm"
+PURE += " rows_cross_entropy jacobi ten density"
 
 
 @pytest.mark.parametrize("name", PURE.split())
@@ -261,6 +266,103 @@ def test_every_case_runs_in_every_dtype(case):
     for dtype in dict.fromkeys((*case.dtypes, *case.ab_dtypes)):
         work = case.build(peer, 64, dtype)
         work.run(*([work.make()] if work.make else []))
+
+
+# Bars
+
+
+def run_bars(*options):
+    return main(["bars", *options, "--threads", "1", "--repeat", "3", "--min-time", "0.0005"])
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """Sets the bars: a limit of a case that is only to be measured."""
+
+    def set_(against, limit, case="exp"):
+        bar = bars.Bar("some", (case,), (4,), against, limit)
+        monkeypatch.setattr(bars, "BARS", (bar,))
+
+    return set_
+
+
+@pytest.mark.parametrize(("limit", "code"), [(SLOWER, 0), (FASTER, 1)])
+def test_a_bar_is_held_or_not(held, limit, code, tmp_path, capsys):
+    path = tmp_path / "bars.json"
+    held(("numpy", "silu"), limit)
+    assert run_bars("--json", str(path)) == code
+    row, total = capsys.readouterr().out.splitlines()
+    assert row.split()[:4] == ["some", "exp", "4", "f32"] and (row.endswith("above")) == bool(code)
+    assert f"{1 - code} of 1 within {limit}" in total
+    (result,) = json.loads(path.read_text())["results"]
+    assert set(result["ratios"]) == {"numpy", "silu"} and result["limit"] == limit
+
+
+def test_the_slowest_counts():
+    row = bars.Held("some", "exp", 4, "f32", 1e-3, {"copy": 2.5, "cpp": 1.1}, 1.25, None)
+    assert row.ratio == 1.1 and not row.line().endswith("above")
+
+
+def test_a_bar_without_its_peer(held, monkeypatch, capsys):
+    monkeypatch.setitem(peers.PEERS, "torch", Absent)
+    held(("torch",), 1.0)
+    assert run_bars() == 0
+    captured = capsys.readouterr()
+    assert "left out: torch: not installed" in captured.err and " -  " in captured.out
+
+
+def test_no_bar_matches(capsys):
+    assert run_bars("no-such-bar") == 2
+    assert "no-such-bar" in capsys.readouterr().err
+
+
+def test_bars_are_of_cases_and_peers():
+    known = {case.name for case in cases.CASES}
+    for bar in bars.BARS:
+        assert set(bar.cases) <= known and set(bar.against) <= known | set(peers.PEERS)
+
+
+def test_bars_are_selected_by_group_or_case():
+    rows = bars.selected(bars.BARS, parse(["bars", "formulas"]))
+    assert len(rows) == 9 and len(rows["density", 4_000_000, "f32"]) == 2
+    options = ["--dtype", "f16", "--size", "64"]
+    assert list(bars.selected(bars.BARS, parse(["bars", "_rms_norm", *options]))) == [
+        ("rows_rms_norm", 64, "f16"),
+        ("rows_rms_norm_gradients", 64, "f16"),
+    ]
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="there is no compiler")
+@pytest.mark.parametrize("name", [n for b in bars.BARS if "copy" in b.against for n in b.cases])
+def test_what_is_held_to_a_copy_has_one(name):
+    (case,) = (case for case in cases.CASES if case.name == name)
+    for dtype in case.dtypes if "c64" not in case.dtypes else ("f32", "f16"):
+        case.build(peers.load("copy", "cpu", 1), 32, dtype).run()
+
+
+@pytest.mark.parametrize("name", ["softmax", "layer_norm", "cross_entropy"])
+def test_gradients_are_those_of_differences(name):
+    """Of the cases, by the sum of the result times what they are given as its gradient."""
+    peer = peers.load("cermet", "cpu", 1)
+    x, out = (np.float64(works.MANY_ROWS.values(4, i)[:3]) for i in range(2))
+    rest = [works.VECTOR.values(4, i) for i in (2, 3)] if name == "layer_norm" else []
+    options = {"layer_norm": {"eps": 1e-5}, "softmax": {"axis": -1}}.get(name, {})
+    y = np.array([1, 0, 3], np.int32)
+    plain = peers.load("numpy", "cpu", 1)
+
+    def value(x):
+        if name == "cross_entropy":
+            return 2.0 * plain.cross_entropy(x, y)
+        return (getattr(plain, name)(x, *rest, **options) * out).sum()
+
+    arrays = [peer.array(np.float32(a), "f32") for a in (x, out, *rest)]
+    if name == "cross_entropy":
+        grads = works.cross_entropy_gradient(peer, arrays[0], mx.array(y), mx.array([2.0, 0.0]))
+    else:
+        grads = works.gradients(name, **options)(peer, *arrays)
+    steps = 1e-5 * np.eye(x.size).reshape(x.size, *x.shape)
+    wanted = [(value(x + step) - value(x - step)) / 2e-5 for step in steps]
+    np.testing.assert_allclose(np.asarray(grads[0]).ravel(), wanted, atol=1e-4)
 
 
 # Two builds in turns

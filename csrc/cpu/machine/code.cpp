@@ -97,7 +97,7 @@ Code::Code(const Trace& trace, const Generated& generated)
 
 void Code::run(std::byte** table, std::int64_t n) const {
   const std::int64_t whole = n / lanes_ * lanes_, rest = n - whole;
-  if (whole) function_(table, whole);
+  if (whole) function_(table, whole, 1);
   if (!rest) return;
   struct Buffer {
     alignas(64) std::byte bytes[4 * 64];  // of a turn of a loop
@@ -113,7 +113,7 @@ void Code::run(std::byte** table, std::int64_t n) const {
     std::swap(table[t.location], places[k]);
     table[t.location] = buffers[k].bytes;
   }
-  function_(table, lanes_);
+  function_(table, lanes_, 1);
   for (std::size_t k = 0; k < traffic_.size(); ++k) {
     const Traffic& t = traffic_[k];
     table[t.location] = places[k];
@@ -139,13 +139,15 @@ Use use() {
   return ExecutableMemory::is_available() ? chosen : Use::never;
 }
 
-std::shared_ptr<const Code> compile(const Trace& trace) {
+std::shared_ptr<const Code> compile(const Trace& trace, const std::optional<Rows>& rows) {
 #if defined(__aarch64__)
   const std::unique_ptr<Assembler> assembler = make_arm();
 #else
   const std::unique_ptr<Assembler> assembler = make_x86(isa() >= Isa::v4);
 #endif
-  return std::make_shared<const Code>(trace, generate(trace, *assembler));
+  return std::make_shared<const Code>(trace, generate(trace, *assembler, rows));
 }
+
+bool takes_rows(std::int64_t n) { return n <= kBlock && (n % kLanes == 0 || isa() >= Isa::v4); }
 
 }  // namespace cermet::cpu::machine

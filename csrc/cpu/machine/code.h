@@ -36,11 +36,15 @@ class Code {
   // Runs it for n elements: whole turns of its loop where they lie, what is left in buffers.
   // `table` is as it was afterwards.
   void run(std::byte** table, std::int64_t n) const;
+  // The same for code of rows, of n elements each; the table's pointers move to behind the last.
+  void run_rows(std::byte** table, std::int64_t n, std::int64_t rows) const {
+    function_(table, n, rows);
+  }
   // What it costs an element, in the interpreter's loops.
   std::int64_t cost() const { return cost_; }
 
  private:
-  using Function = void (*)(std::byte* const* table, std::int64_t n);
+  using Function = void (*)(std::byte** table, std::int64_t n, std::int64_t rows);
   struct Traffic {
     std::uint32_t location;
     std::uint32_t size;  // of an element
@@ -59,6 +63,8 @@ class Code {
 enum class Use : std::uint8_t { never, earned, always };
 Use use();
 // Code for the chosen instruction set. The trace has a store at least.
-std::shared_ptr<const Code> compile(const Trace& trace);
+std::shared_ptr<const Code> compile(const Trace& trace, const std::optional<Rows>& rows = {});
+// Whether code of rows takes rows of n elements.
+bool takes_rows(std::int64_t n);
 
 }  // namespace cermet::cpu::machine

@@ -46,7 +46,8 @@ std::size_t hash_of(const Step& s) {
   const auto pair = [](std::int32_t a, std::int32_t b) {
     return std::uint64_t{static_cast<std::uint32_t>(a)} << 32 | static_cast<std::uint32_t>(b);
   };
-  const std::uint64_t what = std::uint64_t{s.bits} << 32 | static_cast<std::uint64_t>(s.op) << 16 |
+  const std::uint64_t what = std::uint64_t{s.bits} << 32 | std::uint64_t{s.loop} << 24 |
+                             static_cast<std::uint64_t>(s.op) << 16 |
                              static_cast<std::uint64_t>(s.dtype) << 8 | s.signs;
   const std::size_t h = mix(mix(mix(0, what), pair(s.in[0], s.in[1])), pair(s.in[2], s.in[3]));
   return h ^ h >> 32;
@@ -82,6 +83,12 @@ std::uint32_t evaluate(const Step& s, std::uint32_t a, std::uint32_t b, std::uin
     case Micro::bit_or: return a | b;
     case Micro::bit_xor: return a ^ b;
     case Micro::bit_not: return ~a;
+    case Micro::maximum: return x > y || x != x ? a : b;
+    case Micro::minimum: return x < y || x != x ? a : b;
+    case Micro::int_maximum: return as_int(a) > as_int(b) ? a : b;
+    case Micro::int_minimum: return as_int(a) < as_int(b) ? a : b;
+    case Micro::unsigned_maximum: return a > b ? a : b;
+    case Micro::unsigned_minimum: return a < b ? a : b;
     case Micro::equal: return x == y;
     case Micro::not_equal: return x != y;
     case Micro::less: return x < y;
@@ -114,7 +121,7 @@ std::int32_t Trace::constant(std::uint32_t bits) {
 }
 
 std::int32_t Trace::put(Step step) {
-  if (step.op == Micro::store) return append(step);
+  if (step.op >= Micro::store) return append(step);
   if (step.op > Micro::constant)
     if (const std::int32_t known = simplified(step); known != kNoValue) return known;
   if (2 * (steps_.size() + 1) > table_.size()) grow();
@@ -200,7 +207,7 @@ std::int32_t Trace::append(const Step& step) {
 void Trace::grow() {
   table_.assign(table_.empty() ? 256 : 2 * table_.size(), kNoValue);
   for (std::size_t v = 0; v < steps_.size(); ++v) {
-    if (steps_[v].op == Micro::store) continue;
+    if (steps_[v].op >= Micro::store) continue;
     std::size_t at = hash_of(steps_[v]) & (table_.size() - 1);
     while (table_[at] != kNoValue) at = (at + 1) & (table_.size() - 1);
     table_[at] = static_cast<std::int32_t>(v);

@@ -12,8 +12,9 @@ namespace cermet::cpu::machine {
 
 // clang-format off
 enum class Micro : std::uint8_t {
-  // Sources: elements at a location of the table, widened to 32 bits; the first element at one.
-  load, broadcast, constant,
+  // Sources: elements at a location of the table, widened to 32 bits; the first element at one,
+  // whether it is the same in each row or not.
+  load, broadcast, row, constant,
   // Floats.
   add, subtract, multiply, divide, negate, fma,
   abs, copysign, sqrt, floor, ceil, trunc, rint,
@@ -24,6 +25,8 @@ enum class Micro : std::uint8_t {
   int_add, int_subtract, int_multiply,
   shift_left, shift_right, unsigned_shift_right,
   bit_and, bit_or, bit_xor, bit_not,
+  // The second where neither is larger or smaller; of floats a nan wins.
+  maximum, minimum, int_maximum, int_minimum, unsigned_maximum, unsigned_minimum,
   // Conditions, from the comparison of two numbers and of conditions.
   equal, not_equal, less, less_equal,
   int_equal, int_not_equal, int_less, int_less_equal, unsigned_less, unsigned_less_equal,
@@ -32,8 +35,10 @@ enum class Micro : std::uint8_t {
   select,
   // b, but where condition a holds what the loop gives for c and d.
   rare,
-  // Of a value, narrowed, to a location.
-  store,
+  // A row's elements a, combined in the order that all reductions have.
+  reduce,
+  // Of a value, narrowed, to a location; of a value a row to its first element.
+  store, store_row,
 };
 // clang-format on
 
@@ -46,10 +51,12 @@ struct Step {
   Dtype dtype = float32;  // in memory, of a load, broadcast or store
   // Of fma: 1 where the product is negated, 2 where the addend is, or both.
   std::uint8_t signs = 0;
-  std::uint8_t copy = 0;  // of a loop's turn, which a load or store is in
+  std::uint8_t loop =
+      0;  // of a load, store or reduce: a row's elements are gone over several times
+  Micro combine = Micro::add;  // of reduce
   std::int32_t in[4] = {kNoValue, kNoValue, kNoValue, kNoValue};
-  std::uint32_t bits = 0;  // a constant, or a location
-  Loop loop = nullptr;     // of `rare`
+  std::uint32_t bits = 0;   // a constant, or a location; of reduce what changes nothing
+  Loop function = nullptr;  // of `rare`
   bool operator==(const Step&) const = default;
 };
 // What a step gives for numbers; conditions are 0 or 1. Not of fma, roots and roundings.
@@ -62,6 +69,11 @@ class Trace {
   std::int32_t put(Step step);
   std::int32_t put(Micro op, std::int32_t a, std::int32_t b = kNoValue, std::int32_t c = kNoValue);
   std::int32_t constant(std::uint32_t bits);
+  // Gives broadcasts from `from` on the locations from `to` on. Nothing is put afterwards.
+  void move_scalars(std::uint32_t from, std::uint32_t to) {
+    for (Step& s : steps_)
+      if (s.op == Micro::broadcast && s.bits >= from) s.bits += to - from;
+  }
   const std::vector<Step>& steps() const { return steps_; }
   const Step& operator[](std::int32_t value) const { return steps_[value]; }
 

@@ -11,12 +11,13 @@ namespace {
 using Kind = Operand::Kind;
 using Word = std::uint32_t;
 
-// Registers: the table, the vectors that are to be done, the vector that each of a turn's copies is
-// at, two for addresses (the second has that of the constants). x18 is the system's.
-constexpr int kTable = 0, kCount = 1, kIndex = 2, kFree = 16, kConstants = 17, kStack = 31;
-constexpr int kMostCopies = 4;
-// The first locations' pointers; others are loaded when they are used.
-constexpr int kPointers[] = {6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
+// Registers: the table, the elements of a row, which of them a turn begins at, those in whole
+// turns, the rows that are left, two for addresses (the second has that of the constants). x18 is
+// the system's.
+constexpr int kTable = 0, kCount = 1, kIndex = 2, kWhole = 3, kRowsLeft = 4;
+constexpr int kFree = 16, kConstants = 17, kStack = 31;
+// Pointers to a turn's elements at the first locations; others are loaded when they are used.
+constexpr int kPointers[] = {5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15,
                              19, 20, 21, 22, 23, 24, 25, 26, 27, 28};
 constexpr int kFirst = 30, kSecond = 31;  // vectors for sequences
 
@@ -37,20 +38,25 @@ constexpr Word kIntEqual = 0x6ea08c00, kIntGreater = 0x4ea03400, kIntGreaterEqua
 constexpr Word kUnsignedGreater = 0x6ea03400, kUnsignedGreaterEqual = 0x6ea03c00;
 // Of bits: the mask is what the result holds; the operand where the mask is 1, and where it is 0.
 constexpr Word kSelect = 0x6e601c00, kInsertIf = 0x6ea01c00, kInsertUnless = 0x6ee01c00;
+constexpr Word kLargest = 0x4e20f400, kSmallest = 0x4ea0f400;
+constexpr Word kIntMax = 0x4ea06400, kIntMin = 0x4ea06c00, kUnsignedMax = 0x6ea06400, kUnsignedMin = 0x6ea06c00;
+constexpr Word kFromLane = 0x6e000000, kFirstLane = 0x4e040400;  // bytes << 11; to all lanes
 constexpr Word kMaxPairs = 0x6ea0a400, kToGeneral = 0x9e660000;
 // Of four lanes of 16 bits and 32; the last two of eight of 8 bits and 16.
 constexpr Word kWidenHalf = 0x0e217800, kNarrowHalf = 0x0e216800, kWidenUpper = 0x2e613800, kNarrowUpper = 0x0f108400;
 constexpr Word kFromU16 = 0x2f10a400, kFromS16 = 0x0f10a400, kTo16 = 0x0e612800;
 constexpr Word kFromU8 = 0x2f08a400, kFromS8 = 0x0f08a400, kTo8 = 0x0e212800;
-// Memory: a base and a register that counts vectors; a base and vectors << 10; one element to all lanes.
-constexpr Word kLoad[] = {0xbc607800, 0xfc607800, 0x3ce07800}, kStore[] = {0xbc207800, 0xfc207800, 0x3ca07800};
-constexpr Word kLoadNear = 0x3dc00000, kStoreNear = 0x3d800000, kLoadEach[] = {0x0d40c000, 0x0d40c400, 0x4d40c800};
+// Memory: a base and its size << 10, for parts of 4, 8 and 16 bytes; one element to all lanes.
+constexpr Word kLoad[] = {0xbd400000, 0xfd400000, 0x3dc00000}, kStore[] = {0xbd000000, 0xfd000000, 0x3d800000};
+constexpr Word kLoadEach[] = {0x0d40c000, 0x0d40c400, 0x4d40c800}, kStoreOne[] = {0x3d000000, 0x7d000000, 0xbd000000};
+constexpr Word kLoadAt = 0x3ce07800, kStoreAt = 0x3ca07800;  // a base and a register that counts vectors
 constexpr Word kLoadPair = 0xad400000, kStorePair = 0xad000000;
 // General registers: with memory, pairs of them and of halves of vectors; words, sums, jumps.
-constexpr Word kLoadGeneral = 0xf9400000, kLoadGeneralAt = 0xf8607800;
+constexpr Word kLoadGeneral = 0xf9400000, kStoreGeneral = 0xf9000000;
+constexpr Word kLoadGeneralAt = 0xf8607800, kStoreGeneralAt = 0xf8207800;
 constexpr Word kLoadTwo = 0xa9400000, kStoreTwo = 0xa9000000, kLoadTwoAfter = 0xa8c00000, kStoreTwoBefore = 0xa9800000;
 constexpr Word kLoadHalves = 0x6d400000, kStoreHalves = 0x6d000000;
-constexpr Word kMoveWord = 0xd2800000, kKeepWord = 0xf2800000, kSum = 0x91000000, kDifference = 0xd1000000, kPages = 0x400000;
+constexpr Word kMoveWord = 0xd2800000, kKeepWord = 0xf2800000, kSum = 0x91000000, kDifference = 0xd1000000, kShifted = 0x8b000000, kPages = 0x400000;
 constexpr Word kJump = 0x14000000, kCall = 0x94000000, kReturn = 0xd65f03c0;
 // clang-format on
 
@@ -72,47 +78,80 @@ class Neon final : public Assembler {
   }
   std::size_t size() const override { return 4 * code_.size(); }
 
-  void begin(std::span<const std::uint32_t> locations, bool has_rare) override {
-    locations_ = locations;
-    slots_ = has_rare ? kSavedEnd / 16 : 0;
+  void begin(const Shape& shape) override {
+    shape_ = shape;
+    sizes_.assign(shape.locations.size(), 0);
+    slots_ = shape.has_rare ? kSavedEnd / 16 : 0;
     pair(kStoreTwoBefore, 29, 30, kStack, -kCallersFrame / 8);
     for_caller(kStoreTwo, kStoreHalves);
     frame_ = code_.size();
     code_.resize(code_.size() + 2);  // room on the stack
     put(0x10000000 | kConstants);    // adr, of this instruction
     code_.resize(code_.size() + 2);
-    put(0xd342fc00 | kCount << 5 | kCount);  // lsr, by 2
-    for (std::size_t k = 0; k < std::min(locations.size(), std::size(kPointers)); ++k)
-      load_pointer(kPointers[k], locations[k]);
-    for (int k = 0; k < kMostCopies; ++k) put(kMoveWord | k << 5 | (kIndex + k));
+    if (!shape.has_rows) return put(0xaa0003e0 | kWhole, 0, kCount);
+    put(0xaa0003e0 | kRowsLeft, 0, 2);  // the third argument
+    put(0x927ae400 | kWhole, kCount);   // and, by -64
+  }
+  void begin_rows() override { rows_ = code_.size(); }
+  void end_rows() override {
+    for (std::size_t k = 0; k < shape_.all.size(); ++k) {  // no pointer is needed now
+      entry(kLoadGeneral, kPointers[0], shape_.steps + static_cast<std::uint32_t>(k));
+      entry(kLoadGeneral, kPointers[1], shape_.all[k]);
+      put(kShifted | kPointers[0], kPointers[0], kPointers[1]);
+      entry(kStoreGeneral, kPointers[0], shape_.all[k]);
+    }
+    put(0xf1000400 | kRowsLeft, kRowsLeft);  // subs, by 1
+    put(0x54000040);                         // b.eq, over the jump
+    put(kJump | distance(code_.size(), rows_));
   }
   void begin_loop() override {
+    if (shape_.has_rows) {
+      put(0xb5000040 | kWhole);  // cbnz, over the jump
+      skip_ = code_.size();
+      put(kJump);
+    }
+    put(kMoveWord | kIndex);
+    for (std::size_t k = 0; k < std::min(sizes_.size(), std::size(kPointers)); ++k)
+      entry(kLoadGeneral, kPointers[k], shape_.locations[k]);
     while (size() % 32) put(0xd503201f);
     loop_ = code_.size();
   }
+  void end_loop(int vectors) override {
+    add(kIndex, kIndex, facts_.lanes * vectors);
+    for (std::size_t k = 0; k < std::min(sizes_.size(), std::size(kPointers)); ++k)
+      if (sizes_[k]) add(kPointers[k], kPointers[k], facts_.lanes * vectors * sizes_[k]);
+    put(0xeb00001f, kIndex, kWhole);  // cmp
+    put(0x54000042);                  // b.hs, over the jump
+    put(kJump | distance(code_.size(), loop_));
+    if (shape_.has_rows) code_[skip_] |= distance(skip_, code_.size());
+  }
+  // There are no masked turns.
+  void begin_rest() override {}
+  void end_rest() override {}
+  void keep(int, int, int) override {}
+  void fold(int out, int from, int lanes) override {
+    put(kFromLane | lanes * 4 << 11 | out, from, from);
+  }
+  void splat(int out, int from) override { put(kFirstLane | out, from); }
+  void move(int out, int x) override {
+    if (out != x) put(kOr | out, x, x);
+  }
 
   void load(int out, Dtype dtype, int place, int copy) override {
-    put(kLoad[log_of(size_of(dtype))] | out, element(place), kIndex + copy);
+    const int base = element(place, size_of(dtype));
+    put(kLoad[log_of(size_of(dtype))] | copy << 10 | out, base);
     widen(out, dtype);
   }
   void store(int from, Dtype dtype, int place, int copy) override {
-    switch (dtype) {
-      case float16: put(kNarrowHalf | kFirst, from); break;
-      case bfloat16: put(kNarrowUpper | kFirst, from); break;
-      case uint16:
-      case int16: put(kTo16 | kFirst, from); break;
-      case bool_:
-      case uint8:
-      case int8:
-        put(kTo16 | kFirst, from);
-        put(kTo8 | kFirst, kFirst);
-        break;
-      default: return put(kStore[2] | from, element(place), kIndex + copy);
-    }
-    put(kStore[log_of(size_of(dtype))] | kFirst, element(place), kIndex + copy);
+    const int base = element(place, size_of(dtype));
+    put(kStore[log_of(size_of(dtype))] | copy << 10 | narrow(from, dtype), base);
+  }
+  void store_row(int from, Dtype dtype, std::uint32_t location) override {
+    entry(kLoadGeneral, kFree, location);
+    put(kStoreOne[log_of(size_of(dtype))] | narrow(from, dtype), kFree);
   }
   void broadcast(int out, Dtype dtype, std::uint32_t location) override {
-    load_pointer(kFree, location);
+    entry(kLoadGeneral, kFree, location);
     put(kLoadEach[log_of(size_of(dtype))] | out, kFree);
     widen(out, dtype);
   }
@@ -130,10 +169,10 @@ class Neon final : public Assembler {
     const Word exponent = bits >> 25 & 0x3f;
     if ((bits & 0x7ffff) == 0 && (exponent == 0x20 || exponent == 0x1f))
       return bytes(out, 0, 0xf, (bits >> 24 & 0x80) | (bits >> 19 & 0x7f));
-    near(kLoadNear, out, kConstants, static_cast<int>(pool_.place_of(bits)));
+    near(kLoad[2], out, kConstants, static_cast<int>(pool_.place_of(bits)));
   }
-  void spill(int from, int slot, bool) override { near(kStoreNear, from, kStack, slots_ + slot); }
-  void reload(int out, int slot, bool) override { near(kLoadNear, out, kStack, slots_ + slot); }
+  void spill(int from, int slot, bool) override { near(kStore[2], from, kStack, slots_ + slot); }
+  void reload(int out, int slot, bool) override { near(kLoad[2], out, kStack, slots_ + slot); }
 
   void emit(const Step& step, int out, const Operand (&in)[4]) override {
     const int x = reg(in[0]), y = reg(in[1]);
@@ -173,6 +212,12 @@ class Neon final : public Assembler {
       case Micro::condition_xor: return put(kXor | out, x, y);
       case Micro::bit_not:
       case Micro::condition_not: return put(kNot | out, x);
+      case Micro::maximum: return extreme(kLargest, out, x, y);
+      case Micro::minimum: return extreme(kSmallest, out, x, y);
+      case Micro::int_maximum: return put(kIntMax | out, x, y);
+      case Micro::int_minimum: return put(kIntMin | out, x, y);
+      case Micro::unsigned_maximum: return put(kUnsignedMax | out, x, y);
+      case Micro::unsigned_minimum: return put(kUnsignedMin | out, x, y);
       case Micro::equal: return put(kEqual | out, x, y);
       case Micro::not_equal: put(kEqual | out, x, y); return put(kNot | out, out);
       case Micro::less: return put(kGreater | out, y, x);
@@ -189,17 +234,13 @@ class Neon final : public Assembler {
         put(kMaxPairs | kFirst, x, x);
         put(kToGeneral | kFree, kFirst);
         put(0xb4000040 | kFree);  // cbz, over the jump
-        rare_.push_back({code_.size(), reg(in[2]), reg(in[3]), out, step.loop});
+        rare_.push_back({code_.size(), reg(in[2]), reg(in[3]), out, step.function});
         return put(kJump);
       default: return;  // a source or a store
     }
   }
 
-  std::vector<std::uint8_t> finish(int slots, int vectors) override {
-    for (int k = 0; k < vectors; ++k) add(kIndex + k, kIndex + k, vectors);
-    put(0xeb00001f, kIndex, kCount);  // cmp
-    put(0x54000042);                  // b.hs, over the jump
-    put(kJump | distance(code_.size(), loop_));
+  std::vector<std::uint8_t> finish(int slots) override {
     const int frame = 16 * (slots_ + slots);
     const auto far = [](Word kind, int to, int from, int bytes, Word(&two)[2]) {
       two[0] = kind | kPages | bytes >> 12 << 10 | from << 5 | to;
@@ -239,22 +280,42 @@ class Neon final : public Assembler {
     if (vectors < 4096) return put(kind | vectors << 10 | r, base);
     put(kMoveWord | (vectors & 0xffff) << 5 | kFree);
     put(kKeepWord | 1 << 21 | vectors >> 16 << 5 | kFree);
-    put((kind == kLoadNear ? kLoad[2] : kStore[2]) | r, base, kFree);
+    put((kind == kLoad[2] ? kLoadAt : kStoreAt) | r, base, kFree);
   }
   void add(int out, int base, int bytes) { put(kSum | bytes << 10 | out, base); }
-  void load_pointer(int r, std::uint32_t location) {
-    if (location < 4096) return put(kLoadGeneral | location << 10 | r, kTable);
+  // A general register and an entry of the table.
+  void entry(Word kind, int r, std::uint32_t location) {
+    if (location < 4096) return put(kind | location << 10 | r, kTable);
     put(kMoveWord | (location & 0xffff) << 5 | kFree);
     put(kKeepWord | 1 << 21 | location >> 16 << 5 | kFree);
-    put(kLoadGeneralAt | r, kTable, kFree);
+    put((kind == kLoadGeneral ? kLoadGeneralAt : kStoreGeneralAt) | r, kTable, kFree);
   }
   static Word distance(std::size_t from, std::size_t to) { return (to - from) & 0x3ffffff; }
 
-  // The register that points to a place's elements.
-  int element(int place) {
+  // The register that points to a place's elements of this turn.
+  int element(int place, std::size_t size) {
+    sizes_[place] = static_cast<int>(size);
     if (place < static_cast<int>(std::size(kPointers))) return kPointers[place];
-    load_pointer(kFree, locations_[place]);
+    entry(kLoadGeneral, kFree, shape_.locations[place]);
+    put(kShifted | log_of(size) << 10 | kFree, kFree, kIndex);
     return kFree;
+  }
+  // The register of a vector as it is in memory.
+  int narrow(int x, Dtype dtype) {
+    switch (dtype) {
+      case float16: put(kNarrowHalf | kFirst, x); break;
+      case bfloat16: put(kNarrowUpper | kFirst, x); break;
+      case uint16:
+      case int16: put(kTo16 | kFirst, x); break;
+      case bool_:
+      case uint8:
+      case int8:
+        put(kTo16 | kFirst, x);
+        put(kTo8 | kFirst, kFirst);
+        break;
+      default: return x;
+    }
+    return kFirst;
   }
   void widen(int out, Dtype dtype) {
     switch (dtype) {
@@ -272,9 +333,6 @@ class Neon final : public Assembler {
   // or set them.
   void bytes(int out, int inverted, int mode, Word byte) {
     put(kBytes | inverted << 29 | byte >> 5 << 16 | mode << 12 | (byte & 31) << 5 | out);
-  }
-  void move(int out, int x) {
-    if (out != x) put(kOr | out, x, x);
   }
 
   // ---- steps of several instructions ----
@@ -300,6 +358,16 @@ class Neon final : public Assembler {
       move(sum, c);
     put((signs & 1 ? kMultiplySubtract : kMultiplyAdd) | sum, a, b);
     move(out, sum);
+  }
+  // The instruction takes 0 for larger than -0.
+  void extreme(Word kind, int out, int x, int y) {
+    put(kEqual | kFirst, x, y);
+    const int result = out == y ? kSecond : out;
+    put(kind | result, x, y);
+    if (out == y)
+      put(kInsertUnless | out, kSecond, kFirst);
+    else
+      put(kInsertIf | out, y, kFirst);
   }
   // The sum carries into the upper half; a nan stays one.
   void round_bfloat16(int out, int x) {
@@ -345,8 +413,8 @@ class Neon final : public Assembler {
   };
   void answer(const Rare& r) {
     code_[r.jump] |= distance(r.jump, code_.size());
-    near(kStoreNear, r.x, kStack, kArguments);
-    near(kStoreNear, r.y, kStack, kArguments + 1);
+    near(kStore[2], r.x, kStack, kArguments);
+    near(kStore[2], r.y, kStack, kArguments + 1);
     call(calls_save_);
     add(0, kStack, 16 * (kArguments + 2));
     add(1, kStack, 16 * kArguments);
@@ -358,7 +426,7 @@ class Neon final : public Assembler {
       put((k ? kKeepWord : kMoveWord) | k << 21 | (address >> 16 * k & 0xffff) << 5 | kFree);
     put(0xd63f0000, kFree);  // blr
     call(calls_restore_);
-    near(kLoadNear, r.out, kStack, kArguments + 2);
+    near(kLoad[2], r.out, kStack, kArguments + 2);
     put(kJump | distance(code_.size(), r.jump + 1));
   }
   void call(std::vector<std::size_t>& calls) {
@@ -377,13 +445,14 @@ class Neon final : public Assembler {
     }
   }
 
-  static constexpr Facts facts_{4, 30, 0};
-  std::span<const std::uint32_t> locations_;
+  static constexpr Facts facts_{4, 30, 0, false};
+  Shape shape_;
+  std::vector<int> sizes_;  // of elements at the places that are used
   std::vector<Word> code_;
   Pool pool_;
   std::vector<Rare> rare_;
   std::vector<std::size_t> calls_save_, calls_restore_;
-  std::size_t frame_ = 0, loop_ = 0;
+  std::size_t frame_ = 0, loop_ = 0, rows_ = 0, skip_ = 0;
   int slots_ = 0;  // where they begin, in vectors
 };
 

@@ -101,6 +101,13 @@ std::int32_t record_cast(Trace& trace, Dtype from, Dtype to, std::int32_t in) {
   });
 }
 
+std::int32_t record_widening(Trace& trace, Dtype half, std::int32_t in) {
+  using namespace recorded;
+  t_trace = &trace;
+  const u32 word = given<u32>(in);
+  return (half == float16 ? widen_float16(word) : widen_bfloat16(word)).id;
+}
+
 bool is_recorded(Dtype dtype) {
   return recorded::with_type(dtype, [](auto) { return 0; }) != kNoValue;
 }

@@ -11,6 +11,8 @@ namespace cermet::cpu::machine {
 std::int32_t record(Trace& trace, Op op, Dtype compute, const std::int32_t* in);
 // The same of a conversion.
 std::int32_t record_cast(Trace& trace, Dtype from, Dtype to, std::int32_t in);
+// The float32 of a float16 or bfloat16 that is given as an integer.
+std::int32_t record_widening(Trace& trace, Dtype half, std::int32_t in);
 // Whether values of the type fit the lanes.
 bool is_recorded(Dtype dtype);
 

@@ -86,8 +86,9 @@ struct Integer {
   friend b32 operator>(Integer a, Integer b) { return b < a; }
   friend b32 operator>=(Integer a, Integer b) { return b <= a; }
 
- private:
   static constexpr bool is_word = bits == 32 && !is_signed;
+
+ private:
   static Integer as(std::int32_t id) { return Integer(Known{id}); }
   static Integer of(std::int32_t id) { return as(in_range(id)); }
   static std::int32_t in_range(std::int32_t id) {
@@ -191,6 +192,19 @@ inline f32 floor(f32 x) { return f32::as(put(Micro::floor, x.id)); }
 inline f32 ceil(f32 x) { return f32::as(put(Micro::ceil, x.id)); }
 inline f32 trunc(f32 x) { return f32::as(put(Micro::trunc, x.id)); }
 inline f32 rint(f32 x) { return f32::as(put(Micro::rint, x.id)); }
+// As the templates of ops/ have it, in one step.
+inline f32 maximum(f32 a, f32 b) { return f32::as(put(Micro::maximum, a.id, b.id)); }
+inline f32 minimum(f32 a, f32 b) { return f32::as(put(Micro::minimum, a.id, b.id)); }
+template <int bits, bool is_signed>
+Integer<bits, is_signed> maximum(Integer<bits, is_signed> a, Integer<bits, is_signed> b) {
+  using I = Integer<bits, is_signed>;
+  return I(Known{put(I::is_word ? Micro::unsigned_maximum : Micro::int_maximum, a.id, b.id)});
+}
+template <int bits, bool is_signed>
+Integer<bits, is_signed> minimum(Integer<bits, is_signed> a, Integer<bits, is_signed> b) {
+  using I = Integer<bits, is_signed>;
+  return I(Known{put(I::is_word ? Micro::unsigned_minimum : Micro::int_minimum, a.id, b.id)});
+}
 inline i32 bits(f32 x) { return i32(Known{x.id}); }
 inline f32 from_bits(i32 b) { return f32(Known{b.id}); }
 
@@ -207,15 +221,15 @@ struct Table {
 };
 
 // Where an argument is rare, the loop of the operation answers.
-inline std::int32_t unless(b32 rare, f32 usual, f32 x, f32 y, Loop loop) {
+inline std::int32_t unless(b32 rare, f32 usual, f32 x, f32 y, Loop function) {
   Step step{Micro::rare};
   step.in[0] = rare.id, step.in[1] = usual.id, step.in[2] = x.id, step.in[3] = y.id;
-  step.loop = loop;
+  step.function = function;
   return t_trace->put(step);
 }
 inline f32 unless_rare(Op op, b32 rare, f32 usual, f32 x, f32 y) {
-  const Loop loop = loops().op[static_cast<int>(op)][static_cast<int>(float32)];
-  return f32::as(unless(rare, usual, x, y, loop));
+  const Loop function = loops().op[static_cast<int>(op)][static_cast<int>(float32)];
+  return f32::as(unless(rare, usual, x, y, function));
 }
 // Without a loop a step cannot become code: such operations are called.
 inline c64 unless_rare(Op, b32 rare, c64 usual, c64 x, c64) {

@@ -1,9 +1,8 @@
-// The encoder for x86-64: AVX2 with FMA and F16C, and AVX-512. An instruction is a row with its
-// opcode; VEX and EVEX are two ways to write it down.
+// The assembler for x86-64: AVX2 with FMA and F16C, and AVX-512.
 #include <algorithm>
 
 #include "cpu/machine/assembler.h"
-#include "cpu/machine/x86_encoder.h"
+#include "cpu/machine/x86_opcodes.h"
 
 namespace cermet::cpu::machine {
 namespace {
@@ -17,34 +16,6 @@ constexpr int kSaved[] = {rbx, rbp, r12, r13, r14, r15};              // for the
 constexpr int kClobbered[] = {rax, rcx, rdx, rsi, rdi, r8, r9, r10};  // by a call
 constexpr int kTable = rdi, kIndex = rax, kFrame = rbp, kFree = r11;
 
-// clang-format off
-constexpr Opcode kLoad{kMap0F, kNone, 0x10}, kStore{kMap0F, kNone, 0x11}, kMove{kMap0F, kNone, 0x28};
-constexpr Opcode kAnd{kMap0F, kNone, 0x54}, kOr{kMap0F, kNone, 0x56}, kXor{kMap0F, kNone, 0x57};
-constexpr Opcode kAdd{kMap0F, kNone, 0x58}, kMultiply{kMap0F, kNone, 0x59};
-constexpr Opcode kSubtract{kMap0F, kNone, 0x5c}, kDivide{kMap0F, kNone, 0x5e};
-constexpr Opcode kSqrt{kMap0F, kNone, 0x51}, kRound{kMap3A, k66, 0x08}, kCompare{kMap0F, kNone, 0xc2};
-constexpr Opcode kFromInt{kMap0F, kNone, 0x5b}, kToInt{kMap0F, kF3, 0x5b};
-constexpr Opcode kFromUnsigned{kMap0F, kF2, 0x7a}, kToUnsigned{kMap0F, kNone, 0x78};
-constexpr Opcode kIntAdd{kMap0F, k66, 0xfe}, kIntSubtract{kMap0F, k66, 0xfa}, kIntMultiply{kMap38, k66, 0x40};
-constexpr Opcode kShiftBy{kMap0F, k66, 0x72};  // an immediate; 6: left, 2: right, 4: with the sign
-constexpr Opcode kShiftLeft{kMap38, k66, 0x47}, kShiftRight{kMap38, k66, 0x45}, kShiftSigned{kMap38, k66, 0x46};
-constexpr Opcode kIntEqual{kMap0F, k66, 0x76}, kIntGreater{kMap0F, k66, 0x66};
-constexpr Opcode kUnsignedMin{kMap38, k66, 0x3b}, kUnsignedMax{kMap38, k66, 0x3f};
-constexpr Opcode kIntCompare{kMap3A, k66, 0x1f}, kUnsignedCompare{kMap3A, k66, 0x1e};
-constexpr Opcode kBlend{kMap38, k66, 0x65}, kBlendVector{kMap3A, k66, 0x4a}, kTernary{kMap3A, k66, 0x25};
-constexpr Opcode kBroadcast{kMap38, k66, 0x18}, kBroadcastGeneral{kMap38, k66, 0x7c}, kMoveWord{kMap0F, k66, 0x6e};
-constexpr Opcode kWidenHalf{kMap38, k66, 0x13}, kNarrowHalf{kMap3A, k66, 0x1d};
-constexpr Opcode kFromU8{kMap38, k66, 0x31}, kFromU16{kMap38, k66, 0x33};
-constexpr Opcode kFromS8{kMap38, k66, 0x21}, kFromS16{kMap38, k66, 0x23};
-constexpr Opcode kTo8{kMap38, kF3, 0x31}, kTo16{kMap38, kF3, 0x33};
-constexpr Opcode kPackWords{kMap38, k66, 0x2b}, kPackBytes{kMap0F, k66, 0x67}, kUpperHalf{kMap3A, k66, 0x39};
-constexpr Opcode kStore128{kMap0F, kF3, 0x7f}, kStore64{kMap0F, k66, 0xd6}, kTest{kMap38, k66, 0x0e};
-constexpr Opcode kTestBits{kMap38, k66, 0x27};
-// Of masks.
-constexpr Opcode kMaskAnd{kMap0F, kNone, 0x41}, kMaskOr{kMap0F, kNone, 0x45}, kMaskXor{kMap0F, kNone, 0x47};
-constexpr Opcode kMaskNot{kMap0F, kNone, 0x44}, kMaskTest{kMap0F, kNone, 0x98};
-constexpr Opcode kMaskLoad{kMap0F, kNone, 0x90}, kMaskStore{kMap0F, kNone, 0x91};
-// clang-format on
 enum Fma : std::uint8_t { k132 = 0x98, k213 = 0xa8, k231 = 0xb8 };
 
 constexpr std::uint32_t kSign = 0x80000000u;
@@ -54,7 +25,7 @@ class X86 final : public Assembler, Encoder {
   explicit X86(bool wide)
       : Encoder(wide),
         wide_(wide),
-        facts_{wide ? 16 : 8, wide ? 30 : 14, wide ? 6 : 0},
+        facts_{wide ? 16 : 8, wide ? 30 : 14, wide ? 6 : 0, wide},
         bytes_(wide ? 64 : 32),
         first_(wide ? 30 : 14),
         second_(first_ + 1) {}
@@ -89,10 +60,10 @@ class X86 final : public Assembler, Encoder {
     return s.op != Micro::rare || operand == 1;
   }
 
-  void begin(std::span<const std::uint32_t> locations, bool has_rare) override {
-    locations_ = locations;
-    slots_ = 64;  // where the caller's stack is
-    if (has_rare) {
+  void begin(const Shape& shape) override {
+    shape_ = shape;
+    slots_ = kHeader;
+    if (shape.has_rare) {
       saved_ = slots_;
       slots_ += (facts_.registers + 2) * bytes_ + 8 * 8 + 8 * 8;
       slots_ = (slots_ + 63) / 64 * 64;
@@ -106,48 +77,125 @@ class X86 final : public Assembler, Encoder {
     word(0);
     bytes({0x48, 0x83, 0xe4, 0xc0});  // and rsp, -64
     bytes({0x48, 0x89, 0xe5});        // mov rbp, rsp
-    general_store(kFree, Last::at(kFrame, 0));
-    for (std::size_t k = 0; k < std::min(locations.size(), std::size(kPointers)); ++k)
-      general_load(kPointers[k], Last::at(kTable, static_cast<std::int32_t>(8 * locations[k])));
-    bytes({0x31, 0xc0});  // xor eax, eax
+    general_store(kFree, Last::at(kFrame, kCaller));
+    if (!shape.has_rows) return load_pointers();
+    general_store(rdx, Last::at(kFrame, kRowsLeft));
+    bytes({0x49, 0x89, 0xf3});        // mov r11, rsi
+    bytes({0x49, 0x83, 0xe3, 0xc0});  // and r11, -64
+    general_store(kFree, Last::at(kFrame, kWhole));
+    if (!wide_) return;
+    bytes({0x48, 0xc7, 0xc0, 0xff, 0xff, 0xff, 0xff});  // mov rax, -1
+    bytes({0x49, 0x89, 0xf3});                          // mov r11, rsi
+    bytes({0x49, 0x83, 0xe3, 0x3f});                    // and r11, 63
+    bytes({0xc4, 0xe2, 0xa0, 0xf5, 0xc0});              // bzhi rax, rax, r11
+    general_store(rax, Last::at(kFrame, kMasks));
+  }
+  void begin_rows() override {
+    rows_ = size();
+    load_pointers();
+  }
+  void end_rows() override {
+    for (std::size_t k = 0; k < shape_.all.size(); ++k) {
+      general_load(kFree, entry(shape_.steps + static_cast<std::uint32_t>(k)));
+      general(0x01, kFree, entry(shape_.all[k]));  // add
+    }
+    general(0xff, 1, Last::at(kFrame, kRowsLeft));  // dec
+    jump({0x0f, 0x85}, rows_);                      // jnz
   }
   void begin_loop() override {
+    bytes({0x31, 0xc0});  // xor eax, eax
+    if (shape_.has_rows) {
+      general(0x39, rax, Last::at(kFrame, kWhole));  // cmp
+      skip_ = skip({0x0f, 0x84});                    // je
+    }
     while (size() % 32) bytes({0x90});
     loop_ = size();
+  }
+  void end_loop(int vectors) override {
+    bytes({0x48, 0x83, 0xc0, static_cast<std::uint8_t>(facts_.lanes * vectors)});  // add rax, lanes
+    if (shape_.has_rows)
+      general(0x3b, rax, Last::at(kFrame, kWhole));  // cmp
+    else
+      bytes({0x48, 0x39, 0xf0});  // cmp rax, rsi
+    jump({0x0f, 0x82}, loop_);    // jb
+    if (shape_.has_rows) land(skip_);
+  }
+  void begin_rest() override {
+    bytes({0x48, 0x39, 0xf0});   // cmp rax, rsi
+    skip_ = skip({0x0f, 0x84});  // je
+    masked_ = true;
+  }
+  void end_rest() override {
+    masked_ = false;
+    land(skip_);
+  }
+  void keep(int out, int from, int copy) override {
+    put(kMove, out, 0, Last::reg(from), {.mask = rest(copy)});
+  }
+  void fold(int out, int from, int lanes) override {
+    const Last f = Last::reg(from);
+    if (lanes == 8) return put(kShuffle128, out, from, f, {.immediate = 0x0e});
+    if (lanes == 4 && wide_) return put(kShuffle128, out, from, f, {.immediate = 0x01});
+    if (lanes == 4) return put(kUpperHalf, from, 0, Last::reg(out), {.immediate = 1});
+    put(kPermute, out, 0, f, {.immediate = lanes == 2 ? 0x0e : 0x01});
+  }
+  void splat(int out, int from) override { put(kBroadcast, out, 0, Last::reg(from)); }
+  void move(int out, int from) override {
+    if (out != from) put(kMove, out, 0, Last::reg(from));
   }
 
   void load(int out, Dtype dtype, int place, int copy) override {
     const Last from = element(place, size_of(dtype), copy);
+    const int mask = masked_ ? rest(copy) : 0;
+    const auto widen = [&](const Opcode& o, int part) {
+      put(o, out, 0, from, {.mask = mask, .zeros = mask != 0, .part = part});
+    };
     switch (dtype) {
-      case float16: return put(kWidenHalf, out, 0, from, {.part = 2});
-      case bfloat16:
-        put(kFromU16, out, 0, from, {.part = 2});
-        return shift(6, out, Last::reg(out), 16);
-      case uint16: return put(kFromU16, out, 0, from, {.part = 2});
-      case int16: return put(kFromS16, out, 0, from, {.part = 2});
+      case float16: return widen(kWidenHalf, 2);
+      case bfloat16: widen(kFromU16, 2); return shift(6, out, Last::reg(out), 16);
+      case uint16: return widen(kFromU16, 2);
+      case int16: return widen(kFromS16, 2);
       case bool_:
-      case uint8: return put(kFromU8, out, 0, from, {.part = 4});
-      case int8: return put(kFromS8, out, 0, from, {.part = 4});
-      default: return put(kLoad, out, 0, from);
+      case uint8: return widen(kFromU8, 4);
+      case int8: return widen(kFromS8, 4);
+      default: return widen(kLoad, 1);
     }
   }
 
   void store(int from, Dtype dtype, int place, int copy) override {
     const Last to = element(place, size_of(dtype), copy);
+    const int mask = masked_ ? rest(copy) : 0;
     switch (dtype) {
-      case float16: return put(kNarrowHalf, from, 0, to, {.part = 2, .immediate = 0});
-      case bfloat16: shift(2, first_, Last::reg(from), 16); return store_narrow(first_, 2, to);
+      case float16: return put(kNarrowHalf, from, 0, to, {.mask = mask, .part = 2, .immediate = 0});
+      case bfloat16:
+        shift(2, first_, Last::reg(from), 16);
+        return store_narrow(first_, 2, to, mask);
       case uint16:
-      case int16: return store_narrow(from, 2, to);
+      case int16: return store_narrow(from, 2, to, mask);
       case bool_:
       case uint8:
-      case int8: return store_narrow(from, 1, to);
-      default: return put(kStore, from, 0, to);
+      case int8: return store_narrow(from, 1, to, mask);
+      default: return put(kStore, from, 0, to, {.mask = mask});
+    }
+  }
+  void store_row(int from, Dtype dtype, std::uint32_t location) override {
+    if (dtype == float16) put(kNarrowHalf, from, 0, Last::reg(first_), {.immediate = 0});
+    if (dtype == bfloat16) shift(2, first_, Last::reg(from), 16);
+    const int word = is_half(dtype) ? first_ : from;
+    if (wide_)  // into eax
+      evex(kWordToGeneral, word, 0, Last::reg(rax), {.length = 0});
+    else
+      vex(kWordToGeneral, word, 0, Last::reg(rax), 0);
+    general_load(kFree, entry(location));
+    switch (size_of(dtype)) {
+      case 1: return bytes({0x41, 0x88, 0x03});
+      case 2: return bytes({0x66, 0x41, 0x89, 0x03});
+      default: return bytes({0x41, 0x89, 0x03});
     }
   }
 
   void broadcast(int out, Dtype dtype, std::uint32_t location) override {
-    general_load(kFree, Last::at(kTable, static_cast<std::int32_t>(8 * location)));
+    general_load(kFree, entry(location));
     switch (dtype) {  // into r11d, extended
       case bool_:
       case uint8: bytes({0x45, 0x0f, 0xb6, 0x1b}); break;
@@ -215,6 +263,12 @@ class X86 final : public Assembler, Encoder {
       case Micro::bit_or: return put(kOr, out, x, b);
       case Micro::bit_xor: return put(kXor, out, x, b);
       case Micro::bit_not: return put(kXor, out, x, Last::constant(~0u));
+      case Micro::maximum: return extreme(kMaximum, out, x, b);
+      case Micro::minimum: return extreme(kMinimum, out, x, b);
+      case Micro::int_maximum: return put(kIntMax, out, x, b);
+      case Micro::int_minimum: return put(kIntMin, out, x, b);
+      case Micro::unsigned_maximum: return put(kUnsignedMax, out, x, b);
+      case Micro::unsigned_minimum: return put(kUnsignedMin, out, x, b);
       case Micro::equal: return compare(kCompare, 0, out, x, b);
       case Micro::less: return compare(kCompare, 17, out, x, b);
       case Micro::less_equal: return compare(kCompare, 18, out, x, b);
@@ -235,12 +289,8 @@ class X86 final : public Assembler, Encoder {
   }
 
   std::size_t size() const override { return Encoder::size(); }
-  std::vector<std::uint8_t> finish(int slots, int vectors) override {
-    bytes({0x48, 0x83, 0xc0, static_cast<std::uint8_t>(facts_.lanes * vectors)});  // add rax, lanes
-    bytes({0x48, 0x39, 0xf0});                                                     // cmp rax, rsi
-    bytes({0x0f, 0x82});                                                           // jb loop
-    word(static_cast<std::int32_t>(loop_) - static_cast<std::int32_t>(size()) - 4);
-    general_load(rsp, Last::at(kFrame, 0));
+  std::vector<std::uint8_t> finish(int slots) override {
+    general_load(rsp, Last::at(kFrame, kCaller));
     for (std::size_t k = std::size(kSaved); k-- > 0;) pop(kSaved[k]);
     bytes({0xc5, 0xf8, 0x77, 0xc3});  // vzeroupper, ret
     for (const Rare& r : rare_) answer(r);
@@ -250,6 +300,35 @@ class X86 final : public Assembler, Encoder {
   }
 
  private:
+  // Places in the frame before the slots: the caller's stack pointer, rows that are left, elements
+  // in whole turns, masks of the rest.
+  static constexpr std::int32_t kCaller = 0, kRowsLeft = 8, kWhole = 16, kMasks = 24, kHeader = 64;
+
+  static Last entry(std::uint32_t location) {
+    return Last::at(kTable, static_cast<std::int32_t>(8 * location));
+  }
+  void load_pointers() {
+    const std::span<const std::uint32_t> locations = shape_.locations;
+    for (std::size_t k = 0; k < std::min(locations.size(), std::size(kPointers)); ++k)
+      general_load(kPointers[k], entry(locations[k]));
+  }
+  // A jump back, and one forward to where it lands.
+  void jump(std::initializer_list<std::uint8_t> opcode, std::size_t to) {
+    bytes(opcode);
+    word(static_cast<std::int32_t>(to) - static_cast<std::int32_t>(size()) - 4);
+  }
+  std::size_t skip(std::initializer_list<std::uint8_t> opcode) {
+    bytes(opcode);
+    word(0);
+    return size() - 4;
+  }
+  void land(std::size_t from) { set_word(from, static_cast<std::int32_t>(size() - from) - 4); }
+  // The mask of a copy in the masked turn, in the first mask register.
+  int rest(int copy) {
+    vex(kMaskLoad, 1, 0, Last::at(kFrame, kMasks + 2 * copy), 0);
+    return 1;
+  }
+
   static Last last(const Operand& o, int base, int bytes, int slots) {
     if (o.kind == Kind::constant) return Last::constant(o.value);
     if (o.kind == Kind::slot)
@@ -265,7 +344,7 @@ class X86 final : public Assembler, Encoder {
     if (place < static_cast<int>(std::size(kPointers)))
       base = kPointers[place];
     else
-      general_load(kFree, Last::at(kTable, static_cast<std::int32_t>(8 * locations_[place])));
+      general_load(kFree, entry(shape_.locations[place]));
     return {Last::Where::memory, base, kIndex,
             size == 4   ? 2
             : size == 2 ? 1
@@ -289,7 +368,7 @@ class X86 final : public Assembler, Encoder {
       put(variable, out, x, count);
   }
 
-  void move(int out, const Last& from) {
+  void get(int out, const Last& from) {
     if (from.where == Last::Where::constant)
       constant(out, from.bits);
     else if (from.where == Last::Where::memory)
@@ -300,13 +379,13 @@ class X86 final : public Assembler, Encoder {
 
   void copysign(int out, int x, const Last& sign) {
     if (wide_) {  // a bit is the sign's where the constant's is 1, else x's
-      move(first_, Last::reg(x));
-      move(second_, sign);
+      move(first_, x);
+      get(second_, sign);
       put(kTernary, first_, second_, Last::constant(kSign), {.immediate = 0xd8});
-      return move(out, Last::reg(first_));
+      return move(out, first_);
     }
     put(kAnd, first_, x, Last::constant(~kSign));
-    move(second_, sign);
+    get(second_, sign);
     put(kAnd, second_, second_, Last::constant(kSign));
     put(kOr, out, first_, Last::reg(second_));
   }
@@ -329,12 +408,12 @@ class X86 final : public Assembler, Encoder {
       return in_memory(a) ? run(k231, reg(b), last(in[a])) : run(k231, reg(a), last(in[b]));
     if (!is_out(a)) {
       if (in_memory(2)) {
-        move(out, Last::reg(reg(a)));
+        move(out, reg(a));
       } else if (in_memory(a) || in_memory(b)) {
-        move(out, Last::reg(reg(2)));
+        move(out, reg(2));
         return in_memory(a) ? run(k231, reg(b), last(in[a])) : run(k231, reg(a), last(in[b]));
       } else {
-        move(out, Last::reg(reg(2)));
+        move(out, reg(2));
         return run(k231, reg(a), last(in[b]));
       }
     }
@@ -373,7 +452,7 @@ class X86 final : public Assembler, Encoder {
   }
   void to_unsigned(int out, int x) {
     if (wide_) return put(kToUnsigned, out, 0, Last::reg(x));
-    move(first_, Last::constant(0x4f000000u));  // 2^31
+    get(first_, Last::constant(0x4f000000u));  // 2^31
     put(kCompare, first_, first_, Last::reg(x), {.immediate = 18});
     put(kAnd, second_, first_, Last::constant(0x4f000000u));
     put(kSubtract, second_, x, Last::reg(second_));
@@ -382,14 +461,28 @@ class X86 final : public Assembler, Encoder {
     put(kXor, out, first_, Last::reg(second_));
   }
 
-  void store_narrow(int from, int bytes, const Last& to) {
-    if (wide_) return put(bytes == 2 ? kTo16 : kTo8, from, 0, to, {.part = 4 / bytes});
+  void store_narrow(int from, int bytes, const Last& to, int mask) {
+    if (wide_)
+      return put(bytes == 2 ? kTo16 : kTo8, from, 0, to, {.mask = mask, .part = 4 / bytes});
     put(kAnd, first_, from, Last::constant(bytes == 2 ? 0xffff : 0xff));
     put(kUpperHalf, first_, 0, Last::reg(second_), {.immediate = 1});
     vex(kPackWords, first_, first_, Last::reg(second_), 0);
     if (bytes == 2) return vex(kStore128, first_, 0, to, 0);
     vex(kPackBytes, first_, first_, Last::reg(first_), 0);
     vex(kStore64, first_, 0, to, 0);
+  }
+
+  // The instruction gives its second operand where one is a nan.
+  void extreme(const Opcode& o, int out, int x, const Last& b) {
+    if (wide_) {
+      put(kCompare, 1, x, Last::reg(x), {.immediate = 3});
+      put(o, first_, x, b);
+      put(kMove, first_, 0, Last::reg(x), {.mask = 1});
+      return move(out, first_);
+    }
+    put(kCompare, second_, x, Last::reg(x), {.immediate = 3});
+    put(o, first_, x, b);
+    put(kBlendVector, out, first_, Last::reg(x), {.immediate = second_ << 4});
   }
 
   void compare(const Opcode& o, int predicate, int out, int x, const Last& b) {
@@ -431,11 +524,11 @@ class X86 final : public Assembler, Encoder {
   struct Rare {
     std::size_t jump, back;
     int x, y, out;
-    Loop loop;
+    Loop function;
   };
   void rare(const Step& step, int out, const Operand (&in)[4]) {
     const int condition = static_cast<int>(in[0].value);
-    move(out, last(in[1]));
+    get(out, last(in[1]));
     if (wide_)
       vex(kMaskTest, mask(condition), 0, Last::reg(mask(condition)), 0);
     else
@@ -443,7 +536,7 @@ class X86 final : public Assembler, Encoder {
     bytes({0x0f, 0x85});  // jnz
     word(0);
     rare_.push_back({size() - 4, size(), static_cast<int>(in[2].value),
-                     static_cast<int>(in[3].value), out, step.loop});
+                     static_cast<int>(in[3].value), out, step.function});
   }
   Last argument(int k) const { return Last::at(kFrame, arguments_ + 64 * k); }
   void answer(const Rare& r) {
@@ -458,7 +551,7 @@ class X86 final : public Assembler, Encoder {
     bytes({0x41, 0xb8});  // mov r8d, lanes
     word(facts_.lanes);
     bytes({0x48, 0xb8});  // mov rax, loop
-    const auto address = reinterpret_cast<std::uintptr_t>(r.loop);
+    const auto address = reinterpret_cast<std::uintptr_t>(r.function);
     word(static_cast<std::int32_t>(address));
     word(static_cast<std::int32_t>(address >> 32));
     bytes({0xff, 0xd0});  // call rax
@@ -493,10 +586,11 @@ class X86 final : public Assembler, Encoder {
   const Facts facts_;
   const int bytes_;           // of a vector
   const int first_, second_;  // registers for sequences
-  std::span<const std::uint32_t> locations_;
+  Shape shape_;
   std::vector<Rare> rare_;
   std::vector<std::size_t> calls_save_, calls_restore_;
-  std::size_t frame_ = 0, loop_ = 0;
+  std::size_t frame_ = 0, rows_ = 0, loop_ = 0, skip_ = 0;
+  bool masked_ = false;
   std::int32_t slots_ = 0, saved_ = 0, arguments_ = 0;  // places in the frame
 };
 

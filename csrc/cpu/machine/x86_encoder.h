@@ -37,12 +37,14 @@ struct Last {
   static Last constant(std::uint32_t bits) { return {Where::constant, 0, -1, 0, 0, bits}; }
 };
 
-// What an instruction may have: a mask, the part of a vector that its memory has (a half: 2), an
-// immediate.
+// What an instruction may have: a mask, under which lanes are kept or zeros; the part of a vector
+// that its memory has (a half: 2), an immediate, a length of 2 (512 bits) or 0 (128).
 struct Options {
   int mask = 0;
+  bool zeros = false;
   int part = 1;
   int immediate = -1;
+  int length = 2;
 };
 
 class Encoder {
@@ -125,8 +127,8 @@ class Encoder {
            static_cast<std::uint8_t>((~(reg >> 3) & 1) << 7 | (~x & 1) << 6 | (~b & 1) << 5 |
                                      (~(reg >> 4) & 1) << 4 | o.map),
            static_cast<std::uint8_t>(o.wide << 7 | (~second & 15) << 3 | 4 | o.prefix),
-           static_cast<std::uint8_t>(2 << 5 | embedded << 4 | (~(second >> 4) & 1) << 3 |
-                                     options.mask),
+           static_cast<std::uint8_t>(options.zeros << 7 | options.length << 5 | embedded << 4 |
+                                     (~(second >> 4) & 1) << 3 | options.mask),
            o.byte});
     operand(reg, m, bytes_ / options.part, options.immediate >= 0);
     if (options.immediate >= 0) bytes({static_cast<std::uint8_t>(options.immediate)});

@@ -22,6 +22,7 @@
 
 #include "cpu/floating_mode.h"
 #include "cpu/program/arrange.h"
+#include "cpu/program/rows.h"
 #include "cpu/program/tiles.h"
 #include "eval/interrupt.h"
 
@@ -200,6 +201,7 @@ class Run : Tiles {
   void run_block(const Pass& pass, Context& c, const Unit& u, std::int64_t block) const {
     const std::int64_t step = block * kBlock, steps = std::min(kBlock, x_.reduced - step);
     const std::int64_t first = u.first + step * x_.inner;
+    if (pass.code && machine::takes_rows(steps)) return run_code(pass, c, first, step, steps);
     // What lies in memory is reduced there, if it is still in a cache when it has been computed.
     const bool cached = pass.calls.empty() || steps * u.rows <= kCached;
     const auto from_memory = [&](const Reduction& r) { return r.moving >= 0 && cached; };
@@ -231,6 +233,31 @@ class Run : Tiles {
       }
       if (x_.blocks() > 1) push(r, c.totals[k], c.totals[k].lanes, u.rows);
     }
+  }
+
+  // The same by code that goes over a block of one row.
+  void run_code(const Pass& pass, Context& c, std::int64_t first, std::int64_t step,
+                std::int64_t steps) const {
+    const RowCode& code = *pass.code;
+    SmallVector<std::byte*, 32> table(2 * code.places.size(), nullptr);
+    for (std::size_t k = 0; k < code.places.size(); ++k) {
+      const auto [kind, index, bytes] = code.places[k];
+      switch (kind) {
+        case RowCode::Place::Kind::port:
+          table[k] = place(index, first, size_of(p_.ports[index].dtype));
+          break;
+        case RowCode::Place::Kind::scratch:
+          table[k] = c.scratch + index * scratch_elements_ * 8 + step * bytes;
+          break;
+        case RowCode::Place::Kind::scalar: table[k] = c.table[p_.small[index].id]; break;
+        case RowCode::Place::Kind::value: table[k] = c.table[index]; break;
+        case RowCode::Place::Kind::result: table[k] = c.totals[index].lanes; break;
+      }
+    }
+    code.code->run_rows(table.data(), steps, 1);
+    if (x_.blocks() == 1) return;
+    for (std::size_t k = 0; k < pass.reductions.size(); ++k)
+      push(pass.reductions[k], c.totals[k], c.totals[k].lanes, 1);
   }
 
   void run_unit(Context& c, const Unit& u) const {
@@ -319,7 +346,9 @@ void run(const Lowered& program, const Binding& binding, bool overwrites) {
   const DefaultFloatingMode mode;
   std::optional<Uninterrupted> guard;
   if (overwrites) guard.emplace();
-  run_in_parts(program, Arranged(program, binding).binding, overwrites,
+  const Arranged arranged(program, binding);
+  if (program.rows) return run_rows(program, arranged.binding);
+  run_in_parts(program, arranged.binding, overwrites,
                [&](const Binding& b) { Run(program, b).run(); });
 }
 

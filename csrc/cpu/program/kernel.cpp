@@ -12,7 +12,8 @@ constexpr std::int64_t kPrice = 16 * 1024;
 }  // namespace
 
 ProgramKernel::ProgramKernel(Lowered lowered) : lowered_(std::move(lowered)), work_(0) {
-  for (const Pass& pass : lowered_.passes) calls_ += static_cast<std::int64_t>(pass.calls.size());
+  for (const Pass& pass : lowered_.passes)
+    calls_ += static_cast<std::int64_t>(pass.calls.size() + pass.reductions.size());
 }
 ProgramKernel::~ProgramKernel() = default;
 

@@ -258,7 +258,8 @@ class Lowering {
             {dtype, from, in, place, ins.out, loops_.op[op][t], loops_.reduce_rows[op][f],
              loops_.reduce_rows[op][t], loops_.reduce_columns[op][f], loops_.reduce_block[op][f],
              loops_.reduce_block[op][t],
-             is_half(result) ? loops_.round[static_cast<int>(result)] : nullptr});
+             is_half(result) ? loops_.round[static_cast<int>(result)] : nullptr,
+             combine_op(ins.reduce), squared != kNoValue});
         if (squared == kNoValue) continue;
         Reduction& r = out.reductions.back();
         r.rows = loops_.squares[t].rows;

@@ -42,7 +42,10 @@ struct LayoutClass {
   Geometry geometry = Geometry::flat;
   int outer = 0;                 // axes, as they are arranged
   bool keeps = true;             // what a pass computes is kept for the next ones
+  bool by_rows = false;          // rows are reduced and adjacent in memory, so that code takes them
+  bool in_blocks = false;        // and are longer than a block
   SmallVector<bool, 16> linear;  // of inputs, then outputs: a tile is a run of adjacent elements
+  SmallVector<bool, 16> constant;  // a row of it is one element; where `by_rows` alone
   bool operator==(const LayoutClass&) const = default;
 };
 LayoutClass classify(const Program& program, const Binding& binding);
@@ -94,8 +97,12 @@ struct Reduction {
   RowLoop rows, fold_rows;
   ColumnLoop columns;
   BlockLoop block, fold_block;
-  Loop round;  // for a 16-bit result
+  Loop round;    // for a 16-bit result
+  Op op;         // that combines
+  bool squares;  // of what is read
 };
+
+struct RowCode;
 
 // What is done on the way over a row's tiles.
 struct Pass {
@@ -110,6 +117,7 @@ struct Pass {
   std::vector<Moving> moving;
   std::vector<Call> calls;
   std::vector<Reduction> reductions;
+  std::shared_ptr<const RowCode> code;  // for a block of a row, where that is all that is reduced
 };
 
 // A context's table holds, in this order: a tile a value, one for each row value's expansion, and
@@ -127,6 +135,7 @@ struct Lowered {
   std::int64_t tile = kTile;   // the most elements of one
   std::int64_t splat = kTile;  // and of a scalar's
   std::vector<std::shared_ptr<const machine::Code>> codes;
+  std::shared_ptr<const RowCode> rows;  // for all of it
 };
 Lowered lower(const Program& program, const LayoutClass& layout);
 // The same with code for all that can be code.

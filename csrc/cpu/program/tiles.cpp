@@ -156,6 +156,9 @@ LayoutClass classify(const Program& p, const Binding& given) {
   out.outer = arranged.outer;
   if (p.reduced)
     out.geometry = x.inner == 1 && x.reduced <= kTile ? Geometry::rows : Geometry::lanes;
+  out.in_blocks = x.reduced > kBlock;
+  out.by_rows = out.geometry != Geometry::flat && x.inner == 1 &&
+                (out.in_blocks || machine::takes_rows(x.reduced));
   out.keeps = out.geometry != Geometry::lanes || x.unit() <= kMaxScratch;
   for (std::size_t i = 0; i < p.inputs.size() + p.outputs.size(); ++i) {
     const bool input = i < p.inputs.size();
@@ -163,6 +166,15 @@ LayoutClass classify(const Program& p, const Binding& given) {
     const Extent extent = input ? p.inputs[k].extent : p.values[p.outputs[k].value].extent;
     const BoundPort& port = input ? b.inputs[k] : b.outputs[k];
     const Layout layout = layout_of(b.domain, port.strides, arranged.outer, p.reduced, extent);
+    // Over a row alone.
+    const std::size_t first = static_cast<std::size_t>(arranged.outer);
+    Strides row(port.strides.begin() + first, port.strides.begin() + first + p.reduced);
+    Shape extents(b.domain.begin() + first, b.domain.begin() + first + p.reduced);
+    merge_axes(extents, {&row, 1});
+    const bool constant = input && row.size() == 1 && row[0] == 0;
+    out.constant.push_back(constant);
+    out.by_rows &=
+        extent != Extent::full || constant || row.empty() || (row.size() == 1 && row[0] == 1);
     const bool has_rows =
         !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
     // An epilogue reads what is transposed as it lies.
@@ -171,6 +183,7 @@ LayoutClass classify(const Program& p, const Binding& given) {
     out.linear.push_back(layout.linear() || copied ||
                          (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
   }
+  if (!out.by_rows) out.constant.clear();
   return out;
 }
 

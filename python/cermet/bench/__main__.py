@@ -1,4 +1,4 @@
-"""The command line: `cermet-bench list | run | compare | ab`."""
+"""The command line: `cermet-bench list | run | compare | ab | bars`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from typing import TypeVar
 
-from . import ab
+from . import ab, bars
 from .cases import Case, rows, select
 from .measure import Plan, Work, first_line, interleave
 from .peers import (
@@ -41,10 +41,12 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the command line `arguments`.
 
     Returns:
-        0; 1 where Cermet failed a case, or exceeded `--fail-above` or `--tolerance`; 2 where the
-        options are wrong.
+        0; 1 where Cermet failed a case, or exceeded `--fail-above`, `--tolerance` or a bar; 2 where
+        the options are wrong.
     """
     options = parse(arguments)
+    if options.command == "bars":
+        return bars.run(options, progress)
     cases = select(options.pattern, extra=options.command in ("list", "ab"))
     if not cases:
         return _error(f"no case matches {options.pattern!r}; see cermet-bench list")
@@ -135,10 +137,11 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     run = commands.add_parser("run", help="measure Cermet")
     compare = commands.add_parser("compare", help="measure Cermet and its peers in turns")
     two = commands.add_parser("ab", help="measure two installed builds in turns")
+    held = commands.add_parser("bars", help="measure what row programs are held to")
     build = "a folder with cermet, a virtual environment or its Python"
     two.add_argument("old", metavar="OLD", help=build)
     two.add_argument("new", metavar="NEW", help=build)
-    for command in (listing, run, compare, two):
+    for command in (listing, run, compare, two, held):
         command.add_argument(
             "pattern", nargs="?", help="a case's name or part of one, wildcards allowed"
         )
@@ -152,12 +155,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     for command in (run, compare, two):
         add = command.add_argument
+        add("--device", choices=("cpu", "gpu"), default="cpu", help="where arrays live (cpu)")
+    threads = available_threads()
+    for command in (run, compare, two, held):
+        add = command.add_argument
         add("--size", type=_sizes, help="sizes, as 256,1024, in place of each case's own")
         dtypes = f"of {', '.join(DTYPES)}, in place of each case's own"
         add("--dtype", type=_names(DTYPES), help=dtypes)
-        threads = available_threads()
         add("--threads", type=_positive, default=threads, help="CPU threads of every peer")
-        add("--device", choices=("cpu", "gpu"), default="cpu", help="where arrays live (cpu)")
         add("--json", metavar="FILE", help="save the results")
     two.add_argument(
         "--pairs", type=_positive, default=ab.PAIRS, help="pairs of samples (default: %(default)s)"
@@ -170,10 +175,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="fail where a ratio exceeds R and its interval is above 1 (default: %(default)s)",
     )
     two.add_argument("--min-time", type=float, default=0.01, help="seconds of a sample, at least")
-    for command in (run, compare):
+    for command in (run, compare, held):
         add = command.add_argument
         add("--repeat", type=_positive, default=Plan.repeat, help="samples (default: %(default)s)")
         add("--min-time", type=float, default=Plan.min_time, help="seconds of a sample, at least")
+    for command in (run, compare):
+        add = command.add_argument
         add("--baseline", metavar="FILE", help="compare with results saved before")
         limit = "fail where a ratio to the baseline exceeds R"
         add("--fail-above", metavar="R", type=float, help=limit)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from . import formulas, stencils
 from .measure import Work
 from .peers import Peer, Unsupported
 from .works import (
@@ -21,6 +22,8 @@ from .works import (
     BLOCKS,
     CHAIN,
     COMPLEX,
+    CUBE,
+    DEPTH,
     FEW,
     FLOATS,
     GRADIENTS,
@@ -28,13 +31,17 @@ from .works import (
     HEADS,
     IMAGES,
     INTEGER,
+    LABELS,
+    MANY_ROWS,
     MATRIX,
     MILLION,
     PASSED,
     PLACES,
+    POINTS,
     POSITIVE,
     QUERIES,
     QUERY,
+    REDUCTIONS,
     RISING,
     ROUTED,
     ROWS,
@@ -53,14 +60,19 @@ from .works import (
     Build,
     Input,
     above_one,
+    adamw,
     along_axis,
+    around,
     call,
     chain,
+    cross_entropy_gradient,
     gated,
     gelu,
+    gradients,
     halved,
     heads,
     linear,
+    new_graph,
     of_transposed,
     over,
     packed_experts,
@@ -70,6 +82,7 @@ from .works import (
     random_normal,
     rms_norm,
     scores,
+    ten,
     train_convolutional,
     train_lstm,
     train_mlp,
@@ -245,9 +258,42 @@ def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
 
 def unary(name: str, real: Callable[[np.ndarray], np.ndarray] | None = None) -> Case:
     """The extra case of a function of one array, in every dtype that it has."""
-    dtypes = FLOATS if name.startswith("erf") else COMPLEX
+    dtypes = FLOATS if name in ("erf", "erfinv", "gelu", "gelu_tanh", "softplus") else COMPLEX
     source = Input(MATRIX.shape, real=real)
     return extra(f"unary_{name}", f"{name}(x)", 512, dtypes, call(name), source)
+
+
+def formula(of: Callable[..., Any], what: str, *means: float) -> Case:
+    """The extra case of a formula (see `formulas`) of n points, each input around its mean."""
+    inputs = (Input(VECTOR.shape, real=around(mean)) for mean in means)
+    return Case(of.__name__, what, over(of, *inputs), POINTS, ab_sizes=POINTS[1:2], extra=True)
+
+
+def stencil(of: Callable[..., Any], what: str, *x: Input) -> Case:
+    """The extra case of a step on a grid (see `stencils`)."""
+    return Case(of.__name__, what, over(of, *x), (128, 2048), ab_sizes=(128, 512), extra=True)
+
+
+def many_rows(name: str, what: str, of: Any, *x: Input) -> Case:
+    """The extra case of a function of many rows of n."""
+    sizes = (64, 256, 1024, 4096, 16_384)
+    return Case(f"rows_{name}", what, over(of, *x), sizes, ab_sizes=(256, 16_384), extra=True)
+
+
+def normalization(name: str, rest: Sequence[Input], **options: Any) -> tuple[Case, Case]:
+    """Two rows: a function of many rows of n, and its gradients."""
+    of, back = call(name, **options), gradients(name, **options)
+    return (
+        many_rows(name, f"{name} of rows of n", of, MANY_ROWS, *rest),
+        many_rows(f"{name}_gradients", "its gradients", back, MANY_ROWS, MANY_ROWS, *rest),
+    )
+
+
+def cube(name: str, axis: int | None) -> Case:
+    """The extra case of a reduction or sum of n x n x n over everything or an axis."""
+    where = "all" if axis is None else ("first", "middle", "last")[axis]
+    of = call(name) if axis is None else call(name, axis=axis)
+    return extra(f"cube_{name}_{where}", f"{name} of n x n x n, {where}", 256, ("f32",), of, CUBE)
 
 
 CASES = (
@@ -371,7 +417,7 @@ CASES = (
     graph("graph_eval", "evaluate only"),
     graph("graph", "build and evaluate"),
     *map(unary, ("exp", "expm1", "sin", "cos", "tan", "sinh", "cosh", "tanh", "arcsinh", "arctan")),
-    *map(unary, ("square", "sigmoid", "erf")),
+    *map(unary, ("square", "sigmoid", "erf", "gelu", "gelu_tanh", "softplus")),
     *(unary(name, positive) for name in ("log", "log1p", "log2", "log10", "sqrt", "rsqrt")),
     *(unary(name, unit) for name in ("arcsin", "arccos", "arctanh", "erfinv")),
     unary("arccosh", above_one),
@@ -380,6 +426,35 @@ CASES = (
     along("max", 0, ("i32",)),
     *(along(name, -1, ("f32",)) for name in ("cumprod", "argsort")),
     along("sort", 0, ("f32", "f16", "i32")),
+    extra("power_constant", "x ** 2.5", 512, FLOATS, lambda f, x: x**2.5, POSITIVE),
+    formula(formulas.density, "density of sea water, 94 operations", 35, 10, 1000),
+    formula(formulas.seawater, "density and what it gives, 350 operations", 35, 10, 1000),
+    formula(formulas.implied_volatility, "of options, 99 operations with erf", 12, 100, 100, 1),
+    *normalization("softmax", (), axis=-1),
+    *normalization("log_softmax", (), axis=-1),
+    *normalization("layer_norm", (VECTOR, VECTOR), eps=1e-5),
+    *normalization("rms_norm", (VECTOR,), eps=1e-5),
+    many_rows("cross_entropy", "mean of rows of n", call("cross_entropy"), MANY_ROWS, LABELS),
+    many_rows(
+        "cross_entropy_gradient",
+        "its gradient",
+        cross_entropy_gradient,
+        *(MANY_ROWS, LABELS, VECTOR),
+    ),
+    *(cube(name, axis) for name in REDUCTIONS for axis in (None, 0, 1, 2)),
+    *(cube("cumsum", axis) for axis in (0, 1, 2)),
+    Case("adamw", "AdamW of n", adamw, (MILLION, 100 * MILLION), ab_sizes=(MILLION,), extra=True),
+    Case(
+        "new_graph",
+        "evaluate n operations never seen before",
+        new_graph,
+        sizes=(100,),
+        nodes=lambda n: n,
+        extra=True,
+    ),
+    stencil(stencils.jacobi, "an iteration of n x n", MATRIX, MATRIX),
+    stencil(stencils.shallow_water, "a step of n x n", DEPTH, MATRIX, MATRIX),
+    extra("ten", "ten operations on n", 64, ("f32",), ten, VECTOR, VECTOR),
     extra("power", "x ** y", 1024, COMPLEX, lambda f, x, y: x**y, POSITIVE, MATRIX),
     extra("remainder", "x % y", 512, INTEGER, lambda f, x, y: x % y, MATRIX, POSITIVE),
     extra(

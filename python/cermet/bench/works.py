@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -16,6 +17,8 @@ CHAIN = 100
 BATCH, IMAGES = 64, 32
 TOKEN_COUNT = 512
 MILLION = 1_000_000
+ELEMENTS = 2**24  # of many rows of n
+POINTS = (18_000, 262_144, 4_000_000)  # of formulas
 FLOATS = ("f32", "f16", "bf16")
 WIDTHS = ("f32", "f64", "bf16")
 INTEGER, COMPLEX = (*FLOATS, "i32"), (*FLOATS, "c64")
@@ -68,6 +71,9 @@ TOKENS, WIDER, WIDE_ROW = (
     Input(lambda n: (4 * n, n)),
     Input(lambda n: (4 * n,)),
 )
+MANY_ROWS = Input(lambda n: (max(1, ELEMENTS // n), n))
+LABELS = Input(lambda n: (max(1, ELEMENTS // n),), rows=True)
+CUBE = Input(lambda n: (n, n, n))
 SHORT = Input(lambda n: (n, 16))
 HEADS, QUERY = Input(lambda n: (1, 8, n, BATCH)), Input(lambda n: (1, 8, 1, BATCH))
 WIDE_HEADS, WIDE_QUERY = (
@@ -89,6 +95,7 @@ def positive(x: np.ndarray) -> np.ndarray:
 
 
 POSITIVE = Input(MATRIX.shape, real=positive)
+REDUCTIONS = ("sum", "mean", "max", "var", "argmax")
 
 
 def unit(x: np.ndarray) -> np.ndarray:
@@ -99,6 +106,14 @@ def unit(x: np.ndarray) -> np.ndarray:
 def above_one(x: np.ndarray) -> np.ndarray:
     """Where the inverse of cosh has values."""
     return abs(x) + 1
+
+
+def around(mean: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Maps to values from 0.8 to 1.2 of a mean."""
+    return lambda x: np.float32(mean) * (1 + np.float32(0.2) * np.tanh(x))
+
+
+DEPTH = Input(MATRIX.shape, real=around(100))
 
 
 def over(function: Callable[..., Any], *inputs: Input) -> Build:
@@ -145,6 +160,48 @@ def gated(f: Peer, x: Any, w: Any, v: Any) -> Any:
 def rms_norm(f: Peer, x: Any, weight: Any) -> Any:
     """RMSNorm of rows (Zhang and Sennrich 2019), written out as users write it."""
     return x * f.rsqrt(f.mean(x * x, axis=-1, keepdims=True) + 1e-5) * weight
+
+
+def gradients(name: str, **options: Any) -> Callable[..., Any]:
+    """The gradients of an operation: of all its arrays, from that of its result, the second one."""
+
+    def function(f: Peer, x: Any, out: Any, *rest: Any) -> Any:
+        return f.gradients(lambda *x: getattr(f, name)(*x, **options), [x, *rest], out)
+
+    return function
+
+
+def cross_entropy_gradient(f: Peer, x: Any, labels: Any, out: Any) -> Any:
+    """The gradient of the logits for the mean's, the first of `out`."""
+    return f.gradients(lambda x: f.cross_entropy(x, labels), [x], out[0])
+
+
+def ten(f: Peer, x: Any, y: Any) -> Any:
+    """Ten operations."""
+    z = f.tanh((x + y) * x - y) * 0.5 + 1
+    return f.sqrt(f.exp(z)) / y - x
+
+
+def new_graph(f: Peer, size: int, dtype: str) -> Work:
+    """Builds the evaluation of `size` operations on 8 elements, each time in another structure."""
+    if not f.lazy:
+        raise Unsupported(f"{f.name} builds no graph")
+    x, y = (f.array(VECTOR.values(8, seed), dtype) for seed in (0, 1))
+    operations, draw = (f.add, f.subtract, f.multiply, f.maximum), random.Random(0)
+
+    def make() -> Any:
+        z = x + y
+        for operation in draw.choices(operations, k=size - 1):
+            z = operation(z, draw.choice((x, y, z)))
+        return z
+
+    return Work(f.wait, make)
+
+
+def adamw(f: Peer, size: int, dtype: str) -> Work:
+    """Builds a step of AdamW."""
+    step, wait = f.adamw(*(f.array(VECTOR.values(size, i), dtype) for i in range(2))), f.wait
+    return Work(lambda: wait(step()))
 
 
 def random_normal(f: Peer, size: int, dtype: str) -> Work:

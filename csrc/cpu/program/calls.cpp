@@ -1,0 +1,70 @@
+// Calls of loops as steps of a trace.
+#include "cpu/program/calls.h"
+
+namespace cermet::cpu {
+
+using machine::kNoValue;
+using machine::Micro;
+using machine::Step;
+
+CallRecorder::CallRecorder(const Lowered& program)
+    : p_(program), held_(2 * p_.values + p_.registers) {
+  for (const SmallValue& v : p_.small)
+    if (v.extent == Extent::scalar) at(v.id).is_scalar = true;
+}
+
+std::int32_t CallRecorder::read(Location location, Dtype dtype) {
+  if (at(location).value == kNoValue) at(location).value = load(location, dtype);
+  return at(location).value;
+}
+
+void CallRecorder::write(Location location, std::int32_t value, Dtype dtype) {
+  at(location).value = value;
+  at(location).dtype = dtype;
+  written_.push_back(location);
+  if (at(location).moves) store(location, dtype, value);
+}
+
+bool CallRecorder::records(const Call& call) {
+  if (call.kind == Call::Kind::round) {
+    const Micro op = call.result == float16 ? Micro::round_float16 : Micro::round_bfloat16;
+    write(call.out, trace_.put(op, read(call.a, float32)), float32);
+    return true;
+  }
+  if (!machine::is_recorded(call.compute) || !machine::is_recorded(call.result)) return false;
+  const int arity = call.op == Op::cast ? 1 : info(call.op).arity;
+  const Location locations[3] = {call.a, call.b, call.c};
+  std::int32_t in[3] = {kNoValue, kNoValue, kNoValue};
+  for (int i = 0; i < arity; ++i)
+    in[i] = read(locations[i], call.op == Op::select && i == 0 ? bool_ : call.compute);
+  const std::int32_t value = call.op == Op::cast
+                                 ? machine::record_cast(trace_, call.compute, call.result, in[0])
+                                 : machine::record(trace_, call.op, call.compute, in);
+  if (value == kNoValue) return false;
+  write(call.out, value, call.result);
+  return true;
+}
+
+std::int32_t CallRecorder::put_load(std::uint32_t place, Dtype dtype, Micro op, std::uint8_t loop) {
+  Step step{op};
+  step.bits = place;
+  step.dtype = dtype;
+  step.loop = loop;
+  const std::int32_t value = trace_.put(step);
+  return dtype == bool_ ? trace_.put(Micro::int_not_equal, value, trace_.constant(0)) : value;
+}
+
+void CallRecorder::put_store(std::uint32_t place, Dtype dtype, std::int32_t value,
+                             std::uint8_t loop) {
+  if (dtype == bool_)
+    value = trace_.put(Micro::select, value, trace_.constant(1), trace_.constant(0));
+  if (dtype == bfloat16) value = trace_.put(Micro::round_bfloat16, value);
+  Step step{Micro::store};
+  step.bits = place;
+  step.dtype = dtype;
+  step.loop = loop;
+  step.in[0] = value;
+  trace_.put(step);
+}
+
+}  // namespace cermet::cpu
