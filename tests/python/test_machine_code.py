@@ -20,6 +20,7 @@ capstone = pytest.importorskip("capstone")
 ROOM = Path(__file__).parents[2] / "csrc" / "cpu" / "machine"
 LIST = re.search(r"enum class Micro[^{]*{(.*?)};", (ROOM / "micro.h").read_text(), re.S)[1]
 OPS = re.findall(r"\w+", re.sub("//.*", "", LIST))
+OTHERS = "load broadcast row constant fma rare reduce store store_row".split()  # tests of their own
 REGISTER, SLOT, CONSTANT = 1, 2, 3  # kinds of operands
 BITS, COUNT, NUMBER = 0x40490FDB, 7, 0x1122334455667788
 
@@ -51,6 +52,10 @@ bit_and: vandps o, a, b
 bit_or: vorps o, a, b
 bit_xor: vxorps o, a, b
 bit_not: vxorps o, a, #ffffffff
+int_maximum: vpmaxsd o, a, b
+int_minimum: vpminsd o, a, b
+unsigned_maximum: vpmaxud o, a, b
+unsigned_minimum: vpminud o, a, b
 equal: vcmpeqps o, a, b
 not_equal: vcmpneqps o, a, b
 less: vcmplt_oqps o, a, b
@@ -82,6 +87,8 @@ from_unsigned: vpsrld s, a, 0x10; vandps t, a, #ffff; vcvtdq2ps s, s; vcvtdq2ps 
 vmulps s, s, #47800000; vaddps o, s, t
 to_unsigned: vmovups s, #4f000000; vcmple_oqps s, s, a; vandps t, s, #4f000000; vsubps t, a, t; \
 vcvttps2dq t, t; vpslld s, s, 0x1f; vxorps o, s, t
+maximum: vcmpunordps t, a, a; vmaxps s, a, b; vblendvps o, s, a, t
+minimum: vcmpunordps t, a, a; vminps s, a, b; vblendvps o, s, a, t
 int_equal: vpcmpeqd o, a, b
 int_not_equal: vpcmpeqd o, a, b; vxorps o, o, #ffffffff
 int_less: vpcmpgtd o, b, a
@@ -111,6 +118,8 @@ round_bfloat16: vptestmd k1, a, #10000; vpaddd s, a, #7fff; vpaddd s {k1}, a, #8
 vcmpunordps k1, a, a; vorps s {k1}, a, #400000; vandps o, s, #ffff0000
 from_unsigned: vcvtudq2ps o, a
 to_unsigned: vcvttps2udq o, a
+maximum: vcmpunordps k1, a, a; vmaxps s, a, b; vmovaps s {k1}, a; move o, s
+minimum: vcmpunordps k1, a, a; vminps s, a, b; vmovaps s {k1}, a; move o, s
 int_equal: vpcmpeqd o, a, b
 int_not_equal: vpcmpneqd o, a, b
 int_less: vpcmpltd o, a, b
@@ -165,6 +174,14 @@ bit_and: and o, a, b
 bit_or: orr o, a, b
 bit_xor: eor o, a, b
 bit_not: mvn o, a
+maximum: fcmeq s, a, b; fmax o, a, b; bit o, b, s
+minimum: fcmeq s, a, b; fmin o, a, b; bit o, b, s
+maximum o=b: fcmeq s, a, b; fmax t, a, b; bif o, t, s
+minimum o=b: fcmeq s, a, b; fmin t, a, b; bif o, t, s
+int_maximum: smax o, a, b
+int_minimum: smin o, a, b
+unsigned_maximum: umax o, a, b
+unsigned_minimum: umin o, a, b
 equal: fcmeq o, a, b
 not_equal: fcmeq o, a, b; mvn o, o
 less: fcmgt o, b, a
@@ -248,7 +265,7 @@ class Machine:
 
     def template(self, op, kinds=(), out=-1, operands=()):
         """The table's row for the step with these kinds and registers of operands."""
-        if self.is_arm and op in ("select", "copysign"):
+        if self.is_arm:
             for letter in "bc":
                 if out == operands["abc".index(letter)] and f"{op} o={letter}" in self.table:
                     return self.table[f"{op} o={letter}"]
@@ -292,10 +309,12 @@ LOCATIONS = [0, 3, 5000, *range(5, 40)]
 class Written:
     """A function whose steps are told apart."""
 
-    def __init__(self, machine, has_rare=False):
+    def __init__(self, machine, has_rare=False, steps=None):
         self.machine = machine
         self.encoder = _machine.Encoder(machine.name)
-        self.encoder.begin(LOCATIONS, has_rare)
+        self.encoder.begin(LOCATIONS, has_rare, steps)
+        if steps is not None:
+            self.encoder.begin_rows()
         self.encoder.begin_loop()
         self.steps = []
 
@@ -305,8 +324,8 @@ class Written:
         getattr(self.encoder, method)(*arguments)
         self.steps.append((begin, self.encoder.size, expected, (method, *arguments)))
 
-    def finish(self, slots=8192, vectors=3):
-        self.code = self.encoder.finish(slots, vectors)
+    def finish(self, slots=8192):
+        self.code = self.encoder.finish(slots)
         if self.machine.is_arm:  # what the function puts into x17
             prologue = list(self.disassembler(0, self.steps[0][0]))
             at = next(k for k, i in enumerate(prologue) if i.mnemonic == "adr")
@@ -349,7 +368,7 @@ class Written:
                 )
                 width = "zmmword" if self.machine.lanes == 16 else "ymmword"
                 text = re.sub(
-                    rf"(?:{width}|word) ptr \[rbp \+ (\w+)\]",
+                    rf"(?:{width}|word) ptr \[rbp \+ (0x[4-9a-f]\w|0x\w{{3,}})\]",
                     lambda found: f"slot{(int(found[1], 0) - 64) // (4 * self.machine.lanes)}",
                     text,
                 )
@@ -358,7 +377,11 @@ class Written:
         return lines
 
     def check(self):
+        self.encoder.end_loop(3)
         self.finish()
+        self.check_steps()
+
+    def check_steps(self):
         for begin, end, expected, what in self.steps:
             lines = self.read(begin, end)
             if callable(expected):
@@ -445,7 +468,7 @@ def product_and_sum(lines, out):
 def test_every_step_is_read_as_the_table_has_it(machine):
     written, tried = Written(machine), set()
     for op in OPS:
-        if op in ("load", "store", "broadcast", "constant", "rare", "fma"):
+        if op in OTHERS:
             continue
         for r in range(machine.registers):
             for out, registers in places(machine, op, r):
@@ -456,7 +479,7 @@ def test_every_step_is_read_as_the_table_has_it(machine):
                     written.step(lines, "emit", OPS.index(op), out, operands)
                     tried.add(op)
     written.check()
-    assert len(tried) == len(OPS) - 6
+    assert tried == {*OPS} - {*OTHERS}
 
 
 @each_machine
@@ -484,7 +507,7 @@ def test_products_and_sums_in_every_form(machine):
 
 # ---- Memory --------------------------------------------------------------------------------------
 X86_POINTERS = "rcx rdx r8 r9 r10 rbx r12 r13 r14 r15".split()
-ARM_POINTERS = [f"x{k}" for k in (*range(6, 16), *range(19, 29))]
+ARM_POINTERS = [f"x{k}" for k in (*range(5, 16), *range(19, 29))]
 X86_WIDTHS = {64: "zmmword", 32: "ymmword", 16: "xmmword", 8: "qword"}
 
 
@@ -509,8 +532,10 @@ def element(machine, place, size, copy):
     beyond = place >= len(pointers)
     before = pointer(machine, LOCATIONS[place]) if beyond else []
     if machine.is_arm:
-        shift = {4: 4, 2: 3, 1: 2}[size]
-        return before, f"[{'x16' if beyond else pointers[place]}, x{2 + copy}, lsl #{shift}]"
+        shift = f", lsl #{size // 2}" if size > 1 else ""
+        offset = f", #{number(4 * copy * size)}" if copy else ""
+        before += [f"add x16, x16, x2{shift}"] if beyond else []
+        return before, f"[{'x16' if beyond else pointers[place]}{offset}]"
     base, offset = "r11" if beyond else pointers[place], copy * machine.lanes * size
     text = f"{base} + rax" + (f"*{size}" if size > 1 else "")
     text += f" + {number(offset)}" if offset else ""
@@ -530,10 +555,7 @@ def test_loads_and_stores_of_every_type_and_place(machine):
                     r = (7 * place + 3 * copy) % machine.registers
                     before, text = element(machine, place, size, copy)
                     lines = machine.lines(template, machine.scratch | {"o": r, "m": text})
-                    at = 0  # the pointer is loaded first, or where it is used
-                    if machine.is_arm:
-                        at = next(k for k, line in enumerate(lines) if text in line)
-                    lines[at:at] = before
+                    lines[:0] = before
                     written.step(lines, method, r, getattr(mx, name), place, copy)
     written.check()
 
@@ -710,12 +732,106 @@ def test_rare_arguments_are_answered_out_of_line(machine):
 
 
 @each_machine
+def test_lanes_are_moved(machine):
+    written = Written(machine)
+    folds = {
+        "avx2": {4: "vextracti128 o/2, a, 1", 2: "vpermilps o, a, 0xe", 1: "vpermilps o, a, 1"},
+        "avx512": {
+            8: "vshufi32x4 o, a, a, 0xe",
+            4: "vshufi32x4 o, a, a, 1",
+            2: "vpermilps o, a, 0xe",
+            1: "vpermilps o, a, 1",
+        },
+        "neon": {2: "ext o.16b, a.16b, a.16b, #8", 1: "ext o.16b, a.16b, a.16b, #4"},
+    }[machine.name]
+    for r in range(machine.registers):
+        names = {"o": r, "a": (r + 7) % machine.registers}
+        for lanes, template in folds.items():
+            written.step(machine.lines(template, names), "fold", r, names["a"], lanes)
+        splat = f"vbroadcastss {machine.vector(r)}, xmm{names['a']}"
+        if machine.is_arm:
+            splat = f"dup v{r}, v{names['a']}.s[0]"
+        written.step([splat], "splat", r, names["a"])
+        written.step(machine.lines("move o, a", names), "move", r, names["a"])
+        written.step([], "move", r, r)
+    written.check()
+
+
+def masked(lines):
+    """The lines of a load or store under the mask of the rest."""
+    for k, line in enumerate(lines):
+        if "ptr" in line:
+            mnemonic, text = line.split(" ", 1)
+            to, other = text.split(", ", 1)
+            mask = "{k1}" if "ptr" in to else "{k1} {z}"
+            lines[k] = f"{mnemonic} {to} {mask}, {other}"
+    return lines
+
+
+@each_machine
+def test_rows(machine):
+    written, turn = Written(machine, steps=100), 64 // machine.lanes
+    written.encoder.end_loop(turn)
+    written.encoder.begin_rest()
+    for copy in range(4 if machine.masks else 0):
+        mask = f"kmovw k1, word ptr [rbp + {24 + 2 * copy:#x}]"
+        for name, size in SIZES.items():
+            _, text = element(machine, 1, size, copy)
+            for method in ("load", "store"):
+                template = machine.table.get(f"{method} {name}")
+                template = template or machine.table[f"{method} {8 * size}"]
+                for r in range(machine.registers):
+                    lines = machine.lines(template, machine.scratch | {"o": r, "m": text})
+                    lines = [mask, *masked(lines)]
+                    written.step(lines, method, r, getattr(mx, name), 1, copy)
+        for r in range(machine.registers):
+            a = (r + 7) % machine.registers
+            written.step([mask, f"vmovaps zmm{r} {{k1}}, zmm{a}"], "keep", r, a, copy)
+    written.encoder.end_rest()
+    narrow = {"float16": "vcvtps2ph s/2, o, 0", "bfloat16": "vpsrld s, o, 0x10"}
+    stores = {4: "dword ptr [r11], eax", 2: "word ptr [r11], ax", 1: "byte ptr [r11], al"}
+    for name, size in SIZES.items():
+        for r in range(machine.registers):
+            names = machine.scratch | {"o": r, "m": "[x16]"}
+            if machine.is_arm:
+                template = machine.table.get(f"store {name}") or machine.table[f"store {8 * size}"]
+                lines = [*pointer(machine, 17), *machine.lines(template, names)]
+                store = re.fullmatch(r"str .(\d+), \[x16\]", lines[-1])
+                lines[-1] = f"str {'bh s'[size - 1]}{store[1]}, [x16]"
+            else:
+                lines = machine.lines(narrow[name], names) if name in narrow else []
+                lines.append(f"vmovd eax, xmm{machine.registers if lines else r}")
+                lines += [*pointer(machine, 17), f"mov {stores[size]}"]
+            written.step(lines, "store_row", r, getattr(mx, name), 17)
+    advance = []
+    for k, location in enumerate(LOCATIONS):
+        step, entry = pointer(machine, 100 + k)[0], pointer(machine, location)
+        if machine.is_arm:
+            entry = [line.replace("ldr x16", "ldr x6") for line in entry]
+            stored = [line.replace("ldr x6", "str x5") for line in entry]
+            advance += [step.replace("x16", "x5", 1), *entry, "add x5, x5, x6", *stored]
+        else:
+            advance += [step, re.sub(r"mov (r11), (.*)", r"add \2, \1", entry[0])]
+    if machine.is_arm:
+        advance += ["subs x4, x4, #1", "b.eq", "b"]
+    else:
+        advance += ["dec qword ptr [rbp + 8]", "jne"]
+    written.step(
+        lambda lines: [re.sub(r"^(b|b.eq|jne) .*", r"\1", x) for x in lines] == advance, "end_rows"
+    )
+    written.finish()
+    written.check_steps()
+
+
+@each_machine
 def test_the_function_gives_back_what_it_takes(machine):
     """Everything around the loop is read whole, and keeps its caller's registers."""
     written = Written(machine)
     written.step(lambda lines: True, "emit", OPS.index("add"), 1, [(REGISTER, 2), (REGISTER, 3)])
+    written.step(lambda lines: True, "load", 1, mx.float16, 2, 0)
+    written.encoder.end_loop(3)
     written.finish(slots=5000)
-    begin, end, *_ = written.steps[0]
+    (begin, *_), (_, end, *_) = written.steps
     before, after = written.read(0, begin), []
     for i in written.disassembler(end, len(written.code)):
         after.append(f"{i.mnemonic} {i.op_str}".strip())
@@ -732,10 +848,9 @@ def test_the_function_gives_back_what_it_takes(machine):
     loaded = [line for line in after if line.startswith("ldp")]
     assert saved[0] == "ldp x29, x30, [sp, #-0xa0]!" and loaded[-1] == "ldp x29, x30, [sp], #0xa0"
     assert len(saved) == 10
-    assert [
-        re.sub(r"slot(\d+)", lambda f: f"[sp, #{16 * int(f[1]):#x}]", x) for x in saved[1:]
-    ] == (loaded[:-1])
+    places = [re.sub(r"slot(\d+)", lambda f: f"[sp, #{16 * int(f[1]):#x}]", x) for x in saved[1:]]
+    assert places == loaded[:-1]
     rooms = [[x[4:] for x in lines if x[:7] in ("sub sp,", "add sp,")] for lines in (before, after)]
     assert rooms[0] == rooms[1] == ["sp, sp, #0x13, lsl #12", f"sp, sp, #{5000 * 16 & 0xFFF:#x}"]
-    assert after[:5] == [*(f"add x{k}, x{k}, #3" for k in (2, 3, 4)), "cmp x2, x1", after[4]]
-    assert after[4].startswith("b.hs") and after[5] == f"b #{loop}"
+    assert after[:3] == ["add x2, x2, #0xc", "add x7, x7, #0x18", "cmp x2, x3"]
+    assert after[3].startswith("b.hs") and after[4] == f"b #{loop}"

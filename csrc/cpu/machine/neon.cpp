@@ -57,6 +57,7 @@ constexpr Word kLoadGeneralAt = 0xf8607800, kStoreGeneralAt = 0xf8207800;
 constexpr Word kLoadTwo = 0xa9400000, kStoreTwo = 0xa9000000, kLoadTwoAfter = 0xa8c00000, kStoreTwoBefore = 0xa9800000;
 constexpr Word kLoadHalves = 0x6d400000, kStoreHalves = 0x6d000000;
 constexpr Word kMoveWord = 0xd2800000, kKeepWord = 0xf2800000, kSum = 0x91000000, kDifference = 0xd1000000, kShifted = 0x8b000000, kPages = 0x400000;
+constexpr Word kMoveGeneral = 0xaa0003e0;
 constexpr Word kJump = 0x14000000, kCall = 0x94000000, kReturn = 0xd65f03c0;
 // clang-format on
 
@@ -88,9 +89,9 @@ class Neon final : public Assembler {
     code_.resize(code_.size() + 2);  // room on the stack
     put(0x10000000 | kConstants);    // adr, of this instruction
     code_.resize(code_.size() + 2);
-    if (!shape.has_rows) return put(0xaa0003e0 | kWhole, 0, kCount);
-    put(0xaa0003e0 | kRowsLeft, 0, 2);  // the third argument
-    put(0x927ae400 | kWhole, kCount);   // and, by -64
+    if (!shape.has_rows) return put(kMoveGeneral | kWhole, 0, kCount);
+    put(kMoveGeneral | kRowsLeft, 0, 2);  // the third argument
+    put(0x927ae400 | kWhole, kCount);     // and, by -64
   }
   void begin_rows() override { rows_ = code_.size(); }
   void end_rows() override {

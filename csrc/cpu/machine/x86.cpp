@@ -17,7 +17,6 @@ constexpr int kClobbered[] = {rax, rcx, rdx, rsi, rdi, r8, r9, r10};  // by a ca
 constexpr int kTable = rdi, kIndex = rax, kFrame = rbp, kFree = r11;
 
 enum Fma : std::uint8_t { k132 = 0x98, k213 = 0xa8, k231 = 0xb8 };
-
 constexpr std::uint32_t kSign = 0x80000000u;
 
 class X86 final : public Assembler, Encoder {
