@@ -3,6 +3,7 @@
 // many.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdlib>
@@ -350,6 +351,67 @@ TEST_CASE("what does not change leaves registers to a step of four operands") {
     Random random(0);
     CHECK(differences(random, t, count + 2, *make(), 200) == 0);
   }
+}
+
+TEST_CASE("rows are reduced lane by lane, and read again") {
+  constexpr int location = 8;  // of how far pointers advance
+  struct Kind {
+    Micro combine;
+    Bits nothing;
+  };
+  for (const Encoder make : encoders())
+    for (const Kind& kind : {Kind{Micro::add, 0x80000000u}, Kind{Micro::maximum, 0xff800000u},
+                             Kind{Micro::minimum, 0x7f800000u}, Kind{Micro::int_add, 0u}})
+      for (const int n : {64, 128, 640, 100}) {
+        const std::unique_ptr<Assembler> assembler = make();
+        if (n % cpu::kLanes && !assembler->facts().masks) continue;
+        constexpr int rows = 3;
+        // A row's elements are combined; then the result with each of them, and with one a row.
+        Trace t;
+        Step reduce{Micro::reduce};
+        reduce.in[0] = put_source(t, Micro::load, 0);
+        reduce.combine = kind.combine, reduce.bits = kind.nothing;
+        const std::int32_t all = t.put(reduce);
+        const std::int32_t shift = t.put(Micro::bit_xor, all, put_source(t, Micro::row, 2));
+        Step again{Micro::load}, to{Micro::store}, row{Micro::store_row};
+        again.loop = to.loop = 1;
+        again.bits = 0, to.bits = 1, row.bits = 3;
+        to.in[0] = t.put(Micro::bit_xor, t.put(again), shift);
+        row.in[0] = all;
+        t.put(to);
+        t.put(row);
+
+        Random random(static_cast<unsigned>(n));
+        std::vector<Bits> in(rows * n), out(rows * n + 1), each(rows), results(rows + 1);
+        for (Bits& b : in) b = as_bits(static_cast<float>(random.below(4000) - 2000) / 64.0f);
+        for (Bits& b : each) b = random.word();
+        const std::int64_t steps[] = {4 * n, 4 * n, 4, 4};
+        std::byte* table[location + 4] = {};
+        const auto point = [&](int k, void* to) { table[k] = static_cast<std::byte*>(to); };
+        point(0, in.data()), point(1, out.data()), point(2, each.data()), point(3, results.data());
+        std::memcpy(table + location, steps, sizeof steps);
+        const std::uint32_t moving[] = {0, 1, 2, 3};
+        const Code code(t, generate(t, *assembler, Rows{moving, location}));
+        code.run_rows(table, n, rows);
+
+        int wrong = out.back() != 0 || results.back() != 0;
+        for (int r = 0; r < rows; ++r) {
+          const auto combine = [&](Bits x, Bits y) {
+            return evaluate(Step{kind.combine}, x, y, 0);
+          };
+          Bits lanes[cpu::kLanes];
+          std::fill(std::begin(lanes), std::end(lanes), kind.nothing);
+          for (int i = 0; i < n; ++i)
+            lanes[i % cpu::kLanes] = combine(lanes[i % cpu::kLanes], in[r * n + i]);
+          for (int half = cpu::kLanes / 2; half > 0; half /= 2)
+            for (int l = 0; l < half; ++l) lanes[l] = combine(lanes[l], lanes[l + half]);
+          wrong += results[r] != lanes[0];
+          for (int i = 0; i < n; ++i)
+            wrong += out[r * n + i] != (in[r * n + i] ^ lanes[0] ^ each[r]);
+        }
+        INFO("lanes " << assembler->facts().lanes << ", n " << n);
+        CHECK(wrong == 0);
+      }
 }
 
 TEST_CASE("equal steps of a trace are one, and signs go where they cost nothing") {
