@@ -28,7 +28,8 @@ class Generator {
 
   Generated run() {
     find_needed();
-    for (Loop& loop : loops_) copy_body(loop);
+    for (Loop& loop : loops_)
+      if (!loop.body.empty()) copy_body(loop);  // it may be that nothing of a pass counts
     find_uses();
     Assembler::Shape shape{locations_, has_rare_, rows_.has_value()};
     if (rows_) shape.all = rows_->locations, shape.steps = rows_->steps;
@@ -42,11 +43,11 @@ class Generator {
     }
     for (std::size_t k = 0; k < loops_.size(); ++k) {
       emit(straight_[k]);
-      emit_loop(loops_[k]);
+      if (!loops_[k].body.empty()) emit_loop(loops_[k]);
     }
     emit(straight_.back());
     if (rows_) a_.end_rows();
-    return {a_.finish(slots_), loops_[0].vectors * facts_.lanes};
+    return {a_.finish(slots_), (rows_ ? 1 : loops_[0].vectors) * facts_.lanes};
   }
 
  private:
