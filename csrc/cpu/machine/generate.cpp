@@ -116,6 +116,10 @@ class Generator {
     return static_cast<int>(k);
   }
 
+  std::int16_t section_of(const Loop& loop) const {
+    return static_cast<std::int16_t>(2 * (&loop - loops_.data()) + 1);
+  }
+
   // A turn of a loop goes over several vectors, step by step: a processor looks ahead by some
   // hundred steps, and those of one vector wait for each other. A few more values than registers
   // cost less than that.
@@ -142,7 +146,7 @@ class Generator {
     const auto at = [&](std::int32_t v, int k) -> std::int32_t& {
       return copied[static_cast<std::size_t>(v * together + k)];
     };
-    const auto section = values_[loop.body[0].value].section;
+    const std::int16_t section = section_of(loop);
     for (int first = 0; first < loop.vectors; first += together)
       for (const Placed& p : loop.body)
         for (int k = 0; k < together; ++k) {
@@ -170,7 +174,7 @@ class Generator {
       for (const std::int32_t in : trace_[loop.body[k].value].in)
         if (in != kNoValue) last[in] = static_cast<std::int32_t>(k);
     int live = 0, most = 1;
-    const std::int16_t section = loop.body.empty() ? 0 : values_[loop.body[0].value].section;
+    const std::int16_t section = section_of(loop);
     for (std::size_t k = 0; k < loop.body.size(); ++k) {
       const Step& s = trace_[loop.body[k].value];
       for (int i = 0; i < 4; ++i) {
