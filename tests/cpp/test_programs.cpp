@@ -15,7 +15,7 @@ TEST_CASE("a plan, and the kernel made of it, serve all extents of a class") {
   std::shared_ptr<const Plan> plan;
   std::shared_ptr<const Kernel> kernel;
   LayoutClass layout;
-  for (const std::int64_t n : {600, 5000, 4097}) {
+  for (const std::int64_t n : {4500, 9001, 4097}) {  // longer than a block
     std::vector<float> x(3 * n);
     std::iota(x.begin(), x.end(), -1000.0f);
     const array source(borrow(x.data(), x.size() * sizeof(float), {}), {3, n}, float32);

@@ -28,7 +28,8 @@ class Generator {
 
   Generated run() {
     find_needed();
-    for (Loop& loop : loops_) copy_body(loop);
+    for (Loop& loop : loops_)
+      if (!loop.body.empty()) copy_body(loop);  // it may be that nothing of a pass counts
     find_uses();
     Assembler::Shape shape{locations_, has_rare_, rows_.has_value()};
     if (rows_) shape.all = rows_->locations, shape.steps = rows_->steps;
@@ -42,11 +43,11 @@ class Generator {
     }
     for (std::size_t k = 0; k < loops_.size(); ++k) {
       emit(straight_[k]);
-      emit_loop(loops_[k]);
+      if (!loops_[k].body.empty()) emit_loop(loops_[k]);
     }
     emit(straight_.back());
     if (rows_) a_.end_rows();
-    return {a_.finish(slots_), loops_[0].vectors * facts_.lanes};
+    return {a_.finish(slots_), (rows_ ? 1 : loops_[0].vectors) * facts_.lanes};
   }
 
  private:
@@ -116,6 +117,10 @@ class Generator {
     return static_cast<int>(k);
   }
 
+  std::int16_t section_of(const Loop& loop) const {
+    return static_cast<std::int16_t>(2 * (&loop - loops_.data()) + 1);
+  }
+
   // A turn of a loop goes over several vectors, step by step, if the steps of one wait for each
   // other and registers suffice: a processor looks ahead by some hundred steps.
   void copy_body(Loop& loop) {
@@ -143,7 +148,7 @@ class Generator {
     const auto at = [&](std::int32_t v, int k) -> std::int32_t& {
       return copied[static_cast<std::size_t>(v * together + k)];
     };
-    const auto section = values_[loop.body[0].value].section;
+    const std::int16_t section = section_of(loop);
     for (int first = 0; first < loop.vectors; first += together)
       for (const Placed& p : loop.body)
         for (int k = 0; k < together; ++k) {
@@ -187,7 +192,7 @@ class Generator {
       for (const std::int32_t in : trace_[loop.body[k].value].in)
         if (in != kNoValue) last[in] = static_cast<std::int32_t>(k);
     int live = 0, most = 1;
-    const std::int16_t section = loop.body.empty() ? 0 : values_[loop.body[0].value].section;
+    const std::int16_t section = section_of(loop);
     for (std::size_t k = 0; k < loop.body.size(); ++k) {
       const Step& s = trace_[loop.body[k].value];
       for (int i = 0; i < 4; ++i) {

@@ -169,7 +169,15 @@ std::int32_t Trace::simplified(Step& s) {
       if (b == c) return b;
       break;
     case Micro::rare:
-      if (is_constant(a) && !steps_[a].bits) return b;
+      if (!is_constant(a)) break;
+      if (!steps_[a].bits) return b;
+      if (is_constant(c) && is_constant(s.in[3])) {
+        std::uint32_t result = 0;
+        s.function(&result, &steps_[c].bits, &steps_[s.in[3]].bits, nullptr, 1);
+        return constant(result);
+      }
+      b = is_constant(c) ? s.in[3] : c;  // a condition that always holds, in a register
+      a = put(Micro::int_equal, b, b);
       break;
     case Micro::condition_xor:
       for (const auto& [known, other] : {std::pair{a, b}, std::pair{b, a}})

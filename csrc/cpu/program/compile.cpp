@@ -51,18 +51,22 @@ class Compiler final : CallRecorder {
     return location;
   }
 
+  // Elements of another size would be written over those that are still to be read.
+  void make_way(Location location, Dtype dtype) {
+    const Held& held = at(location);
+    if (held.loaded && held.loaded != size_of(dtype) && !held.moves) close();
+  }
+
   // Records a call, where that can be.
   bool takes(const Call& call) {
     if (call.kind < Call::Kind::load) {
-      // Elements of another size would be written over those that are still to be read.
-      const Dtype result = call.kind == Call::Kind::round ? float32 : call.result;
-      const Held& out = at(call.out);
-      if (out.loaded && out.loaded != size_of(result) && !out.moves) close();
+      make_way(call.out, call.kind == Call::Kind::round ? float32 : call.result);
       return records(call);
     }
     const Dtype dtype = p_.ports[call.a].dtype;
     const bool linear = p_.ports[call.a].linear, loads = call.kind == Call::Kind::load;
     if (!machine::is_recorded(dtype) || !(linear || loads)) return false;
+    if (loads) make_way(call.out, tile_dtype(dtype));
     if (!linear) {  // gathered before the code, to a place of its own
       to_.calls.push_back(call);
       to_.calls.back().out = 2 * p_.values + out_.registers++;
