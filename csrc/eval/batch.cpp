@@ -222,7 +222,8 @@ void Batch::clear() {
   wanted_.clear();
   asked_.clear();
   dependencies_.clear();
-  queues_.clear();
+  // A host's queue has nothing under way, and serves the next batch.
+  if (queues_.size() != 1 || !queues_[0].first.first->is_host()) queues_.clear();
   next_ = 0;
   nodes_.clear();
   constants_.clear();

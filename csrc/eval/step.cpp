@@ -64,12 +64,14 @@ ProgramRun bind(const Program& p, Node* const* nodes, const std::uint64_t* const
   for (const ProgramInput& in : p.inputs) {
     Node& n = *nodes[in.slot];
     const bool known = n.strides.size() == n.shape.size();
-    run.inputs.push_back(
-        {&n, over_domain(p.axes(), in.axes, n.shape, known ? n.strides : row_major(n.shape))});
+    const Strides row = known ? Strides() : row_major(n.shape);
+    run.inputs.emplace_back(
+        BoundArray{&n, over_domain(p.axes(), in.axes, n.shape, known ? n.strides : row)});
   }
   for (const ProgramOutput& out : p.outputs) {
     Node& n = *nodes[out.slots[0]];
-    run.outputs.push_back({&n, over_domain(p.axes(), out.axes, n.shape, row_major(n.shape))});
+    run.outputs.emplace_back(
+        BoundArray{&n, over_domain(p.axes(), out.axes, n.shape, row_major(n.shape))});
   }
   return run;
 }

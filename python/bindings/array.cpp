@@ -12,15 +12,6 @@
 namespace cermet::python {
 namespace {
 
-array binary(Op op, Operand a, Operand b) {
-  const array* x = as_array(a.value);
-  const array* y = as_array(b.value);
-  if (x && y) return elementwise(op, *x, *y);
-  if (x) return elementwise(op, *x, to_array(b, x->dtype(), info(op).rule));
-  const auto [l, r] = to_arrays(a, b, info(op).rule);
-  return elementwise(op, l, r);
-}
-
 struct Operator {
   const char* name;  // without underscores
   Op op;

@@ -130,15 +130,17 @@ class Nest {
   }
   // What a thread needs: rows, unless they are shared, panels, and sums of a part.
   struct Memory {
-    Memory(const Nest& n, Sum* shared)
-        : memory(n.a_units(shared) + n.b_units() + (n.own_sums_ ? n.areas() : 0) +
-                 (n.spans_ > 1 ? n.areas() : 0)),
-          a(shared ? shared : memory.get()),
-          b(memory.get() + n.a_units(shared)),
-          sums(b + n.b_units()),
-          more_sums(sums + (n.own_sums_ ? n.areas() : 0)) {}
-    const Workspace<Sum> memory;
-    Sum *const a, *const b, *const sums, *const more_sums;
+    Memory(const Nest& n, Sum* shared) {
+      const std::int64_t of_a = n.a_units(shared), of_b = n.b_units();
+      const std::int64_t of_sums = n.own_sums_ ? n.areas() : 0;
+      const std::int64_t all = of_a + of_b + of_sums + (n.spans_ > 1 ? n.areas() : 0);
+      if (all) memory.emplace(all);
+      Sum* const first = memory ? memory->get() : nullptr;
+      a = shared ? shared : first;
+      b = first + of_a, sums = b + of_b, more_sums = sums + of_sums;
+    }
+    std::optional<Workspace<Sum>> memory;  // none for what is small and read in place
+    Sum *a, *b, *sums, *more_sums;
   };
 
   // Pieces [begin, end).
