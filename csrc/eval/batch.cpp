@@ -226,6 +226,7 @@ void Batch::clear() {
   if (queues_.size() != 1 || !queues_[0].first.first->is_host()) queues_.clear();
   next_ = 0;
   nodes_.clear();
+  flags_.clear();
   constants_.clear();
   held_.clear();
   traced_ = false;
