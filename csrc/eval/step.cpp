@@ -100,8 +100,8 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
     first.strides = row_major(first.shape);
     const auto donor = std::find_if(out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
       const Node& n = *run.inputs[i].node;
-      return i < 64 && !interruptible && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
-             can_donate(step, p.inputs[i].slot, queue);
+      return i < 64 && !interruptible && !(taken >> i & 1) &&
+             can_donate(step, p.inputs[i].slot, queue) && n.strides == row_major(n.shape);
     });
     if (donor != out.donors.end()) {
       taken |= std::uint64_t{1} << *donor;
@@ -110,8 +110,8 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
     } else {
       allocate_value(first, queue);
     }
-    for (const Slot s : out.slots) {
-      Node& n = node(s);
+    for (std::size_t i = 1; i < out.slots.size(); ++i) {
+      Node& n = node(out.slots[i]);
       n.buffer = first.buffer;
       n.offset = first.offset;
       n.strides = row_major(n.shape);

@@ -110,7 +110,7 @@ struct Kept {
 #if defined(__SANITIZE_ADDRESS__)
   static constexpr std::uint32_t kMost = 0;  // it sees each node go
 #else
-  static constexpr std::uint32_t kMost = 1024;
+  static constexpr std::uint32_t kMost = 4096;
 #endif
   struct Block {
     Block* next;

@@ -314,11 +314,14 @@ class Recorder {
 
   // A number for the shape. A new one is described in the key, its extents by numbers, too.
   std::uint32_t shape_of(const Node& n, std::span<const array> reads) {
-    if (!reads.empty())
-      if (const Node& in = *reads[0].node(); !in.constant && in.shape == n.shape) {
-        shape_numbers_.push_back(shape_numbers_[in.slot]);
-        return shape_numbers_.back();
-      }
+    // Mostly that of what it reads, or of the leaf before.
+    const Node* const other = !reads.empty() ? reads[0].node()
+                              : n.slot > 0   ? tape_.nodes[n.slot - 1]
+                                             : nullptr;
+    if (other && !other->constant && other->shape == n.shape) {
+      shape_numbers_.push_back(shape_numbers_[other->slot]);
+      return shape_numbers_.back();
+    }
     const auto [number, added] = shapes_.number(n.shape);
     if (added) {
       tape_.key.push_back(static_cast<std::uint32_t>(n.shape.size()) << 8 | 0xfd);
