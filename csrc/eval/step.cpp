@@ -59,7 +59,7 @@ void allocate_value(Node& node, Queue& queue) {
 // ---- Programs ----
 
 ProgramRun bind(const Program& p, Node* const* nodes, const std::uint64_t* constants) {
-  ProgramRun run{p, domain_of(p, nodes), {}, {}, {}};
+  ProgramRun run(p, domain_of(p, nodes));
   for (const std::uint32_t c : p.constants) run.constants.push_back(constants[c]);
   for (const ProgramInput& in : p.inputs) {
     Node& n = *nodes[in.slot];

@@ -134,6 +134,8 @@ thread_local AtThreadsEnd at_threads_end;
 
 }  // namespace
 
+Node::Node() {}  // a default one sets everything to zero before it does anything
+
 void* Node::operator new(std::size_t bytes) {
   Kept::Block* const block = kept.top;
   if (!block) return ::operator new(bytes);

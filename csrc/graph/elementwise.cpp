@@ -110,25 +110,18 @@ array make(Op op, SmallVector<array, 2> inputs, StreamOrDevice s) {
   return array(Elementwise::instance(op), std::move(shape), dtypes.result, std::move(inputs),
                s.resolve());
 }
-template <class... Inputs>
-array make_of(Op op, StreamOrDevice s, const Inputs&... inputs) {
-  SmallVector<array, 2> list;
-  list.reserve(sizeof...(inputs));
-  (list.push_back(inputs), ...);
-  return make(op, std::move(list), s);
-}
 
 }  // namespace
 
 array elementwise(Op op, std::span<const array> inputs, StreamOrDevice s) {
   return make(op, {inputs.begin(), inputs.end()}, s);
 }
-array elementwise(Op op, const array& a, StreamOrDevice s) { return make_of(op, s, a); }
+array elementwise(Op op, const array& a, StreamOrDevice s) { return make(op, {a}, s); }
 array elementwise(Op op, const array& a, const array& b, StreamOrDevice s) {
-  return make_of(op, s, a, b);
+  return make(op, {a, b}, s);
 }
 array elementwise(Op op, const array& a, const array& b, const array& c, StreamOrDevice s) {
-  return make_of(op, s, a, b, c);
+  return make(op, {a, b, c}, s);
 }
 
 array astype(const array& a, Dtype dtype, StreamOrDevice s) {

@@ -130,7 +130,8 @@ enum class Status : std::uint8_t {
 // What an array is a handle on. Shape, dtype, primitive and inputs are fixed when it is made; the
 // evaluator alone writes the rest, and drops primitive and inputs once the value is there.
 struct Node : RefCounted {
-  Dtype dtype;
+  Node();
+  Dtype dtype = float32;
   std::atomic<Status> status{Status::lazy};
   bool constant = false;  // a scalar, in `scalar`; it keeps its primitive
   bool followed = false;  // depends on inputs of a shapeless trace, which extents must not bind
