@@ -189,9 +189,9 @@ class CpuQueue final : public Queue {
     return nullptr;
   }
   std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override {
-    std::vector<Tensor> tensors;
-    tensors.reserve(inputs.size());
-    for (const Node* n : inputs) tensors.push_back(tensor(*n));
+    SmallVector<Tensor, 4> list;
+    for (const Node* n : inputs) list.push_back(tensor(*n));
+    const std::span<const Tensor> tensors(list.data(), list.size());
     if (has_several_results(node.primitive->kind())) {
       node.outputs = several_results(node, tensors);
       node.buffer = cermet::allocate(0);

@@ -31,6 +31,8 @@ struct BoundArray {
 };
 // One run of a program: the numbers and the memory that the plan does not have.
 struct ProgramRun {
+  ProgramRun(const Program& program, Shape domain) : program(program), domain(std::move(domain)) {}
+
   const Program& program;
   Shape domain;
   SmallVector<std::uint64_t, 8> constants;  // their bits

@@ -13,29 +13,40 @@
 namespace cermet {
 
 namespace {
+
+// Under graph_mutex().
+std::shared_ptr<Batch>& spare() {
+  static auto* const it = new std::shared_ptr<Batch>;  // arrays may outlive static objects
+  return *it;
+}
+
 // An input has gone back to being lazy: then so does the result.
 struct NotComputed {};
+
 }  // namespace
 
 const Limits& limits_of(Stream stream) { return backend_of(stream.device).limits(); }
 
 std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
-  auto batch = std::make_shared<Batch>();
-  Tape tape = record_folded(arrays, limits_of);
+  Tape& tape = record_folded(arrays, limits_of);
+  std::shared_ptr<const Plan> plan;
   const auto unfolded = tape.calls.empty() ? nullptr : find_unfolded(tape);
   if (unfolded) {
-    batch->plan_ = unfolded->plan;
+    plan = unfolded->plan;
   } else if (tape.calls.empty()) {
-    batch->plan_ = plan_of(tape, limits_of);
+    plan = plan_of(tape, limits_of);
   } else {
     std::vector<Ref<const Primitive>> calls;
     for (const Slot s : tape.calls) calls.push_back(tape.nodes[s]->primitive);
-    Tape whole = record_unfolded(arrays, limits_of, tape);
-    batch->plan_ = plan_of(whole, limits_of);
-    keep_unfolded(tape, whole, batch->plan_, calls);
-    tape = std::move(whole);
+    const Tape folded = tape;
+    record_unfolded(arrays, limits_of, folded);  // which is the tape now
+    plan = plan_of(tape, limits_of);
+    keep_unfolded(folded, tape, plan, calls);
   }
-  if (batch->plan_->steps.empty()) return nullptr;
+  if (plan->steps.empty()) return nullptr;
+  std::shared_ptr<Batch> batch = std::exchange(spare(), nullptr);
+  if (!batch || batch->generation_ != process_generation()) batch = std::make_shared<Batch>();
+  batch->plan_ = std::move(plan);
   for (const Node* n : tape.pending)
     if (std::find(batch->dependencies_.begin(), batch->dependencies_.end(), n->batch) ==
         batch->dependencies_.end())
@@ -43,11 +54,19 @@ std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
   if (unfolded)
     batch->stand_in(tape, unfolded, arrays);
   else
-    batch->adopt(std::move(tape));
+    batch->adopt(tape);
   return batch;
 }
 
-void Batch::adopt(Tape tape) {
+void Batch::keep(std::shared_ptr<Batch>& batch) {
+  constexpr std::size_t kMost = 1 << 14;  // nodes
+  if (batch.use_count() > 1 || batch->first_ || !batch->errors_.empty()) return;
+  if (batch->nodes_.capacity() > kMost) return;
+  batch->finished_ = false;
+  spare() = std::move(batch);
+}
+
+void Batch::adopt(const Tape& tape) {
   constants_.clear();
   for (const Node* c : tape.constants) constants_.push_back(c->scalar);
   held_.resize(tape.nodes.size());
@@ -56,8 +75,8 @@ void Batch::adopt(Tape tape) {
     flags |= tape.flags[s];
     if (tape.is(s, Tape::held)) held_[s] = Ref<Node>(tape.nodes[s]);
   }
-  nodes_ = std::move(tape.nodes);
-  flags_ = std::move(tape.flags);
+  nodes_ = tape.nodes;
+  flags_ = tape.flags;
   if (flags & Tape::traced) keep_traced();
   for (const Step& step : plan_->steps)
     for (const Slot s : step.outputs) schedule(node(s));
@@ -203,9 +222,15 @@ void Batch::clear() {
   wanted_.clear();
   asked_.clear();
   dependencies_.clear();
-  queues_.clear();
+  // A host's queue has nothing under way, and serves the next batch.
+  if (queues_.size() != 1 || !queues_[0].first.first->is_host()) queues_.clear();
+  next_ = 0;
   nodes_.clear();
+  flags_.clear();
+  constants_.clear();
   held_.clear();
+  traced_ = false;
+  if (!begun_.empty()) begun_.clear();
   in_use_ = {};
   plan_.reset();
   unfolded_.reset();

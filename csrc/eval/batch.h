@@ -40,6 +40,9 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void wait(const Batch* asking = nullptr);
   // Whether it needs a batch that this thread runs below: in a handler that interrupted it.
   bool waits_below() const;
+  // Takes a batch that has run for the next one to be made, if nobody else needs it: its lists have
+  // memory. The caller holds graph_mutex().
+  static void keep(std::shared_ptr<Batch>& batch);
   // The error that a failed node carries.
   std::exception_ptr error_of(const Node* node);
 
@@ -85,7 +88,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // it cannot be.
   bool unfold(std::size_t steps_done);
   // Runs on the nodes of a tape. The caller holds graph_mutex(), as for those above.
-  void adopt(Tape tape);
+  void adopt(const Tape& tape);
   void schedule(Node& node);
 
   void run_step(const Step& step);

@@ -68,6 +68,23 @@ std::map<int, Worker*>& workers() {
 
 bool is_done(const array& a) { return a.is_available(); }
 
+// The batch of the first array from the i-th on that has no value but one. Those before it need
+// theirs no more; when that are all, neither does the caller.
+std::shared_ptr<Batch> next_batch(const Arrays& arrays, std::size_t& i,
+                                  std::shared_ptr<Batch>& mine) {
+  const std::scoped_lock lock(graph_mutex());
+  for (; i < arrays.size(); ++i) {
+    Node& n = *arrays[i].node();
+    const Status status = n.status.load(std::memory_order_acquire);
+    if (status == Status::available)
+      n.batch = nullptr;
+    else if (status != Status::lazy)
+      return n.batch;
+  }
+  if (mine) Batch::keep(mine);
+  return nullptr;
+}
+
 // Null when there can be no thread.
 Worker* worker_of(Stream s) {
   std::scoped_lock lock(mutex_of(Lock::workers));
@@ -110,17 +127,11 @@ void eval(const Arrays& arrays) {
         Evaluation::innermost()->batch.wait();
       }
     }
-    for (const array& a : arrays) {
-      std::shared_ptr<Batch> other;
-      {
-        std::scoped_lock lock(graph_mutex());
-        const Status status = a.node()->status.load(std::memory_order_acquire);
-        if (status != Status::lazy && status != Status::available) other = a.node()->batch;
-      }
-      if (!other) continue;
+    for (std::size_t i = 0; const auto other = next_batch(arrays, i, batch); ++i) {
       other->wait();
-      if (a.node()->status.load(std::memory_order_acquire) == Status::failed)
-        std::rethrow_exception(other->error_of(a.node()));
+      const Node* const n = arrays[i].node();
+      if (n->status.load(std::memory_order_acquire) == Status::failed)
+        std::rethrow_exception(other->error_of(n));
     }
   } while (!std::all_of(arrays.begin(), arrays.end(), is_done));
 }
@@ -145,7 +156,7 @@ void async_eval(const Arrays& arrays) {
 
 std::string explain(const Arrays& arrays) {
   std::scoped_lock lock(graph_mutex());
-  const Tape tape = record(arrays, limits_of);
+  const Tape& tape = record(arrays, limits_of);
   return to_string(*plan_of(tape, limits_of), tape);
 }
 

@@ -3,7 +3,9 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
+#include <ctime>
 #include <exception>
 #include <memory>
 #include <mutex>
@@ -17,12 +19,22 @@
 namespace cermet {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+// A clock that is fast to read and may be some milliseconds late.
+std::int64_t milliseconds() {
+#ifdef CLOCK_MONOTONIC_COARSE
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return std::int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1000000;
+#else
+  using std::chrono::steady_clock, std::chrono::milliseconds, std::chrono::duration_cast;
+  return duration_cast<milliseconds>(steady_clock::now().time_since_epoch()).count();
+#endif
+}
 
 thread_local bool interruptible = true;
 thread_local bool own_thread = false;
 thread_local bool ends_process = false;
-thread_local Clock::time_point asked{};
+thread_local std::int64_t asked = 0;
 thread_local Evaluation* current = nullptr;
 
 std::atomic<bool (*)()> g_check{nullptr};
@@ -73,8 +85,8 @@ void poll_interrupt() {
   }
   const auto check = g_check.load(std::memory_order_relaxed);
   if (own_thread || !check) return;
-  const auto now = Clock::now();
-  if (now - asked < std::chrono::milliseconds(20)) return;
+  const std::int64_t now = milliseconds();
+  if (now - asked < 20) return;
   asked = now;
   if (check()) {
     if (current) current->withdrawn = false;

@@ -102,7 +102,7 @@ bool Batch::unfold(std::size_t steps_done) {
       if (!is(slot, Tape::leaf)) node->status.store(status, std::memory_order_release);
   };
   all_wanted(Status::lazy);
-  Tape tape = record(asked_, limits_of);
+  const Tape& tape = record(asked_, limits_of);
   if (plan_of(tape, limits_of) != plan_) {  // it was dropped meanwhile
     all_wanted(Status::scheduled);
     return false;
@@ -110,7 +110,7 @@ bool Batch::unfold(std::size_t steps_done) {
   const std::vector<Ref<Node>> stand_ins = std::exchange(held_, {});
   const auto unfolded = std::exchange(unfolded_, nullptr);
   wanted_.clear();
-  adopt(std::move(tape));
+  adopt(tape);
   for (Slot s = 0; s < stand_ins.size(); ++s)
     if (stand_ins[s]) copy_value(*stand_ins[s], node(s));
   for (std::size_t i = 0; i < steps_done; ++i) {

@@ -59,17 +59,19 @@ void allocate_value(Node& node, Queue& queue) {
 // ---- Programs ----
 
 ProgramRun bind(const Program& p, Node* const* nodes, const std::uint64_t* constants) {
-  ProgramRun run{p, domain_of(p, nodes), {}, {}, {}};
+  ProgramRun run(p, domain_of(p, nodes));
   for (const std::uint32_t c : p.constants) run.constants.push_back(constants[c]);
   for (const ProgramInput& in : p.inputs) {
     Node& n = *nodes[in.slot];
     const bool known = n.strides.size() == n.shape.size();
-    run.inputs.push_back(
-        {&n, over_domain(p.axes(), in.axes, n.shape, known ? n.strides : row_major(n.shape))});
+    const Strides row = known ? Strides() : row_major(n.shape);
+    run.inputs.emplace_back(
+        BoundArray{&n, over_domain(p.axes(), in.axes, n.shape, known ? n.strides : row)});
   }
   for (const ProgramOutput& out : p.outputs) {
     Node& n = *nodes[out.slots[0]];
-    run.outputs.push_back({&n, over_domain(p.axes(), out.axes, n.shape, row_major(n.shape))});
+    run.outputs.emplace_back(
+        BoundArray{&n, over_domain(p.axes(), out.axes, n.shape, row_major(n.shape))});
   }
   return run;
 }
@@ -98,8 +100,8 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
     first.strides = row_major(first.shape);
     const auto donor = std::find_if(out.donors.begin(), out.donors.end(), [&](std::uint32_t i) {
       const Node& n = *run.inputs[i].node;
-      return i < 64 && !interruptible && !(taken >> i & 1) && n.strides == row_major(n.shape) &&
-             can_donate(step, p.inputs[i].slot, queue);
+      return i < 64 && !interruptible && !(taken >> i & 1) &&
+             can_donate(step, p.inputs[i].slot, queue) && n.strides == row_major(n.shape);
     });
     if (donor != out.donors.end()) {
       taken |= std::uint64_t{1} << *donor;
@@ -108,8 +110,8 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
     } else {
       allocate_value(first, queue);
     }
-    for (const Slot s : out.slots) {
-      Node& n = node(s);
+    for (std::size_t i = 1; i < out.slots.size(); ++i) {
+      Node& n = node(out.slots[i]);
       n.buffer = first.buffer;
       n.offset = first.offset;
       n.strides = row_major(n.shape);

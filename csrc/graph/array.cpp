@@ -103,6 +103,53 @@ Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> gi
   return Ref<Buffer>(new Buffer(const_cast<void*>(data), bytes, 0, std::move(give_back)));
 }
 
+namespace {
+
+// The memory of nodes that a thread keeps: until it ends, or holds enough.
+struct Kept {
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr std::uint32_t kMost = 0;  // it sees each node go
+#else
+  static constexpr std::uint32_t kMost = 4096;
+#endif
+  struct Block {
+    Block* next;
+  };
+  Block* top;
+  std::uint32_t count;
+};
+constinit thread_local Kept kept{nullptr, 0};
+// What the thread keeps goes with it, and nothing is kept from then on.
+struct AtThreadsEnd {
+  ~AtThreadsEnd() {
+    while (Kept::Block* block = kept.top) {
+      kept.top = block->next;
+      ::operator delete(block);
+    }
+    kept.count = Kept::kMost;
+  }
+  void arm() {}
+};
+thread_local AtThreadsEnd at_threads_end;
+
+}  // namespace
+
+Node::Node() {}  // a default one sets everything to zero before it does anything
+
+void* Node::operator new(std::size_t bytes) {
+  Kept::Block* const block = kept.top;
+  if (!block) return ::operator new(bytes);
+  kept.top = block->next;
+  --kept.count;
+  return block;
+}
+void Node::operator delete(void* node, std::size_t) noexcept {
+  if (kept.count == Kept::kMost) return ::operator delete(node);
+  if (kept.count == 0) at_threads_end.arm();
+  kept.top = ::new (node) Kept::Block{kept.top};
+  ++kept.count;
+}
+
 // Destruction is iterative: a node whose last reference goes while another is being destroyed on
 // this thread waits in that one's list, so a long chain does not overflow the stack. `scalar`,
 // which nobody reads any more, links the list.

@@ -91,32 +91,37 @@ std::optional<Op> constant_power(const array& exponent) {
 const OpInfo& info(Op op) { return kTable[static_cast<int>(op)]; }
 std::span<const OpInfo> elementwise_table() { return {kTable, std::size(kTable) - 1}; }
 
-array elementwise(Op op, std::span<const array> inputs, StreamOrDevice s) {
+namespace {
+
+array make(Op op, SmallVector<array, 2> inputs, StreamOrDevice s) {
   const std::size_t first = info(op).rule == Rule::choice ? 1 : 0;
   Dtype t = inputs[first].dtype();
-  for (const array& in : inputs.subspan(first + 1)) t = promote(t, in.dtype());
+  for (std::size_t i = first + 1; i < inputs.size(); ++i) t = promote(t, inputs[i].dtype());
   const Types dtypes = types(op, t);
   if (inputs.size() == 1 && is_noop(op, t)) return inputs[0];
   if (op == Op::power && t == inputs[0].dtype() && !is_complex(t) && inputs[1].ndim() == 0)
     if (const auto simpler = constant_power(inputs[1])) return elementwise(*simpler, inputs[0], s);
 
-  SmallVector<array, 2> cast;
-  cast.reserve(inputs.size());
-  for (std::size_t i = 0; i < inputs.size(); ++i)
-    cast.push_back(astype(inputs[i], i < first ? Dtype::bool_ : dtypes.compute, s));
-  return array(Elementwise::instance(op), broadcast(op, inputs), dtypes.result, std::move(cast),
+  Shape shape = broadcast(op, {inputs.data(), inputs.size()});
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    const Dtype wanted = i < first ? Dtype::bool_ : dtypes.compute;
+    if (inputs[i].dtype() != wanted) inputs[i] = astype(inputs[i], wanted, s);
+  }
+  return array(Elementwise::instance(op), std::move(shape), dtypes.result, std::move(inputs),
                s.resolve());
 }
-array elementwise(Op op, const array& a, StreamOrDevice s) {
-  return elementwise(op, std::span(&a, 1), s);
+
+}  // namespace
+
+array elementwise(Op op, std::span<const array> inputs, StreamOrDevice s) {
+  return make(op, {inputs.begin(), inputs.end()}, s);
 }
+array elementwise(Op op, const array& a, StreamOrDevice s) { return make(op, {a}, s); }
 array elementwise(Op op, const array& a, const array& b, StreamOrDevice s) {
-  const array inputs[] = {a, b};
-  return elementwise(op, std::span(inputs), s);
+  return make(op, {a, b}, s);
 }
 array elementwise(Op op, const array& a, const array& b, const array& c, StreamOrDevice s) {
-  const array inputs[] = {a, b, c};
-  return elementwise(op, std::span(inputs), s);
+  return make(op, {a, b, c}, s);
 }
 
 array astype(const array& a, Dtype dtype, StreamOrDevice s) {

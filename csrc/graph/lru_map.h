@@ -28,6 +28,7 @@ class LruMap {
   // The value of a key, from now on the last used; null where there is none. Valid until the next
   // call of `insert`.
   Value* find(const Key& key) {
+    if (!entries_.empty() && entries_.front().key == key) return &entries_.front().value;
     const auto it = places_.find(&key);
     if (it == places_.end()) return nullptr;
     entries_.splice(entries_.begin(), entries_, it->second);

@@ -57,6 +57,7 @@ array multiply_any(std::string_view op, const array& a, const array& b, Dtype t,
     fail(op, "shapes ", a.shape(), " and ", b.shape(), ": expected at least 1 dimension");
   require_inexact(op, t);
   const array x = astype(a, t, s), y = astype(b, t, s);
+  if (a.ndim() > 1 && b.ndim() > 1) return multiply_matrices(op, x, y, s);
   const array out = multiply_matrices(op, x.ndim() == 1 ? expand_dims(x, {0}, s) : x,
                                       y.ndim() == 1 ? expand_dims(y, {1}, s) : y, s);
   Axes gone;

@@ -9,7 +9,7 @@ namespace cermet {
 
 std::string metal_source(const Arrays& arrays, bool complete) {
   std::scoped_lock lock(graph_mutex());
-  const Tape tape = record(arrays, limits_of);
+  const Tape& tape = record(arrays, limits_of);
   const auto plan = plan_of(tape, limits_of);
   std::vector<std::uint64_t> constants;
   for (const Node* c : tape.constants) constants.push_back(c->scalar);

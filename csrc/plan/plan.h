@@ -105,6 +105,7 @@ struct Plan {
 
   // Null: it has memory of its own. So has what a trace may ask for again.
   const Place* place_of(Slot s, std::span<const std::uint8_t> flags) const {
+    if (places.empty()) return nullptr;
     const auto it = places.find(s);
     return it != places.end() && !(flags[it->second.whole] & Tape::traced) ? &it->second : nullptr;
   }

@@ -8,10 +8,14 @@
 
 #include "graph/hash.h"
 #include "plan/mask.h"
+#include "plan/numbering.h"
 
 namespace cermet {
 namespace {
 
+struct ExtentHash {
+  std::size_t operator()(std::int64_t d) const { return mix(0, static_cast<std::uint64_t>(d)); }
+};
 struct ShapeHash {
   std::size_t operator()(const Shape& shape) const {
     std::size_t h = shape.size();
@@ -31,42 +35,22 @@ struct ScalarHash {
   }
 };
 
+using NodeSet = std::unordered_set<const Node*>;
+
+// Its lists keep their memory from one recording to the next.
 class Recorder {
  public:
   // Calls stay whole when `fold` says so. Of each node in `kept` the caller has a handle.
-  Recorder(LimitsOf limits, bool fold, const std::unordered_set<const Node*>& kept)
-      : limits_(limits), fold_(fold), kept_(kept) {
-    const auto reserve = [](std::size_t n, auto&... lists) { (lists.reserve(n), ...); };
-    reserve(8, stack_, tape_.nodes, tape_.kinds, tape_.flags, tape_.first, tape_.operands, uses_,
-            shape_numbers_);
-    reserve(32, tape_.key);
-  }
-
-  Tape run(const Arrays& outputs) {
-    static std::uint32_t epoch = 0;  // under graph_mutex()
-    epoch_ = ++epoch;
-    for (const array& out : outputs) {
-      enter(out.node(), kOutside);
-      while (!stack_.empty()) {
-        Frame& top = stack_.back();
-        if (top.next < top.reads.size()) {
-          Node* child = top.reads[top.next++].node();
-          if (child->constant) continue;
-          if (merged_.contains(child) && is_traced(*top.node)) restore(child);
-          enter(child, top.within);
-        } else {
-          const Frame frame = top;
-          stack_.pop_back();
-          if (frame.expanded || frame.inside == kOutside || !merge(frame.node))
-            add(frame.node, frame.reads, frame.expanded ? Tape::expanded | Tape::traced : 0);
-        }
-      }
-    }
-    merged_.clear();
+  Tape& run(const Arrays& outputs, LimitsOf limits, bool fold, const NodeSet& kept = {}) {
+    limits_ = limits;
+    fold_ = fold;
+    ++epoch_;
+    clear();
+    walk(outputs);
     tape_.first.push_back(static_cast<std::uint32_t>(tape_.operands.size()));
-    find_held(outputs);
+    find_held(outputs, kept);
     if (!tape_.calls.empty()) add_numbers();
-    return std::move(tape_);
+    return tape_;
   }
 
  private:
@@ -84,6 +68,51 @@ class Recorder {
     int outer;
   };
   static constexpr int kOutside = -1;
+  static constexpr std::size_t kMostKept = 1 << 14;  // nodes whose lists keep their memory
+
+  void clear() {
+    const auto empty = [](bool keeps, auto&... lists) {
+      (lists.clear(), ...);
+      if (!keeps) (lists.shrink_to_fit(), ...);
+    };
+    empty(tape_.nodes.capacity() <= kMostKept, tape_.nodes, tape_.kinds, tape_.flags, tape_.first,
+          tape_.operands, tape_.constants, tape_.pending, tape_.calls, tape_.key, stack_, uses_,
+          shape_numbers_);
+    shapes_.clear();
+    extents_.clear();
+    constants_.clear();
+    stream_ = kNoStream;
+  }
+  void forget_expansions() {
+    insides_.clear();
+    if (!counted_.empty()) counted_ = {};
+    if (!twins_.empty()) twins_ = {};
+    if (!merged_.empty()) merged_ = {};
+  }
+
+  void walk(const Arrays& outputs) {
+    struct Forget {
+      Recorder& recorder;
+      ~Forget() { recorder.forget_expansions(); }
+    } const at_the_end{*this};
+    for (const array& out : outputs) {
+      enter(out.node(), kOutside);
+      while (!stack_.empty()) {
+        Frame& top = stack_.back();
+        if (top.next < top.reads.size()) {
+          Node* child = top.reads[top.next++].node();
+          if (child->constant) continue;
+          if (merged_.contains(child) && is_traced(*top.node)) restore(child);
+          enter(child, top.within);
+        } else {
+          const Frame frame = top;
+          stack_.pop_back();
+          if (frame.expanded || frame.inside == kOutside || !merge(frame.node))
+            add(frame.node, frame.reads, frame.expanded ? Tape::expanded | Tape::traced : 0);
+        }
+      }
+    }
+  }
 
   // Notes a node that is not on the tape yet. One that has its value goes there at once.
   void enter(Node* n, int inside) {
@@ -256,9 +285,7 @@ class Recorder {
   }
   // What a call's expansion has of its own is equal to some of these or not.
   void add_numbers() {
-    std::vector<std::int64_t> extents(extents_.size());
-    for (const auto& [extent, number] : extents_) extents[number - 2] = extent;
-    for (const std::int64_t extent : extents) add_number(static_cast<std::uint64_t>(extent));
+    for (const std::int64_t d : extents_.values()) add_number(static_cast<std::uint64_t>(d));
     for (const Node* c : tape_.constants) add_number(c->scalar);
   }
 
@@ -267,13 +294,12 @@ class Recorder {
       ++uses_[in->slot];
       return tape_.operands.push_back(Operand::node(in->slot));
     }
-    const auto [it, added] = constants_.try_emplace(
-        Scalar{in->dtype, in->scalar}, static_cast<std::uint32_t>(tape_.constants.size()));
+    const auto [number, added] = constants_.number({in->dtype, in->scalar});
     if (added) {
       tape_.constants.push_back(in);
       tape_.key.push_back(static_cast<std::uint32_t>(in->dtype) << 8 | 0xfe);
     }
-    tape_.operands.push_back(Operand::constant(it->second));
+    tape_.operands.push_back(Operand::constant(number));
   }
 
   bool in_chunks(const Node& reduction) const {
@@ -288,28 +314,27 @@ class Recorder {
 
   // A number for the shape. A new one is described in the key, its extents by numbers, too.
   std::uint32_t shape_of(const Node& n, std::span<const array> reads) {
-    if (!reads.empty())
-      if (const Node& in = *reads[0].node(); !in.constant && in.shape == n.shape) {
-        shape_numbers_.push_back(shape_numbers_[in.slot]);
-        return shape_numbers_.back();
-      }
-    const auto [it, added] =
-        shapes_.try_emplace(n.shape, static_cast<std::uint32_t>(shapes_.size()));
+    // Mostly that of what it reads, or of the leaf before.
+    const Node* const other = !reads.empty() ? reads[0].node()
+                              : n.slot > 0   ? tape_.nodes[n.slot - 1]
+                                             : nullptr;
+    if (other && !other->constant && other->shape == n.shape) {
+      shape_numbers_.push_back(shape_numbers_[other->slot]);
+      return shape_numbers_.back();
+    }
+    const auto [number, added] = shapes_.number(n.shape);
     if (added) {
       tape_.key.push_back(static_cast<std::uint32_t>(n.shape.size()) << 8 | 0xfd);
-      for (const std::int64_t d : n.shape) {
-        const auto next = static_cast<std::uint32_t>(extents_.size()) + 2;
-        tape_.key.push_back(d < 2 ? static_cast<std::uint32_t>(d)
-                                  : extents_.try_emplace(d, next).first->second);
-      }
+      for (const std::int64_t d : n.shape)
+        tape_.key.push_back(d < 2 ? static_cast<std::uint32_t>(d) : extents_.number(d).first + 2);
     }
-    shape_numbers_.push_back(it->second);
-    return it->second;
+    shape_numbers_.push_back(number);
+    return number;
   }
 
-  void find_held(const Arrays& outputs) {
+  void find_held(const Arrays& outputs, const NodeSet& kept) {
     for (Slot s = 0; s < tape_.nodes.size(); ++s)
-      if (tape_.nodes[s]->refs() > uses_[s] + kept_.contains(tape_.nodes[s]))
+      if (tape_.nodes[s]->refs() > uses_[s] + (!kept.empty() && kept.contains(tape_.nodes[s])))
         tape_.flags[s] |= tape_.is(s, Tape::leaf) ? Tape::kept : Tape::held;
     for (const array& out : outputs)
       if (out.node()->mark == epoch_ && !tape_.is(out.node()->slot, Tape::leaf))
@@ -324,31 +349,38 @@ class Recorder {
     }
   }
 
-  const LimitsOf limits_;
-  const bool fold_;
-  const std::unordered_set<const Node*>& kept_;
+  static constexpr Stream kNoStream{{DeviceType::cpu, -1}, -1};
+  LimitsOf limits_ = nullptr;
+  bool fold_ = false;
   std::uint32_t epoch_ = 0;
-  Stream stream_{{DeviceType::cpu, -1}, -1};  // of the node before
+  Stream stream_;  // of the node before
   std::vector<Frame> stack_;
   Tape tape_;
   std::vector<std::uint32_t> uses_, shape_numbers_;  // of each node
-  std::unordered_map<Shape, std::uint32_t, ShapeHash> shapes_;
-  std::unordered_map<std::int64_t, std::uint32_t> extents_;  // from 2 on
-  std::unordered_map<Scalar, std::uint32_t, ScalarHash> constants_;
-  std::unordered_set<const Node*> counted_;  // expansions that were read
+  Numbering<Shape, ShapeHash> shapes_;
+  Numbering<std::int64_t, ExtentHash> extents_;  // from 2 on
+  Numbering<Scalar, ScalarHash> constants_;
+  NodeSet counted_;  // expansions that were read
   std::vector<Inside> insides_;
   std::unordered_multimap<std::size_t, Slot> twins_;  // parts of expansions, by hash
   std::unordered_map<const Node*, array> merged_;     // kept until all is recorded
 };
 
-}  // namespace
-
-Tape record(const Arrays& arrays, LimitsOf limits) {
-  return Recorder(limits, false, {}).run(arrays);
+// Under graph_mutex(), as all recording is.
+Recorder& recorder() {
+  static Recorder* const it =
+      new Recorder;  // arrays may be evaluated after static objects are gone
+  return *it;
 }
 
-Tape record_folded(const Arrays& arrays, LimitsOf limits) {
-  Tape tape = Recorder(limits, true, {}).run(arrays);
+}  // namespace
+
+Tape& record(const Arrays& arrays, LimitsOf limits) {
+  return recorder().run(arrays, limits, false);
+}
+
+Tape& record_folded(const Arrays& arrays, LimitsOf limits) {
+  Tape& tape = recorder().run(arrays, limits, true);
   if (tape.calls.empty()) return tape;
   std::uint8_t flags = 0;
   for (const std::uint8_t f : tape.flags) flags |= f;
@@ -359,16 +391,16 @@ Tape record_folded(const Arrays& arrays, LimitsOf limits) {
   return folds ? tape : record(arrays, limits);
 }
 
-Tape record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded) {
+Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded) {
   Arrays handles;
-  std::unordered_set<const Node*> kept;
+  NodeSet kept;
   for (Slot s = 0; s < folded.nodes.size(); ++s)
     if (!std::binary_search(folded.calls.begin(), folded.calls.end(), s)) {
       // A call goes with its results. (Leaves may be under way: they are not looked into.)
       handles.emplace_back(Ref<Node>(folded.nodes[s]));
       kept.insert(folded.nodes[s]);
     }
-  return Recorder(limits, false, kept).run(arrays);
+  return recorder().run(arrays, limits, false, kept);
 }
 
 }  // namespace cermet

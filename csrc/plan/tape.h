@@ -79,12 +79,14 @@ struct Tape {
   }
 };
 
-// Lists what the arrays need and is not computed yet. The caller holds graph_mutex().
-Tape record(const Arrays& arrays, LimitsOf limits);
+// Lists what the arrays need and is not computed yet. The tape stays until the next is recorded;
+// the caller holds graph_mutex().
+Tape& record(const Arrays& arrays, LimitsOf limits);
 // The same with the calls of compiled functions left whole, if no trace needs any of it and whoever
 // wants a result of a call wants it now.
-Tape record_folded(const Arrays& arrays, LimitsOf limits);
-// What `record` gives after `record_folded` gave `folded`, whose nodes stay where they are.
-Tape record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded);
+Tape& record_folded(const Arrays& arrays, LimitsOf limits);
+// What `record` gives after `record_folded` gave what `folded` is a copy of, whose nodes stay where
+// they are.
+Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded);
 
 }  // namespace cermet

@@ -12,13 +12,20 @@
 namespace cermet::python {
 namespace {
 
-array binary(Op op, Operand a, Operand b) {
+template <Op op>
+array computed(Operand a, Operand b) {
+  return binary(op, a, b);
+}
+array product(const array& a, const array& b) {
+  static const auto f =
+      repeatable("matmul", [](const array& a, const array& b) { return matmul(a, b); });
+  return f(a, b);
+}
+array product(Operand a, Operand b) {
   const array* x = as_array(a.value);
   const array* y = as_array(b.value);
-  if (x && y) return elementwise(op, *x, *y);
-  if (x) return elementwise(op, *x, to_array(b, x->dtype(), info(op).rule));
-  const auto [l, r] = to_arrays(a, b, info(op).rule);
-  return elementwise(op, l, r);
+  if (!x || !y) throw nb::type_error("expected arrays");
+  return product(*x, *y);
 }
 
 struct Operator {
@@ -85,16 +92,16 @@ void bind_operators(ArrayClass& cls) {
                       : "def __ne__(self, other: object) -> typing.Any"),
         "other"_a.none());
 
-  const auto product =
-      repeatable("matmul", [](const array& a, const array& b) { return matmul(a, b); });
   cls.def("__neg__", [](const array& a) { return negative(a); })
       .def("__pos__", [](const array& a) { return a; })
       .def("__invert__", [](const array& a) { return bitwise_invert(a); })
       .def("__abs__", [](const array& a) { return abs(a); })
-      .def("__matmul__", product, "other"_a, nb::is_operator())
+      .def(
+          "__matmul__", [](const array& a, const array& b) { return product(a, b); }, "other"_a,
+          nb::is_operator())
       .def(
           "__imatmul__",
-          [product](nb::handle_t<array> a, const array& b) {
+          [](nb::handle_t<array> a, const array& b) {
             array* self = as_array(a);
             *self = product(*self, b);
             return nb::borrow(a);
@@ -105,7 +112,7 @@ void bind_operators(ArrayClass& cls) {
 // Python's own slots look an operator's method up by name on every call. These ones handle two
 // arrays, or an array and a float or int, at once, and call the method for anything else: errors
 // come from there.
-template <Op op>
+template <array (*compute)(Operand, Operand)>
 struct FastSlot {
   static inline PyObject *name = nullptr, *reflected = nullptr;
 
@@ -115,27 +122,32 @@ struct FastSlot {
   static PyObject* call(PyObject* a, PyObject* b) {
     if (plain(a) && plain(b)) {
       try {
-        return nb::cast(binary(op, {a}, {b})).release().ptr();
+        array result = compute({a}, {b});
+        nb::object object = nb::inst_alloc(reinterpret_cast<PyObject*>(array_type));
+        new (nb::inst_ptr<array>(object)) array(std::move(result));
+        nb::inst_mark_ready(object);
+        return object.release().ptr();
       } catch (...) {
         PyErr_Clear();
       }
     }
-    return is_array(a) ? PyObject_CallMethodOneArg(a, name, b)
-                       : PyObject_CallMethodOneArg(b, reflected, a);
+    if (is_array(a)) return PyObject_CallMethodOneArg(a, name, b);
+    return reflected ? PyObject_CallMethodOneArg(b, reflected, a) : Py_NewRef(Py_NotImplemented);
   }
-  static void install(binaryfunc& slot, const char* method) {
+  static void install(binaryfunc& slot, const char* method, bool reflects = true) {
     name = PyUnicode_InternFromString(dunder("", method).c_str());
-    reflected = PyUnicode_InternFromString(dunder("r", method).c_str());
+    if (reflects) reflected = PyUnicode_InternFromString(dunder("r", method).c_str());
     slot = &call;
   }
 };
 
 void install_fast_slots() {
   PyNumberMethods& slots = *array_type->tp_as_number;
-  FastSlot<Op::add>::install(slots.nb_add, "add");
-  FastSlot<Op::subtract>::install(slots.nb_subtract, "sub");
-  FastSlot<Op::multiply>::install(slots.nb_multiply, "mul");
-  FastSlot<Op::divide>::install(slots.nb_true_divide, "truediv");
+  FastSlot<computed<Op::add>>::install(slots.nb_add, "add");
+  FastSlot<computed<Op::subtract>>::install(slots.nb_subtract, "sub");
+  FastSlot<computed<Op::multiply>>::install(slots.nb_multiply, "mul");
+  FastSlot<computed<Op::divide>>::install(slots.nb_true_divide, "truediv");
+  FastSlot<product>::install(slots.nb_matrix_multiply, "matmul", false);
 }
 
 struct ArrayIterator {

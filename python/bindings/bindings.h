@@ -33,6 +33,9 @@ void bind_machine(nb::module_& m);
 void bind_simulator(nb::module_& m);  // not on Apple's systems
 void bind_lint(nb::module_& m);       // not on Apple's systems
 
+// An elementwise operation on two operands. Arrays among them are not copied.
+array binary(Op op, Operand a, Operand b, StreamOrDevice s = {});
+
 // A row of a table of functions that are bound alike.
 template <class F>
 struct Row {

@@ -53,11 +53,7 @@ void bind_binary(nb::module_& m, const char* name, Op op) {
                           "\n\n`a` and `b` broadcast against each other; a Python scalar takes the "
                           "other's type. Shapes that do not broadcast raise ValueError.";
   m.def(
-      name,
-      [op](Operand a, Operand b, StreamOrDevice s) {
-        const auto [x, y] = to_arrays(a, b, info(op).rule);
-        return elementwise(op, x, y, s);
-      },
+      name, [op](Operand a, Operand b, StreamOrDevice s) { return binary(op, a, b, s); },
       nb::sig(sig.c_str()), nb::arg(), nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
       doc.c_str());
 }
@@ -101,6 +97,15 @@ constexpr Row<Closeness> kCloseness[] = {
 };
 
 }  // namespace
+
+array binary(Op op, Operand a, Operand b, StreamOrDevice s) {
+  const array* x = as_array(a.value);
+  const array* y = as_array(b.value);
+  if (x && y) return elementwise(op, *x, *y, s);
+  if (x) return elementwise(op, *x, to_array(b, x->dtype(), info(op).rule), s);
+  const auto [l, r] = to_arrays(a, b, info(op).rule);
+  return elementwise(op, l, r, s);
+}
 
 void bind_elementwise(nb::module_& m, ArrayClass& cls) {
   const auto bind = [&](const char* name, Op op) {

@@ -31,7 +31,9 @@ class Level {
 // Calls f(leaf) for each leaf, in order.
 template <class F>
 void tree_visit(nb::handle tree, F&& f) {
-  if (PyDict_Check(tree.ptr())) {
+  if (is_array(tree)) {
+    f(tree);
+  } else if (PyDict_Check(tree.ptr())) {
     const Level level(tree);
     for (auto item : nb::borrow<nb::dict>(tree)) tree_visit(item.second, f);
   } else if (PyList_Check(tree.ptr()) || PyTuple_Check(tree.ptr())) {

@@ -308,3 +308,20 @@ def test_segmented_mm(rng):
 def test_errors_of_chosen_products(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_what_is_no_array_answers_for_itself_in_a_product():
+    class Other:
+        def __matmul__(self, _):
+            return "left"
+
+        def __rmatmul__(self, _):
+            return "right"
+
+    a = mx.ones((2, 2))
+    assert (Other() @ a, a @ Other()) == ("left", "right")
+    for number in (2, 3.0):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            a @ number
+        with pytest.raises(TypeError, match="unsupported operand"):
+            number @ a

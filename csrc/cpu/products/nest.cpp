@@ -29,6 +29,14 @@ bool reads_columns_in_place(const Product& p) {
          p.k * p.n * static_cast<std::int64_t>(element_size(p.b.packing)) <= kMost;
 }
 
+// Whether a product is a single block, of operands that its kernel reads where they are.
+bool is_block(const Product& p) {
+  return p.m <= kMostRows && p.n <= kMostColumns && p.k > 0 && p.k <= kBlockDepth &&
+         static_cast<double>(p.m * p.n * p.k) <= 2 * kLeastWork && !few(p, p.m) &&
+         reads_columns_in_place(p) && p.a.packing == p.b.packing &&
+         reads_in_place(p, p.m, p.a.width_step, p.k, p.n) && p.batch.size() == 1;
+}
+
 // How the output is cut. A piece is made of parts, one below the other, that have its panels of b.
 struct Cut {
   std::int64_t rows, columns, down, across;
@@ -130,15 +138,17 @@ class Nest {
   }
   // What a thread needs: rows, unless they are shared, panels, and sums of a part.
   struct Memory {
-    Memory(const Nest& n, Sum* shared)
-        : memory(n.a_units(shared) + n.b_units() + (n.own_sums_ ? n.areas() : 0) +
-                 (n.spans_ > 1 ? n.areas() : 0)),
-          a(shared ? shared : memory.get()),
-          b(memory.get() + n.a_units(shared)),
-          sums(b + n.b_units()),
-          more_sums(sums + (n.own_sums_ ? n.areas() : 0)) {}
-    const Workspace<Sum> memory;
-    Sum *const a, *const b, *const sums, *const more_sums;
+    Memory(const Nest& n, Sum* shared) {
+      const std::int64_t of_a = n.a_units(shared), of_b = n.b_units();
+      const std::int64_t of_sums = n.own_sums_ ? n.areas() : 0;
+      const std::int64_t all = of_a + of_b + of_sums + (n.spans_ > 1 ? n.areas() : 0);
+      if (all) memory.emplace(all);
+      Sum* const first = memory ? memory->get() : nullptr;
+      a = shared ? shared : first;
+      b = first + of_a, sums = b + of_b, more_sums = sums + of_sums;
+    }
+    std::optional<Workspace<Sum>> memory;  // none for what is small and read in place
+    Sum *a, *b, *sums, *more_sums;
   };
 
   // Pieces [begin, end).
@@ -464,6 +474,18 @@ void store_product(const Product& p, const Tensor& out) {
         for (std::int64_t r = 0; r < t.rows; ++r)
           CERMET_DISPATCH(from_floats(from + r * t.step, to + r * p.n, t.columns));
       });
+    else if (is_block(p))
+      p.kernel->multiply({.a = p.a.data,
+                          .a_step = p.a.width_step,
+                          .b = p.b.data,
+                          .b_step = p.kernel->columns,
+                          .c = out.data,
+                          .c_step = p.n,
+                          .rows = p.m,
+                          .columns = p.n,
+                          .depth = p.k,
+                          .add = false,
+                          .b_row = p.b.depth_step});
     else
       run({&p, 1}, out.data, [](const FinishedTile&) {});
   });

@@ -130,17 +130,20 @@ enum class Status : std::uint8_t {
 // What an array is a handle on. Shape, dtype, primitive and inputs are fixed when it is made; the
 // evaluator alone writes the rest, and drops primitive and inputs once the value is there.
 struct Node : RefCounted {
-  Dtype dtype;
+  Node();
+  Dtype dtype = float32;
   std::atomic<Status> status{Status::lazy};
   bool constant = false;  // a scalar, in `scalar`; it keeps its primitive
   bool followed = false;  // depends on inputs of a shapeless trace, which extents must not bind
+  // The scheduler's scratch space, used under its lock.
+  std::uint32_t mark = 0, slot = 0;
   // The oldest and the newest trace with an input this depends on; 0: none. Gone with the graph.
   std::atomic<std::uint64_t> oldest_trace{0}, trace{0};
   Stream stream;
-  Shape shape;
-  std::int64_t size = 0;
   Ref<const Primitive> primitive;
   SmallVector<array, 2> inputs;
+  std::int64_t size = 0;
+  Shape shape;
   std::uint64_t scalar = 0;  // the bits of a constant's value
   // The value.
   Ref<Buffer> buffer;
@@ -148,8 +151,10 @@ struct Node : RefCounted {
   std::int64_t offset = 0;     // in elements
   std::vector<array> outputs;  // of a primitive with several results
   std::shared_ptr<Batch> batch;
-  // The scheduler's scratch space, used under its lock.
-  std::uint32_t mark = 0, slot = 0;
+
+  // Graphs come and go: a thread keeps the memory of some nodes for its next ones.
+  static void* operator new(std::size_t bytes);
+  static void operator delete(void* node, std::size_t bytes) noexcept;
 };
 
 // Tells a shapeless trace that somebody asked for extents.

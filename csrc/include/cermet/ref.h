@@ -16,10 +16,15 @@ class RefCounted {
     if (refs_.load(std::memory_order_relaxed) != kImmortal)
       refs_.fetch_add(1, std::memory_order_relaxed);
   }
-  // True when the caller dropped the last reference and must destroy the object.
+  // True when the caller dropped the last reference and must destroy the object. Who has the only
+  // one need not count: nobody else can.
   bool release() const {
-    return refs_.load(std::memory_order_relaxed) != kImmortal &&
-           refs_.fetch_sub(1, std::memory_order_acq_rel) == 1;
+    const std::uint32_t refs = refs_.load(std::memory_order_acquire);
+    return refs == 1 || (refs != kImmortal && refs_.fetch_sub(1, std::memory_order_acq_rel) == 1);
+  }
+  // The first reference, of who made the object.
+  void begin() const {
+    if (refs_.load(std::memory_order_relaxed) == 0) refs_.store(1, std::memory_order_relaxed);
   }
   std::uint32_t refs() const { return refs_.load(std::memory_order_acquire); }
   void make_immortal() { refs_.store(kImmortal, std::memory_order_relaxed); }
@@ -35,6 +40,12 @@ class Ref {
   Ref() = default;
   explicit Ref(T* p) : p_(p) {
     if (p_) p_->retain();
+  }
+  static Ref first(T* made) {
+    made->begin();
+    Ref ref;
+    ref.p_ = made;
+    return ref;
   }
   Ref(const Ref& o) : Ref(o.p_) {}
   Ref(Ref&& o) noexcept : p_(std::exchange(o.p_, nullptr)) {}
@@ -69,7 +80,7 @@ class Ref {
 
 template <class T, class... Args>
 Ref<T> make_ref(Args&&... args) {
-  return Ref<T>(new T(std::forward<Args>(args)...));
+  return Ref<T>::first(new T(std::forward<Args>(args)...));
 }
 
 }  // namespace cermet

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 #include <iterator>
 #include <memory>
 #include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -15,6 +18,8 @@ namespace cermet {
 
 template <class T, std::size_t N>
 class SmallVector {
+  static constexpr bool kTrivial = std::is_trivially_copyable_v<T>;
+
  public:
   using value_type = T;
   using iterator = T*;
@@ -22,14 +27,23 @@ class SmallVector {
 
   SmallVector() = default;
   explicit SmallVector(std::size_t n, const T& value = T()) { resize(n, value); }
-  SmallVector(std::initializer_list<T> list) : SmallVector(list.begin(), list.end()) {}
+  SmallVector(std::initializer_list<T> list)
+    requires kTrivial
+      : SmallVector(list.begin(), list.end()) {}
+  // A list of others, which an initializer_list would copy once more.
+  template <class... U>
+    requires(!kTrivial && sizeof...(U) > 0 && (std::convertible_to<U, T> && ...))
+  SmallVector(U&&... list) {
+    reserve(sizeof...(U));
+    (emplace_back(std::forward<U>(list)), ...);
+  }
   template <std::input_iterator It>
   SmallVector(It first, It last) {
     reserve(static_cast<std::size_t>(std::distance(first, last)));
-    for (; first != last; ++first) push_back(*first);
+    for (; first != last; ++first) append(*first);
   }
   SmallVector(const std::vector<T>& v) : SmallVector(v.begin(), v.end()) {}
-  SmallVector(const SmallVector& other) : SmallVector(other.begin(), other.end()) {}
+  SmallVector(const SmallVector& other) { copy(other); }
   SmallVector(SmallVector&& other) noexcept { take(std::move(other)); }
   SmallVector& operator=(const SmallVector& other) {
     if (this != &other) *this = SmallVector(other);
@@ -89,7 +103,7 @@ class SmallVector {
   void resize(std::size_t n, const T& value = T()) {
     while (size_ > n) pop_back();
     reserve(n);
-    while (size_ < n) push_back(value);
+    while (size_ < n) append(value);
   }
   T* insert(const T* at, const T& value) {
     const auto i = at - begin();
@@ -105,10 +119,25 @@ class SmallVector {
   }
 
   bool operator==(const SmallVector& other) const {
-    return size_ == other.size_ && std::equal(begin(), end(), other.begin());
+    if (size_ != other.size_) return false;
+    for (std::uint32_t i = 0; i < size_; ++i)  // few: faster than a call of memcmp
+      if (!(data_[i] == other.data_[i])) return false;
+    return true;
   }
 
  private:
+  // Where there is room.
+  void append(const T& value) { ::new (static_cast<void*>(data_ + size_++)) T(value); }
+  void copy(const SmallVector& other) {
+    reserve(other.size_);
+    if (kTrivial && other.size_ <= N) return take_inline(other);
+    for (const T& value : other) append(value);
+  }
+  // All of the storage: a constant number of bytes needs no call.
+  void take_inline(const SmallVector& other) {
+    std::memcpy(storage_, static_cast<const void*>(other.data_), sizeof storage_);
+    size_ = other.size_;
+  }
   T* inline_data() { return reinterpret_cast<T*>(storage_); }
   // Leaves the vector empty with its inline storage.
   void release() {
@@ -120,7 +149,10 @@ class SmallVector {
   }
   void take(SmallVector&& other) {
     if (other.data_ == other.inline_data()) {
-      std::uninitialized_move(other.begin(), other.end(), data_);
+      if constexpr (kTrivial)
+        std::memcpy(storage_, other.storage_, sizeof storage_);
+      else
+        std::uninitialized_move(other.begin(), other.end(), data_);
       size_ = other.size_;
       other.clear();
     } else {
