@@ -472,3 +472,33 @@ assert signal.getsignal(signal.SIGINT) in (signal.default_int_handler, signal.SI
 assert "OPENBLAS_NUM_THREADS" not in os.environ
 """, env={k: v for k, v in os.environ.items() if k != "OPENBLAS_NUM_THREADS"})  # fmt: skip
     assert signal.getsignal(signal.SIGINT) is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux can forbid executable memory")
+def test_programs_are_interpreted_where_memory_for_code_is_refused():
+    code = """
+import ctypes, os, sys
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
+refused = "refused" in sys.argv and ctypes.CDLL(None).prctl(PR_SET_MDWE, 1, 0, 0, 0) == 0
+import numpy as np
+import cermet.core as mx
+x = np.linspace(-3, 3, 100_000, dtype=np.float32)
+for _ in range(3):
+    y = mx.softmax(mx.exp(mx.array(x)).reshape(100, 1000) + 1, -1)
+    mx.eval(y)
+made = os.path.exists(f"/tmp/perf-{os.getpid()}.map")
+if made:
+    os.remove(f"/tmp/perf-{os.getpid()}.map")
+print(refused, made, np.array(y).tobytes().hex()[-64:], float(mx.sum(y)))
+"""
+    always = {**os.environ, "CERMET_MACHINE_CODE": "always", "CERMET_PERF_MAP": "1"}
+    command = [sys.executable, "-c", code]
+    usual, refused = (
+        subprocess.run([*command, word], env=always, capture_output=True, text=True, check=True)
+        for word in ("usual", "refused")
+    )
+    was_refused, made, *rest = refused.stdout.split()
+    if was_refused != "True":
+        pytest.skip("the kernel is older than that (6.3)")
+    assert made == "False"
+    assert rest == usual.stdout.split()[2:]

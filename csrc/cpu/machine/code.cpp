@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -28,6 +29,12 @@ namespace {
 std::atomic<bool> g_refused{false};
 
 constexpr std::int64_t kStepsOfLoop = 8;  // that take as long as one of the interpreter's loops
+
+// Of a system that forbids such memory nothing more is asked; when it has none, later again.
+[[noreturn]] void refuse() {
+  if (errno != ENOMEM && errno != EAGAIN) g_refused = true;
+  throw std::bad_alloc();
+}
 
 // perf and gdb find names of code in this file (Linux, tools/perf/Documentation/jit-interface.txt).
 void note_for_perf(const void* at, std::size_t size) {
@@ -52,10 +59,7 @@ ExecutableMemory::ExecutableMemory(std::span<const std::uint8_t> code) {
 #else
   memory_ = mmap(nullptr, size_, PROT_READ | PROT_WRITE, flags, -1, 0);
 #endif
-  if (memory_ == MAP_FAILED) {
-    g_refused = true;
-    throw std::bad_alloc();
-  }
+  if (memory_ == MAP_FAILED) refuse();
 #ifdef __APPLE__
   pthread_jit_write_protect_np(false);
   std::memcpy(memory_, code.data(), code.size());
@@ -64,9 +68,10 @@ ExecutableMemory::ExecutableMemory(std::span<const std::uint8_t> code) {
 #else
   std::memcpy(memory_, code.data(), code.size());
   if (mprotect(memory_, size_, PROT_READ | PROT_EXEC) != 0) {
+    const int error = errno;
     munmap(memory_, size_);
-    g_refused = true;
-    throw std::bad_alloc();
+    errno = error;
+    refuse();
   }
   auto* const begin = static_cast<char*>(memory_);
   __builtin___clear_cache(begin, begin + code.size());
