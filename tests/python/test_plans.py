@@ -138,3 +138,25 @@ def test_plans_are_dropped_when_there_are_too_many():
         for n in range(700):
             mx.eval(long(n))
     assert counts.made == 700 and counts.dropped > 0
+
+
+def test_functions_are_not_more_than_the_plans_that_are_kept_need():
+    base = mx.ones((6, 64))
+    mx.eval(base)
+
+    def inputs(layouts):
+        rows = mx.ones((3, 64))
+        mx.eval(rows)
+        return [base[::2] if layouts >> k & 1 else rows for k in range(5)]
+
+    with Counts() as counts:
+        for layouts in range(32):  # classes of one program, of which 8 are kept
+            a, b, c, d, e = inputs(layouts)
+            for _ in range(200):
+                mx.eval(mx.tanh(a * b) + mx.sin(c) * mx.cos(d) - mx.exp(e))
+    if counts.functions_made == 0:
+        pytest.skip("there is no machine code here")
+    assert counts.functions_made >= 32 and counts.functions <= 8
+    assert counts.function_bytes >= 0
+    now = mx.plan_counts()
+    assert now["function_bytes"] <= 64 << 20
