@@ -1,6 +1,7 @@
 // Traces as text.
 #include "cpu/machine/print.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
@@ -110,6 +111,12 @@ std::string to_string(const Trace& trace) {
   std::vector<int> number(steps.size());
   int values = 0;
   Text out;
+  std::vector<std::uint32_t> places;
+  const auto place = [&](std::uint32_t location) {
+    const auto at = std::find(places.begin(), places.end(), location) - places.begin();
+    if (at == std::ssize(places)) places.push_back(location);
+    return at;
+  };
   const auto operand = [&](std::int32_t v, Micro reader) {
     if (steps[v].op == Micro::constant)
       print_constant(out, steps[v].bits, reader);
@@ -125,7 +132,7 @@ std::string to_string(const Trace& trace) {
     const bool loops = s.op == Micro::load || s.op == Micro::store || s.op == Micro::reduce;
     if (s.op == Micro::reduce) out << '_' << name_of(s.combine);
     if (s.op < Micro::constant || s.op >= Micro::store)
-      out << ' ' << name_of(s.dtype) << " p" << s.bits;
+      out << ' ' << name_of(s.dtype) << " p" << place(s.bits);
     const char* before = s.op < Micro::constant || s.op >= Micro::store ? ", " : " ";
     for (int k = 0; k < 4; ++k) {
       if (s.in[k] == kNoValue) continue;

@@ -10,7 +10,7 @@
 namespace cermet::cpu::machine {
 
 std::string_view name_of(Micro op);
-// The steps that count, one a line: values t0, t1 ..., and p0, p1 ..., places of the table.
+// The steps that count, one a line: values t0, t1 ..., and p0, p1 ..., places in memory.
 std::string to_string(const Trace& trace);
 
 // While it lives, what its thread compiles is written down and not made.
