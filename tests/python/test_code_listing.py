@@ -10,7 +10,8 @@ import cermet.core as mx
 pytestmark = pytest.mark.skipif(
     mx.default_device().type != mx.DeviceType.cpu, reason="the CPU's programs are listed"
 )
-X = mx.ones((3, 100))
+X = mx.random.normal((3, 100))
+mx.eval(X)
 
 
 def listing(y):
