@@ -278,6 +278,15 @@ class CpuBackend final : public Backend {
     return std::make_shared<ProgramKernel>(
         lower(run.program, cpu::classify(run.program, Ports(run).binding)));
   }
+  std::string listing(const ProgramRun& run) const override {
+    return cpu::listing(lower(run.program, cpu::classify(run.program, Ports(run).binding)));
+  }
+  void count(PlanCounts& counts) const override {
+    const machine::Counts code = machine::counts();
+    counts.functions_made += code.made;
+    counts.functions += code.functions;
+    counts.function_bytes += code.bytes;
+  }
 
  private:
   static cermet::LayoutClass words(const cpu::LayoutClass& layout) {

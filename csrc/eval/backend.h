@@ -111,6 +111,11 @@ class Backend {
   // A kernel for all runs of the class. It may replace its code later.
   virtual std::shared_ptr<const Kernel> prepare(const ProgramRun& run) = 0;
 
+  // How it computes a program, as text for people; none where there is nothing to show.
+  virtual std::string listing(const ProgramRun&) const { return {}; }
+  // Adds the functions that it has made of programs.
+  virtual void count(PlanCounts&) const {}
+
   // Bytes the system is asked to keep resident. Returns the limit before; std::invalid_argument
   // above what the device has.
   virtual std::size_t set_wired_limit(std::size_t) { return 0; }

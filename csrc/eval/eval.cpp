@@ -154,15 +154,25 @@ void async_eval(const Arrays& arrays) {
   batch->run();  // what nobody can do later is done now
 }
 
-std::string explain(const Arrays& arrays) {
+std::string explain(const Arrays& arrays, bool code) {
   std::scoped_lock lock(graph_mutex());
   const Tape& tape = record(arrays, limits_of);
-  return to_string(*plan_of(tape, limits_of), tape);
+  const auto plan = plan_of(tape, limits_of);
+  if (!code) return to_string(*plan, tape);
+  std::vector<std::uint64_t> constants;
+  for (const Node* c : tape.constants) constants.push_back(c->scalar);
+  return to_string(*plan, tape, [&](const Step& step) {
+    const ProgramRun run = bind(*step.program, tape.nodes.data(), constants.data());
+    const Backend& mine = backend_of(step.stream.device);
+    return (mine.takes(run) ? mine : host_backend()).listing(run);
+  });
 }
 
 PlanCounts plan_counts() {
   std::scoped_lock lock(graph_mutex());
-  return counts_of_plans();
+  PlanCounts counts = counts_of_plans();
+  host_backend().count(counts);
+  return counts;
 }
 
 void context::evaluate(const Arrays& arrays) { eval(arrays); }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -145,7 +146,9 @@ void keep_unfolded(const Tape& folded, Tape& unfolded, std::shared_ptr<const Pla
 // The caller holds graph_mutex().
 PlanCounts counts_of_plans();
 
-// The steps as text, with the shapes that a tape gives them.
-std::string to_string(const Plan& plan, const Tape& tape);
+// The steps as text, with the shapes that a tape gives them. What `listing` gives follows a
+// program's.
+std::string to_string(const Plan& plan, const Tape& tape,
+                      const std::function<std::string(const Step&)>& listing = {});
 
 }  // namespace cermet

@@ -131,7 +131,8 @@ Shape domain_of(const Program& p, Node* const* nodes) {
   return domain;
 }
 
-std::string to_string(const Plan& plan, const Tape& tape) {
+std::string to_string(const Plan& plan, const Tape& tape,
+                      const std::function<std::string(const Step&)>& listing) {
   Text out;
   std::size_t read = 0, written = 0, number = 0;
   for (const Step& step : plan.steps) {
@@ -147,6 +148,7 @@ std::string to_string(const Plan& plan, const Tape& tape) {
       }
       out << (step.products.empty() ? "row program, " : "epilogue, ");
       print(out, *step.program, plan, tape);
+      if (listing) out << listing(step);
       for_each_read(step, [&, seen = std::set<Slot>()](Slot s) mutable {
         if (seen.insert(s).second) read += bytes_of(*tape.nodes[s]);
       });

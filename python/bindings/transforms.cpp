@@ -43,22 +43,32 @@ void bind_evaluation(nb::module_& m) {
       "for.");
   m.def(
       "explain",
-      [](const nb::args& args) {
+      [](const nb::args& args, bool code) -> nb::object {
         Arrays arrays;
         flatten_arrays(args, arrays);
-        return explain(arrays);
+        nb::object text = nb::cast(explain(arrays, code));
+        return code ? nb::module_::import_("cermet._listing").attr("readable")(text) : text;
       },
-      nb::sig("def explain(*args: typing.Any) -> str"),
-      "The plan that evaluating the arrays would follow, as text. Nothing is computed.");
+      nb::sig("def explain(*args: typing.Any, code: bool = False) -> str"), "args"_a,
+      "code"_a = false,
+      "The plan that evaluating the arrays would follow, as text. With `code` also the "
+      "micro-operations and machine code of the CPU's row programs, disassembled where the package "
+      "capstone is installed. Nothing is computed.");
   m.def(
       "plan_counts",
       [] {
         const PlanCounts c = plan_counts();
-        return std::map<std::string, std::uint64_t>{
-            {"made", c.made}, {"found", c.found}, {"dropped", c.dropped}, {"kernels", c.kernels}};
+        return std::map<std::string, std::uint64_t>{{"made", c.made},
+                                                    {"found", c.found},
+                                                    {"dropped", c.dropped},
+                                                    {"kernels", c.kernels},
+                                                    {"functions_made", c.functions_made},
+                                                    {"functions", c.functions},
+                                                    {"function_bytes", c.function_bytes}};
       },
       "What planning has done so far, in all threads: plans `made`, `found` among those kept, "
-      "`dropped` as not used for longest; `kernels` prepared for row programs.");
+      "`dropped` as not used for longest; `kernels` prepared for row programs; `functions_made` of "
+      "machine code, `functions` that are kept, and their `function_bytes`.");
   m.def(
       "depends",
       [](nb::object inputs, nb::object dependencies) {

@@ -85,32 +85,39 @@ void check(const Shape& batch, std::int64_t m, std::int64_t n, Dtype dtype, F f)
                         {run.constants.data(), run.constants.size()},
                         inputs,
                         outputs};
-  const Lowered lowered = lower(*step.program, classify(*step.program, binding));
-  TileProgram program(lowered, binding, m, n);
-  const Epilogue epilogue(program);
-
   const auto size = static_cast<std::int64_t>(size_of(wide));
   const auto* from = values.data<std::byte>();
   const std::int64_t batches = values.size() / (m * n);
-  for (std::int64_t b = 0; b < batches; ++b) {
-    const auto rows = cuts(m, 40), columns = cuts(n, b % 2 ? n : 70);
-    for (std::size_t i = 1; i < rows.size(); ++i)
-      for (std::size_t j = 1; j < columns.size(); ++j) {
-        FinishedTile t{
-            b, rows[i - 1], rows[i] - rows[i - 1], columns[j - 1], columns[j] - columns[j - 1], {},
-            0};
-        t.step = t.columns + static_cast<std::int64_t>(rng() % 2 * 5);
-        std::vector<std::byte> tile(static_cast<std::size_t>(t.rows * t.step * size));
-        for (std::int64_t r = 0; r < t.rows; ++r)
-          std::memcpy(tile.data() + r * t.step * size,
-                      from + ((b * m + t.row + r) * n + t.column) * size,
-                      static_cast<std::size_t>(t.columns * size));
-        t.values[0] = tile.data();
-        epilogue(t);
-      }
+  std::vector<Lowered> ways{lower(*step.program, classify(*step.program, binding))};
+  if (machine::use() != machine::Use::never) ways.push_back(with_code(ways[0]));
+  for (const Lowered& lowered : ways) {
+    std::memset(node.buffer->data(), 0, static_cast<std::size_t>(node.size) * size_of(node.dtype));
+    TileProgram program(lowered, binding, m, n);
+    const Epilogue epilogue(program);
+    for (std::int64_t b = 0; b < batches; ++b) {
+      const auto rows = cuts(m, 40), columns = cuts(n, b % 2 ? n : 70);
+      for (std::size_t i = 1; i < rows.size(); ++i)
+        for (std::size_t j = 1; j < columns.size(); ++j) {
+          FinishedTile t{b,
+                         rows[i - 1],
+                         rows[i] - rows[i - 1],
+                         columns[j - 1],
+                         columns[j] - columns[j - 1],
+                         {},
+                         0};
+          t.step = t.columns + static_cast<std::int64_t>(rng() % 2 * 5);
+          std::vector<std::byte> tile(static_cast<std::size_t>(t.rows * t.step * size));
+          for (std::int64_t r = 0; r < t.rows; ++r)
+            std::memcpy(tile.data() + r * t.step * size,
+                        from + ((b * m + t.row + r) * n + t.column) * size,
+                        static_cast<std::size_t>(t.columns * size));
+          t.values[0] = tile.data();
+          epilogue(t);
+        }
+    }
+    const array got(node.buffer, node.shape, node.dtype, node.strides, 0);
+    CHECK(same_bits(got, expected));
   }
-  const array got(node.buffer, node.shape, node.dtype, node.strides, 0);
-  CHECK(same_bits(got, expected));
 }
 
 }  // namespace

@@ -162,9 +162,14 @@ Shape domain(Random& random) {
   }
 }
 
-// The outputs of a random graph over arrays whose values are never read.
+// An array whose values are never read.
+array input(const Shape& shape, Dtype dtype) {
+  static std::byte nothing[64];
+  return array(borrow(nothing, sizeof nothing, {}), shape, dtype);
+}
+
+// The outputs of a random graph.
 Arrays graph(Random& random) {
-  static std::vector<std::byte> nothing(64);
   const Shape whole = domain(random);
   Arrays known, out;
   const auto leaf = [&] {
@@ -176,7 +181,7 @@ Arrays graph(Random& random) {
       for (std::int64_t& d : shape)
         if (random.one_in(2)) d = 1;
     if (random.one_in(8)) shape = {};
-    return array(borrow(nothing.data(), nothing.size(), {}), shape, type);
+    return input(shape, type);
   };
   for (std::int64_t k = 1 + random.below(6); k > 0; --k) known.push_back(leaf());
   const auto any = [&]() -> array {
@@ -398,9 +403,38 @@ unsigned setting(const char* name, unsigned otherwise) {
   return given ? static_cast<unsigned>(std::strtoul(given, nullptr, 10)) : otherwise;
 }
 
+// Runs the programs of a graph both ways, several times each.
+void compare(const Arrays& outputs, Random& random, const std::string& what) {
+  std::shared_ptr<const Plan> plan;
+  Tape tape;
+  {
+    const std::scoped_lock lock(graph_mutex());
+    tape = record(outputs, limits_of);
+    plan = plan_of(tape, limits_of);
+  }
+  for (const Step& step : plan->steps) {
+    if (!step.program || step.program->products) continue;
+    const Program& program = *step.program;
+    std::vector<std::uint64_t> constants;
+    for (const std::uint32_t c : program.constants) constants.push_back(tape.constants[c]->scalar);
+    Shape domain = domain_of(program, tape.nodes.data());
+    cpu::LayoutClass layout;
+    Lowered interpreted, code;
+    for (int again = 0; again < 3; ++again) {
+      if (again == 1)  // other numbers for the same code
+        for (std::int64_t& d : domain)
+          if (d > 1) d = std::max<std::int64_t>(2, d / 2 + random.below(d));
+      const std::string found =
+          differences(program, domain, random, constants, layout, interpreted, code);
+      INFO(what << "\n" << to_string(*plan, tape));
+      REQUIRE(found == "");
+    }
+  }
+}
+
 }  // namespace
 
-TEST_CASE("programs as code give the interpreter's bytes") {
+TEST_CASE("random programs as code give the interpreter's bytes") {
   if (cpu::machine::use() == cpu::machine::Use::never) return;
   const unsigned seed = setting("CERMET_PROGRAMS_SEED", 1), count = setting("CERMET_PROGRAMS", 300);
   const int threads = get_num_threads();
@@ -408,34 +442,55 @@ TEST_CASE("programs as code give the interpreter's bytes") {
     Random random(i);
     for (int k = 0; k < 8; ++k) random.below(2);
     set_num_threads(random.one_in(10) ? 2 : 1);
-    const Arrays outputs = graph(random);
-    std::shared_ptr<const Plan> plan;
-    Tape tape;
-    {
-      const std::scoped_lock lock(graph_mutex());
-      tape = record(outputs, limits_of);
-      plan = plan_of(tape, limits_of);
-    }
-    std::vector<std::uint64_t> numbers;
-    for (const Node* c : tape.constants) numbers.push_back(c->scalar);
-    for (const Step& step : plan->steps) {
-      if (!step.program || step.program->products) continue;
-      const Program& program = *step.program;
-      std::vector<std::uint64_t> constants;
-      for (const std::uint32_t c : program.constants) constants.push_back(numbers[c]);
-      Shape domain = domain_of(program, tape.nodes.data());
-      cpu::LayoutClass layout;
-      Lowered interpreted, code;
-      for (int again = 0; again < 3; ++again) {
-        if (again == 1)  // other numbers for the same code
-          for (std::int64_t& d : domain)
-            if (d > 1) d = std::max<std::int64_t>(2, d / 2 + random.below(d));
-        const std::string found =
-            differences(program, domain, random, constants, layout, interpreted, code);
-        INFO("seed " << i << "\n" << to_string(*plan, tape));
-        REQUIRE(found == "");
-      }
-    }
+    compare(graph(random), random, "seed " + std::to_string(i));
   }
   set_num_threads(threads);
+}
+
+TEST_CASE("programs as code that differed once") {
+  if (cpu::machine::use() == cpu::machine::Use::never) return;
+  constexpr auto cpu = DeviceType::cpu;
+  Random random(1);
+  const auto check = [&](const array& a) { compare({a}, random, "chosen"); };
+  const array x = input({6, 40}, float32), y = input({6, 40}, float32);
+  // Nothing of a pass counts.
+  check([&] { return imag(sum(x, {1}, true, cpu), cpu); }());
+  // A rare argument that is known when the code is made; two of them.
+  const array zero = imag(x, cpu), nan = divide(zero, zero, cpu);
+  check(power(nan, y, cpu));
+  check(power(nan, zero, cpu));
+  // A place has bools that are read and floats that are written, between calls of loops.
+  const array wide = input({6, 40}, float64), row = input({1, 40}, float32);
+  array c = less(astype(x, float64, cpu), wide, cpu);
+  for (int k = 0; k < 6; ++k) {
+    const array z = greater(astype(c, float32, cpu), y, cpu);
+    c = logical_xor(not_equal(row, astype(z, float32, cpu), cpu),
+                    less(astype(x, float64, cpu), wide, cpu), cpu);
+  }
+  check(c);
+  // A row of one repeated element, whose minimum is the loop's first step.
+  for (int k = 0; k < 20; ++k)
+    check(add(reduce(ReduceOp::min, x, {1}, true, cpu),
+              reduce(ReduceOp::min, input({6, 40}, uint32), {1}, true, cpu), cpu));
+}
+
+TEST_CASE("functions are counted, go with their programs, and are not more than so many") {
+  if (cpu::machine::use() == cpu::machine::Use::never) return;
+  const cpu::machine::Counts before = cpu::machine::counts();
+  {
+    Random random(1);
+    compare({exp(input({6, 40}, float32), DeviceType::cpu)}, random, "counted");
+    CHECK(cpu::machine::counts().made > before.made);
+    std::vector<std::unique_ptr<cpu::machine::ExecutableMemory>> many;
+    const std::uint8_t code[] = {0xc3};
+    while (cpu::machine::ExecutableMemory::is_available() && many.size() < 100'000)
+      many.push_back(std::make_unique<cpu::machine::ExecutableMemory>(code));
+    CHECK(many.size() > 1000);
+    CHECK(many.size() < 20'000);
+    CHECK(cpu::machine::use() == cpu::machine::Use::never);
+    CHECK(cpu::machine::counts().functions == before.functions + many.size());
+  }
+  CHECK(cpu::machine::use() != cpu::machine::Use::never);
+  CHECK(cpu::machine::counts().functions == before.functions);
+  CHECK(cpu::machine::counts().bytes == before.bytes);
 }

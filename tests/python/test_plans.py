@@ -1,6 +1,9 @@
 """Plans are kept: what has the structure of something evaluated before is not planned again."""
 
 import math
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -138,3 +141,41 @@ def test_plans_are_dropped_when_there_are_too_many():
         for n in range(700):
             mx.eval(long(n))
     assert counts.made == 700 and counts.dropped > 0
+
+
+def test_functions_are_not_more_than_the_plans_that_are_kept_need():
+    arrays = [mx.random.normal((3, 64)) for _ in range(5)]
+    apart = [mx.random.normal((6, 64))[::2] for _ in range(5)]
+    mx.eval(arrays, apart)
+    with Counts() as counts:
+        for layouts in range(32):  # classes of one program, of which 8 are kept
+            a, b, c, d, e = ((apart if layouts >> k & 1 else arrays)[k] for k in range(5))
+            for _ in range(200):
+                mx.eval(mx.tanh(a * b) + mx.sin(c) * mx.cos(d) - mx.exp(e))
+    if counts.functions_made == 0:
+        pytest.skip("there is no machine code here")
+    assert counts.functions_made >= 32 and counts.functions <= 8
+    assert mx.plan_counts()["function_bytes"] <= 64 << 20
+
+
+def test_functions_go_with_plans_that_are_dropped():
+    program = """
+import cermet.core as mx
+mx.eval(x := mx.ones((4,)))
+for n in range(700):
+    y = x
+    for i in range(2000):
+        y = mx.abs(y) if i == n else -y
+    mx.eval(y)
+counts = mx.plan_counts()
+print(counts["dropped"], counts["functions_made"], counts["functions"])
+"""
+    environment = os.environ | {"CERMET_MACHINE_CODE": "always", "CERMET_METAL": "off"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    dropped, made, kept = map(int, done.stdout.split())
+    if made == 0:
+        pytest.skip("there is no machine code here")
+    assert dropped > 0 and made >= 700 and kept < made - dropped / 2

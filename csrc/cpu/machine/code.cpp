@@ -22,11 +22,15 @@
 #include "cpu/isa.h"
 #include "cpu/machine/assembler.h"
 #include "cpu/machine/generate.h"
+#include "cpu/machine/print.h"
 
 namespace cermet::cpu::machine {
 namespace {
 
 std::atomic<bool> g_refused{false};
+std::atomic<std::uint64_t> g_made{0}, g_functions{0}, g_bytes{0};
+
+constexpr std::uint64_t kMostBytes = 64 << 20;  // Linux maps few pieces of memory
 
 constexpr std::int64_t kStepsOfLoop = 8;  // that take as long as one of the interpreter's loops
 
@@ -77,11 +81,26 @@ ExecutableMemory::ExecutableMemory(std::span<const std::uint8_t> code) {
   __builtin___clear_cache(begin, begin + code.size());
 #endif
   note_for_perf(memory_, code.size());
+  g_made.fetch_add(1, std::memory_order_relaxed);
+  g_functions.fetch_add(1, std::memory_order_relaxed);
+  g_bytes.fetch_add(size_, std::memory_order_relaxed);
 }
 
-ExecutableMemory::~ExecutableMemory() { munmap(memory_, size_); }
+ExecutableMemory::~ExecutableMemory() {
+  munmap(memory_, size_);
+  g_functions.fetch_sub(1, std::memory_order_relaxed);
+  g_bytes.fetch_sub(size_, std::memory_order_relaxed);
+}
 
-bool ExecutableMemory::is_available() { return !g_refused.load(std::memory_order_relaxed); }
+bool ExecutableMemory::is_available() {
+  return !g_refused.load(std::memory_order_relaxed) &&
+         g_bytes.load(std::memory_order_relaxed) < kMostBytes;
+}
+
+Counts counts() {
+  return {g_made.load(std::memory_order_relaxed), g_functions.load(std::memory_order_relaxed),
+          g_bytes.load(std::memory_order_relaxed)};
+}
 
 Code::Code(const Trace& trace, const Generated& generated)
     : lanes_(generated.lanes),
@@ -150,6 +169,11 @@ std::shared_ptr<const Code> compile(const Trace& trace, const std::optional<Rows
 #else
   const std::unique_ptr<Assembler> assembler = make_x86(isa() >= Isa::v4);
 #endif
+  if (Listing* const listing = Listing::current()) {
+    listing->add(trace, use() == Use::never ? std::optional<Generated>()
+                                            : std::optional(generate(trace, *assembler, rows)));
+    return nullptr;
+  }
   return std::make_shared<const Code>(trace, generate(trace, *assembler, rows));
 }
 

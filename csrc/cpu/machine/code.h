@@ -22,6 +22,7 @@ class ExecutableMemory {
   ExecutableMemory& operator=(const ExecutableMemory&) = delete;
 
   const void* get() const { return memory_; }
+  // Whether there can be more: the system has not refused, and what there is is not too much.
   static bool is_available();
 
  private:
@@ -62,7 +63,12 @@ class Code {
 // (or nothing) when it pays, "always" at once.
 enum class Use : std::uint8_t { never, earned, always };
 Use use();
-// Code for the chosen instruction set. The trace has a store at least.
+// Functions that were made so far, that there are, and the bytes of memory these have.
+struct Counts {
+  std::uint64_t made, functions, bytes;
+};
+Counts counts();
+// Code for the chosen instruction set. The trace has a store at least. Null while it is listed.
 std::shared_ptr<const Code> compile(const Trace& trace, const std::optional<Rows>& rows = {});
 // Whether code of rows takes rows of n elements.
 bool takes_rows(std::int64_t n);

@@ -47,7 +47,8 @@ class Generator {
     }
     emit(straight_.back());
     if (rows_) a_.end_rows();
-    return {a_.finish(slots_), (rows_ ? 1 : loops_[0].vectors) * facts_.lanes};
+    const int lanes = rows_ ? static_cast<int>(kLanes) : loops_[0].vectors * facts_.lanes;
+    return {a_.finish(slots_), lanes, slots_};
   }
 
  private:

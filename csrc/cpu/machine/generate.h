@@ -12,7 +12,8 @@ namespace cermet::cpu::machine {
 
 struct Generated {
   std::vector<std::uint8_t> code;
-  int lanes;  // of a turn of a flat loop
+  int lanes;    // of a turn of a loop
+  int spilled;  // values that have a place on the stack
 };
 // How the pointers of a table advance from row to row: those of `locations`, by the bytes that
 // stand at `steps` and on.

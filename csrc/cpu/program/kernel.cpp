@@ -1,7 +1,10 @@
 // When a program becomes code.
 #include "cpu/program/kernel.h"
 
+#include <algorithm>
 #include <new>
+
+#include "cpu/machine/print.h"
 
 namespace cermet::cpu {
 namespace {
@@ -34,6 +37,18 @@ const Lowered& ProgramKernel::for_run(std::int64_t elements) const {
     state_.store(State::interpreted, std::memory_order_release);
     return lowered_;
   }
+}
+
+std::string listing(const Lowered& lowered) {
+  const machine::Listing listing;
+  const Lowered code = with_code(lowered);
+  std::ptrdiff_t loops = 0;
+  if (!code.rows)
+    for (const Pass& pass : code.passes)
+      loops += std::count_if(pass.calls.begin(), pass.calls.end(),
+                             [](const Call& call) { return call.kind != Call::Kind::code; });
+  return loops ? listing.text() + "  calls of loops: " + std::to_string(loops) + "\n"
+               : listing.text();
 }
 
 }  // namespace cermet::cpu

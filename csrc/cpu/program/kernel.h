@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 
 #include "cpu/program/lowered.h"
 #include "plan/plan.h"
@@ -26,5 +27,8 @@ class ProgramKernel final : public Kernel {
   mutable std::atomic<State> state_{State::interpreted};
   mutable std::unique_ptr<const Lowered> code_;
 };
+
+// What a program becomes, as text.
+std::string listing(const Lowered& lowered);
 
 }  // namespace cermet::cpu

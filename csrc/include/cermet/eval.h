@@ -15,8 +15,9 @@ void eval(const Arrays& arrays);
 // by whoever asks for their values.
 void async_eval(const Arrays& arrays);
 // The plan an evaluation of the arrays would run, as text: steps, row programs with their
-// instructions, buffers and bytes. Nothing is computed.
-std::string explain(const Arrays& arrays);
+// instructions, buffers and bytes; with `code` what their devices make of programs, machine code as
+// hexadecimal digits. Nothing is computed.
+std::string explain(const Arrays& arrays, bool code = false);
 
 // The Metal source of the row programs that an evaluation of the arrays would run on a GPU, and the
 // names of its other kernels. `complete` sources compile as they are: each has before it what it
@@ -24,9 +25,11 @@ std::string explain(const Arrays& arrays);
 std::string metal_source(const Arrays& arrays, bool complete = false);
 
 // What planning has done so far: plans made, found among those kept, and dropped as not used for
-// long; kernels prepared for programs, each for a class of layouts.
+// long; kernels prepared for programs, each for a class of layouts. Of machine code: functions
+// made, those that plans keep, and the bytes of memory these have.
 struct PlanCounts {
   std::uint64_t made, found, dropped, kernels;
+  std::uint64_t functions_made = 0, functions = 0, function_bytes = 0;
 };
 PlanCounts plan_counts();
 
