@@ -13,104 +13,121 @@ template <class S>
 inline constexpr bool kWidened = std::is_same_v<S, float16_t> || std::is_same_v<S, bfloat16_t>;
 template <class S>
 using Value = std::conditional_t<kWidened<S>, float, S>;
-// Indices as wide as the values, so that a vector has as many.
+// As wide as the values, so that a vector has as many: keys, and indices.
 template <class V>
-using Index = std::conditional_t<
-    sizeof(V) == 1, std::uint8_t,
-    std::conditional_t<sizeof(V) == 2, std::uint16_t,
-                       std::conditional_t<sizeof(V) == 4, std::uint32_t, std::uint64_t>>>;
-
+using Key = std::conditional_t<
+    sizeof(V) == 1, std::int8_t,
+    std::conditional_t<sizeof(V) == 2, std::int16_t,
+                       std::conditional_t<sizeof(V) == 4, std::int32_t, std::int64_t>>>;
 template <class V>
-bool is_no_number(V x) {
-  if constexpr (std::is_same_v<V, c64>)
-    return isnan(x);
-  else
-    return x != x;
-}
-template <class V>
-bool is_same(V x, V y) {
-  if constexpr (std::is_same_v<V, c64>)
-    return equal(x, y);
-  else
-    return x == y;
-}
+using Index = std::make_unsigned_t<Key<V>>;
 
-// The first of n <= kRun elements for which `is` holds; it does for one.
-template <class V, class Is>
-std::int64_t first_of(const V* x, std::int64_t n, Is is) {
-  Index<V> first = kRun;
-  for (Index<V> i = 0; i < static_cast<Index<V>>(n); ++i) {
-    const Index<V> at = is(x[i]) ? i : Index<V>{kRun};
-    first = at < first ? at : first;
-  }
-  return first;
-}
-
-template <class S, class Is>
-[[gnu::flatten]] std::int64_t first_in_row(const S* x, std::int64_t n, Is is) {
-  alignas(64) Value<S> wide[kRun];
-  const auto load = [&](const S* from, std::int64_t count) -> const Value<S>* {
-    if constexpr (kWidened<S>) {
-      widen(from, wide, count);
-      return wide;
-    } else {
-      return from;
-    }
-  };
-  std::int64_t i = 0;
-  for (; i + kRun < n; i += kRun) {
-    const Value<S>* v = load(x + i, kRun);
-    Index<Value<S>> any = 0;
-    for (std::int64_t k = 0; k < kRun; ++k) any |= Index<Value<S>>{is(v[k])};
-    if (any) return i + first_of(v, kRun, is);
-  }
-  if (i + kRun == n) return i + first_of(load(x + i, kRun), kRun, is);
-  return i + first_of(load(x + i, n - i), n - i, is);
-}
-
-template <class S>
-void find_loop(std::uint32_t* out, const void* in, const void* extremes, std::int64_t rows,
-               std::int64_t n) {
-  using V = Value<S>;
-  const auto* x = static_cast<const S*>(in);
-  const auto* values = static_cast<const V*>(extremes);
-  for (std::int64_t r = 0; r < rows; ++r, x += n) {
-    const V value = values[r];
-    out[r] = static_cast<std::uint32_t>(
-        is_no_number(value) ? first_in_row(x, n, [](V y) { return is_no_number(y); })
-                            : first_in_row(x, n, [value](V y) { return is_same(y, value); }));
-  }
-}
-
-// Takes x, which comes later, and its index where it is more extreme. Bits choose, as in
-// reductions_simd.cpp: a chain of conditions would not vectorize.
+// The greater, the more extreme; equal for what is equal and for all nans, which have the greatest.
 template <bool kMax, class V>
-void follow(V& best, Index<V>& index, V x, Index<V> at) {
-  using I = Index<V>;
-  I take;
-  if constexpr (std::is_same_v<V, c64>)
-    take = I(-I((isnan(x) | (kMax ? less(best, x) : less(x, best))) & !isnan(best)));
-  else if constexpr (std::is_floating_point_v<V>)
-    take = -I(best == best) & -I(!(kMax ? x <= best : x >= best));
-  else
-    take = I(-I(kMax ? x > best : x < best));
-  const auto choose = [take](I a, I b) { return I((a & take) | (b & I(~take))); };
-  best = __builtin_bit_cast(V, choose(__builtin_bit_cast(I, x), __builtin_bit_cast(I, best)));
-  index = choose(at, index);
+Key<V> key_of(V x) {
+  using K = Key<V>;
+  if constexpr (std::is_same_v<V, c64>) {
+    const K high = key_of<kMax>(x.re), low = std::int64_t{key_of<kMax>(x.im)} + (K{1} << 31);
+    return isnan(x) ? highest_of<K>() : K((high << 32) + low);
+  } else if constexpr (std::is_floating_point_v<V>) {
+    const K bits = __builtin_bit_cast(K, x + V(0));  // -0 becomes 0
+    const K key = bits ^ ((bits >> (width<K> - 1)) & highest_of<K>());
+    const K nan = -K(x != x);  // bits choose: a condition would not vectorize
+    return ((kMax ? key : ~key) & ~nan) | (highest_of<K>() & nan);
+  } else {
+    const K key = K(std::is_signed_v<V> ? x : x ^ V(V(1) << (width<V> - 1)));
+    return kMax ? key : K(~key);
+  }
+}
+
+// Calls f(values, count, place) for the elements, widened some at a time, until it gives true.
+template <std::int64_t kCount, class S, class F>
+void in_values(const S* x, std::int64_t n, F f) {
+  alignas(64) Value<S> wide[kWidened<S> ? kCount : 1];
+  for (std::int64_t i = 0; i < n; i += kCount) {
+    const std::int64_t count = n - i < kCount ? n - i : kCount;
+    if constexpr (kWidened<S>) widen(x + i, wide, count);
+    const Value<S>* from;
+    if constexpr (kWidened<S>)
+      from = wide;
+    else
+      from = x + i;
+    if (f(from, count, i)) return;
+  }
+}
+
+template <bool kMax, class S>
+[[gnu::flatten]] Key<Value<S>> greatest(const S* x, std::int64_t n) {
+  auto key = lowest_of<Key<Value<S>>>();
+  in_values<1024>(x, n, [&key](const Value<S>* v, std::int64_t count, std::int64_t) {
+    auto best = key;
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto next = key_of<kMax>(v[i]);
+      best = next > best ? next : best;
+    }
+    key = best;
+    return false;
+  });
+  return key;
+}
+
+// The first element with a key, which there is.
+template <bool kMax, class S>
+[[gnu::flatten]] std::int64_t first_of(const S* x, std::int64_t n, Key<Value<S>> key) {
+  using I = Index<Value<S>>;
+  std::int64_t place = 0;
+  in_values<kRun>(x, n, [&](const Value<S>* v, std::int64_t count, std::int64_t at) {
+    I first = kRun;
+    const auto search = [&](std::int64_t length) {
+      for (I i = 0; i < static_cast<I>(length); ++i) {
+        const I here = key_of<kMax>(v[i]) == key ? i : I{kRun};
+        first = here < first ? here : first;
+      }
+    };
+    count == kRun ? search(kRun) : search(count);
+    place = at + first;
+    return first < kRun;
+  });
+  return place;
+}
+
+template <bool kMax, class S>
+void rows_loop(std::uint32_t* out, std::int64_t* keys, const void* in, std::int64_t rows,
+               std::int64_t n) {
+  constexpr std::int64_t kAhead = 8192, kLine = 64;  // bytes
+  const auto* x = static_cast<const S*>(in);
+  for (std::int64_t r = 0; r < rows; ++r, x += n) {
+    Key<Value<S>> best{};
+    std::int64_t at = 0;
+    for (std::int64_t i = 0; i < n; i += kBlock) {
+      const std::int64_t count = n - i < kBlock ? n - i : kBlock;
+      const char* next = reinterpret_cast<const char*>(x + i) + kAhead;
+      for (std::int64_t k = 0; k < count * std::int64_t{sizeof(S)}; k += kLine)
+        __builtin_prefetch(next + k);
+      const auto key = greatest<kMax>(x + i, count);
+      if (i == 0 || key > best) best = key, at = i;
+    }
+    at += first_of<kMax>(x + at, n - at < kBlock ? n - at : kBlock, best);
+    out[r] = static_cast<std::uint32_t>(at);
+    if (keys) keys[r] = best;
+  }
 }
 
 // `count` rows of n columns, from row `at` on.
 template <bool kMax, int count, class V>
-void compare_rows(V* best, Index<V>* index, const V* x, std::int64_t stride, Index<V> at,
+void compare_rows(Key<V>* best, Index<V>* index, const V* x, std::int64_t stride, Index<V> at,
                   std::int64_t n) {
   CERMET_VECTORIZE
   for (std::int64_t i = 0; i < n; ++i) {
-    V value = best[i];
+    Key<V> key = best[i];
     Index<V> where = index[i];
 #pragma GCC unroll 8
-    for (int r = 0; r < count; ++r)
-      follow<kMax>(value, where, x[r * stride + i], static_cast<Index<V>>(at + r));
-    best[i] = value;
+    for (int r = 0; r < count; ++r) {
+      const Key<V> next = key_of<kMax>(x[r * stride + i]);
+      where = next > key ? static_cast<Index<V>>(at + r) : where;
+      key = next > key ? next : key;
+    }
+    best[i] = key;
     index[i] = where;
   }
 }
@@ -123,7 +140,8 @@ void columns_loop(std::uint32_t* out, const void* in, std::int64_t stride, std::
   constexpr int kFew = 8;
   constexpr std::int64_t kSegment = 128, kStrip = 4096 / sizeof(V);
   constexpr auto kNone = static_cast<Index<V>>(kSegment);
-  alignas(64) V best[kStrip], wide[kWidened<S> ? kFew * kStrip : 1];
+  alignas(64) V wide[kWidened<S> ? kFew * kStrip : 1];
+  alignas(64) Key<V> best[kStrip];
   alignas(64) Index<V> index[kStrip];
   const auto* x = static_cast<const S*>(in);
   for (; columns > 0; columns -= kStrip, x += kStrip, out += kStrip) {
@@ -138,11 +156,7 @@ void columns_loop(std::uint32_t* out, const void* in, std::int64_t stride, std::
         compare_rows<kMax, count>(best, index, from, stride, at, n);
       }
     };
-    if constexpr (kWidened<S>)
-      widen(x, best, n);
-    else
-      for (std::int64_t i = 0; i < n; ++i) best[i] = x[i];
-    for (std::int64_t i = 0; i < n; ++i) out[i] = 0;
+    for (std::int64_t i = 0; i < n; ++i) best[i] = lowest_of<Key<V>>(), out[i] = 0;
     for (std::int64_t row = 0; row < rows; row += kSegment) {
       const std::int64_t count = rows - row < kSegment ? rows - row : kSegment;
       for (std::int64_t i = 0; i < n; ++i) index[i] = kNone;
@@ -159,7 +173,8 @@ void columns_loop(std::uint32_t* out, const void* in, std::int64_t stride, std::
 
 template <class S>
 ArgReduceLoops loops_of(bool max) {
-  return {find_loop<S>, max ? columns_loop<true, S> : columns_loop<false, S>};
+  return {max ? rows_loop<true, S> : rows_loop<false, S>,
+          max ? columns_loop<true, S> : columns_loop<false, S>};
 }
 
 }  // namespace

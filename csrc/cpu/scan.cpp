@@ -138,8 +138,11 @@ void scan_short_rows(const Scanned& s, RunLoop scan_runs, GroupLoop scan_group) 
       if (s.n <= kScanRun)
         scan_runs(first, rows, s.n, s.n, step);
       else
-        for (std::int64_t r = 0; r < rows; ++r)
+        for (std::int64_t r = 0; r < rows; ++r) {
+          const std::byte* later = s.from + (begin + rows + r) * s.n * s.size;
+          for (std::int64_t i = 0; i < s.n * s.size; i += 64) __builtin_prefetch(later + i);
           scan_group(first + r * s.n * s.wide, s.n, step, nullptr, unused, true);
+        }
       s.store(buffer, begin * s.n, rows * s.n);
     }
     s.finish();
@@ -207,35 +210,41 @@ void scan_rows(const Scanned& s, Loop combine, GroupLoop scan_group) {
 
 // Across rows: some places of a band of columns at a time.
 void scan_columns(const Scanned& s, Loop combine) {
-  for_each_band(s.outer, s.n, s.inner, kBand / s.wide,
-                [&](std::int64_t outer, std::int64_t first, std::int64_t columns) {
-                  alignas(64) std::byte buffer[kStage], running[kBand];
-                  const std::int64_t bytes = columns * s.wide, rows = kStage / bytes;
-                  const std::int64_t step = s.reverse ? -bytes : bytes;
-                  Carry carry(combine, columns, s.wide);
-                  for (std::int64_t place = 0, count; place < s.n; place += count) {
-                    count = std::min({rows, kScanRun - place % kScanRun, s.n - place});
-                    const auto move = [&](auto each) {
-                      const std::int64_t at = s.at(outer, place, count) + first;
-                      if (columns == s.inner) return each(buffer, at, count * columns);
-                      for (std::int64_t k = 0; k < count; ++k)
-                        each(buffer + k * bytes, at + k * s.inner, columns);
-                    };
-                    move([&](std::byte* x, std::int64_t at, std::int64_t n) { s.load(x, at, n); });
-                    std::byte* x = buffer + (s.reverse ? (count - 1) * bytes : 0);
-                    for (std::int64_t k = 0; k < count; ++k, x += step)
-                      if ((place + k) % kScanRun)
-                        combine(x, k ? x - step : running, x, nullptr, columns);
-                      else if (place)
-                        carry.push(running);
-                    std::memcpy(running, x - step, bytes);
-                    for (std::int64_t k = 0; place >= kScanRun && k < count; ++k)
-                      combine(buffer + k * bytes, carry.value(), buffer + k * bytes, nullptr,
-                              columns);
-                    move([&](std::byte* x, std::int64_t at, std::int64_t n) { s.store(x, at, n); });
-                  }
-                  s.finish();
-                });
+  for_each_band(
+      s.outer, s.n, s.inner, kBand / s.wide,
+      [&](std::int64_t outer, std::int64_t first, std::int64_t columns) {
+        alignas(64) std::byte buffer[kStage], running[kBand];
+        const std::int64_t bytes = columns * s.wide, rows = kStage / bytes;
+        const std::int64_t step = s.reverse ? -bytes : bytes;
+        Carry carry(combine, columns, s.wide);
+        for (std::int64_t place = 0, count; place < s.n; place += count) {
+          count = std::min({rows, kScanRun - place % kScanRun, s.n - place});
+          const auto move = [&](auto each) {
+            const std::int64_t at = s.at(outer, place, count) + first;
+            if (columns == s.inner) return each(buffer, at, count * columns);
+            for (std::int64_t k = 0; k < count; ++k)
+              each(buffer + k * bytes, at + k * s.inner, columns);
+          };
+          if (s.widen)
+            move([&](std::byte* x, std::int64_t at, std::int64_t n) { s.load(x, at, n); });
+          std::byte* x = buffer + (s.reverse ? (count - 1) * bytes : 0);
+          for (std::int64_t k = 0; k < count; ++k, x += step) {
+            const std::byte* next =
+                s.widen ? x : s.from + (s.at(outer, place + k, 1) + first) * s.size;
+            if ((place + k) % kScanRun) {
+              combine(x, k ? x - step : running, next, nullptr, columns);
+            } else {
+              if (place) carry.push(running);
+              std::memmove(x, next, bytes);
+            }
+          }
+          std::memcpy(running, x - step, bytes);
+          for (std::int64_t k = 0; place >= kScanRun && k < count; ++k)
+            combine(buffer + k * bytes, carry.value(), buffer + k * bytes, nullptr, columns);
+          move([&](std::byte* x, std::int64_t at, std::int64_t n) { s.store(x, at, n); });
+        }
+        s.finish();
+      });
 }
 
 // From inclusive to exclusive: each place gets the result before it, the first the identity.
