@@ -1,142 +1,37 @@
 // argmax and argmin: the first index of the extreme; a nan is more extreme than any number.
+#include "cpu/arg_reduce.h"
+
 #include <stdexcept>
 #include <string>
 
-#include "cpu/half.h"
-#include "cpu/layout.h"
+#include "cpu/columns.h"
 #include "cpu/primitives.h"
-#include "cpu/scalar.h"
 
 namespace cermet::cpu {
 namespace {
 
-// True when x, which comes later, takes the place of `best`.
-template <bool kMax, class T>
-bool replaces(T x, T best) {
-  if constexpr (kIsComplex<T>)
-    return !is_nan(best) && (is_nan(x) || (kMax ? less(best, x) : less(x, best)));
-  else
-    return (best == best) & !(kMax ? x <= best : x >= best);
-}
-
-constexpr std::int64_t kBlock = 1024;
-
-// The elements in a type to compare in; halves are widened into the buffer.
-template <class T>
-struct Load {
-  using Value = T;
-  const T* operator()(const T* p, std::int64_t) { return p; }
-};
-template <class T>
-  requires kIsHalf<T>
-struct Load<T> {
-  using Value = float;
-  const float* operator()(const T* p, std::int64_t n) {
-    CERMET_DISPATCH(to_floats(p, buffer, n));
-    return buffer;
-  }
-  float buffer[kBlock];
-};
-
-// The extreme value of a block, in lanes that the compiler turns into vectors.
-template <bool kMax, class V>
-V extreme(const V* x, std::int64_t n) {
-  constexpr std::int64_t kLanes = 128 / sizeof(V);
-  V best = x[0];
-  if (n >= kLanes) {
-    V lanes[kLanes];
-    for (std::int64_t l = 0; l < kLanes; ++l) lanes[l] = x[l];
-    std::int64_t i = kLanes;
-    for (; i + kLanes <= n; i += kLanes)
-      for (std::int64_t l = 0; l < kLanes; ++l)
-        lanes[l] = replaces<kMax>(x[i + l], lanes[l]) ? x[i + l] : lanes[l];
-    for (V v : lanes) best = replaces<kMax>(v, best) ? v : best;
-    x += i;
-    n -= i;
-  }
-  for (std::int64_t i = 0; i < n; ++i) best = replaces<kMax>(x[i], best) ? x[i] : best;
-  return best;
-}
-
-template <class V>
-struct Best {
-  V value;
-  std::int64_t index;
-};
-
-// The first extreme of a run: its value block by block, then its place in the block that had it.
-template <bool kMax, class T>
-Best<typename Load<T>::Value> best_of(const T* x, std::int64_t n) {
-  using V = typename Load<T>::Value;
-  Load<T> load;
-  Best<V> best{load(x, 1)[0], 0};
-  std::int64_t block = 0;
-  for (std::int64_t b = 0; b < n; b += kBlock) {
-    const std::int64_t count = std::min(kBlock, n - b);
-    const V value = extreme<kMax>(load(x + b, count), count);
-    if (replaces<kMax>(value, best.value)) {
-      best.value = value;
-      block = b;
+// Rows in parts, which threads share.
+void along_rows(const ArgReduceLoops& loops, const std::byte* x, std::uint32_t* out, const Split& s,
+                std::int64_t size) {
+  const std::int64_t parts = (s.n - 1) / kGrain + 1;
+  if (parts == 1)
+    return parallel_for(s.outer, grain_for(s.n), [&](std::int64_t begin, std::int64_t end) {
+      loops.rows(out + begin, nullptr, x + begin * s.n * size, end - begin, s.n);
+    });
+  const Workspace<std::int64_t> keys(s.outer * parts);
+  const Workspace<std::uint32_t> places(s.outer * parts);
+  parallel_for(s.outer * parts, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (; begin < end; ++begin) {
+      const std::int64_t row = begin / parts, first = begin % parts * kGrain;
+      loops.rows(places.get() + begin, keys.get() + begin, x + (row * s.n + first) * size, 1,
+                 std::min(kGrain, s.n - first));
     }
+  });
+  for (std::int64_t row = 0; row < s.outer; ++row) {
+    const std::int64_t* const key = keys.get() + row * parts;
+    const std::int64_t best = std::max_element(key, key + parts) - key;
+    out[row] = static_cast<std::uint32_t>(best * kGrain) + places.get()[row * parts + best];
   }
-  const V* values = load(x + block, std::min(kBlock, n - block));
-  std::int64_t i = 0;
-  if (is_nan(best.value))
-    while (!is_nan(values[i])) ++i;
-  else  // neither goes before the other: equal
-    while (replaces<kMax>(best.value, values[i]) || replaces<kMax>(values[i], best.value)) ++i;
-  best.index = block + i;
-  return best;
-}
-
-template <bool kMax, class T>
-void along_rows(const T* a, std::uint32_t* out, std::int64_t rows, std::int64_t n) {
-  const std::int64_t parts = (n - 1) / kGrain + 1;
-  const Workspace<Best<typename Load<T>::Value>> found(rows * parts);
-  auto* const best = found.get();
-  parallel_for(
-      rows * parts, grain_for(std::min(n, kGrain)), [&](std::int64_t begin, std::int64_t end) {
-        for (; begin < end; ++begin) {
-          const std::int64_t first = begin % parts * kGrain;
-          best[begin] = best_of<kMax>(a + begin / parts * n + first, std::min(kGrain, n - first));
-          best[begin].index += first;
-        }
-      });
-  for (std::int64_t row = 0; row < rows; ++row) {
-    auto winner = best[row * parts];
-    for (std::int64_t p = 1; p < parts; ++p)
-      if (replaces<kMax>(best[row * parts + p].value, winner.value)) winner = best[row * parts + p];
-    out[row] = static_cast<std::uint32_t>(winner.index);
-  }
-}
-
-template <bool kMax, class T>
-void along_columns(const T* a, std::uint32_t* out, const Split& s) {
-  using V = typename Load<T>::Value;
-  constexpr std::int64_t kBand = 256;
-  const std::int64_t bands = (s.inner - 1) / kBand + 1;
-  parallel_for(s.outer * bands, grain_for(s.n * std::min(s.inner, kBand)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 Load<T> load;
-                 V best[kBand];
-                 std::uint32_t index[kBand];
-                 for (; begin < end; ++begin) {
-                   const std::int64_t outer = begin / bands, first = begin % bands * kBand;
-                   const std::int64_t columns = std::min(kBand, s.inner - first);
-                   const T* from = a + outer * s.n * s.inner + first;
-                   const V* x = load(from, columns);
-                   for (std::int64_t c = 0; c < columns; ++c) best[c] = x[c], index[c] = 0;
-                   for (std::int64_t j = 1; j < s.n; ++j) {
-                     x = load(from + j * s.inner, columns);
-                     for (std::int64_t c = 0; c < columns; ++c) {
-                       const bool take = replaces<kMax>(x[c], best[c]);
-                       best[c] = take ? x[c] : best[c];
-                       index[c] = take ? static_cast<std::uint32_t>(j) : index[c];
-                     }
-                   }
-                   std::copy_n(index, columns, out + outer * s.inner + first);
-                 }
-               });
 }
 
 }  // namespace
@@ -146,17 +41,19 @@ void arg_reduce(const ArgReduce& p, const Tensor& a, const Tensor& out) {
   if (split.n == 0)
     throw std::invalid_argument(std::string(p.name()) + ": axis " + std::to_string(p.axis) +
                                 " has no elements");
+  if (out.size() == 0) return;
   std::optional<Scratch> holder;
   const Tensor x = dense(a, holder);
-  visit(a.dtype, [&]<class T>(Type<T>) {
-    auto apply = [&]<bool kMax>(std::bool_constant<kMax>) {
-      if (split.inner == 1)
-        along_rows<kMax>(data<const T>(x), data<std::uint32_t>(out), split.outer, split.n);
-      else
-        along_columns<kMax>(data<const T>(x), data<std::uint32_t>(out), split);
-    };
-    p.max ? apply(std::true_type{}) : apply(std::false_type{});
-  });
+  const auto loops = CERMET_DISPATCH(arg_reduce_loops(a.dtype, p.max));
+  const auto size = static_cast<std::int64_t>(size_of(a.dtype));
+  auto* const to = data<std::uint32_t>(out);
+  if (split.inner == 1) return along_rows(loops, x.data, to, split, size);
+  for_each_band(split.outer, split.n, split.inner, 1024,
+                [&](std::int64_t outer, std::int64_t first, std::int64_t columns) {
+                  loops.columns(to + outer * split.inner + first,
+                                x.data + (outer * split.n * split.inner + first) * size,
+                                split.inner, split.n, columns);
+                });
 }
 
 }  // namespace cermet::cpu

@@ -1,6 +1,6 @@
 // Scans: running sums, products, extremes and log-sum-exps along an axis.
 //
-// A scan works in place on its output, halves as float. Its order is the same in all layouts
+// A scan works in buffers that a cache holds, halves as float. Its order is the same in all layouts
 // (docs/design.md): runs of kScanRun elements one after the other; the runs' totals as a scan of
 // their own; and each run's results combined with the total before it.
 #include <algorithm>
@@ -12,8 +12,7 @@
 #include <vector>
 
 #include "cermet/eval.h"
-#include "cpu/half.h"
-#include "cpu/layout.h"
+#include "cpu/columns.h"
 #include "cpu/loops.h"
 #include "cpu/primitives.h"
 #include "cpu/scalar.h"
@@ -40,17 +39,42 @@ constexpr T highest() {
     return std::numeric_limits<T>::max();
 }
 
-// Where the elements of a scan lie: `outer` times `n` places of `inner` columns.
-struct Scanned {
-  std::byte* data;
-  Dtype dtype;
-  std::int64_t outer, n, inner;
-  bool reverse;
+constexpr std::int64_t kBand = 4096, kStage = 8 * kBand;  // bytes: some rows of columns
 
-  std::int64_t size() const { return static_cast<std::int64_t>(size_of(dtype)); }
-  // The first column of a place, counted in the order of the scan.
-  std::byte* at(std::int64_t o, std::int64_t place) const {
-    return data + (o * n + (reverse ? n - 1 - place : place)) * inner * size();
+// Where the elements of a scan lie, `outer` times `n` places of `inner` columns, and how they get
+// into a buffer, of kStage bytes at most, and out again.
+struct Scanned {
+  const std::byte* from;
+  std::byte* to;
+  std::int64_t outer, n, inner;
+  bool reverse, past_caches;
+  std::int64_t size, wide;  // bytes of an element, and of one in a buffer
+  Loop widen, narrow;       // null but for 16-bit floats
+
+  // The first element of some places, which are counted in the order of the scan.
+  std::int64_t at(std::int64_t o, std::int64_t place, std::int64_t count) const {
+    return (o * n + (reverse ? n - place - count : place)) * inner;
+  }
+  void load(std::byte* buffer, std::int64_t first, std::int64_t count) const {
+    if (widen)
+      widen(buffer, from + first * size, nullptr, nullptr, count);
+    else
+      std::memcpy(buffer, from + first * size, count * size);
+  }
+  void store(const std::byte* buffer, std::int64_t first, std::int64_t count) const {
+    alignas(64) std::byte half[kStage / 2];
+    std::byte* const out = to + first * size;
+    if (narrow) {
+      narrow(past_caches ? half : out, buffer, nullptr, nullptr, count);
+      buffer = half;
+    }
+    if (past_caches)
+      stream(out, buffer, count * size);
+    else if (!narrow)
+      std::memcpy(out, buffer, count * size);
+  }
+  void finish() const {
+    if (past_caches) end_stream();
   }
 };
 
@@ -101,31 +125,54 @@ class Carry {
   std::vector<Level> levels_;
 };
 
-// Along rows, group by group.
-void scan_rows(const Scanned& s, Loop combine, RunLoop scan_runs, GroupLoop scan_group) {
-  const std::int64_t size = s.size(), step = s.reverse ? -1 : 1;
-  if (s.n <= kScanRun)
-    return parallel_for(s.outer, grain_for(s.n), [&](std::int64_t begin, std::int64_t end) {
-      scan_runs(s.at(begin, 0), end - begin, s.n, s.n, step);
-    });
+// Along rows of a group at most, some at a time.
+void scan_short_rows(const Scanned& s, RunLoop scan_runs, GroupLoop scan_group) {
+  const std::int64_t together = kStage / s.wide / s.n, step = s.reverse ? -1 : 1;
+  parallel_for(s.outer, grain_for(s.n), [&](std::int64_t begin, std::int64_t end) {
+    alignas(64) std::byte buffer[kStage];
+    alignas(8) std::byte unused[8];
+    for (; begin < end; begin += together) {
+      const std::int64_t rows = std::min(together, end - begin);
+      s.load(buffer, begin * s.n, rows * s.n);
+      std::byte* const first = buffer + (s.reverse ? s.n - 1 : 0) * s.wide;
+      if (s.n <= kScanRun)
+        scan_runs(first, rows, s.n, s.n, step);
+      else
+        for (std::int64_t r = 0; r < rows; ++r) {
+          const std::byte* later = s.from + (begin + rows + r) * s.n * s.size;
+          for (std::int64_t i = 0; i < s.n * s.size; i += 64) __builtin_prefetch(later + i);
+          scan_group(first + r * s.n * s.wide, s.n, step, nullptr, unused, true);
+        }
+      s.store(buffer, begin * s.n, rows * s.n);
+    }
+    s.finish();
+  });
+}
+
+// Along longer rows, group by group.
+void scan_rows(const Scanned& s, Loop combine, GroupLoop scan_group) {
   const std::int64_t groups = (s.n + kScanGroup - 1) / kScanGroup;
   const auto scan = [&](std::int64_t row, std::int64_t group, const ScanPrefix* before,
                         std::byte* total, bool store) {
-    const std::int64_t first = group * kScanGroup;
-    scan_group(s.at(row, first), std::min(kScanGroup, s.n - first), step, before, total, store);
+    alignas(64) std::byte buffer[kScanGroup * 8];
+    const std::int64_t place = group * kScanGroup, count = std::min(kScanGroup, s.n - place);
+    s.load(buffer, s.at(row, place, count), count);
+    scan_group(buffer + (s.reverse ? count - 1 : 0) * s.wide, count, s.reverse ? -1 : 1, before,
+               total, store);
+    if (store) s.store(buffer, s.at(row, place, count), count);
   };
   // What stands before the next group, from what stands before one and its total.
   const auto follow = [&](Carry& carry, const ScanPrefix* before, const std::byte* total) {
     ScanPrefix next;
-    std::memcpy(next.runs, total, size);
+    std::memcpy(next.runs, total, s.wide);
     if (before) combine(next.runs, before->groups, total, nullptr, 1);
     carry.push(total);
-    std::memcpy(next.groups, carry.value(), size);
+    std::memcpy(next.groups, carry.value(), s.wide);
     return next;
   };
   if (s.outer >= 2 * get_num_threads() || s.n <= 2 * kGrain)
     return parallel_for(s.outer, grain_for(s.n), [&](std::int64_t begin, std::int64_t end) {
-      Carry carry(combine, 1, size);
+      Carry carry(combine, 1, s.wide);
       alignas(8) std::byte total[8];
       ScanPrefix prefix;
       for (std::int64_t row = begin; row < end; ++row, carry.restart())
@@ -134,54 +181,70 @@ void scan_rows(const Scanned& s, Loop combine, RunLoop scan_runs, GroupLoop scan
           scan(row, group, before, total, true);
           prefix = follow(carry, before, total);
         }
+      s.finish();
     });
-  // A long row: all groups' totals first.
-  const Workspace<ScanPrefix> prefixes(groups);
+  // A row for all threads, in parts that a cache holds: the groups' totals first.
+  constexpr std::int64_t kGroups = kGrain / kScanGroup, kPart = 32 * kGroups;
+  const Workspace<ScanPrefix> prefixes(groups + 1);
   for (std::int64_t row = 0; row < s.outer; ++row) {
-    constexpr std::int64_t kGroups = kGrain / kScanGroup;
-    parallel_for(groups - 1, kGroups, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t g = begin; g < end; ++g)
-        scan(row, g, nullptr, prefixes.get()[g + 1].runs, false);
-    });
-    Carry carry(combine, 1, size);
-    for (std::int64_t g = 1; g < groups; ++g) {
-      ScanPrefix& prefix = prefixes.get()[g];
-      prefix = follow(carry, g > 1 ? &prefix - 1 : nullptr, prefix.runs);
+    Carry carry(combine, 1, s.wide);
+    for (std::int64_t first = 0; first < groups; first += kPart) {
+      const std::int64_t last = std::min(groups, first + kPart);
+      parallel_for(last - first, kGroups, [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t g = first + begin; g < first + end; ++g)
+          scan(row, g, nullptr, prefixes.get()[g + 1].runs, false);
+      });
+      for (std::int64_t g = first; g < last; ++g) {
+        ScanPrefix& next = prefixes.get()[g + 1];
+        next = follow(carry, g ? &next - 1 : nullptr, next.runs);
+      }
+      parallel_for(last - first, kGroups, [&](std::int64_t begin, std::int64_t end) {
+        alignas(8) std::byte unused[8];
+        for (std::int64_t g = first + begin; g < first + end; ++g)
+          scan(row, g, g ? prefixes.get() + g : nullptr, unused, true);
+        s.finish();
+      });
     }
-    parallel_for(groups, kGroups, [&](std::int64_t begin, std::int64_t end) {
-      alignas(8) std::byte unused[8];
-      for (std::int64_t g = begin; g < end; ++g)
-        scan(row, g, g ? prefixes.get() + g : nullptr, unused, true);
-    });
   }
 }
 
-// Across rows: bands of columns, place by place.
+// Across rows: some places of a band of columns at a time.
 void scan_columns(const Scanned& s, Loop combine) {
-  constexpr std::int64_t kBand = 256;
-  const std::int64_t size = s.size(), bands = (s.inner - 1) / kBand + 1;
-  parallel_for(s.outer * bands, grain_for(s.n * std::min(s.inner, kBand)),
-               [&](std::int64_t begin, std::int64_t end) {
-                 alignas(64) std::byte running[kBand * 8];
-                 for (; begin < end; ++begin) {
-                   const std::int64_t first = begin % bands * kBand;
-                   const std::int64_t columns = std::min(kBand, s.inner - first);
-                   Carry carry(combine, columns, size);
-                   for (std::int64_t place = 0; place < s.n; ++place) {
-                     std::byte* x = s.at(begin / bands, place) + first * size;
-                     if (place % kScanRun == 0) {
-                       if (place) carry.push(running);
-                       std::memcpy(running, x, columns * size);
-                     } else {
-                       combine(running, running, x, nullptr, columns);
-                     }
-                     if (place < kScanRun)
-                       std::memcpy(x, running, columns * size);
-                     else
-                       combine(x, carry.value(), running, nullptr, columns);
-                   }
-                 }
-               });
+  for_each_band(
+      s.outer, s.n, s.inner, kBand / s.wide,
+      [&](std::int64_t outer, std::int64_t first, std::int64_t columns) {
+        alignas(64) std::byte buffer[kStage], running[kBand];
+        const std::int64_t bytes = columns * s.wide, rows = kStage / bytes;
+        const std::int64_t step = s.reverse ? -bytes : bytes;
+        Carry carry(combine, columns, s.wide);
+        for (std::int64_t place = 0, count; place < s.n; place += count) {
+          count = std::min({rows, kScanRun - place % kScanRun, s.n - place});
+          const auto move = [&](auto each) {
+            const std::int64_t at = s.at(outer, place, count) + first;
+            if (columns == s.inner) return each(buffer, at, count * columns);
+            for (std::int64_t k = 0; k < count; ++k)
+              each(buffer + k * bytes, at + k * s.inner, columns);
+          };
+          if (s.widen)
+            move([&](std::byte* x, std::int64_t at, std::int64_t n) { s.load(x, at, n); });
+          std::byte* x = buffer + (s.reverse ? (count - 1) * bytes : 0);
+          for (std::int64_t k = 0; k < count; ++k, x += step) {
+            const std::byte* next =
+                s.widen ? x : s.from + (s.at(outer, place + k, 1) + first) * s.size;
+            if ((place + k) % kScanRun) {
+              combine(x, k ? x - step : running, next, nullptr, columns);
+            } else {
+              if (place) carry.push(running);
+              std::memmove(x, next, bytes);
+            }
+          }
+          std::memcpy(running, x - step, bytes);
+          for (std::int64_t k = 0; place >= kScanRun && k < count; ++k)
+            combine(buffer + k * bytes, carry.value(), buffer + k * bytes, nullptr, columns);
+          move([&](std::byte* x, std::int64_t at, std::int64_t n) { s.store(x, at, n); });
+        }
+        s.finish();
+      });
 }
 
 // From inclusive to exclusive: each place gets the result before it, the first the identity.
@@ -189,9 +252,9 @@ template <class T>
 void shift_places(const Scanned& s, T identity) {
   parallel_for(s.outer, grain_for(s.n * s.inner), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t o = begin; o < end; ++o) {
-      std::byte *low = s.at(o, s.reverse ? s.n - 1 : 0), *next = low + s.inner * s.size();
-      std::memmove(s.reverse ? low : next, s.reverse ? next : low, (s.n - 1) * s.inner * s.size());
-      std::fill_n(reinterpret_cast<T*>(s.at(o, 0)), s.inner, identity);
+      std::byte *low = s.to + o * s.n * s.inner * s.size, *next = low + s.inner * s.size;
+      std::memmove(s.reverse ? low : next, s.reverse ? next : low, (s.n - 1) * s.inner * s.size);
+      std::fill_n(reinterpret_cast<T*>(s.to) + s.at(o, 0, 1), s.inner, identity);
     }
   });
 }
@@ -227,58 +290,44 @@ T identity_of(ScanOp op) {
   return T{};
 }
 
-template <class T>
-void scan_in_place(const Scan& p, T* x, const Split& split) {
-  const Scanned s{
-      reinterpret_cast<std::byte*>(x), dtype_of<T>, split.outer, split.n, split.inner, p.reverse};
-  const int op = static_cast<int>(combine_op(p.op)), t = static_cast<int>(s.dtype);
-  const RunLoop runs = loops().scan_runs[op][t];
-  if (!runs)
-    throw std::invalid_argument("logcumsumexp: expected a floating dtype, got " +
-                                std::string(name_of(s.dtype)));
-  if (s.inner == 1)
-    scan_rows(s, loops().op[op][t], runs, loops().scan_group[op][t]);
-  else
-    scan_columns(s, loops().op[op][t]);
-  if (!p.inclusive) shift_places(s, identity_of<T>(p.op));
-}
-
-template <class T>
-void scan_part(const Scan& p, const T* from, T* to, const Split& split) {
-  const std::int64_t size = split.outer * split.n * split.inner;
-  if constexpr (kIsHalf<T>) {
-    const Workspace<float> floats(size);
-    float* const x = floats.get();
-    parallel_for(size, kGrain, [&](std::int64_t begin, std::int64_t end) {
-      CERMET_DISPATCH(to_floats(from + begin, x + begin, end - begin));
-    });
-    scan_in_place(p, x, split);
-    parallel_for(size, kGrain, [&](std::int64_t begin, std::int64_t end) {
-      CERMET_DISPATCH(from_floats(x + begin, to + begin, end - begin));
-    });
-  } else {
-    if (from != to) std::copy(from, from + size, to);
-    scan_in_place(p, to, split);
-  }
-}
-
 }  // namespace
 
 void scan(const Scan& p, const Tensor& a, const Tensor& out) {
+  const Loops& l = loops();
   const Split split(a.shape, p.axis);
-  // Many short rows are taken some at a time, which a cache holds; others by all threads together.
-  const bool many = split.outer >= 2 * get_num_threads() && split.n <= 2 * kGrain;
-  const std::int64_t row = split.n * split.inner, grain = many ? grain_for(row) : split.outer;
-  const bool direct = is_row_major(a.shape, a.strides) && (many || is_half(a.dtype));
+  if (out.size() == 0) return;
+  const bool direct = is_row_major(a.shape, a.strides), half = is_half(out.dtype);
+  const auto size = static_cast<std::int64_t>(size_of(out.dtype));
+  const int op = static_cast<int>(combine_op(p.op)), memory = static_cast<int>(out.dtype);
+  const int t = half ? static_cast<int>(Dtype::float32) : memory;
+  if (!l.scan_runs[op][t])
+    throw std::invalid_argument("logcumsumexp: expected a floating dtype, got " +
+                                std::string(name_of(out.dtype)));
   if (!direct) copy(a, out);
-  visit(out.dtype, [&]<class T>(Type<T>) {
-    const T* const from = direct ? data<const T>(a) : data<T>(out);
-    parallel_for(split.outer, grain, [&](std::int64_t begin, std::int64_t end) {
-      Split part = split;
-      part.outer = end - begin;
-      scan_part(p, from + begin * row, data<T>(out) + begin * row, part);
+  const Scanned s{direct ? a.data : out.data,
+                  out.data,
+                  split.outer,
+                  split.n,
+                  split.inner,
+                  p.reverse,
+                  out.size() * size >= kStreamed,
+                  size,
+                  half ? 4 : size,
+                  half ? l.widen[memory] : nullptr,
+                  half ? l.narrow[memory] : nullptr};
+  if (s.inner > 1)
+    scan_columns(s, l.op[op][t]);
+  else if (s.n <= kScanGroup)
+    scan_short_rows(s, l.scan_runs[op][t], l.scan_group[op][t]);
+  else
+    scan_rows(s, l.op[op][t], l.scan_group[op][t]);
+  if (!p.inclusive)
+    visit(out.dtype, [&]<class T>(Type<T>) {
+      if constexpr (kIsHalf<T>)
+        shift_places(s, from_float<T>(identity_of<float>(p.op)));
+      else
+        shift_places(s, identity_of<T>(p.op));
     });
-  });
 }
 
 }  // namespace cermet::cpu

@@ -282,7 +282,8 @@ std::size_t place(const Split& s, std::int64_t o, std::int64_t j, std::int64_t i
 TEST_CASE("argmax and argmin: first of equals, nan wins") {
   for (Dtype dtype : kAll)
     for (const Shape& shape :
-         {Shape{1}, Shape{3000}, Shape{70000}, Shape{7, 33, 5}, Shape{4, 1, 300}})
+         {Shape{1}, Shape{3000}, Shape{70000}, Shape{7, 33, 5}, Shape{4, 1, 300}, Shape{3, 64},
+          Shape{2, 4097}, Shape{2, 300, 3}, Shape{2, 9, 1100}})
       for (Layout layout : kLayouts)
         for (int axis = 0; axis < static_cast<int>(shape.size()); ++axis)
           for (bool max : {true, false})

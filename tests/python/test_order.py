@@ -235,6 +235,20 @@ def test_scans_have_one_order(shape, reverse, inclusive, rng):
             assert_equal(got, want, f"axis {axis} {name}")
 
 
+@pytest.mark.skipif(SIMULATED, reason="what goes past the caches of a CPU")
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int8"])
+def test_large_scans_have_the_bits_of_their_parts(dtype):
+    size = mx_dtype(dtype).size
+    x = (mx.random.normal((8, (5 << 20) // size + 7)) * 4).astype(mx_dtype(dtype))
+    for shape, at in {(8, -1): 1, (-1, 5, 8): 1, (8, -1, 8): 1, (40, -1): 0}.items():
+        y = x[:, : x.shape[1] // 40 * 40].reshape(shape)
+        for reverse in (False, True):
+            got = mx.cumsum(y, axis=at, reverse=reverse)
+            for part in (slice(0, 2), slice(-3, None)):
+                where = (slice(None), part) if at == 0 else (part,)
+                assert_equal(got[where], mx.cumsum(y[where], axis=at, reverse=reverse))
+
+
 def test_sums_of_logarithms_have_the_order_of_scans(rng):
     x = values(rng, (3, 300))
     want = running(by_mx(mx.logaddexp), x.T).T
