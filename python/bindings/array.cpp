@@ -196,6 +196,7 @@ void bind_conversions(ArrayClass& cls) {
       .def(
           "__array__",
           [](const array& a, nb::object dtype, nb::object copy) {
+            raise_what_stopped_a_buffer();
             const bool must_copy = copy.ptr() == Py_True;
             nb::object out = to_numpy(a, must_copy);
             if (dtype.is_none() || out.attr("dtype").equal(dtype)) return out;

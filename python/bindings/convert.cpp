@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "lists.h"
 #include "scalars.h"
@@ -275,6 +276,22 @@ nb::object exported(const array& of, Dtype dtype) {
 constexpr const char* kFormats[kDtypeCount] = {"?", "B", "H", "I",     "Q", "b", "h",
                                                "i", "q", "e", nullptr, "f", "d", "Zf"};
 
+// What stopped the evaluation for a buffer, until Python runs on: NumPy clears the error and asks
+// for `__array__` at once.
+PyObject* stopped_by = nullptr;
+
+void keep_stopped_by() {
+  if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);
+  nb::python_error error;
+  Py_XSETREF(stopped_by, Py_NewRef(error.value().ptr()));
+  const auto forget = [](void*) {
+    Py_CLEAR(stopped_by);
+    return 0;
+  };
+  if (Py_AddPendingCall(forget, nullptr)) forget(nullptr);
+  error.restore();
+}
+
 // What a Py_buffer points to.
 struct BufferView {
   array value;
@@ -395,6 +412,13 @@ nb::object to_list(const array& lazy) {
   return visit(a.dtype(), [&]<class T>(Type<T>) { return Lists<T>(a).made_of(a.data<T>()); });
 }
 
+void raise_what_stopped_a_buffer() {
+  if (!stopped_by) return;
+  const nb::object error = nb::steal(std::exchange(stopped_by, nullptr));
+  PyErr_SetObject(error.type().ptr(), error.ptr());
+  throw nb::python_error();
+}
+
 nb::object to_numpy(const array& lazy, bool copy) {
   const array a = lazy;
   if (a.dtype() == bfloat16) {
@@ -440,11 +464,15 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     if ((flags & PyBUF_STRIDES) == PyBUF_STRIDES) view->strides = holder->strides.data();
     view->internal = holder.release();
     return 0;
+  } catch (const Interrupted&) {
+    keep_stopped_by();
+  } catch (const OutOfMemory& e) {
+    PyErr_SetString(PyExc_MemoryError, e.what());
   } catch (const std::exception& e) {
-    view->obj = nullptr;
     PyErr_SetString(PyExc_BufferError, e.what());
-    return -1;
   }
+  view->obj = nullptr;
+  return -1;
 }
 
 void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferView*>(view->internal); }

@@ -95,9 +95,11 @@ nb::object to_list(const array& a);
 nb::object to_numpy(const array& a, bool copy);
 // An object with `__dlpack__` that shares the array's memory.
 nb::object to_dlpack(const array& a);
-// The buffer protocol, for the array's type slots.
+// The buffer protocol, for the array's type slots. Ctrl-C that ends the evaluation for a buffer is
+// raised again by who asks for the array in another way at once.
 int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
+void raise_what_stopped_a_buffer();
 
 // Python's text; that of nb::str is a RuntimeError where there is no memory for it.
 inline nb::str to_text(const char* characters) {
