@@ -127,8 +127,12 @@ array match(std::string_view op, const array& a, const array& other, int axis, S
   if (a.ndim() != other.ndim())
     fail(op, "shapes ", a.shape(), " and ", other.shape(), " differ in dimensions");
   Shape shape = a.shape();
-  for (int i = 0; i < a.ndim(); ++i)
-    if (i != axis && shape[i] == 1) shape[i] = other.shape()[i];
+  for (int i = 0; i < a.ndim(); ++i) {
+    if (i == axis) continue;
+    if (shape[i] == 1) shape[i] = other.shape()[i];
+    if (other.shape()[i] != 1 && other.shape()[i] != shape[i])
+      fail(op, "shapes ", a.shape(), " and ", other.shape(), " differ off axis ", axis);
+  }
   return broadcast_to(a, shape, s);
 }
 

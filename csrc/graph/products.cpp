@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cctype>
 #include <cmath>
 #include <map>
 
@@ -93,6 +92,15 @@ struct Term {
   Labels labels;
 };
 
+bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
+
+// The character at a place, of however many bytes of UTF-8.
+std::string_view character(std::string_view text, std::size_t at) {
+  std::size_t end = at + 1;
+  while (end < text.size() && (text[end] & 0xC0) == 0x80) ++end;
+  return text.substr(at, end - at);
+}
+
 // The axes in the order of `target`, with extent 1 where the term lacks a label.
 array align(const Term& term, const Labels& target, StreamOrDevice s) {
   Axes order, missing;
@@ -158,6 +166,8 @@ class Einsum {
   Labels parse_term(std::string_view text, int ndim) const {
     Labels labels;
     const auto dots = text.find("...");
+    for (std::size_t i = dots == 0 ? 3 : 0; i < text.size(); i += i + 1 == dots ? 4 : 1)
+      if (!is_letter(text[i])) fail_here("unexpected '", character(text, i), "'");
     const int letters = static_cast<int>(text.size()) - (dots == text.npos ? 0 : 3);
     const int hidden = dots == text.npos ? 0 : ndim < 0 ? ellipsis_ : ndim - letters;
     if (ndim >= 0 && (hidden < 0 || letters + hidden != ndim))
@@ -166,10 +176,8 @@ class Einsum {
       if (i == dots) {
         for (int d = hidden; d-- > 0;) labels.push_back(kEllipsis + d);
         i += 2;
-      } else if (std::isalpha(static_cast<unsigned char>(text[i]))) {
-        labels.push_back(text[i]);
       } else {
-        fail_here("unexpected '", text.substr(i, 1), "'");
+        labels.push_back(text[i]);
       }
     }
     return labels;

@@ -187,7 +187,12 @@ void bind_conversions(ArrayClass& cls) {
           [](const array& a) {
             if (a.ndim() != 0 || !is_integer(a.dtype()))
               throw nb::type_error("only a 0-d integer array is an index");
-            return to_scalar(a);
+            try {
+              return to_scalar(a);
+            } catch (const Interrupted&) {
+              remember_interrupt(a);
+              throw;
+            }
           },
           nb::sig("def __index__(self) -> int"))
       .def("__bytes__",
@@ -208,6 +213,7 @@ void bind_conversions(ArrayClass& cls) {
       .def(
           "__array__",
           [](const array& a, nb::object dtype, nb::object copy) {
+            if (interrupted_again(a)) throw nb::python_error();
             const bool must_copy = copy.ptr() == Py_True;
             nb::object out = to_numpy(a, must_copy);
             if (dtype.is_none() || out.attr("dtype").equal(dtype)) return out;

@@ -275,6 +275,10 @@ nb::object exported(const array& of, Dtype dtype) {
 constexpr const char* kFormats[kDtypeCount] = {"?", "B", "H", "I",     "Q", "b", "h",
                                                "i", "q", "e", nullptr, "f", "d", "Zf"};
 
+// The array that C code asked for and what stopped its evaluation, until Python runs on.
+const Node* stopped = nullptr;
+PyObject* stopped_by = nullptr;
+
 // What a Py_buffer points to.
 struct BufferView {
   array value;
@@ -395,6 +399,25 @@ nb::object to_list(const array& lazy) {
   return visit(a.dtype(), [&]<class T>(Type<T>) { return Lists<T>(a).made_of(a.data<T>()); });
 }
 
+void remember_interrupt(const array& a) {
+  if (!PyErr_Occurred()) PyErr_SetNone(PyExc_KeyboardInterrupt);
+  nb::python_error error;
+  stopped = a.node();
+  Py_XSETREF(stopped_by, Py_NewRef(error.value().ptr()));
+  const auto forget = [](void*) {
+    Py_CLEAR(stopped_by);
+    return 0;
+  };
+  if (Py_AddPendingCall(forget, nullptr)) forget(nullptr);
+  error.restore();
+}
+
+bool interrupted_again(const array& a) {
+  if (!stopped_by || stopped != a.node()) return false;
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(stopped_by)), stopped_by);
+  return true;
+}
+
 nb::object to_numpy(const array& lazy, bool copy) {
   const array a = lazy;
   if (a.dtype() == bfloat16) {
@@ -413,8 +436,10 @@ nb::object to_numpy(const array& lazy, bool copy) {
 nb::object to_dlpack(const array& a) { return exported<nb::array_api>(a, a.dtype()); }
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
+  view->obj = nullptr;
   try {
     array a = *as_array(self);
+    if (interrupted_again(a)) return -1;
     const char* format = kFormats[static_cast<int>(a.dtype())];
     if (!format) throw std::invalid_argument("the buffer protocol has no format for bfloat16");
     if (flags & PyBUF_WRITABLE) throw std::invalid_argument("an array's memory is read-only");
@@ -440,11 +465,14 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     if ((flags & PyBUF_STRIDES) == PyBUF_STRIDES) view->strides = holder->strides.data();
     view->internal = holder.release();
     return 0;
+  } catch (const Interrupted&) {
+    remember_interrupt(*as_array(self));
+  } catch (const OutOfMemory& e) {
+    PyErr_SetString(PyExc_MemoryError, e.what());
   } catch (const std::exception& e) {
-    view->obj = nullptr;
     PyErr_SetString(PyExc_BufferError, e.what());
-    return -1;
   }
+  return -1;
 }
 
 void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferView*>(view->internal); }
@@ -479,9 +507,13 @@ nb::object to_items(nb::handle h) noexcept {
   return items;
 }
 
-Arrays array_arguments(const nb::args& args, const char* function) {
+Arrays array_arguments(nb::handle args, const char* function) {
+  const std::string expected = std::string(function) + ": expected a sequence of arrays";
+  const nb::object items = nb::steal(PySequence_Fast(args.ptr(), expected.c_str()));
+  if (!items) throw nb::python_error();
   Arrays out;
-  for (nb::handle h : args) {
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(items.ptr()); ++i) {
+    const nb::handle h = PySequence_Fast_GET_ITEM(items.ptr(), i);
     const array* a = as_array(h);
     if (!a) refuse_argument(h, function, "arrays");
     out.push_back(*a);

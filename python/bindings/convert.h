@@ -29,6 +29,11 @@ inline constexpr char kOperand[] =
 struct Operand {
   nb::handle value;
 };
+// An argument that is a sequence of arrays, read in the call: nanobind's reading of lists may not
+// raise, and ends the process where there is no memory for one.
+struct ArrayList {
+  nb::handle value;
+};
 // A device, or a type of device for its first one.
 struct DeviceLike {
   Device device;
@@ -98,6 +103,10 @@ nb::object to_dlpack(const array& a);
 // The buffer protocol, for the array's type slots.
 int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);
+// NumPy clears the error of an index or a buffer, Ctrl-C as well, and asks for the array in another
+// way at once, where the second of these raises it again.
+void remember_interrupt(const array& a);
+bool interrupted_again(const array& a);
 
 // Python's text; that of nb::str is a RuntimeError where there is no memory for it.
 inline nb::str to_text(const char* characters) {
@@ -115,8 +124,8 @@ T argument(nb::handle h, const char* function, const char* expected) {
   if (!nb::try_cast(h, value)) refuse_argument(h, function, expected);
   return value;
 }
-// Arguments that are arrays, one by one.
-Arrays array_arguments(const nb::args& args, const char* function);
+// Arguments that are arrays, one by one or in a sequence.
+Arrays array_arguments(nb::handle args, const char* function);
 StreamOrDevice to_stream(nb::handle h);
 // What a sequence holds, as a list or tuple; nothing for other objects, and for those that hold
 // more than shapes have, or never end.
@@ -147,6 +156,16 @@ struct type_caster<cermet::python::Operand> {
   bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
     value.value = src;
     return cermet::python::is_operand(src);
+  }
+};
+
+template <>
+struct type_caster<cermet::python::ArrayList> {
+  NB_TYPE_CASTER(cermet::python::ArrayList,
+                 const_name("collections.abc.Sequence[cermet.core.array]"))
+  bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
+    value.value = src;
+    return PySequence_Check(src.ptr()) && !PyUnicode_Check(src.ptr()) && !PyBytes_Check(src.ptr());
   }
 };
 
@@ -219,7 +238,11 @@ struct type_caster<cermet::SmallVector<T, N>> {
       return false;
     }
     if (static_cast<T>(i) != i) return false;
-    value.push_back(static_cast<T>(i));
+    try {
+      value.push_back(static_cast<T>(i));
+    } catch (const std::bad_alloc&) {  // of millions of axes
+      return false;
+    }
     return true;
   }
 };

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "bindings.h"
+#include "scalars.h"
 
 namespace cermet::python {
 namespace {
@@ -167,9 +168,13 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
       m, "clip",
       [](const array& a, std::optional<Operand> a_min, std::optional<Operand> a_max,
          StreamOrDevice s) {
+        Dtype t = a.dtype();  // the result's: a number is rounded once, to that
+        for (const auto& bound : {a_min, a_max})
+          if (bound && scalar_kind(bound->value.ptr()) != Scalar::integer)
+            t = promote(t, to_array(*bound, t).dtype());
         std::optional<array> low, high;
-        if (a_min) low = to_bound(*a_min, a.dtype(), true);
-        if (a_max) high = to_bound(*a_max, a.dtype(), false);
+        if (a_min) low = to_bound(*a_min, t, true);
+        if (a_max) high = to_bound(*a_max, t, false);
         return clip(a, low, high, s);
       },
       "Moves the elements into [a_min, a_max]; None leaves a side open, but not both.", "a"_a,

@@ -162,15 +162,17 @@ void bind_gradients(nb::module_& m) {
 
   m.def(
       "vjp",
-      [](nb::callable fun, const Arrays& primals, const Arrays& cotangents) {
-        return vjp(plain_function(fun, "vjp"), primals, cotangents);
+      [](nb::callable fun, ArrayList primals, ArrayList cotangents) {
+        return vjp(plain_function(fun, "vjp"), array_arguments(primals.value, "vjp"),
+                   array_arguments(cotangents.value, "vjp"));
       },
       "fun"_a, "primals"_a, "cotangents"_a,
       "The outputs of fun(*primals), and the products of the cotangents with its Jacobian.");
   m.def(
       "jvp",
-      [](nb::callable fun, const Arrays& primals, const Arrays& tangents) {
-        return jvp(plain_function(fun, "jvp"), primals, tangents);
+      [](nb::callable fun, ArrayList primals, ArrayList tangents) {
+        return jvp(plain_function(fun, "jvp"), array_arguments(primals.value, "jvp"),
+                   array_arguments(tangents.value, "jvp"));
       },
       "fun"_a, "primals"_a, "tangents"_a,
       "The outputs of fun(*primals), and the products of its Jacobian with the tangents.");

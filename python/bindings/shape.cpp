@@ -64,7 +64,8 @@ array squeezed(const array& a, const OptionalAxes& axes, StreamOrDevice s) {
 array flipped(const array& a, const OptionalAxes& axes, StreamOrDevice s) {
   return axes ? flip(a, *axes, s) : flip(a, s);
 }
-array joined(const Arrays& arrays, std::optional<int> axis, StreamOrDevice s) {
+array joined(ArrayList list, std::optional<int> axis, StreamOrDevice s) {
+  const Arrays arrays = array_arguments(list.value, "concatenate");
   return axis ? concatenate(arrays, *axis, s) : concatenate_flat(arrays, s);
 }
 
@@ -145,8 +146,8 @@ void bind_joining(nb::module_& m) {
            "arrays"_a, "axis"_a.none() = 0);
   def_op(
       m, "stack",
-      [](const Arrays& arrays, std::optional<int> axis, StreamOrDevice s) {
-        return stack(arrays, axis.value_or(0), s);
+      [](ArrayList arrays, std::optional<int> axis, StreamOrDevice s) {
+        return stack(array_arguments(arrays.value, "stack"), axis.value_or(0), s);
       },
       "Joins arrays of one shape along a new axis.", "arrays"_a, "axis"_a.none() = 0);
   m.def(

@@ -444,6 +444,18 @@ def test_gradients_keep_dtype(op, dtype):
         assert a.dtype == mx_dtype(dtype) and a.shape == (3,)
 
 
+@pytest.mark.parametrize(
+    "low, high, want",
+    [
+        (1j, -32769, [-32769] * 2),
+        (-32769.5, mx.array(1.0), [1, -32769.5]),
+        (mx.array(32769.0), 32771, [32771, 32769]),
+    ],
+)
+def test_bounds_are_rounded_to_the_type_of_the_result(low, high, want):
+    assert mx.clip(mx.array([60000, -60000], mx.float16), low, high).tolist() == want
+
+
 def test_derivatives_of_where_and_clip():
     x, y = mx.array([-2.0, 0.5, 3.0]), mx.array([1.0, 2.0, 3.0])
     condition = mx.array([True, False, True])

@@ -556,3 +556,29 @@ def test_tolist_near_the_end_of_memory():
                     print("MemoryError")
     """
     assert run_python(textwrap.dedent(program)) == 12 * "MemoryError\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the memory by /proc and setrlimit")
+def test_long_lists_near_the_end_of_memory():
+    program = """
+        import resource
+        import cermet.core as mx
+        x = mx.ones(2)
+        arrays, ones = [x] * 2**22, [1] * 2**22
+        used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        limits = (used + (8 << 20), resource.getrlimit(resource.RLIMIT_AS)[1])
+        resource.setrlimit(resource.RLIMIT_AS, limits)
+        for use in (
+            lambda: mx.stack(arrays),
+            lambda: mx.concatenate(arrays),
+            lambda: mx.vjp(mx.sin, arrays, arrays),
+            lambda: mx.jvp(mx.sin, [x], arrays),
+            lambda: mx.zeros(ones),
+            lambda: mx.sum(x, axis=ones),
+        ):
+            try:
+                use()
+            except (MemoryError, TypeError) as error:
+                print(type(error).__name__)
+    """
+    assert run_python(textwrap.dedent(program)).split() == 4 * ["MemoryError"] + 2 * ["TypeError"]

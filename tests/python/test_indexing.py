@@ -372,6 +372,24 @@ def test_out_of_bounds_functions():
         mx.eval(mx.slice_update(a, mx.zeros((2, 4, 5), mx.int32), mx.array([2]), [0]))
 
 
+@pytest.mark.parametrize("shape", [(600, 5), (2, 5), (0, 5)])
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.uint8])
+def test_along_an_axis_other_extents_agree(shape, dtype):
+    """Indices of more rows than there are would be read beyond the memory."""
+    a, index = mx.ones((3, 4), dtype), mx.zeros(shape, mx.int32)
+    for call in (
+        lambda a, i: mx.take_along_axis(a, i, axis=1),
+        lambda a, i: mx.take_along_axis(a.T, i.T, axis=0),
+        lambda a, i: mx.put_along_axis(a, i, mx.array(1, dtype), axis=1),
+    ):
+        with pytest.raises(ValueError, match=r"along_axis: shapes .* differ off axis"):
+            call(a, index)
+        traced = mx.compile(call, shapeless=True)
+        mx.eval(traced(a, mx.zeros((1, 5), mx.int32)))
+        with pytest.raises(ValueError, match=r"along_axis: shapes .* differ off axis"):
+            mx.eval(traced(a, index))
+
+
 def test_out_of_bounds_zero_step():
     with pytest.raises(ValueError):
         mx.eval(to_mx(CUBE)[::0])

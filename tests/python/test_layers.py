@@ -569,6 +569,8 @@ def test_convolution_prints_its_settings():
     )
     with pytest.raises(ValueError, match="Conv2d: in_channels is 3, expected a multiple"):
         nn.Conv2d(3, 4, 3, groups=2)
+    with pytest.raises(TypeError, match="'list' object cannot be interpreted as an integer"):
+        nn.ConvTranspose2d(2**32, 4, [[3], [3]])  # which is no order for 2**32 lists
 
 
 # Pooling and resampling
@@ -820,6 +822,36 @@ def test_quantized_layers_refuse_bad_settings():
         nn.Linear(64, 8).to_quantized(quantize_input=True)
     with pytest.raises(ValueError, match=r"Embedding\.to_quantized: there is no input"):
         nn.Embedding(8, 64).to_quantized(mode="nvfp4", quantize_input=True)
+
+
+def packed(layer):
+    layer.eval()
+    return layer
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        nn.QuantizedLinear.from_linear,
+        nn.QQLinear.from_linear,
+        nn.QuantizedEmbedding.from_embedding,
+    ],
+)
+@pytest.mark.parametrize(
+    "layer, error",
+    [
+        (nn.BatchNorm(3), r"the weight of BatchNorm has shape \(3,\) and type .*float32, expected"),
+        (nn.Conv1d(64, 4, 2), "the weight of Conv1d has shape"),
+        (nn.QuantizedLinear(64, 64), "the weight of QuantizedLinear has .* type .*uint32"),
+        (packed(nn.QQLinear(64, 64)), "the weight of QQLinear has .* type .*uint32"),
+        (nn.ReLU(), "a ReLU has no weight"),
+        (None, "a NoneType has no weight"),
+    ],
+)
+def test_what_is_no_matrix_is_not_packed(method, layer, error):
+    """Least of all words of packed numbers, as if these were the numbers."""
+    with pytest.raises((TypeError, ValueError), match=f"{method.__qualname__}: {error}"):
+        method(layer)
 
 
 FLOAT_MODES = {"mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}

@@ -234,6 +234,36 @@ sys.exit("the step came to its end")
 """)
 
 
+@POSIX
+@pytest.mark.parametrize(
+    "reading",
+    [
+        "np.asarray(x)", "np.float32(x)", "np.ones(3) + x", "np.array([x, x])", "np.from_dlpack(x)",
+        "np.ones(3)[x]", "memoryview(x)", "bytearray(x)", "bytes(x)", "float(x)", "range(x)",
+    ],
+)  # fmt: skip
+def test_what_reads_an_array_is_interrupted(reading):
+    """NumPy clears a buffer's error, and asks for the array again in another way."""
+    run(f"""
+import numpy as np
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+x = (mx.broadcast_to(mx.array(1.0), (20_000, 1000, 1000)).sum() < 0).astype(mx.int32)
+try:
+    {reading}
+except KeyboardInterrupt:
+    pass
+else:
+    sys.exit("not interrupted")
+assert mx.ones((2,)).__array__().tolist() == [1, 1]
+try:
+    mx.get_array_buffer_size(x)
+except ValueError:  # it has no value
+    sys.exit()
+sys.exit("the step came to its end")
+""")
+
+
 # Exits
 
 

@@ -191,6 +191,13 @@ def test_split(sections, axis):
         assert_equal(got, want)
 
 
+def test_what_is_joined_are_arrays():
+    with pytest.raises(TypeError, match="stack: expected arrays, not int"):
+        mx.stack([mx.ones(1), 1])
+    with pytest.raises(TypeError, match="concatenate: expected a sequence of arrays"):
+        mx.concatenate(mx.array(1))
+
+
 def test_gradient_of_split_and_concatenate():
     def loss(a):
         first, second, third = mx.split(a, [1, 3])

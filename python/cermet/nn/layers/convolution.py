@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import cermet.core as mx
@@ -13,7 +14,7 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
 def as_tuple(value: int | tuple[int, ...], n: int) -> tuple[int, ...]:
     """``value`` for each of ``n`` dimensions."""
-    return (value,) * n if isinstance(value, int) else tuple(value)
+    return (value,) * n if isinstance(value, int) else tuple(map(operator.index, value))
 
 
 class Convolution(Module):

@@ -68,6 +68,19 @@ def quantize(
     model.update_modules(layers)
 
 
+def _matrix(name: str, layer: Module) -> mx.array:
+    """The weight of a layer that is to be packed."""
+    weight = getattr(layer, "weight", None)
+    if not isinstance(weight, mx.array):
+        raise TypeError(f"{name}: a {type(layer).__name__} has no weight")
+    if weight.ndim != 2 or not mx.issubdtype(weight.dtype, mx.floating):
+        raise ValueError(
+            f"{name}: the weight of {type(layer).__name__} has shape {weight.shape} and type "
+            f"{weight.dtype}, expected a matrix of floats"
+        )
+    return weight
+
+
 class _Packed(Module):
     """How the layers pack their weights."""
 
@@ -165,9 +178,10 @@ class QuantizedLinear(_Quantized):
         mode: str = "affine",
     ) -> QuantizedLinear:
         """Quantize the weight of a :class:`Linear`. Its bias stays as it is, and trainable."""
-        output_dims, input_dims = linear_layer.weight.shape
+        weight = _matrix("QuantizedLinear.from_linear", linear_layer)
+        output_dims, input_dims = weight.shape
         layer = cls(input_dims, output_dims, False, group_size, bits, mode)
-        layer._quantize(linear_layer.weight)
+        layer._quantize(weight)
         layer._take_bias(linear_layer)
         return layer
 
@@ -220,9 +234,10 @@ class QuantizedEmbedding(_Quantized):
         mode: str = "affine",
     ) -> QuantizedEmbedding:
         """Quantize the weight of an :class:`Embedding`."""
-        num_embeddings, dims = embedding_layer.weight.shape
+        weight = _matrix("QuantizedEmbedding.from_embedding", embedding_layer)
+        num_embeddings, dims = weight.shape
         layer = cls(num_embeddings, dims, group_size, bits, mode)
-        layer._quantize(embedding_layer.weight)
+        layer._quantize(weight)
         return layer
 
 
@@ -300,9 +315,10 @@ class QQLinear(_Packed):
         mode: str = "nvfp4",
     ) -> QQLinear:
         """The layer with the weight of a :class:`Linear`, packed unless that one trains."""
-        output_dims, input_dims = linear_layer.weight.shape
+        weight = _matrix("QQLinear.from_linear", linear_layer)
+        output_dims, input_dims = weight.shape
         layer = cls(input_dims, output_dims, group_size, bits, mode)
-        layer.weight = linear_layer.weight
+        layer.weight = weight
         layer._take_bias(linear_layer)
         layer.train(linear_layer.training)
         return layer
