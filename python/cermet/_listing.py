@@ -1,5 +1,6 @@
 """Machine code in the text of `explain`: disassembled if capstone is installed, else bytes."""
 
+import platform
 from collections.abc import Iterator
 
 
@@ -19,7 +20,10 @@ def instructions(code: bytes) -> Iterator[str]:
         for i in range(0, len(code), 16):
             yield f"    {i:5x}: {code[i : i + 16].hex(' ')}\n"
         return
-    disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
+    if platform.machine() in ("aarch64", "arm64"):
+        disassembler = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+    else:
+        disassembler = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     disassembler.skipdata = True  # constants stand behind the code
     for address, _, name, operands in disassembler.disasm_lite(code, 0):
         yield f"    {address:5x}: {name} {operands}".rstrip() + "\n"
