@@ -509,7 +509,7 @@ def test_python_runs_while_others_evaluate():
     """Evaluation releases the interpreter's lock."""
     n = 2 * SIZE
     a = mx.ones((n, n))
-    for _ in range(5):
+    for _ in range(12):  # some ten milliseconds at least
         a = a @ a / n
     done = threading.Event()
     thread = threading.Thread(target=lambda: (mx.eval(a), done.set()))
