@@ -506,19 +506,22 @@ def test_threads_with_their_own_graphs():
 
 
 def test_python_runs_while_others_evaluate():
-    """Evaluation releases the interpreter's lock."""
+    """Evaluation releases the interpreter's lock: however long it takes, Python gets its turns."""
     n = 2 * SIZE
-    a = mx.ones((n, n))
-    for _ in range(12):  # some ten milliseconds at least
-        a = a @ a / n
-    done = threading.Event()
-    thread = threading.Thread(target=lambda: (mx.eval(a), done.set()))
-    thread.start()
-    ticks = 0
-    while not done.is_set():
-        ticks += 1
-        time.sleep(0.001)
-    thread.join()
+    ticks, products = 0, 4
+    while ticks <= 3 and products <= 1024:
+        products *= 2
+        a = mx.ones((n, n))
+        for _ in range(products):
+            a = a @ a / n
+        done = threading.Event()
+        thread = threading.Thread(target=lambda a=a, done=done: (mx.eval(a), done.set()))
+        thread.start()
+        ticks = 0
+        while not done.is_set():
+            ticks += 1
+            time.sleep(0.001)
+        thread.join()
     assert ticks > 3
 
 
