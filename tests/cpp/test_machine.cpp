@@ -15,6 +15,7 @@
 #include "cpu/isa.h"
 #include "cpu/machine/assembler.h"
 #include "cpu/machine/code.h"
+#include "steps.h"
 
 #if defined(__x86_64__) || defined(__aarch64__)
 
@@ -48,26 +49,6 @@ namespace {
 
 using namespace cermet;
 using namespace cermet::cpu::machine;
-using Bits = std::uint32_t;
-
-float as_float(Bits b) { return std::bit_cast<float>(b); }
-Bits as_bits(float x) { return std::bit_cast<Bits>(x); }
-bool is_nan(Bits b) { return (b & 0x7fffffffu) > 0x7f800000u; }
-
-Bits compute(const Step& s, Bits a, Bits b, Bits c) {
-  const float x = as_float(a), y = as_float(b), z = as_float(c);
-  switch (s.op) {
-    case Micro::fma: return as_bits(std::fma(s.signs & 1 ? -x : x, y, s.signs & 2 ? -z : z));
-    case Micro::sqrt: return as_bits(std::sqrt(x));
-    case Micro::floor: return as_bits(std::floor(x));
-    case Micro::ceil: return as_bits(std::ceil(x));
-    case Micro::trunc: return as_bits(std::trunc(x));
-    case Micro::rint: return as_bits(std::rint(x));
-    case Micro::round_float16: return as_bits(to_float(to_float16(x)));
-    case Micro::round_bfloat16: return as_bits(to_float(to_bfloat16(x)));
-    default: return evaluate(s, a, b, c);
-  }
-}
 
 // An element in memory as 32 bits, and back.
 Bits widened(Dtype dtype, const std::byte* at) {

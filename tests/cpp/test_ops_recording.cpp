@@ -11,6 +11,7 @@
 
 #include "cpu/loops.h"
 #include "cpu/machine/recorder.h"
+#include "steps.h"
 
 namespace {
 
@@ -20,10 +21,6 @@ using cermet::cpu::machine::Micro;
 using cermet::cpu::machine::Step;
 using cermet::cpu::machine::Trace;
 namespace recorded = cermet::cpu::machine::recorded;
-using Bits = std::uint32_t;
-
-float as_float(Bits b) { return std::bit_cast<float>(b); }
-Bits as_bits(float x) { return std::bit_cast<Bits>(x); }
 
 // A function as recorded: its steps, and which of them are its results.
 struct Recorded {
@@ -53,20 +50,6 @@ Recorded record(F f) {
   cermet::cpu::machine::t_trace = &r.trace;
   r.results = results_of(f(input<T>(r.trace, 0), input<T>(r.trace, 1)));
   return r;
-}
-
-// What a step gives, also where the library leaves it to the processor.
-Bits compute(const Step& s, Bits a, Bits b, Bits c) {
-  const float x = as_float(a), y = as_float(b), z = as_float(c);
-  switch (s.op) {
-    case Micro::fma: return as_bits(std::fma(s.signs & 1 ? -x : x, y, s.signs & 2 ? -z : z));
-    case Micro::sqrt: return as_bits(std::sqrt(x));
-    case Micro::floor: return as_bits(std::floor(x));
-    case Micro::ceil: return as_bits(std::ceil(x));
-    case Micro::trunc: return as_bits(std::trunc(x));
-    case Micro::rint: return as_bits(std::rint(x));
-    default: return evaluate(s, a, b, c);
-  }
 }
 
 // The results for these inputs; none where a rare case shows.
@@ -104,8 +87,6 @@ std::vector<Bits> samples(bool floating) {
   }
   return x;
 }
-
-bool is_nan(Bits b) { return (b & 0x7fffffffu) > 0x7f800000u; }
 
 // `bytes`: of an element of the loop's result, of which bool has one.
 void check(const std::string& name, const Recorded& r, Op op, cermet::Dtype dtype, int arity,

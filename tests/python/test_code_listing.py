@@ -1,6 +1,8 @@
 """`explain(..., code=True)`: micro-operations and machine code of the CPU's programs."""
 
+import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -63,3 +65,12 @@ def test_machine_code_is_bytes_or_instructions(installed, monkeypatch):
     else:
         digits = "".join(line.partition(": ")[2] for line in lines.splitlines())
         assert len(bytes.fromhex(digits)) == int(size)
+
+
+def test_a_setting_that_is_none_is_an_error():
+    program = "import cermet.core as mx; mx.eval(mx.exp(mx.zeros(3)) + 1)"
+    environment = os.environ | {"CERMET_MACHINE_CODE": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment
+    )
+    assert done.stderr.endswith("ValueError: CERMET_MACHINE_CODE=2: expected 0, 1 or always\n")

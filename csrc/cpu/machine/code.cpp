@@ -17,6 +17,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "cermet/small_vector.h"
 #include "cpu/isa.h"
@@ -134,8 +135,7 @@ void Code::run(std::byte** table, std::int64_t n) const {
     const Traffic& t = traffic_[k];
     places.push_back(table[t.location] + whole * t.size);
     if (t.is_read) std::memcpy(buffers[k].bytes, places[k], size(t));
-    std::swap(table[t.location], places[k]);
-    table[t.location] = buffers[k].bytes;
+    places[k] = std::exchange(table[t.location], buffers[k].bytes);
   }
   function_(table, lanes_, 1);
   for (std::size_t k = 0; k < traffic_.size(); ++k) {

@@ -135,7 +135,7 @@ class Generator {
     while (waits && together < kMostCopies && (together + 1) * needed + 2 <= registers &&
            (together + 1) * loop.body.size() <= kLongestBody)
       ++together;
-    if (together == 3) together = rows_ ? 2 : 3;
+    if (rows_ && together == 3) together = 2;  // their turns are of a power of two
     loop.vectors = rows_ ? most : together;
     loop.together = together;
     loop.turn = copies(loop, together, false);

@@ -51,8 +51,7 @@ struct Step {
   Dtype dtype = float32;  // in memory, of a load, broadcast or store
   // Of fma: 1 where the product is negated, 2 where the addend is, or both.
   std::uint8_t signs = 0;
-  std::uint8_t loop =
-      0;  // of a load, store or reduce: a row's elements are gone over several times
+  std::uint16_t loop = 0;      // of a load, store or reduce: a row is gone over several times
   Micro combine = Micro::add;  // of reduce
   std::int32_t in[4] = {kNoValue, kNoValue, kNoValue, kNoValue};
   std::uint32_t bits = 0;   // a constant, or a location; of reduce what changes nothing

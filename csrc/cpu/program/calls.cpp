@@ -45,7 +45,8 @@ bool CallRecorder::records(const Call& call) {
   return true;
 }
 
-std::int32_t CallRecorder::put_load(std::uint32_t place, Dtype dtype, Micro op, std::uint8_t loop) {
+std::int32_t CallRecorder::put_load(std::uint32_t place, Dtype dtype, Micro op,
+                                    std::uint16_t loop) {
   Step step{op};
   step.bits = place;
   step.dtype = dtype;
@@ -54,12 +55,12 @@ std::int32_t CallRecorder::put_load(std::uint32_t place, Dtype dtype, Micro op, 
   return dtype == bool_ ? trace_.put(Micro::int_not_equal, value, trace_.constant(0)) : value;
 }
 
-void CallRecorder::put_store(std::uint32_t place, Dtype dtype, std::int32_t value,
-                             std::uint8_t loop) {
+void CallRecorder::put_store(std::uint32_t place, Dtype dtype, std::int32_t value, Micro op,
+                             std::uint16_t loop) {
   if (dtype == bool_)
     value = trace_.put(Micro::select, value, trace_.constant(1), trace_.constant(0));
   if (dtype == bfloat16) value = trace_.put(Micro::round_bfloat16, value);
-  Step step{Micro::store};
+  Step step{op};
   step.bits = place;
   step.dtype = dtype;
   step.loop = loop;

@@ -38,8 +38,10 @@ class CallRecorder {
   bool records(const Call& call);
 
   // The same for elements in memory, at a place that the code's table has.
-  std::int32_t put_load(std::uint32_t place, Dtype dtype, machine::Micro op, std::uint8_t loop = 0);
-  void put_store(std::uint32_t place, Dtype dtype, std::int32_t value, std::uint8_t loop = 0);
+  std::int32_t put_load(std::uint32_t place, Dtype dtype, machine::Micro op,
+                        std::uint16_t loop = 0);
+  void put_store(std::uint32_t place, Dtype dtype, std::int32_t value,
+                 machine::Micro op = machine::Micro::store, std::uint16_t loop = 0);
 
   const Lowered& p_;
   std::vector<Held> held_;         // by location

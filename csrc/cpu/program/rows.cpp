@@ -35,7 +35,8 @@ class RowCompiler final : CallRecorder {
       if (!takes_pass(k)) return nullptr;
     for (std::size_t i = p_.inputs; i < p_.ports.size(); ++i)
       if (const Port& port = p_.ports[i]; port.extent != Extent::full)
-        store_row(place_of_port(i), port.dtype, read(port.value, tile_dtype(port.dtype)));
+        put_store(place_of_port(i), port.dtype, read(port.value, tile_dtype(port.dtype)),
+                  Micro::store_row);
     return code();
   }
   // A pass over a block: values of the row are there, and results are left for the caller.
@@ -44,7 +45,7 @@ class RowCompiler final : CallRecorder {
     if (!takes_pass(k)) return nullptr;
     for (std::uint32_t i = 0; i < p_.passes[k].reductions.size(); ++i) {
       const Reduction& r = p_.passes[k].reductions[i];
-      store_row(place_of(places_, Kind::result, i), r.dtype, at(r.out).value);
+      put_store(place_of(places_, Kind::result, i), r.dtype, at(r.out).value, Micro::store_row);
     }
     return code();
   }
@@ -64,7 +65,7 @@ class RowCompiler final : CallRecorder {
     return out;
   }
 
-  std::uint8_t loop() const { return one_pass_ ? 0 : pass_; }
+  std::uint16_t loop() const { return one_pass_ ? 0 : pass_; }
 
   static constexpr std::uint32_t kScalars = 1u << 20;  // places of scalars, until others are known
 
@@ -99,7 +100,7 @@ class RowCompiler final : CallRecorder {
     return load_row(small->index);
   }
   void store(Location location, Dtype dtype, std::int32_t value) override {
-    put_store(place_of(*moving(location)), dtype, value, loop());
+    put_store(place_of(*moving(location)), dtype, value, Micro::store, loop());
   }
   const Moving* moving(Location location) const {
     const std::vector<Moving>& list = p_.passes[pass_].moving;
@@ -119,20 +120,10 @@ class RowCompiler final : CallRecorder {
     if (!is_half(dtype)) return put_load(place, dtype, Micro::row);
     return machine::record_widening(trace_, dtype, put_load(place, uint16, Micro::row));
   }
-  void store_row(std::uint32_t place, Dtype dtype, std::int32_t value) {
-    if (dtype == bool_)
-      value = trace_.put(Micro::select, value, trace_.constant(1), trace_.constant(0));
-    if (dtype == bfloat16) value = trace_.put(Micro::round_bfloat16, value);
-    Step step{Micro::store_row};
-    step.bits = place;
-    step.dtype = dtype;
-    step.in[0] = value;
-    trace_.put(step);
-  }
 
   bool takes_pass(std::size_t k) {
     const Pass& pass = p_.passes[k];
-    pass_ = static_cast<std::uint8_t>(k);
+    pass_ = static_cast<std::uint16_t>(k);
     // Values of elements are of their loop; those of rows, and what they are expanded to, stay.
     for (Location v = 0; v < held_.size(); ++v)
       if (v >= 2 * p_.values || !is_small_[v % p_.values]) held_[v] = {};
@@ -156,7 +147,8 @@ class RowCompiler final : CallRecorder {
     if (call.kind == Call::Kind::load)
       write(call.out, load_port(call.a), tile_dtype(dtype));
     else
-      put_store(place_of_port(call.a), dtype, read(call.out, tile_dtype(dtype)), loop());
+      put_store(place_of_port(call.a), dtype, read(call.out, tile_dtype(dtype)), Micro::store,
+                loop());
     return true;
   }
 
@@ -207,7 +199,7 @@ class RowCompiler final : CallRecorder {
     }
   }
 
-  std::uint8_t pass_ = 0;
+  std::uint16_t pass_ = 0;
   bool one_pass_ = false;
   std::vector<bool> is_small_;  // by value
   std::vector<RowCode::Place> places_, scalars_;

@@ -166,15 +166,17 @@ LayoutClass classify(const Program& p, const Binding& given) {
     const Extent extent = input ? p.inputs[k].extent : p.values[p.outputs[k].value].extent;
     const BoundPort& port = input ? b.inputs[k] : b.outputs[k];
     const Layout layout = layout_of(b.domain, port.strides, arranged.outer, p.reduced, extent);
-    // Over a row alone.
-    const std::size_t first = static_cast<std::size_t>(arranged.outer);
-    Strides row(port.strides.begin() + first, port.strides.begin() + first + p.reduced);
-    Shape extents(b.domain.begin() + first, b.domain.begin() + first + p.reduced);
-    merge_axes(extents, {&row, 1});
-    const bool constant = input && row.size() == 1 && row[0] == 0;
-    out.constant.push_back(constant);
-    out.by_rows &=
-        extent != Extent::full || constant || row.empty() || (row.size() == 1 && row[0] == 1);
+    if (out.by_rows) {
+      Strides row(port.strides.begin() + arranged.outer,
+                  port.strides.begin() + arranged.outer + p.reduced);
+      Shape extents(b.domain.begin() + arranged.outer,
+                    b.domain.begin() + arranged.outer + p.reduced);
+      merge_axes(extents, {&row, 1});
+      const bool constant = input && row.size() == 1 && row[0] == 0;
+      out.constant.push_back(constant);
+      out.by_rows =
+          extent != Extent::full || constant || row.empty() || (row.size() == 1 && row[0] == 1);
+    }
     const bool has_rows =
         !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
     // An epilogue reads what is transposed as it lies.
