@@ -225,7 +225,12 @@ def test_intermediates_are_freed_as_soon_as_in_a_plain_evaluation():
         mx.eval(f(x))
         return mx.get_peak_memory() - before
 
-    assert peak(mx.compile(chain)) <= peak(chain)
+    threads = mx.get_num_threads()
+    mx.set_num_threads(1)  # of several each has memory of its own, if it comes to work at all
+    try:
+        assert peak(mx.compile(chain)) <= peak(chain)
+    finally:
+        mx.set_num_threads(threads)
 
 
 def test_out_of_memory_can_be_tried_again():
