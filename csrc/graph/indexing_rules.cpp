@@ -204,7 +204,9 @@ array SliceUpdate::vmap(const Batched& in, const array&) const {
   return slice_update(all[0], all[1], first, slice_stop(first, steps, all[1].shape()), steps, mode);
 }
 std::string SliceUpdate::parameters() const {
-  return "start=" + tuple(start) + ", step=" + tuple(step) + ", mode=" + std::string(name_of(mode));
+  std::string text = "start=" + tuple(start) + ", step=" + tuple(step);
+  for (const Slice& s : others) text += "; " + tuple(s.start) + ", " + tuple(s.step);
+  return text + ", mode=" + std::string(name_of(mode));
 }
 
 }  // namespace cermet

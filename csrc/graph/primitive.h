@@ -426,19 +426,35 @@ bool has_expansion(const Node& composite);
 void become_expansion(Node& node);
 
 // Inputs: a and the update, which has the shape of the slice. To combine it with the slice is a
-// composite: the slice is set to what they give.
+// composite: the slice is set to what they give. Planning joins several that set slices of one
+// array, which have no element in common: then the other updates follow.
 class SliceUpdate final : public Composite {
  public:
+  struct Slice {
+    Shape start, step;
+    bool operator==(const Slice&) const = default;
+  };
   SliceUpdate(Shape start, Shape step, Update mode)
       : Composite(mode == Update::set ? Kind::slice_update : Kind::composite),
         start(std::move(start)),
         step(std::move(step)),
         mode(mode) {}
+  explicit SliceUpdate(std::vector<Slice> slices)
+      : Composite(Kind::slice_update),
+        start(std::move(slices[0].start)),
+        step(std::move(slices[0].step)),
+        mode(Update::set),
+        others(std::make_move_iterator(slices.begin() + 1), std::make_move_iterator(slices.end())) {
+  }
   const Shape start, step;
   const Update mode;
+  const std::vector<Slice> others;
+  // Of input i >= 1.
+  const Shape& start_of(std::size_t i) const { return i == 1 ? start : others[i - 2].start; }
+  const Shape& step_of(std::size_t i) const { return i == 1 ? step : others[i - 2].step; }
   bool equals(const Primitive& o) const override {
     const auto* s = dynamic_cast<const SliceUpdate*>(&o);
-    return s && start == s->start && step == s->step && mode == s->mode;
+    return s && start == s->start && step == s->step && mode == s->mode && others == s->others;
   }
   Arrays expand(const Node& node, std::span<const array> inputs) const override;
   Rules rules() const override { return Rules::all; }
