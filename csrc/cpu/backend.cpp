@@ -116,7 +116,6 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::concatenate: return concatenate(as(Type<Concatenate>{}), inputs, out);
     case Kind::gather: return gather(as(Type<Gather>{}), inputs, out);
     case Kind::scatter: return scatter(as(Type<Scatter>{}), inputs, out);
-    case Kind::slice_update: return slice_update(as(Type<SliceUpdate>{}), inputs, out);
     case Kind::arg_reduce: return arg_reduce(as(Type<ArgReduce>{}), inputs[0], out);
     case Kind::scan: return scan(as(Type<Scan>{}), inputs[0], out);
     case Kind::sort: return sort(as(Type<Sort>{}), inputs[0], out);
@@ -231,8 +230,7 @@ class CpuQueue final : public Queue {
     return nullptr;
   }
   std::shared_ptr<Ticket> copy(const Node& from, const Node& to) override {
-    cpu::copy(tensor(from), {static_cast<std::byte*>(to.buffer->data()), from.dtype, from.shape,
-                             row_major(from.shape)});
+    cpu::copy(tensor(from), tensor(to));
     return nullptr;
   }
 };

@@ -24,7 +24,7 @@ struct Tensor {
 std::unique_ptr<Backend> make_backend();
 
 // Computes a primitive that is neither a view, an elementwise operation nor a reduction (those are
-// row programs). `out` is row-major. For scatter, slice_update and contiguous, out.data may be
+// row programs). `out` is row-major. For scatter and contiguous, out.data may be
 // inputs[0].data (donated, of the same layout): the copy is then not needed.
 void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tensor& out);
 

@@ -1,4 +1,4 @@
-// Copies between layouts, and the primitives that are copies: concatenate and slice_update.
+// Copies between layouts, and the primitive that is some: concatenate.
 #include <algorithm>
 #include <cstring>
 
@@ -142,12 +142,6 @@ void concatenate(const Concatenate& p, std::span<const Tensor> inputs, const Ten
     if (part.data != input.data) copy(input, part);
     start[p.axis] += input.shape[p.axis];
   }
-}
-
-void slice_update(const SliceUpdate& p, std::span<const Tensor> inputs, const Tensor& out) {
-  const Tensor& update = inputs[1];
-  if (out.data != inputs[0].data) copy(inputs[0], out);
-  copy(update, slice_of(out, p.start, p.step, update.shape));
 }
 
 }  // namespace cermet::cpu

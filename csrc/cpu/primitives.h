@@ -11,7 +11,6 @@ namespace cermet::cpu {
 
 void arange(const Arange& p, const Tensor& out);
 void concatenate(const Concatenate& p, std::span<const Tensor> inputs, const Tensor& out);
-void slice_update(const SliceUpdate& p, std::span<const Tensor> inputs, const Tensor& out);
 void gather(const Gather& p, std::span<const Tensor> inputs, const Tensor& out);
 void scatter(const Scatter& p, std::span<const Tensor> inputs, const Tensor& out);
 void arg_reduce(const ArgReduce& p, const Tensor& a, const Tensor& out);

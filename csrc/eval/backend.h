@@ -81,13 +81,13 @@ class Queue {
   // results, each rounded to its type. Only what Limits::epilogue has agreed to is given.
   virtual std::shared_ptr<Ticket> run_products(std::span<const ProductRun> products,
                                                const Kernel& epilogue, const ProgramRun& run);
-  // A primitive that is neither a view, elementwise nor a reduction. `inputs` stand for the node's,
-  // constants among them having values. The output is row-major; a scatter's or slice update's may
+  // A primitive that is neither a view, elementwise, a reduction nor a slice update. `inputs` stand
+  // for the node's, constants among them having values. The output is row-major; a scatter's may
   // have the memory and layout of the first input: the copy is then not needed. With
   // Limits::regions that of a concatenation may be a region of memory, and inputs may lie in their
   // places already. A node with several results has no memory of its own: they go to `outputs`.
   virtual std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) = 0;
-  // `to`, row-major and with memory, becomes a copy of `from`'s elements.
+  // `to`, which has memory and strides, becomes a copy of `from`'s elements.
   virtual std::shared_ptr<Ticket> copy(const Node& from, const Node& to) = 0;
 };
 

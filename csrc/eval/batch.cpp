@@ -55,6 +55,7 @@ std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
     batch->stand_in(tape, unfolded, arrays);
   else
     batch->adopt(tape);
+  batch->find_overwrites();
   return batch;
 }
 
@@ -64,6 +65,11 @@ void Batch::keep(std::shared_ptr<Batch>& batch) {
   if (batch->nodes_.capacity() > kMost) return;
   batch->finished_ = false;
   spare() = std::move(batch);
+}
+
+void Batch::find_overwrites() {
+  for (const auto& [whole, base] : plan_->bases)
+    if (may_overwrite(base, whole, nodes_.data())) free_to_overwrite_.insert(whole);
 }
 
 void Batch::adopt(const Tape& tape) {
@@ -231,6 +237,7 @@ void Batch::clear() {
   held_.clear();
   traced_ = false;
   if (!begun_.empty()) begun_.clear();
+  if (!free_to_overwrite_.empty()) free_to_overwrite_.clear();
   in_use_ = {};
   plan_.reset();
   unfolded_.reset();

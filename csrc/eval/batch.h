@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -56,7 +57,8 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // The memory of a concatenation or slice update that operands are stored in.
   struct Begun {
     Queue* queue;                              // that allocated it
-    std::shared_ptr<Ticket> ticket = nullptr;  // of a copy that was made first
+    std::shared_ptr<Ticket> ticket = nullptr;  // of copies that were made first
+    bool overwrites = false;                   // what is updated
     // How far the operands have been counted, and where the next begins.
     std::uint32_t operand = 0;
     std::int64_t start = 0;
@@ -100,10 +102,15 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // `sharing`: other results with its memory, which do not keep it.
   bool can_donate(const Step& step, Slot s, const Queue& queue, std::uint32_t sharing = 0) const;
   // Gives a result its region in another's memory (places.cpp). False: it needs memory of its own.
-  // What is placed by a step without a `run` is a concatenation.
-  bool place(Slot s, const Step& step, ProgramRun* run, Queue& queue);
-  bool begin(const Place& place, const Step& step, ProgramRun* run, Queue& queue);
-  void put_in_region(const Place& place, Begun& begun, Node& part) const;
+  bool place(Slot s, Queue& queue);
+  // Whether a queue can read a value now.
+  bool is_there(const Node& n, const Queue& queue) const;
+  // Finds the memory of a slice update: its base's, or some with a copy of what stays of it.
+  void begin_update(const Step& update, const Node& base, Queue& queue);
+  std::shared_ptr<Ticket> run_update(const Step& step, std::span<Node* const> inputs, Queue& queue);
+  // Notes which slice updates may be written over their bases while the graph is all there.
+  void find_overwrites();
+  bool put_in_region(const Place& place, Begun& begun, Node& part) const;
   // Whether a trace keeps a part of the step's graph, so that its inputs stay.
   bool retains(const Step& step) const;
   void keep_traced();
@@ -144,6 +151,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
   std::vector<UnderWay> under_way_;
   std::unordered_map<const Node*, Result> results_;  // of them, what may still be read
   std::unordered_map<const Node*, Begun> begun_;
+  std::unordered_set<Slot> free_to_overwrite_;
 
   struct InUse {  // by the step that was interrupted
     std::vector<Ref<Node>> nodes;

@@ -26,9 +26,14 @@ void Batch::run_step(const Step& step) {
   const bool copies = mine.takes(first.dtype) && mine.takes(source_of(step).dtype);
   Queue& queue = prepare(step, copies ? mine : host_backend());
   make_view(first, source_of(step), [&](const Node& from, Node& to) {
-    to.buffer = queue.allocate(static_cast<std::size_t>(from.size) * size_of(from.dtype));
+    Node copy;  // of the elements as they are in `from`
+    copy.dtype = from.dtype;
+    copy.shape = from.shape;
+    copy.size = from.size;
+    allocate_value(copy, queue);
+    ticket = queue.copy(from, copy);
+    to.buffer = copy.buffer;
     to.offset = 0;
-    ticket = queue.copy(from, to);
   });
   finish_step(step, queue, std::move(ticket));
 }
@@ -93,8 +98,10 @@ std::shared_ptr<Ticket> Batch::run_program(const Step& step, ProgramRun& run, Ba
   for (std::size_t k = 0; k < p.outputs.size(); ++k) {
     const ProgramOutput& out = p.outputs[k];
     Node& first = *run.outputs[k].node;
-    if (place(out.slots[0], step, &run, queue)) {
+    if (place(out.slots[0], queue)) {
       run.outputs[k].strides = over_domain(p.axes(), out.axes, first.shape, first.strides);
+      for (const BoundArray& in : run.inputs)
+        run.overwrites |= in.node->buffer && in.node->buffer == first.buffer;
       continue;
     }
     first.strides = row_major(first.shape);
@@ -175,7 +182,7 @@ enum class Layout : std::uint8_t {
 template <class CanDonate>
 Layout shared_layout(const Node& out, CanDonate can_donate) {
   const Kind kind = out.primitive->kind();
-  const bool overwrites = kind == Kind::scatter || kind == Kind::slice_update;
+  const bool overwrites = kind == Kind::scatter;
   if (!overwrites && kind != Kind::contiguous) return Layout::fresh;
   const Node& in = *out.inputs[0].node();
   const bool row_major_input = !in.constant && in.strides == row_major(in.shape);
@@ -202,14 +209,13 @@ std::shared_ptr<Ticket> Batch::run_primitive(const Step& step, Node& out, Queue&
   const SmallVector<Node*, 4> read = nodes_read(out, constants);
   const std::span<Node* const> inputs(read.data(), read.size());
   if (has_several_results(p.kind())) return queue.run(out, inputs);
+  if (p.kind() == Kind::slice_update) return run_update(step, inputs, queue);
   if (out.buffer) {  // its places are filled
-    const bool whole = p.kind() == Kind::slice_update ||
-                       std::all_of(inputs.begin(), inputs.end(),
+    const bool whole = std::all_of(inputs.begin(), inputs.end(),
                                    [&](const Node* in) { return in->buffer == out.buffer; });
-    return whole ? begun_.at(&out).ticket : queue.run(out, inputs);
+    return whole ? nullptr : queue.run(out, inputs);
   }
-  if (place(step.outputs[0], step, nullptr, queue))
-    return out.size ? queue.run(out, inputs) : nullptr;
+  if (place(step.outputs[0], queue)) return out.size ? queue.run(out, inputs) : nullptr;
   const Layout layout = shared_layout(out, [&] {
     const Operand base = step.reads[0];
     const bool once = std::count(step.reads.begin(), step.reads.end(), base) == 1;

@@ -2,15 +2,12 @@
 
 #include <cstdint>
 #include <cstring>
-#include <optional>
 
 #include "graph/layout.h"
 #include "graph/primitive.h"
 
 namespace cermet {
-namespace {
 
-// Strides of `shape` over elements that lie at `strides` for `from`; nothing when no strides fit.
 std::optional<Strides> reshaped(const Shape& from, const Strides& strides, const Shape& shape) {
   // Merge the input's axes into runs of evenly spaced elements, then cut the runs.
   Shape extents = from;
@@ -36,6 +33,8 @@ std::optional<Strides> reshaped(const Shape& from, const Strides& strides, const
   }
   return out;
 }
+
+namespace {
 
 void reshape_value(const Node& in, Node& node, const CopyValue& copy) {
   if (auto strides =

@@ -78,8 +78,6 @@ void run(Commands& commands, const Primitive& primitive, std::span<const Tensor>
     case Kind::gather: return gather(commands, static_cast<const Gather&>(primitive), inputs, out);
     case Kind::scatter:
       return scatter(commands, static_cast<const Scatter&>(primitive), inputs, out);
-    case Kind::slice_update:
-      return slice_update(commands, static_cast<const SliceUpdate&>(primitive), inputs, out);
     case Kind::arg_reduce:
       return arg_reduce(commands, static_cast<const ArgReduce&>(primitive), inputs[0], out);
     case Kind::scan: return scan(commands, static_cast<const Scan&>(primitive), inputs[0], out);

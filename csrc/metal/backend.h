@@ -122,8 +122,8 @@ bool supports(const Node& node);
 bool arange_supported(const Arange& primitive, Dtype dtype, std::int64_t size);
 bool scatter_supported(Dtype dtype, Update mode);
 // Encodes a primitive that is neither a view, an elementwise operation nor a reduction. `out` is
-// row-major and has memory. For scatter and slice_update, out may share inputs[0]'s memory
-// (donated, of the same layout): the copy is then not needed.
+// row-major and has memory. For scatter, out may share inputs[0]'s memory (donated, of the same
+// layout): the copy is then not needed.
 void run(Commands& commands, const Primitive& primitive, std::span<const Tensor> inputs,
          const Tensor& out);
 
@@ -144,8 +144,6 @@ void gather(Commands& commands, const Gather& primitive, std::span<const Tensor>
             const Tensor& out);
 void scatter(Commands& commands, const Scatter& primitive, std::span<const Tensor> inputs,
              const Tensor& out);
-void slice_update(Commands& commands, const SliceUpdate& primitive, std::span<const Tensor> inputs,
-                  const Tensor& out);
 void random_bits(Commands& commands, std::span<const Tensor> inputs, const Tensor& out);
 void arg_reduce(Commands& commands, const ArgReduce& primitive, const Tensor& in,
                 const Tensor& out);

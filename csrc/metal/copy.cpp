@@ -1,5 +1,4 @@
-// Copies between layouts on the GPU, and the primitives that are copies: concatenate and
-// slice_update.
+// Copies between layouts on the GPU, and the primitive that is some: concatenate.
 #include <algorithm>
 #include <cstdlib>
 #include <numeric>
@@ -151,13 +150,6 @@ void concatenate(Commands& commands, const Concatenate& primitive, std::span<con
     copy(commands, input, slice_of(out, start, step, input.shape));
     start[primitive.axis] += input.shape[primitive.axis];
   }
-}
-
-void slice_update(Commands& commands, const SliceUpdate& primitive, std::span<const Tensor> inputs,
-                  const Tensor& out) {
-  const Tensor& update = inputs[1];
-  copy(commands, inputs[0], out);
-  copy(commands, update, slice_of(out, primitive.start, primitive.step, update.shape));
 }
 
 }  // namespace cermet::metal

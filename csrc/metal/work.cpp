@@ -130,8 +130,7 @@ std::shared_ptr<Ticket> Work::run(Node& node, std::span<Node* const> inputs) {
 
 std::shared_ptr<Ticket> Work::copy(const Node& from, const Node& to) {
   auto ticket = begin();
-  const Tensor out{to.buffer, 0, from.dtype, from.shape, row_major(from.shape)};
-  metal::copy(*this, tensor(from), out);
+  metal::copy(*this, tensor(from), tensor(to));
   return ticket;
 }
 

@@ -100,9 +100,28 @@ struct Place {
   std::size_t step;  // the whole's
 };
 
+// What a slice update updates.
+struct Base {
+  static constexpr std::size_t kNowhere = ~std::size_t{0};
+  // A step that reads the base, or a view of it, when the first update is written or later.
+  struct Reader {
+    Slot slot;
+    std::size_t made;  // by which step; kNowhere: it was there before
+    std::size_t step;
+    std::uint32_t donates_to;  // the update that is computed in order from it by this step, or 0
+    bool only_named;           // the step makes a view of it
+    std::vector<Slot> path;    // the views from this one down to the base, which is not among them
+  };
+  Slot slot;
+  std::size_t first;                 // the step that writes the first update
+  std::vector<std::size_t> writers;  // the update's step, then that which writes each operand
+  std::vector<Reader> readers;
+};
+
 struct Plan {
   std::vector<Step> steps;
   std::unordered_map<Slot, Place> places;
+  std::unordered_map<Slot, Base> bases;  // of slice updates
 
   // Null: it has memory of its own. So has what a trace may ask for again.
   const Place* place_of(Slot s, std::span<const std::uint8_t> flags) const {
@@ -112,8 +131,13 @@ struct Plan {
   }
 };
 
-// Finds the plan's places. (regions.cpp)
+// Finds the plan's places and bases. (regions.cpp)
 void find_places(const Tape& tape, LimitsOf limits, Plan& plan);
+// Whether no step reads elements of the base that a slice update has overwritten by then, by the
+// numbers of a graph whose views have not been computed yet.
+bool may_overwrite(const Base& base, Slot whole, Node* const* nodes);
+// What each slot is a view of, or itself.
+std::vector<Slot> roots_of(const Tape& tape, const Plan& plan);
 
 // The plan of a tape. The caller holds graph_mutex().
 std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits);

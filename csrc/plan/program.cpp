@@ -2,11 +2,13 @@
 #include "plan/program.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "graph/primitive.h"
 #include "graph/text.h"
 #include "plan/plan.h"
+#include "plan/region.h"
 
 namespace cermet {
 
@@ -73,23 +75,82 @@ std::string text_of(const Place& place, const Tape& tape) {
          type_of(whole);
 }
 
-// What a step has to move: inputs that are not in their places. A slice update whose update is
-// needs its base no more, if the base dies.
-std::vector<const Node*> moved_by(const Step& step, const Plan& plan, const Tape& tape) {
-  const Node& node = *tape.nodes[step.outputs[0]];
-  std::vector<const Node*> inputs;
-  for (std::size_t i = 0; i < node.inputs.size(); ++i)
-    if (i >= step.reads.size() || step.reads[i].is_constant() ||
-        !plan.place_of(step.reads[i].index(), tape.flags))
-      inputs.push_back(node.inputs[i].node());
-  if (tape.kinds[step.outputs[0]] != Kind::slice_update || inputs.size() == 2) return inputs;
-  const Slot base = step.reads[0].index();
-  const Node& n = *tape.nodes[base];
-  const bool dies = std::find(step.last.begin(), step.last.end(), base) != step.last.end() &&
-                    !(tape.flags[base] & (Tape::held | Tape::kept)) &&
-                    (n.buffer ? n.buffer->refs() == 1 : !is_view(tape.kinds[base]));
-  return dies ? std::vector<const Node*>() : inputs;
+std::size_t bytes_of(const Node& n) { return static_cast<std::size_t>(n.size) * size_of(n.dtype); }
+
+// Constants are not.
+bool is_on(const Tape& tape, const Node& n) {
+  return n.slot < tape.nodes.size() && tape.nodes[n.slot] == &n;
 }
+
+// An array that a step moves, and how many bytes of it.
+struct Moved {
+  const Node* array;
+  std::size_t bytes;
+};
+
+// Whether a slice update can be written over its base.
+bool overwrites_base(const Step& step, const Plan& plan, const Tape& tape,
+                     const std::vector<Slot>& roots) {
+  const auto known = plan.bases.find(step.outputs[0]);
+  if (known == plan.bases.end()) return false;
+  const Slot slot = known->second.slot, root = roots[slot];
+  const Node& n = *tape.nodes[root];
+  return std::find(step.last.begin(), step.last.end(), slot) != step.last.end() &&
+         !((tape.flags[slot] | tape.flags[root]) & (Tape::held | Tape::kept)) &&
+         (slot == root || tape.kinds[slot] == Kind::reshape) &&
+         (n.buffer ? n.buffer->refs() == 1 : !is_view(tape.kinds[root])) &&
+         may_overwrite(known->second, step.outputs[0], tape.nodes.data());
+}
+
+// What a step has to move: inputs that are not in their places, and what stays of a base.
+std::vector<Moved> moved_by(const Step& step, const Plan& plan, const Tape& tape,
+                            const std::vector<Slot>& roots) {
+  const Node& node = *tape.nodes[step.outputs[0]];
+  std::vector<Moved> moved;
+  for (std::size_t i = 0; i < node.inputs.size(); ++i) {
+    const Node* in = node.inputs[i].node();
+    std::size_t bytes = bytes_of(*in);
+    if (i < step.reads.size() && !step.reads[i].is_constant() &&
+        plan.place_of(step.reads[i].index(), tape.flags))
+      continue;
+    if (tape.kinds[step.outputs[0]] == Kind::slice_update && i == 0) {
+      bytes = 0;
+      if (!overwrites_base(step, plan, tape, roots))
+        for (const Region& r : remainder_of(node))
+          bytes += static_cast<std::size_t>(size_of(r)) * size_of(node.dtype);
+      if (bytes == 0) continue;
+    }
+    // It is that input where that is row-major, as what has memory of its own is.
+    if (tape.kinds[step.outputs[0]] == Kind::contiguous && is_on(tape, *in) &&
+        roots[in->slot] == in->slot && (!in->buffer || in->strides == row_major(in->shape)))
+      continue;
+    moved.push_back({in, bytes});
+  }
+  return moved;
+}
+
+// Adds what is read of each array, of which views are parts: no more than all of it.
+class Reads {
+ public:
+  Reads(const Tape& tape, const std::vector<Slot>& roots) : tape_(tape), roots_(roots) {}
+  void add(Slot s, std::size_t bytes) {
+    const Slot root = roots_[s];
+    const bool repeats = !tape_.is(root, Tape::leaf) && tape_.kinds[root] == Kind::broadcast;
+    std::size_t& sum = bytes_[root];
+    sum = std::min(sum + bytes,
+                   repeats ? size_of(tape_.nodes[root]->dtype) : bytes_of(*tape_.nodes[root]));
+  }
+  std::size_t total() const {
+    std::size_t sum = 0;
+    for (const auto& [root, bytes] : bytes_) sum += bytes;
+    return sum;
+  }
+
+ private:
+  const Tape& tape_;
+  const std::vector<Slot>& roots_;
+  std::map<Slot, std::size_t> bytes_;
+};
 
 void print(std::ostream& out, const Program& p, const Plan& plan, const Tape& tape) {
   const auto name = [&](ValueId v) {
@@ -121,8 +182,6 @@ void print(std::ostream& out, const Program& p, const Plan& plan, const Tape& ta
   }
 }
 
-std::size_t bytes_of(const Node& n) { return static_cast<std::size_t>(n.size) * size_of(n.dtype); }
-
 }  // namespace
 
 Shape domain_of(const Program& p, Node* const* nodes) {
@@ -134,12 +193,14 @@ Shape domain_of(const Program& p, Node* const* nodes) {
 std::string to_string(const Plan& plan, const Tape& tape,
                       const std::function<std::string(const Step&)>& listing) {
   Text out;
+  const std::vector<Slot> roots = roots_of(tape, plan);
   std::size_t read = 0, written = 0, number = 0;
   for (const Step& step : plan.steps) {
     const Node& node = *tape.nodes[step.outputs[0]];
-    const auto inputs = moved_by(step, plan, tape);
-    if (!step.program && inputs.empty() && !node.inputs.empty()) continue;
+    const auto moved = moved_by(step, plan, tape, roots);
+    if (!step.program && moved.empty() && !node.inputs.empty()) continue;
     out << "step " << number++ << " on " << to_string(step.stream) << ": ";
+    Reads reads(tape, roots);
     if (step.program) {
       for (const Step::Product& p : step.products) {
         out << step_of(*tape.nodes[p.slot]);
@@ -150,23 +211,34 @@ std::string to_string(const Plan& plan, const Tape& tape,
       print(out, *step.program, plan, tape);
       if (listing) out << listing(step);
       for_each_read(step, [&, seen = std::set<Slot>()](Slot s) mutable {
-        if (seen.insert(s).second) read += bytes_of(*tape.nodes[s]);
+        if (seen.insert(s).second) reads.add(s, bytes_of(*tape.nodes[s]));
       });
+      read += reads.total();
       for (const ProgramOutput& o : step.program->outputs)
         written += bytes_of(*tape.nodes[o.slots[0]]);
       continue;
     }
     out << (step.kind == Step::Kind::view ? "view " : "") << step_of(node);
-    for (const Node* in : inputs) out << " " << type_of(*in);
+    for (const auto& [in, bytes] : moved) {
+      out << " " << type_of(*in);
+      if (bytes != bytes_of(*in)) out << " (" << bytes << " bytes of it)";
+    }
     out << " -> " << type_of(node);
     if (const Place* place = plan.place_of(step.outputs[0], tape.flags))
       out << text_of(*place, tape);
     out << "\n";
     if (step.kind == Step::Kind::view) continue;
-    std::size_t moved = 0;
-    for (const Node* in : inputs) moved += bytes_of(*in);
-    read += moved;
-    written += node.primitive->kind() == Kind::concatenate ? moved : bytes_of(node);
+    const bool moves =
+        node.primitive->kind() == Kind::concatenate || node.primitive->kind() == Kind::slice_update;
+    for (const auto& [in, bytes] : moved) {
+      if (is_on(tape, *in))
+        reads.add(in->slot, bytes);
+      else
+        read += bytes;  // a constant
+      if (moves) written += bytes;
+    }
+    read += reads.total();
+    if (!moves) written += bytes_of(node);
   }
   out << number << (number == 1 ? " step" : " steps") << ", reads " << read << " bytes, writes "
       << written << " bytes\n";

@@ -162,23 +162,6 @@ constexpr Update kModes[] = {Update::set, Update::add, Update::multiply, Update:
                              Update::maximum};
 }  // namespace
 
-TEST_CASE("slice_update, copied and in place") {
-  for (Dtype dtype : kAll)
-    for (bool donated : {false, true}) {
-      const int top = dtype == bool_ ? 1 : 6;
-      const Owned a = filled(dtype, {5, 8}, row_major_layout, 0, top),
-                  u = filled(dtype, {2, 3}, transposed, 0, top), fresh(dtype, {5, 8});
-      auto expected = a.values();
-      const auto v = u.values();
-      for (std::int64_t i = 0; i < 2; ++i)
-        for (std::int64_t j = 0; j < 3; ++j)
-          at(expected, (1 + 2 * i) * 8 + 6 - 3 * j) = v[static_cast<std::size_t>(i * 3 + j)];
-      const Owned& out = donated ? a : fresh;
-      compute(SliceUpdate({1, 6}, {2, -3}, Update::set), out, a, u);
-      CHECK(out.values() == expected);
-    }
-}
-
 TEST_CASE("gather along one and several axes") {
   for (Dtype dtype : {int8, float16, float32, complex64})
     for (Dtype index : {int32, uint32, int64, uint8})
