@@ -9,6 +9,7 @@
 #include "graph/hash.h"
 #include "plan/mask.h"
 #include "plan/numbering.h"
+#include "plan/rewrite.h"
 
 namespace cermet {
 namespace {
@@ -44,6 +45,7 @@ class Recorder {
   Tape& run(const Arrays& outputs, LimitsOf limits, bool fold, const NodeSet& kept = {}) {
     limits_ = limits;
     fold_ = fold;
+    least_part_ = kept.empty() ? 1 << 16 : 0;
     ++epoch_;
     clear();
     walk(outputs);
@@ -81,6 +83,7 @@ class Recorder {
     shapes_.clear();
     extents_.clear();
     constants_.clear();
+    tape_.put_together = false;
     stream_ = kNoStream;
   }
   void forget_expansions() {
@@ -135,6 +138,7 @@ class Recorder {
       for (const array& in : composite_of(*n)->inputs) insides_.back().inputs.push_back(in.node());
       become_expansion(*n);
     }
+    if (n->primitive->kind() == Kind::slice_update) join_updates(*n);
     stack_.push_back({n, {n->inputs.data(), n->inputs.size()}, 0, false, inside, within});
   }
   static bool is_input(const Node& n, const Inside& of) {
@@ -258,6 +262,7 @@ class Recorder {
     tape_.kinds.push_back(kind);
     tape_.flags.push_back(flags);
     if (leaf) return;
+    tape_.put_together |= reads_parts(kind) && limits_(n->stream).regions;
     if (kind == Kind::reduce) {
       const auto& reduce = static_cast<const Reduce&>(*n->primitive);
       tape_.key.push_back(static_cast<std::uint32_t>(reduce.op) << 16 |
@@ -270,6 +275,21 @@ class Recorder {
     tape_.key.push_back(static_cast<std::uint32_t>(reads.size()));
     for (std::size_t i = tape_.first.back(); i < tape_.operands.size(); ++i)
       tape_.key.push_back(tape_.operands[i].bits());
+  }
+
+  // Whether the node that is being added reads a part, or what is put together of parts, which is
+  // large enough for a rewrite of the graph.
+  bool reads_parts(Kind kind) const {
+    const bool takes = kind == Kind::elementwise || kind == Kind::slice || kind == Kind::reshape ||
+                       kind == Kind::broadcast || kind == Kind::identity;
+    return takes && std::any_of(tape_.operands.begin() + tape_.first.back(), tape_.operands.end(),
+                                [&](Operand o) {
+                                  if (o.is_constant()) return false;
+                                  const Kind in = tape_.kinds[o.index()];
+                                  return (in == Kind::concatenate || in == Kind::slice_update ||
+                                          (kind == Kind::slice && in == Kind::elementwise)) &&
+                                         tape_.nodes[o.index()]->size >= least_part_;
+                                });
   }
 
   void add_call(const Node& n, std::uint64_t identity) {
@@ -352,6 +372,9 @@ class Recorder {
   static constexpr Stream kNoStream{{DeviceType::cpu, -1}, -1};
   LimitsOf limits_ = nullptr;
   bool fold_ = false;
+  // From how many elements on a rewrite is worth it. Compiled functions' plans are kept with
+  // theirs.
+  std::int64_t least_part_ = 0;
   std::uint32_t epoch_ = 0;
   Stream stream_;  // of the node before
   std::vector<Frame> stack_;
@@ -373,22 +396,32 @@ Recorder& recorder() {
   return *it;
 }
 
+// Records once more where the graph was rewritten.
+Tape& record_through(Tape& tape, const Arrays& arrays, LimitsOf limits, const NodeSet& kept = {}) {
+  if (!tape.put_together || !flow_through(tape, kept)) return tape;
+  return recorder().run(arrays, limits, false, kept);
+}
+Tape& record_whole(const Arrays& arrays, LimitsOf limits, const NodeSet& kept = {}) {
+  return record_through(recorder().run(arrays, limits, false, kept), arrays, limits, kept);
+}
+
 }  // namespace
 
 Tape& record(const Arrays& arrays, LimitsOf limits) {
-  return recorder().run(arrays, limits, false);
+  Tape& tape = record_folded(arrays, limits);
+  return tape.calls.empty() ? tape : record_unfolded(arrays, limits, Tape(tape));
 }
 
 Tape& record_folded(const Arrays& arrays, LimitsOf limits) {
   Tape& tape = recorder().run(arrays, limits, true);
-  if (tape.calls.empty()) return tape;
+  if (tape.calls.empty()) return record_through(tape, arrays, limits);
   std::uint8_t flags = 0;
   for (const std::uint8_t f : tape.flags) flags |= f;
   const bool folds =
       !(flags & Tape::traced) && std::none_of(tape.calls.begin(), tape.calls.end(), [&](Slot s) {
         return tape.is(s, Tape::held) || has_expansion(*tape.nodes[s]);
       });
-  return folds ? tape : record(arrays, limits);
+  return folds ? tape : record_whole(arrays, limits);
 }
 
 Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded) {
@@ -400,7 +433,7 @@ Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded)
       handles.emplace_back(Ref<Node>(folded.nodes[s]));
       kept.insert(folded.nodes[s]);
     }
-  return recorder().run(arrays, limits, false, kept);
+  return record_whole(arrays, limits, kept);
 }
 
 }  // namespace cermet

@@ -65,6 +65,7 @@ struct Tape {
   std::vector<const Node*> constants;  // by type and bits
   std::vector<Node*> pending;          // leaves that another batch computes
   std::vector<Slot> calls;             // of compiled functions, that were not expanded
+  bool put_together = false;           // something reads a part, or parts (see flow_through)
   // Operations, types, sharing, streams and flags; of extents only which are 0, 1 or equal, of
   // constants only which are equal. Tapes with one key have one plan. With calls in it, all extents
   // and constants are part of the key.
@@ -80,7 +81,7 @@ struct Tape {
 };
 
 // Lists what the arrays need and is not computed yet. The tape stays until the next is recorded;
-// the caller holds graph_mutex().
+// the caller holds graph_mutex(), for the graph is rewritten where that saves work.
 Tape& record(const Arrays& arrays, LimitsOf limits);
 // The same with the calls of compiled functions left whole, if no trace needs any of it and whoever
 // wants a result of a call wants it now.
