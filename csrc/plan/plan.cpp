@@ -283,6 +283,12 @@ std::shared_ptr<const Plan> make_plan(const Tape& tape, LimitsOf limits) {
   Clusters all(tape, limits);
   auto plan = std::make_shared<Plan>();
   for (const int c : all.order()) plan->steps.push_back(make_step(tape, all, all.clusters[c]));
+  // What constants are repeated to is there before anything is stored into it.
+  std::stable_partition(plan->steps.begin(), plan->steps.end(), [](const Step& step) {
+    return step.kind == Step::Kind::view &&
+           std::all_of(step.reads.begin(), step.reads.end(),
+                       [](Operand in) { return in.is_constant(); });
+  });
   std::vector<char> read(tape.nodes.size());
   for (auto step = plan->steps.rbegin(); step != plan->steps.rend(); ++step)
     for_each_read(*step, [&](Slot s) {

@@ -129,20 +129,24 @@ std::vector<Moved> moved_by(const Step& step, const Plan& plan, const Tape& tape
   return moved;
 }
 
-// Adds what is read of each array, of which views are parts: no more than all of it.
+// Adds what is read of each array: of what there are views of, no more than all of it.
 class Reads {
  public:
   Reads(const Tape& tape, const std::vector<Slot>& roots) : tape_(tape), roots_(roots) {}
-  void add(Slot s, std::size_t bytes) {
-    const Slot root = roots_[s];
-    const bool repeats = !tape_.is(root, Tape::leaf) && tape_.kinds[root] == Kind::broadcast;
-    std::size_t& sum = bytes_[root];
-    sum = std::min(sum + bytes,
-                   repeats ? size_of(tape_.nodes[root]->dtype) : bytes_of(*tape_.nodes[root]));
-  }
-  std::size_t total() const {
+  void add(Slot s, std::size_t bytes) { bytes_[s] += bytes; }
+  std::size_t total() {
     std::size_t sum = 0;
-    for (const auto& [root, bytes] : bytes_) sum += bytes;
+    while (!bytes_.empty()) {  // from views to what they are of, which stands before them
+      const auto [s, all] = *bytes_.rbegin();
+      bytes_.erase(s);
+      const Node& n = *tape_.nodes[s];
+      const bool repeats = !tape_.is(s, Tape::leaf) && tape_.kinds[s] == Kind::broadcast;
+      const std::size_t read = std::min(all, repeats ? size_of(n.dtype) : bytes_of(n));
+      if (roots_[s] == s)
+        sum += read;
+      else
+        bytes_[tape_.inputs(s)[0].index()] += repeats ? all : read;
+    }
     return sum;
   }
 
