@@ -14,11 +14,11 @@ namespace {
 
 constexpr int kMostTries = 8;
 constexpr std::size_t kMostCells = 64;
-constexpr std::int64_t kLarge = 1 << 16;  // elements
+constexpr std::int64_t kLarge = 1 << 18;  // elements
 
-// A step for each cell must be worth it.
+// A step for each cell must be worth it, small as most are.
 std::size_t most_cells(std::int64_t size) {
-  return size < kLarge / 4 ? 4 : size < kLarge ? 16 : kMostCells / 2;
+  return size < kLarge / 4 ? 2 : size < kLarge ? 5 : kMostCells / 2;
 }
 
 class Pieces {
@@ -188,6 +188,7 @@ class Pieces {
         const Cell cell = root->cells[k];
         std::vector<Region> parts{*common(cell.at, core)};
         add_rest(cell.at, Region(parts[0]), parts);
+        if (parts.size() == 1) continue;
         root->cells.erase(root->cells.begin() + static_cast<std::ptrdiff_t>(k));
         for (const Region& part : parts)
           root->cells.push_back({compose(cell.at, part), cell.from, compose(cell.in, part)});
@@ -254,8 +255,7 @@ class Pieces {
     };
     const bool assembled = root.base != self || flow_.items[s].role == Flow::Role::update;
     SmallVector<array, 2> inputs;
-    if (flow_.items[s].role == Flow::Role::concatenate &&
-        root.cells.size() == flow_.tape.inputs(s).size()) {
+    if (has_cell_for_each(root)) {
       for (const Cell& c : root.cells) inputs.push_back(value_of(c));
       return change(s, n.primitive, std::move(inputs));
     }
@@ -276,6 +276,15 @@ class Pieces {
       inputs.push_back(value_of(c));
     }
     change(s, make_ref<const SliceUpdate>(std::move(slices)), std::move(inputs));
+  }
+  // Whether the parts of a concatenation are its cells.
+  bool has_cell_for_each(const Root& root) const {
+    const auto inputs = flow_.tape.inputs(root.slot);
+    bool equal = flow_.items[root.slot].role == Flow::Role::concatenate &&
+                 root.cells.size() == inputs.size();
+    for (std::size_t k = 0; equal && k < inputs.size(); ++k)
+      equal = shape_of(root.cells[k].at) == flow_.tape.node(inputs[k]).shape;
+    return equal;
   }
   void change(Slot s, Ref<const Primitive> primitive, SmallVector<array, 2> inputs) {
     changes_.push_back({Ref<Node>(flow_.tape.nodes[s]), std::move(primitive), std::move(inputs)});
