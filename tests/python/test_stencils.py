@@ -5,10 +5,10 @@ import re
 
 import numpy as np
 import pytest
+import simulations
 from conftest import SIMULATED
 
 import cermet.core as mx
-from cermet.bench import stencils
 
 RNG = np.random.default_rng(0)
 N = 130 if SIMULATED else 520  # large enough to fall into many cells
@@ -47,16 +47,16 @@ BORDERS = 64 * N  # bytes of some rows and columns
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_jacobi_step(compiled):
     (a,) = grids(1)
-    step = mx.compile(stencils.jacobi) if compiled else stencils.jacobi
+    step = mx.compile(simulations.jacobi) if compiled else simulations.jacobi
     x = step(mx.array(a))
-    check(x, stencils.jacobi(a.copy()), 2 * a.nbytes, 1.0, BORDERS)
+    check(x, simulations.jacobi(a.copy()), 2 * a.nbytes, 1.0, BORDERS)
 
 
 def test_a_jacobi_step_with_boundaries():
     (a,) = grids(1)
 
     def step(x):
-        x = stencils.jacobi(x)
+        x = simulations.jacobi(x)
         x[0], x[-1] = x[1], x[-2]
         x[:, 0], x[:, -1] = x[:, 1], x[:, -2]
         return x
@@ -77,8 +77,8 @@ def test_an_advection_step_of_several_arrays():
     a, b, u, v = grids(4)
     u -= 1
     flow = mx.array(u), mx.array(v)
-    out = [stencils.advect(mx, mx.array(c), *flow) for c in (a, b)]
-    expected = [stencils.advect(np, c.copy(), u, v) for c in (a, b)]
+    out = [simulations.advect(mx, mx.array(c), *flow) for c in (a, b)]
+    expected = [simulations.advect(np, c.copy(), u, v) for c in (a, b)]
     check(out, expected, 6 * a.nbytes, 1.0, BORDERS)
 
 
@@ -89,7 +89,7 @@ def test_a_shallow_water_step():
 
     def step(xp, make):
         parts = tuple(map(make, tracers))
-        return stencils.shallow_water(xp, *map(make, (h, u, v, depth, spin)), parts)
+        return simulations.shallow_water(xp, *map(make, (h, u, v, depth, spin)), parts)
 
     expected = step(np, np.array)
     least = 14 * h.nbytes  # eight inputs, six outputs
@@ -318,7 +318,7 @@ def test_compiled_steps_have_the_same_bits(shapeless):
 
     def step(c, u, v):
         c = mx.roll(c * 2, 1, 0) + mx.pad(u * v, 1)[:-2, 2:]
-        return stencils.advect(mx, c, u, v)
+        return simulations.advect(mx, c, u, v)
 
     compiled = mx.compile(step, shapeless=shapeless)
     expected = np.array(step(*map(mx.array, (a, u, v))))

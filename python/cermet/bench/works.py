@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from . import stencils
 from .measure import Work
 from .peers import Peer, Unsupported
 
@@ -129,14 +128,6 @@ def over(function: Callable[..., Any], *inputs: Input) -> Build:
         return Work(lambda: wait(prepared(*arrays)))
 
     return build
-
-
-def shallow_water(f: Peer, size: int, dtype: str) -> Work:
-    """A step of a simulation with three tracers, of arrays that are updated in place."""
-    if f.name.startswith("jax"):
-        raise Unsupported(f"{f.name} updates nothing in place")
-    step = lambda f, *x: stencils.shallow_water(f, *x[:5], x[5:])  # noqa: E731
-    return over(step, *(Input(MATRIX.shape, real=lambda x: 1 + abs(x)),) * 8)(f, size, dtype)
 
 
 def call(name: str, **options: Any) -> Callable[..., Any]:
