@@ -30,18 +30,17 @@ const Limits& limits_of(Stream stream) { return backend_of(stream.device).limits
 std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
   Tape& tape = record_folded(arrays, limits_of);
   std::shared_ptr<const Plan> plan;
-  const auto unfolded = tape.calls.empty() ? nullptr : find_unfolded(tape);
-  if (unfolded) {
+  const auto unfolded = tape.is_folded() ? find_unfolded(tape) : nullptr;
+  if (unfolded && unfolded->plan) {
     plan = unfolded->plan;
-  } else if (tape.calls.empty()) {
+  } else if (unfolded || !tape.is_folded()) {
     plan = plan_of(tape, limits_of);
   } else {
-    std::vector<Ref<const Primitive>> calls;
-    for (const Slot s : tape.calls) calls.push_back(tape.nodes[s]->primitive);
+    auto primitives = primitives_of(tape);
     const Tape folded = tape;
     record_unfolded(arrays, limits_of, folded);  // which is the tape now
     plan = plan_of(tape, limits_of);
-    keep_unfolded(folded, tape, plan, calls);
+    keep_unfolded(folded, std::move(primitives), tape, plan);
   }
   if (plan->steps.empty()) return nullptr;
   std::shared_ptr<Batch> batch = std::exchange(spare(), nullptr);
@@ -51,7 +50,7 @@ std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
     if (std::find(batch->dependencies_.begin(), batch->dependencies_.end(), n->batch) ==
         batch->dependencies_.end())
       batch->dependencies_.push_back(n->batch);
-  if (unfolded)
+  if (unfolded && unfolded->plan)
     batch->stand_in(tape, unfolded, arrays);
   else
     batch->adopt(tape);

@@ -335,44 +335,74 @@ std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits) {
   return c.plans.insert(tape.key, make_plan(tape, limits), tape.key.size());
 }
 
-// ---- Calls of compiled functions ----
+// ---- Folded tapes ----
+
+namespace {
+
+Words exact_key(const Tape& folded) {
+  Words key = folded.key;
+  key.insert(key.end(), folded.numbers.begin(), folded.numbers.end());
+  return key;
+}
+
+// Whether it may outlive its node in a cache: it has no arrays or files of its own.
+bool may_be_kept(const Primitive& p) {
+  return p.kind() != Kind::load && p.kind() != Kind::custom &&
+         (p.kind() != Kind::composite || static_cast<const Composite&>(p).captured().empty());
+}
+
+}  // namespace
 
 std::shared_ptr<const Unfolded> find_unfolded(const Tape& folded) {
-  const auto* known = cache().unfolded.find(folded.key);
+  const auto* known = cache().unfolded.find(exact_key(folded));
   if (!known) return nullptr;
-  ++cache().found;
+  const auto& primitives = (*known)->primitives;
+  for (Slot s = 0; s < primitives.size(); ++s)
+    if (const auto& p = primitives[s];
+        p && p != folded.nodes[s]->primitive && !p->equals(*folded.nodes[s]->primitive))
+      return nullptr;
+  if ((*known)->plan) ++cache().found;
   return *known;
 }
 
-void keep_unfolded(const Tape& folded, Tape& unfolded, std::shared_ptr<const Plan> plan,
-                   const std::vector<Ref<const Primitive>>& calls) {
+std::vector<Ref<const Primitive>> primitives_of(const Tape& tape) {
+  std::vector<Ref<const Primitive>> out(tape.nodes.size());
+  for (Slot s = 0; s < tape.nodes.size(); ++s)
+    if (!tape.is(s, Tape::leaf)) out[s] = tape.nodes[s]->primitive;
+  return out;
+}
+
+void keep_unfolded(const Tape& folded, std::vector<Ref<const Primitive>> primitives, Tape& unfolded,
+                   std::shared_ptr<const Plan> plan) {
   using Place = Unfolded::Place;
-  std::unordered_map<const Node*, Place> known;
-  for (std::size_t i = 0; i < calls.size(); ++i) {
-    const auto captured = static_cast<const Composite&>(*calls[i]).captured();
-    for (std::uint32_t k = 0; k < captured.size(); ++k)
-      known.insert({captured[k].node(), {Place::From::captured, folded.calls[i], k}});
-  }
   const auto is_call = [&](Slot s) {
     return std::binary_search(folded.calls.begin(), folded.calls.end(), s);
   };
   const auto is_result = [&](Slot s) {
     return folded.kinds[s] == Kind::pick && is_call(folded.inputs(s)[0].index());
   };
+  std::unordered_map<const Node*, Place> known;
+  for (const Slot s : folded.calls) {
+    const auto captured = static_cast<const Composite&>(*primitives[s]).captured();
+    for (std::uint32_t k = 0; k < captured.size(); ++k)
+      known.insert({captured[k].node(), {Place::From::captured, s, k}});
+  }
   for (Slot s = 0; s < folded.nodes.size(); ++s)  // calls are gone
     if (!is_call(s) && !known.insert({folded.nodes[s], {Place::From::tape, s}}).second)
       return;  // another time the tape may have another array there
 
   auto result = std::make_shared<Unfolded>();
-  for (Slot s = 0; s < unfolded.nodes.size(); ++s) {
+  if (unfolded.rewritten || !folded.calls.empty()) result->plan = std::move(plan);
+  for (Slot s = 0; result->plan && s < unfolded.nodes.size(); ++s) {
     Node& n = *unfolded.nodes[s];
     const auto it = known.find(&n);
     Place& place = result->places.emplace_back(it == known.end() ? Place() : it->second);
+    const bool on_tape = place.from == Place::From::tape;
     if (!unfolded.is(s, Tape::leaf)) {
-      if (place.from != Place::From::tape && unfolded.is(s, Tape::held)) return;  // by someone else
-      if (place.from != Place::From::tape || is_result(place.slot))
+      if (!on_tape && unfolded.is(s, Tape::held)) return;  // by someone else
+      if (!on_tape || is_result(place.slot) || n.primitive != primitives[place.slot])
         place.node = array(n.primitive, n.shape, n.dtype, {}, n.stream);
-    } else if (place.from != Place::From::tape) {
+    } else if (!on_tape) {
       if (n.status.load(std::memory_order_acquire) != Status::available) return;
       if (it == known.end()) {
         place.node = array(Ref<Node>(&n));
@@ -382,9 +412,19 @@ void keep_unfolded(const Tape& folded, Tape& unfolded, std::shared_ptr<const Pla
   }
   for (const Node* c : unfolded.constants)
     result->constants.emplace_back(Ref<Node>(const_cast<Node*>(c)));
-  result->plan = std::move(plan);
-  const std::size_t weight = folded.key.size() + 16 * result->places.size();
-  cache().unfolded.insert(folded.key, std::move(result), std::max(weight, Cache::kLeastWeight));
+  if (folded.put_together) {
+    for (const Slot s : folded.calls) primitives[s] = {};  // the key tells which
+    for (const auto& p : primitives)
+      if (p && !may_be_kept(*p)) return;
+    result->primitives = std::move(primitives);
+  }
+  Words key = exact_key(folded);
+  if (auto* old = cache().unfolded.find(key)) {
+    *old = std::move(result);
+    return;
+  }
+  const std::size_t weight = key.size() + 16 * result->places.size();
+  cache().unfolded.insert(std::move(key), std::move(result), std::max(weight, Cache::kLeastWeight));
 }
 
 PlanCounts counts_of_plans() {

@@ -142,30 +142,35 @@ std::vector<Slot> roots_of(const Tape& tape, const Plan& plan);
 // The plan of a tape. The caller holds graph_mutex().
 std::shared_ptr<const Plan> plan_of(const Tape& tape, LimitsOf limits);
 
-// What a tape with calls of compiled functions becomes: the plan of the same tape with their
-// expansions, which need not be made again.
+// What a folded tape becomes: the plan of the same tape with the expansions of calls, and
+// rewritten, neither of which need be done again.
 struct Unfolded {
   struct Place {
     enum class From : std::uint8_t {
       tape,      // the tape with the calls has it at `slot`
       captured,  // the trace of the call at `slot` captured it, as number `index`
-      inside,    // a part of a call
+      inside,    // a part of a call, or of what was rewritten
     };
     From from = From::inside;
     Slot slot = 0;
     std::uint32_t index = 0;
-    // What to compute, for a part or a result of a call; an array that a call's expansion made.
+    // What to compute where the tape does not say it; an array that a call's expansion made.
     std::optional<array> node = {};
   };
-  std::shared_ptr<const Plan> plan;
-  std::vector<Place> places;  // by the plan's slots
+  std::shared_ptr<const Plan> plan;  // null: it stays as it is
+  std::vector<Place> places;         // by the plan's slots
   Arrays constants;
+  // Of the folded tape's nodes, where the rewrite follows from their parameters.
+  std::vector<Ref<const Primitive>> primitives;
 };
 // Null when there is none yet. The caller holds graph_mutex().
 std::shared_ptr<const Unfolded> find_unfolded(const Tape& folded);
-// Keeps it, where what is inside the calls follows from them alone.
-void keep_unfolded(const Tape& folded, Tape& unfolded, std::shared_ptr<const Plan> plan,
-                   const std::vector<Ref<const Primitive>>& calls);
+// By slot; null for leaves.
+std::vector<Ref<const Primitive>> primitives_of(const Tape& tape);
+// Keeps it, where what is inside the calls follows from them alone. `primitives`: what those of the
+// folded tape were.
+void keep_unfolded(const Tape& folded, std::vector<Ref<const Primitive>> primitives, Tape& unfolded,
+                   std::shared_ptr<const Plan> plan);
 
 // The caller holds graph_mutex().
 PlanCounts counts_of_plans();

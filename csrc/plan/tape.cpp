@@ -45,15 +45,15 @@ class Recorder {
   Tape& run(const Arrays& outputs, LimitsOf limits, bool fold, const NodeSet& kept = {}) {
     limits_ = limits;
     fold_ = fold;
-    least_part_ = kept.empty() ? 1 << 16 : 0;
     ++epoch_;
     clear();
     walk(outputs);
     tape_.first.push_back(static_cast<std::uint32_t>(tape_.operands.size()));
     find_held(outputs, kept);
-    if (!tape_.calls.empty()) add_numbers();
+    if (fold && tape_.is_folded()) add_numbers();
     return tape_;
   }
+  Tape& tape() { return tape_; }
 
  private:
   struct Frame {
@@ -78,12 +78,12 @@ class Recorder {
       if (!keeps) (lists.shrink_to_fit(), ...);
     };
     empty(tape_.nodes.capacity() <= kMostKept, tape_.nodes, tape_.kinds, tape_.flags, tape_.first,
-          tape_.operands, tape_.constants, tape_.pending, tape_.calls, tape_.key, stack_, uses_,
-          shape_numbers_);
+          tape_.operands, tape_.constants, tape_.pending, tape_.calls, tape_.key, tape_.numbers,
+          stack_, uses_, shape_numbers_);
     shapes_.clear();
     extents_.clear();
     constants_.clear();
-    tape_.put_together = false;
+    tape_.put_together = tape_.rewritten = false;
     stream_ = kNoStream;
   }
   void forget_expansions() {
@@ -288,7 +288,7 @@ class Recorder {
                                   const Kind in = tape_.kinds[o.index()];
                                   return (in == Kind::concatenate || in == Kind::slice_update ||
                                           (kind == Kind::slice && in == Kind::elementwise)) &&
-                                         tape_.nodes[o.index()]->size >= least_part_;
+                                         tape_.nodes[o.index()]->size >= kLeastPart;
                                 });
   }
 
@@ -297,16 +297,17 @@ class Recorder {
       return tape_.key.push_back(
           static_cast<std::uint32_t>(static_cast<const Pick&>(*n.primitive).index));
     tape_.calls.push_back(n.slot);
-    add_number(identity);
+    add_number(tape_.key, identity);
   }
-  void add_number(std::uint64_t number) {
-    tape_.key.push_back(static_cast<std::uint32_t>(number));
-    tape_.key.push_back(static_cast<std::uint32_t>(number >> 32));
+  static void add_number(std::vector<std::uint32_t>& to, std::uint64_t number) {
+    to.push_back(static_cast<std::uint32_t>(number));
+    to.push_back(static_cast<std::uint32_t>(number >> 32));
   }
   // What a call's expansion has of its own is equal to some of these or not.
   void add_numbers() {
-    for (const std::int64_t d : extents_.values()) add_number(static_cast<std::uint64_t>(d));
-    for (const Node* c : tape_.constants) add_number(c->scalar);
+    for (const std::int64_t d : extents_.values())
+      add_number(tape_.numbers, static_cast<std::uint64_t>(d));
+    for (const Node* c : tape_.constants) add_number(tape_.numbers, c->scalar);
   }
 
   void read(Node* in) {
@@ -370,11 +371,9 @@ class Recorder {
   }
 
   static constexpr Stream kNoStream{{DeviceType::cpu, -1}, -1};
+  static constexpr std::int64_t kLeastPart = 1 << 16;  // elements that a rewrite is worth it for
   LimitsOf limits_ = nullptr;
   bool fold_ = false;
-  // From how many elements on a rewrite is worth it. Compiled functions' plans are kept with
-  // theirs.
-  std::int64_t least_part_ = 0;
   std::uint32_t epoch_ = 0;
   Stream stream_;  // of the node before
   std::vector<Frame> stack_;
@@ -397,31 +396,34 @@ Recorder& recorder() {
 }
 
 // Records once more where the graph was rewritten.
-Tape& record_through(Tape& tape, const Arrays& arrays, LimitsOf limits, const NodeSet& kept = {}) {
-  if (!tape.put_together || !flow_through(tape, kept)) return tape;
-  return recorder().run(arrays, limits, false, kept);
-}
-Tape& record_whole(const Arrays& arrays, LimitsOf limits, const NodeSet& kept = {}) {
-  return record_through(recorder().run(arrays, limits, false, kept), arrays, limits, kept);
+Tape& record_through(Tape& tape, const Arrays& arrays, LimitsOf limits, const NodeSet& outer = {},
+                     const NodeSet& kept = {}) {
+  const bool rewritten = tape.put_together && flow_through(tape, outer);
+  if (rewritten) recorder().run(arrays, limits, false, kept);
+  tape.put_together = false;
+  tape.rewritten = rewritten;
+  return tape;
 }
 
 }  // namespace
 
 Tape& record(const Arrays& arrays, LimitsOf limits) {
   Tape& tape = record_folded(arrays, limits);
-  return tape.calls.empty() ? tape : record_unfolded(arrays, limits, Tape(tape));
+  return tape.is_folded() ? record_unfolded(arrays, limits, Tape(tape)) : tape;
 }
 
 Tape& record_folded(const Arrays& arrays, LimitsOf limits) {
   Tape& tape = recorder().run(arrays, limits, true);
-  if (tape.calls.empty()) return record_through(tape, arrays, limits);
+  if (!tape.is_folded()) return tape;
   std::uint8_t flags = 0;
   for (const std::uint8_t f : tape.flags) flags |= f;
   const bool folds =
       !(flags & Tape::traced) && std::none_of(tape.calls.begin(), tape.calls.end(), [&](Slot s) {
         return tape.is(s, Tape::held) || has_expansion(*tape.nodes[s]);
       });
-  return folds ? tape : record_whole(arrays, limits);
+  if (folds) return tape;
+  if (!tape.calls.empty()) recorder().run(arrays, limits, false);
+  return record_through(tape, arrays, limits);
 }
 
 Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded) {
@@ -433,7 +435,10 @@ Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded)
       handles.emplace_back(Ref<Node>(folded.nodes[s]));
       kept.insert(folded.nodes[s]);
     }
-  return record_whole(arrays, limits, kept);
+  Tape& tape = recorder().tape();
+  if (!folded.calls.empty()) recorder().run(arrays, limits, false, kept);
+  // Of what is around calls the key tells no parameters, unless it is rewritten, too.
+  return record_through(tape, arrays, limits, folded.put_together ? NodeSet() : kept, kept);
 }
 
 }  // namespace cermet

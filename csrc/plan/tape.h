@@ -66,15 +66,18 @@ struct Tape {
   std::vector<Node*> pending;          // leaves that another batch computes
   std::vector<Slot> calls;             // of compiled functions, that were not expanded
   bool put_together = false;           // something reads a part, or parts (see flow_through)
+  bool rewritten = false;              // by flow_through
   // Operations, types, sharing, streams and flags; of extents only which are 0, 1 or equal, of
-  // constants only which are equal. Tapes with one key have one plan. With calls in it, all extents
-  // and constants are part of the key.
+  // constants only which are equal. Tapes with one key have one plan.
   std::vector<std::uint32_t> key;
+  // Of a folded tape all extents and constants: with the key they tell what it becomes.
+  std::vector<std::uint32_t> numbers;
 
   std::span<const Operand> inputs(Slot s) const {
     return {operands.data() + first[s], operands.data() + first[s + 1]};
   }
   bool is(Slot s, Flag flag) const { return flags[s] & flag; }
+  bool is_folded() const { return put_together || !calls.empty(); }
   const Node& node(Operand o) const {
     return o.is_constant() ? *constants[o.index()] : *nodes[o.index()];
   }
@@ -83,11 +86,11 @@ struct Tape {
 // Lists what the arrays need and is not computed yet. The tape stays until the next is recorded;
 // the caller holds graph_mutex(), for the graph is rewritten where that saves work.
 Tape& record(const Arrays& arrays, LimitsOf limits);
-// The same with the calls of compiled functions left whole, if no trace needs any of it and whoever
-// wants a result of a call wants it now.
+// The same with the calls of compiled functions left whole, and not rewritten yet, if no trace
+// needs any of it and whoever wants a result of a call wants it now.
 Tape& record_folded(const Arrays& arrays, LimitsOf limits);
-// What `record` gives after `record_folded` gave what `folded` is a copy of, whose nodes stay where
-// they are.
+// What `record` gives right after `record_folded` gave what `folded` is a copy of, whose nodes stay
+// where they are meanwhile.
 Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded);
 
 }  // namespace cermet

@@ -77,6 +77,66 @@ def test_what_others_hold_is_part_of_the_structure():
     assert f(True) == pytest.approx(expected, rel=1e-6)
 
 
+def shifted(x, k, scale=0.5):
+    """Work on parts of what is put together, large enough to be rewritten before it is planned."""
+    y = mx.exp(x)
+    y[k:-k] = scale * (y[2 * k :] + y[: -2 * k])
+    return mx.concatenate([y, x]) * 2
+
+
+def expected_shifted(x, k, scale=0.5):
+    y = mx.exp(x)
+    mx.eval(y)
+    part = scale * (y[2 * k :] + y[: -2 * k])
+    mx.eval(part)
+    return mx.concatenate([y[:k], part, y[-k:], x])
+
+
+def same_as_shifted(got, x, k, scale=0.5):
+    return mx.array_equal(got, 2 * expected_shifted(x, k, scale)).item()
+
+
+def test_a_graph_that_is_rewritten_is_planned_once():
+    for _ in range(2):
+        x = mx.random.normal((300, 300))
+        mx.eval(x)
+        with Counts() as counts:
+            y = shifted(x, 1)
+            mx.eval(y)
+        assert same_as_shifted(y, x, 1)
+    assert counts.made == 0 and counts.found == 1 and counts.kernels == 0
+
+
+def test_what_a_rewrite_follows_from_is_compared():
+    x = mx.random.normal((300, 300))
+    for k, scale in ((1, 0.5), (2, 0.5), (2, 3.0), (1, 0.5), (3, 1.0)):
+        assert same_as_shifted(shifted(x, k, scale), x, k, scale)
+    z = mx.random.normal((310, 300))
+    assert same_as_shifted(shifted(z, 3), z, 3)
+
+
+def test_a_rewritten_graph_can_be_tried_again():
+    x = mx.random.normal((300, 300))
+    mx.eval(x)
+
+    def results():
+        y = shifted(x, 1)
+        return y, mx.broadcast_to(y[0, 0], (64 << 20,)) + mx.arange(64 << 20)
+
+    for _ in range(3):
+        mx.eval(shifted(x, 1), results())
+        mx.clear_cache()
+        again = results()
+        limit = mx.set_memory_limit(mx.get_active_memory() + (8 << 20))
+        try:
+            with pytest.raises(MemoryError):
+                mx.eval(again)
+        finally:
+            mx.set_memory_limit(limit)
+        assert same_as_shifted(again[0], x, 1)
+        assert (again[1][:100] == again[0][0, 0] + mx.arange(100)).all().item()
+
+
 def test_extents_that_become_equal_are_planned_anew():
     for n in (3, 4, 5, 1, 0, 4):
         a, b = mx.ones((n, 4)), mx.ones((4, 5))
