@@ -37,7 +37,7 @@ std::shared_ptr<Batch> Batch::make(const Arrays& arrays) {
     plan = plan_of(tape, limits_of);
   } else {
     auto primitives = primitives_of(tape);
-    const Tape folded = tape;
+    Tape folded = tape;
     record_unfolded(arrays, limits_of, folded);  // which is the tape now
     plan = plan_of(tape, limits_of);
     keep_unfolded(folded, std::move(primitives), tape, plan);

@@ -388,7 +388,8 @@ void keep_unfolded(const Tape& folded, std::vector<Ref<const Primitive>> primiti
       known.insert({captured[k].node(), {Place::From::captured, s, k}});
   }
   for (Slot s = 0; s < folded.nodes.size(); ++s)  // calls are gone
-    if (!is_call(s) && !known.insert({folded.nodes[s], {Place::From::tape, s}}).second)
+    if (folded.nodes[s] && !is_call(s) &&
+        !known.insert({folded.nodes[s], {Place::From::tape, s}}).second)
       return;  // another time the tape may have another array there
 
   auto result = std::make_shared<Unfolded>();

@@ -395,21 +395,13 @@ Recorder& recorder() {
   return *it;
 }
 
-// Records once more where the graph was rewritten.
-Tape& record_through(Tape& tape, const Arrays& arrays, LimitsOf limits, const NodeSet& outer = {},
-                     const NodeSet& kept = {}) {
-  const bool rewritten = tape.put_together && flow_through(tape, outer);
-  if (rewritten) recorder().run(arrays, limits, false, kept);
-  tape.put_together = false;
-  tape.rewritten = rewritten;
-  return tape;
-}
-
 }  // namespace
 
 Tape& record(const Arrays& arrays, LimitsOf limits) {
   Tape& tape = record_folded(arrays, limits);
-  return tape.is_folded() ? record_unfolded(arrays, limits, Tape(tape)) : tape;
+  if (!tape.is_folded()) return tape;
+  Tape folded = tape;
+  return record_unfolded(arrays, limits, folded);
 }
 
 Tape& record_folded(const Arrays& arrays, LimitsOf limits) {
@@ -423,22 +415,37 @@ Tape& record_folded(const Arrays& arrays, LimitsOf limits) {
       });
   if (folds) return tape;
   if (!tape.calls.empty()) recorder().run(arrays, limits, false);
-  return record_through(tape, arrays, limits);
+  if (tape.put_together && flow_through(tape, {})) recorder().run(arrays, limits, false);
+  tape.put_together = false;
+  return tape;
 }
 
-Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded) {
-  Arrays handles;
+Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, Tape& folded) {
+  std::vector<Ref<Node>> handles(folded.nodes.size());
   NodeSet kept;
   for (Slot s = 0; s < folded.nodes.size(); ++s)
     if (!std::binary_search(folded.calls.begin(), folded.calls.end(), s)) {
       // A call goes with its results. (Leaves may be under way: they are not looked into.)
-      handles.emplace_back(Ref<Node>(folded.nodes[s]));
+      handles[s] = Ref<Node>(folded.nodes[s]);
       kept.insert(folded.nodes[s]);
     }
   Tape& tape = recorder().tape();
   if (!folded.calls.empty()) recorder().run(arrays, limits, false, kept);
   // Of what is around calls the key tells no parameters, unless it is rewritten, too.
-  return record_through(tape, arrays, limits, folded.put_together ? NodeSet() : kept, kept);
+  const bool rewritten =
+      tape.put_together && flow_through(tape, folded.put_together ? NodeSet() : kept);
+  if (rewritten) {
+    for (Slot s = static_cast<Slot>(handles.size()); s-- > 0;)
+      if (handles[s] && handles[s]->refs() == 1) {
+        kept.erase(handles[s].get());
+        folded.nodes[s] = nullptr;
+        handles[s] = {};
+      }
+    recorder().run(arrays, limits, false, kept);
+  }
+  tape.put_together = false;
+  tape.rewritten = rewritten;
+  return tape;
 }
 
 }  // namespace cermet

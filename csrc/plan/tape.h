@@ -89,8 +89,8 @@ Tape& record(const Arrays& arrays, LimitsOf limits);
 // The same with the calls of compiled functions left whole, and not rewritten yet, if no trace
 // needs any of it and whoever wants a result of a call wants it now.
 Tape& record_folded(const Arrays& arrays, LimitsOf limits);
-// What `record` gives right after `record_folded` gave what `folded` is a copy of, whose nodes stay
-// where they are meanwhile.
-Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, const Tape& folded);
+// What `record` gives right after `record_folded` gave what `folded` is a copy of. Its nodes stay
+// where they are meanwhile, but for those that nobody refers to any more, which become null.
+Tape& record_unfolded(const Arrays& arrays, LimitsOf limits, Tape& folded);
 
 }  // namespace cermet

@@ -254,7 +254,6 @@ def test_what_stays_of_a_cache_that_others_hold_is_copied():
     cache = mx.array(a)
     held = cache[:]
     mx.eval(held)
-    n = b.nbytes
     expected = a.copy()
     expected[:, 3:5] = b * 2
     cache[:, 3:5] = mx.array(b) * 2
