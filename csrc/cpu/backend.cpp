@@ -183,8 +183,8 @@ class CpuQueue final : public Queue {
 
   std::shared_ptr<Ticket> run(const Kernel& kernel, const ProgramRun& run) override {
     const Ports ports(run);
-    cpu::run(static_cast<const ProgramKernel&>(kernel).for_run(run.size()), ports.binding,
-             run.overwrites);
+    cpu::run(static_cast<const ProgramKernel&>(kernel).for_run(run.size(), ports.binding),
+             ports.binding, run.overwrites);
     return nullptr;
   }
   std::shared_ptr<Ticket> run(Node& node, std::span<Node* const> inputs) override {
@@ -213,8 +213,9 @@ class CpuQueue final : public Queue {
     for (const ProductRun& product : products)
       for (const Node* n : product.inputs) inputs.push_back(tensor(*n));
     const Ports ports(run);
-    TileProgram program(static_cast<const ProgramKernel&>(epilogue).for_run(run.size()),
-                        ports.binding, axes > 1 ? shape[axes - 2] : 1, shape[axes - 1]);
+    TileProgram program(
+        static_cast<const ProgramKernel&>(epilogue).for_run(run.size(), ports.binding),
+        ports.binding, axes > 1 ? shape[axes - 2] : 1, shape[axes - 1]);
     const Tensor out{nullptr, node.dtype, shape, row_major(shape)};
     try {
       if (node.primitive->kind() == Kind::matmul)

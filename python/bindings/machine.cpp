@@ -98,10 +98,10 @@ void bind_machine(nb::module_& m) {
           "out"_a, "dtype"_a, "place"_a, "copy"_a)
       .def(
           "store",
-          [](Encoder& e, int from, Dtype dtype, int place, int copy) {
-            e->store(from, dtype, place, copy);
+          [](Encoder& e, int from, Dtype dtype, int place, int copy, bool streams) {
+            e->store(from, dtype, place, copy, streams);
           },
-          "register"_a, "dtype"_a, "place"_a, "copy"_a)
+          "register"_a, "dtype"_a, "place"_a, "copy"_a, "streams"_a = false)
       .def(
           "broadcast",
           [](Encoder& e, int out, Dtype dtype, std::uint32_t location) {

@@ -361,7 +361,7 @@ std::string differences(const Program& program, const Shape& domain, Random& ran
       !(found == layout) || interpreted.passes.empty()) {
     layout = found;
     interpreted = lower(program, layout);
-    code = with_code(interpreted);
+    code = with_code(interpreted, random.below(2));
   }
   std::vector<std::vector<std::byte>> before, after;
   std::vector<Place*> all;

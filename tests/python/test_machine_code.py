@@ -74,6 +74,10 @@ store float32: vmovups m, o
 store int32: vmovups m, o
 store uint32: vmovups m, o
 store float16: vcvtps2ph m, o, 0
+stream float32: vmovntps m, o
+stream int32: vmovntps m, o
+stream uint32: vmovntps m, o
+stream float16: vcvtps2ph s/2, o, 0; vmovntps m, s/2
 """,
     "avx2": """
 copysign: vandps s, a, #7fffffff; move t, b; vandps t, t, #80000000; vorps o, s, t
@@ -104,6 +108,9 @@ rare: move o, b; vtestps a, a; jne to
 store bfloat16: vpsrld s, o, 0x10; vandps s, s, #ffff; vextracti128 t/2, s, 1; \
 vpackusdw s/2, s/2, t/2; vmovdqu m, s/2
 store 16: vandps s, o, #ffff; vextracti128 t/2, s, 1; vpackusdw s/2, s/2, t/2; vmovdqu m, s/2
+stream bfloat16: vpsrld s, o, 0x10; vandps s, s, #ffff; vextracti128 t/2, s, 1; \
+vpackusdw s/2, s/2, t/2; vmovntps m, s/2
+stream 16: vandps s, o, #ffff; vextracti128 t/2, s, 1; vpackusdw s/2, s/2, t/2; vmovntps m, s/2
 store 8: vandps s, o, #ff; vextracti128 t/2, s, 1; vpackusdw s/2, s/2, t/2; \
 vpackuswb s/2, s/2, s/2; vmovq m, s/2
 broadcast: vmovd s/2, r11d; vbroadcastss o, s/2
@@ -134,6 +141,8 @@ select: vblendmps o {a}, c, b
 rare: move o, b; kortestw a, a; jne to
 store bfloat16: vpsrld s, o, 0x10; vpmovdw m, s
 store 16: vpmovdw m, o
+stream bfloat16: vpsrld s, o, 0x10; vpmovdw s/2, s; vmovntps m, s/2
+stream 16: vpmovdw s/2, o; vmovntps m, s/2
 store 8: vpmovdb m, o
 broadcast: vpbroadcastd o, r11d
 """,
@@ -323,6 +332,11 @@ class Written:
         begin = self.encoder.size
         getattr(self.encoder, method)(*arguments)
         self.steps.append((begin, self.encoder.size, expected, (method, *arguments)))
+
+    def transfer(self, expected, method, *arguments):
+        if method == "stream":
+            return self.step(expected, "store", *arguments, True)
+        self.step(expected, method, *arguments)
 
     def finish(self, slots=8192):
         self.code = self.encoder.finish(slots)
@@ -542,21 +556,25 @@ def element(machine, place, size, copy):
     return before, f"{X86_WIDTHS[machine.lanes * size]} ptr [{text}]"
 
 
+def transfer(machine, method, name, size):
+    """The template of a load or store; not every one has another form that streams."""
+    lines = machine.table.get(f"{method} {name}") or machine.table.get(f"{method} {8 * size}")
+    return lines or transfer(machine, "store", name, size)
+
+
 @each_machine
 def test_loads_and_stores_of_every_type_and_place(machine):
     written = Written(machine)
     for name, size in SIZES.items():
-        for method in ("load", "store"):
-            template = (
-                machine.table.get(f"{method} {name}") or machine.table[f"{method} {8 * size}"]
-            )
+        for method in ("load", "store", "stream"):
+            template = transfer(machine, method, name, size)
             for place in range(len(LOCATIONS)):
                 for copy in range(4):
                     r = (7 * place + 3 * copy) % machine.registers
                     before, text = element(machine, place, size, copy)
                     lines = machine.lines(template, machine.scratch | {"o": r, "m": text})
                     lines[:0] = before
-                    written.step(lines, method, r, getattr(mx, name), place, copy)
+                    written.transfer(lines, method, r, getattr(mx, name), place, copy)
     written.check()
 
 
@@ -565,13 +583,11 @@ def test_loads_and_stores_of_every_register(machine):
     written = Written(machine)
     for name, size in SIZES.items():
         _, text = element(machine, 1, size, 1)
-        for method in ("load", "store"):
-            template = (
-                machine.table.get(f"{method} {name}") or machine.table[f"{method} {8 * size}"]
-            )
+        for method in ("load", "store", "stream"):
+            template = transfer(machine, method, name, size)
             for r in range(machine.registers):
                 lines = machine.lines(template, machine.scratch | {"o": r, "m": text})
-                written.step(lines, method, r, getattr(mx, name), 1, 1)
+                written.transfer(lines, method, r, getattr(mx, name), 1, 1)
     written.check()
 
 

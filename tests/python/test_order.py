@@ -268,3 +268,22 @@ def test_threads_change_no_bit_of_a_scan(rng):
                     assert_equal(mx.cumsum(to_mx(x), axis=axis), want, f"{axis} {threads}")
     finally:
         mx.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.float16, mx.bfloat16, mx.int16, mx.uint8])
+@pytest.mark.parametrize("columns", [1024, 1001])
+def test_results_that_no_cache_keeps_have_the_bits_of_their_parts(columns, dtype):
+    """They may be stored in another way."""
+    rows = (1 << 20 if SIMULATED else 40 << 20) // columns // dtype.size
+    few = mx.random.randint(0, 100, (128, columns)).astype(dtype)
+    x = mx.contiguous(mx.broadcast_to(few, (rows // 128, 128, columns))).reshape(-1, columns)
+    mx.eval(few, x)
+
+    def work(x):
+        y = (x * x + 3) * (x - 7)
+        return y, mx.softmax(x, axis=-1) if mx.issubdtype(dtype, mx.floating) else y + x
+
+    for large, small in zip(work(x), work(few), strict=True):
+        assert large.dtype == dtype
+        parts = large.reshape(-1, *few.shape)
+        assert mx.array_equal(parts, mx.broadcast_to(small, parts.shape), equal_nan=True).item()

@@ -34,7 +34,7 @@ def close(a, b):
 def run(code, check=0, **options):
     """Runs a program after WORK in an interpreter of its own; returns what it printed."""
     result = subprocess.run(
-        [sys.executable, "-c", WORK + code], capture_output=True, text=True, timeout=60, **options
+        [sys.executable, "-c", WORK + code], capture_output=True, text=True, timeout=300, **options
     )
     assert result.returncode == check, (result.returncode, result.stdout, result.stderr)
     return result.stdout
@@ -477,7 +477,7 @@ assert (mx.ones(3) + 1).tolist() == [2, 2, 2]
             [sys.executable, "-c", code, str(0.0005 + delay * 0.002)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
         )
         assert result.returncode == 0, result.stderr
 

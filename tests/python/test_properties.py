@@ -182,7 +182,7 @@ print(digest.hexdigest())
             capture_output=True,
             text=True,
             check=True,
-            timeout=60,
+            timeout=300,
         ).stdout
         for threads in ("1", "2", "3")
     }

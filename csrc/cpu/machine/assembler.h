@@ -54,7 +54,8 @@ class Assembler {
   virtual void end_rest() = 0;
   // Of the vector at a place: the `copy`-th of this turn of the loop.
   virtual void load(int out, Dtype dtype, int place, int copy) = 0;
-  virtual void store(int from, Dtype dtype, int place, int copy) = 0;
+  // `streams`: past the caches, if the instruction set can; the place is a multiple of 64 bytes.
+  virtual void store(int from, Dtype dtype, int place, int copy, bool streams) = 0;
   virtual void store_row(int from, Dtype dtype, std::uint32_t location) = 0;
   // `out` becomes `from` where the masked turn has elements.
   virtual void keep(int out, int from, int copy) = 0;

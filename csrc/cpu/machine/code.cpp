@@ -33,12 +33,24 @@ std::atomic<std::uint64_t> g_made{0}, g_functions{0}, g_bytes{0};
 
 constexpr std::uint64_t kMostBytes = 64 << 20;  // Linux maps few pieces of memory
 
+constexpr std::size_t kLine = 64;  // bytes of a cache's line, and what code is aligned to
+
 constexpr std::int64_t kStepsOfLoop = 8;  // that take as long as one of the interpreter's loops
 
 // Of a system that forbids such memory nothing more is asked; when it has none, later again.
 [[noreturn]] void refuse() {
   if (errno != ENOMEM && errno != EAGAIN) g_refused = true;
   throw std::bad_alloc();
+}
+
+std::size_t whole_lines(std::size_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
+
+std::vector<std::uint8_t> one_after_the_other(const Generated& first, const Generated* second) {
+  std::vector<std::uint8_t> code = first.code;
+  if (!second) return code;
+  code.resize(whole_lines(code.size()));
+  code.insert(code.end(), second->code.begin(), second->code.end());
+  return code;
 }
 
 // perf and gdb find names of code in this file (Linux, tools/perf/Documentation/jit-interface.txt).
@@ -103,26 +115,43 @@ Counts counts() {
           g_bytes.load(std::memory_order_relaxed)};
 }
 
-Code::Code(const Trace& trace, const Generated& generated)
+Code::Code(const Trace& trace, const Generated& generated, std::uint32_t steps,
+           const Generated* streaming)
     : lanes_(generated.lanes),
       cost_(static_cast<std::int64_t>(trace.steps().size()) / kStepsOfLoop + 1),
-      memory_({generated.code.data(), generated.code.size()}) {
-  const void* at = memory_.get();
+      steps_(steps),
+      memory_(one_after_the_other(generated, streaming)) {
+  const auto* at = static_cast<const std::uint8_t*>(memory_.get());
   std::memcpy(&function_, &at, sizeof at);
+  if (streaming) {
+    at += whole_lines(generated.code.size());
+    std::memcpy(&streaming_, &at, sizeof at);
+  }
   for (const Step& s : trace.steps()) {
     if (s.op != Micro::load && s.op != Micro::store) continue;
     auto it = std::find_if(traffic_.begin(), traffic_.end(),
                            [&](const Traffic& t) { return t.location == s.bits; });
     if (it == traffic_.end())
-      it =
-          traffic_.insert(it, {s.bits, static_cast<std::uint32_t>(size_of(s.dtype)), false, false});
+      it = traffic_.insert(
+          it, {s.bits, static_cast<std::uint32_t>(size_of(s.dtype)), false, false, false});
     (s.op == Micro::load ? it->is_read : it->is_written) = true;
+    it->streams |= s.streams;
   }
+}
+
+bool Code::may_stream(std::byte** table, std::int64_t rows) const {
+  const auto is_whole = [](const std::byte* p) {
+    return reinterpret_cast<std::uintptr_t>(p) % kLine == 0;
+  };
+  return streaming_ && std::all_of(traffic_.begin(), traffic_.end(), [&](const Traffic& t) {
+           return !t.streams || (is_whole(table[t.location]) &&
+                                 (rows == 1 || is_whole(table[steps_ + t.location])));
+         });
 }
 
 void Code::run(std::byte** table, std::int64_t n) const {
   const std::int64_t whole = n / lanes_ * lanes_, rest = n - whole;
-  if (whole) function_(table, whole, 1);
+  if (whole) (may_stream(table, 1) ? streaming_ : function_)(table, whole, 1);
   if (!rest) return;
   struct Buffer {
     alignas(64) std::byte bytes[4 * 64];  // of a turn of a loop
@@ -163,18 +192,34 @@ Use use() {
   return ExecutableMemory::is_available() ? chosen : Use::never;
 }
 
-std::shared_ptr<const Code> compile(const Trace& trace, const std::optional<Rows>& rows) {
-#if defined(__aarch64__)
-  const std::unique_ptr<Assembler> assembler = make_arm();
+bool streams() {
+#if defined(__x86_64__)
+  return true;
 #else
-  const std::unique_ptr<Assembler> assembler = make_x86(isa() >= Isa::v4);
+  return false;
 #endif
+}
+
+std::shared_ptr<const Code> compile(const Trace& trace, const std::optional<Rows>& rows) {
+  const auto generated = [&](const Trace& t) {
+#if defined(__aarch64__)
+    const std::unique_ptr<Assembler> assembler = make_arm();
+#else
+    const std::unique_ptr<Assembler> assembler = make_x86(isa() >= Isa::v4);
+#endif
+    return generate(t, *assembler, rows);
+  };
   if (Listing* const listing = Listing::current()) {
-    listing->add(trace, use() == Use::never ? std::optional<Generated>()
-                                            : std::optional(generate(trace, *assembler, rows)));
+    listing->add(
+        trace, use() == Use::never ? std::optional<Generated>() : std::optional(generated(trace)));
     return nullptr;
   }
-  return std::make_shared<const Code>(trace, generate(trace, *assembler, rows));
+  const std::uint32_t steps = rows ? rows->steps : 0;
+  if (!trace.streams()) return std::make_shared<const Code>(trace, generated(trace), steps);
+  Trace plain = trace;
+  plain.never_stream();
+  const Generated streaming = generated(trace);
+  return std::make_shared<const Code>(trace, generated(plain), steps, &streaming);
 }
 
 bool takes_rows(std::int64_t n) { return n <= kBlock && (n % kLanes == 0 || isa() >= Isa::v4); }

@@ -482,7 +482,7 @@ class Generator {
       case Micro::load: a_.load(out, s.dtype, place_of(s.bits), p.copy); break;
       case Micro::broadcast:
       case Micro::row: a_.broadcast(out, s.dtype, s.bits); break;
-      case Micro::store: a_.store(from, s.dtype, place_of(s.bits), p.copy); break;
+      case Micro::store: a_.store(from, s.dtype, place_of(s.bits), p.copy, s.streams); break;
       case Micro::store_row: a_.store_row(from, s.dtype, s.bits); break;
       case Micro::reduce: accumulate(loops_[s.loop], p, from, s.in); break;
       default: a_.emit(s, out, in);

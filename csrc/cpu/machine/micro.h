@@ -2,6 +2,7 @@
 // lists of them in single static assignment form.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -52,6 +53,7 @@ struct Step {
   // Of fma: 1 where the product is negated, 2 where the addend is, or both.
   std::uint8_t signs = 0;
   std::uint16_t loop = 0;      // of a load, store or reduce: a row is gone over several times
+  bool streams = false;        // of a store: past the caches, where the place allows it
   Micro combine = Micro::add;  // of reduce
   std::int32_t in[4] = {kNoValue, kNoValue, kNoValue, kNoValue};
   std::uint32_t bits = 0;   // a constant, or a location; of reduce what changes nothing
@@ -72,6 +74,12 @@ class Trace {
   void move_scalars(std::uint32_t from, std::uint32_t to) {
     for (Step& s : steps_)
       if (s.op == Micro::broadcast && s.bits >= from) s.bits += to - from;
+  }
+  bool streams() const {
+    return std::any_of(steps_.begin(), steps_.end(), [](const Step& s) { return s.streams; });
+  }
+  void never_stream() {
+    for (Step& s : steps_) s.streams = false;
   }
   const std::vector<Step>& steps() const { return steps_; }
   const Step& operator[](std::int32_t value) const { return steps_[value]; }

@@ -143,7 +143,7 @@ class Neon final : public Assembler {
     put(kLoad[log_of(size_of(dtype))] | copy << 10 | out, base);
     widen(out, dtype);
   }
-  void store(int from, Dtype dtype, int place, int copy) override {
+  void store(int from, Dtype dtype, int place, int copy, bool) override {
     const int base = element(place, size_of(dtype));
     put(kStore[log_of(size_of(dtype))] | copy << 10 | narrow(from, dtype), base);
   }

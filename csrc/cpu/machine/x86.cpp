@@ -161,21 +161,25 @@ class X86 final : public Assembler, Encoder {
     }
   }
 
-  void store(int from, Dtype dtype, int place, int copy) override {
-    const Last to = element(place, size_of(dtype), copy);
+  void store(int from, Dtype dtype, int place, int copy, bool streams) override {
+    const Last memory = element(place, size_of(dtype), copy);
     const int mask = masked_ ? rest(copy) : 0;
+    streams &= !masked_ && size_of(dtype) > 1;
+    fences_ |= streams;
+    const Last to = streams ? Last::reg(first_) : memory;  // of halves
     switch (dtype) {
-      case float16: return put(kNarrowHalf, from, 0, to, {.mask = mask, .part = 2, .immediate = 0});
-      case bfloat16:
-        shift(2, first_, Last::reg(from), 16);
-        return store_narrow(first_, 2, to, mask);
+      case float16: put(kNarrowHalf, from, 0, to, {.mask = mask, .part = 2, .immediate = 0}); break;
+      case bfloat16: shift(2, first_, Last::reg(from), 16), from = first_; [[fallthrough]];
       case uint16:
-      case int16: return store_narrow(from, 2, to, mask);
+      case int16: store_narrow(from, 2, to, mask); break;
       case bool_:
       case uint8:
       case int8: return store_narrow(from, 1, to, mask);
-      default: return put(kStore, from, 0, to, {.mask = mask});
+      default: return put(streams ? kStream : kStore, from, 0, memory, {.mask = mask});
     }
+    if (!streams) return;
+    if (wide_) return evex(kStream, first_, 0, memory, {.part = 2, .length = 1});
+    vex(kStream, first_, 0, memory, 0);
   }
   void store_row(int from, Dtype dtype, std::uint32_t location) override {
     if (dtype == float16) put(kNarrowHalf, from, 0, Last::reg(first_), {.immediate = 0});
@@ -209,22 +213,16 @@ class X86 final : public Assembler, Encoder {
   }
   void constant(int out, std::uint32_t bits) override {
     if (bits == 0) return put(kXor, out, out, Last::reg(out));
-    if (wide_)
-      put(kBroadcast, out, 0, Last::constant(bits), {.part = 16});
-    else
-      put(kLoad, out, 0, Last::constant(bits));
+    if (wide_) return put(kBroadcast, out, 0, Last::constant(bits), {.part = 16});
+    put(kLoad, out, 0, Last::constant(bits));
   }
   void spill(int from, int slot, bool condition) override {
-    if (condition)
-      vex(kMaskStore, mask(from), 0, slot_at(slot), 0);
-    else
-      put(kStore, from, 0, slot_at(slot));
+    if (condition) return vex(kMaskStore, mask(from), 0, slot_at(slot), 0);
+    put(kStore, from, 0, slot_at(slot));
   }
   void reload(int out, int slot, bool condition) override {
-    if (condition)
-      vex(kMaskLoad, mask(out), 0, slot_at(slot), 0);
-    else
-      put(kLoad, out, 0, slot_at(slot));
+    if (condition) return vex(kMaskLoad, mask(out), 0, slot_at(slot), 0);
+    put(kLoad, out, 0, slot_at(slot));
   }
 
   void emit(const Step& step, int out, const Operand (&in)[4]) override {
@@ -289,6 +287,7 @@ class X86 final : public Assembler, Encoder {
 
   std::size_t size() const override { return Encoder::size(); }
   std::vector<std::uint8_t> finish(int slots) override {
+    if (fences_) bytes({0x0f, 0xae, 0xf8});  // sfence
     general_load(rsp, Last::at(kFrame, kCaller));
     for (std::size_t k = std::size(kSaved); k-- > 0;) pop(kSaved[k]);
     bytes({0xc5, 0xf8, 0x77, 0xc3});  // vzeroupper, ret
@@ -466,6 +465,7 @@ class X86 final : public Assembler, Encoder {
     put(kAnd, first_, from, Last::constant(bytes == 2 ? 0xffff : 0xff));
     put(kUpperHalf, first_, 0, Last::reg(second_), {.immediate = 1});
     vex(kPackWords, first_, first_, Last::reg(second_), 0);
+    if (bytes == 2 && to.where == Last::Where::reg) return;
     if (bytes == 2) return vex(kStore128, first_, 0, to, 0);
     vex(kPackBytes, first_, first_, Last::reg(first_), 0);
     vex(kStore64, first_, 0, to, 0);
@@ -589,7 +589,7 @@ class X86 final : public Assembler, Encoder {
   std::vector<Rare> rare_;
   std::vector<std::size_t> calls_save_, calls_restore_;
   std::size_t frame_ = 0, rows_ = 0, loop_ = 0, skip_ = 0;
-  bool masked_ = false;
+  bool masked_ = false, fences_ = false;
   std::int32_t slots_ = 0, saved_ = 0, arguments_ = 0;  // places in the frame
 };
 

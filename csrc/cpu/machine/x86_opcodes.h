@@ -6,7 +6,7 @@
 namespace cermet::cpu::machine::x86 {
 
 // clang-format off
-inline constexpr Opcode kLoad{kMap0F, kNone, 0x10}, kStore{kMap0F, kNone, 0x11}, kMove{kMap0F, kNone, 0x28};
+inline constexpr Opcode kLoad{kMap0F, kNone, 0x10}, kStore{kMap0F, kNone, 0x11}, kStream{kMap0F, kNone, 0x2b}, kMove{kMap0F, kNone, 0x28};
 inline constexpr Opcode kAnd{kMap0F, kNone, 0x54}, kOr{kMap0F, kNone, 0x56}, kXor{kMap0F, kNone, 0x57};
 inline constexpr Opcode kAdd{kMap0F, kNone, 0x58}, kMultiply{kMap0F, kNone, 0x59};
 inline constexpr Opcode kSubtract{kMap0F, kNone, 0x5c}, kDivide{kMap0F, kNone, 0x5e};

@@ -7,8 +7,8 @@ using machine::kNoValue;
 using machine::Micro;
 using machine::Step;
 
-CallRecorder::CallRecorder(const Lowered& program)
-    : p_(program), held_(2 * p_.values + p_.registers) {
+CallRecorder::CallRecorder(const Lowered& program, bool streams)
+    : p_(program), streams_(streams), held_(2 * p_.values + p_.registers) {
   for (const SmallValue& v : p_.small)
     if (v.extent == Extent::scalar) at(v.id).is_scalar = true;
 }
@@ -56,7 +56,7 @@ std::int32_t CallRecorder::put_load(std::uint32_t place, Dtype dtype, Micro op,
 }
 
 void CallRecorder::put_store(std::uint32_t place, Dtype dtype, std::int32_t value, Micro op,
-                             std::uint16_t loop) {
+                             std::uint16_t loop, bool streams) {
   if (dtype == bool_)
     value = trace_.put(Micro::select, value, trace_.constant(1), trace_.constant(0));
   if (dtype == bfloat16) value = trace_.put(Micro::round_bfloat16, value);
@@ -64,6 +64,7 @@ void CallRecorder::put_store(std::uint32_t place, Dtype dtype, std::int32_t valu
   step.bits = place;
   step.dtype = dtype;
   step.loop = loop;
+  step.streams = streams;
   step.in[0] = value;
   trace_.put(step);
 }

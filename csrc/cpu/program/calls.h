@@ -21,7 +21,8 @@ class CallRecorder {
     bool moves = false;      // it is memory that outlives the tile
     std::size_t loaded = 0;  // bytes of the elements that the code reads there
   };
-  explicit CallRecorder(const Lowered& program);
+  // `streams`: what outputs get is stored past the caches.
+  explicit CallRecorder(const Lowered& program, bool streams);
   Held& at(Location location) {
     if (location >= held_.size()) held_.resize(location + 1);
     return held_[location];
@@ -41,9 +42,11 @@ class CallRecorder {
   std::int32_t put_load(std::uint32_t place, Dtype dtype, machine::Micro op,
                         std::uint16_t loop = 0);
   void put_store(std::uint32_t place, Dtype dtype, std::int32_t value,
-                 machine::Micro op = machine::Micro::store, std::uint16_t loop = 0);
+                 machine::Micro op = machine::Micro::store, std::uint16_t loop = 0,
+                 bool streams = false);
 
   const Lowered& p_;
+  const bool streams_;
   std::vector<Held> held_;         // by location
   std::vector<Location> written_;  // in the code so far
   machine::Trace trace_;

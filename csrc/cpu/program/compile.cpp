@@ -16,8 +16,8 @@ using machine::Step;
 
 class Compiler final : CallRecorder {
  public:
-  Compiler(const Lowered& program, Lowered& out, const Pass& from, Pass& to)
-      : CallRecorder(program), out_(out), from_(from), to_(to) {
+  Compiler(const Lowered& program, bool streams, Lowered& out, const Pass& from, Pass& to)
+      : CallRecorder(program, streams), out_(out), from_(from), to_(to) {
     for (const Moving& m : from_.moving) at(m.location).moves = true;
   }
 
@@ -38,7 +38,9 @@ class Compiler final : CallRecorder {
     return put_load(location, dtype, at(location).is_scalar ? Micro::broadcast : Micro::load);
   }
   void store(Location location, Dtype dtype, std::int32_t value) override {
-    put_store(location, dtype, value);
+    const auto same = [&](const Moving& m) { return m.location == location && m.port >= 0; };
+    const bool streams = streams_ && std::any_of(from_.moving.begin(), from_.moving.end(), same);
+    put_store(location, dtype, value, Micro::store, 0, streams);
   }
 
   // Where a port's elements are, that are read and written in their own type.
@@ -74,7 +76,8 @@ class Compiler final : CallRecorder {
     } else if (loads) {
       write(call.out, load(place_of(call), dtype), tile_dtype(dtype));
     } else {
-      put_store(place_of(call), dtype, read(call.out, tile_dtype(dtype)));
+      put_store(place_of(call), dtype, read(call.out, tile_dtype(dtype)), Micro::store, 0,
+                streams_);
     }
     return true;
   }
@@ -125,14 +128,14 @@ class Compiler final : CallRecorder {
 
 }  // namespace
 
-Lowered with_code(const Lowered& p) {
+Lowered with_code(const Lowered& p, bool streams) {
   Lowered out = p;
-  if (p.layout.by_rows && !p.layout.in_blocks && (out.rows = compile_rows(p))) return out;
+  if (p.layout.by_rows && !p.layout.in_blocks && (out.rows = compile_rows(p, streams))) return out;
   for (std::size_t i = 0; i < p.passes.size(); ++i) {
     if (p.layout.by_rows && p.layout.in_blocks &&
         !(p.passes[i].calls.empty() && p.passes[i].reductions.empty()))
-      out.passes[i].code = compile_pass(p, i);
-    Compiler(p, out, p.passes[i], out.passes[i]).run();
+      out.passes[i].code = compile_pass(p, i, streams);
+    Compiler(p, streams, out, p.passes[i], out.passes[i]).run();
   }
   // Code alone keeps nothing in tiles, and reads of a scalar one element.
   const auto is_code = [](const Call& call) { return call.kind == Call::Kind::code; };

@@ -11,6 +11,9 @@ namespace {
 
 // Elements of a loop's call that take the interpreter as long as it takes to make code of the call.
 constexpr std::int64_t kPrice = 16 * 1024;
+// Bytes of outputs that others do not find in a last-level cache. (What systems say of its size is
+// often the sum over all sockets.)
+constexpr std::int64_t kUncached = 32 << 20;
 
 }  // namespace
 
@@ -20,21 +23,39 @@ ProgramKernel::ProgramKernel(Lowered lowered) : lowered_(std::move(lowered)), wo
 }
 ProgramKernel::~ProgramKernel() = default;
 
-const Lowered& ProgramKernel::for_run(std::int64_t elements) const {
-  State state = state_.load(std::memory_order_acquire);
-  if (state == State::compiled) return *code_;
+// Whether the outputs are larger than what a cache would keep of them, and nothing is overwritten:
+// stores past the caches spare the memory's being read first.
+bool ProgramKernel::streams(std::int64_t elements, const Binding& b) const {
+  if (!machine::streams()) return false;
+  std::int64_t bytes = 0;
+  for (std::size_t i = 0; i < b.outputs.size(); ++i) {
+    const Port& port = lowered_.ports[lowered_.inputs + i];
+    if (port.extent != Extent::full) continue;
+    bytes += elements * static_cast<std::int64_t>(size_of(port.dtype));
+    for (const BoundPort& in : b.inputs)
+      if (in.data == b.outputs[i].data) return false;
+  }
+  return bytes >= kUncached;
+}
+
+const Lowered& ProgramKernel::for_run(std::int64_t elements, const Binding& binding) const {
+  using State = Compiled::State;
+  Compiled& compiled = compiled_[streams(elements, binding)];
+  State state = compiled.state.load(std::memory_order_acquire);
+  if (state == State::compiled) return *compiled.code;
   const machine::Use use = machine::use();
   if (state == State::busy || use == machine::Use::never || calls_ == 0) return lowered_;
   // Had it been code from the start, no more than twice the time would have gone by.
   const std::int64_t work = work_.fetch_add(elements, std::memory_order_relaxed) + elements;
   if (work < kPrice && use != machine::Use::always) return lowered_;
-  if (!state_.compare_exchange_strong(state, State::busy)) return lowered_;
+  if (!compiled.state.compare_exchange_strong(state, State::busy)) return lowered_;
   try {
-    code_ = std::make_unique<const Lowered>(with_code(lowered_));
-    state_.store(State::compiled, std::memory_order_release);
-    return *code_;
+    compiled.code =
+        std::make_unique<const Lowered>(with_code(lowered_, &compiled != &compiled_[0]));
+    compiled.state.store(State::compiled, std::memory_order_release);
+    return *compiled.code;
   } catch (const std::bad_alloc&) {  // another time, if the system does not refuse it for ever
-    state_.store(State::interpreted, std::memory_order_release);
+    compiled.state.store(State::interpreted, std::memory_order_release);
     return lowered_;
   }
 }

@@ -138,7 +138,8 @@ struct Lowered {
   std::shared_ptr<const RowCode> rows;  // for all of it
 };
 Lowered lower(const Program& program, const LayoutClass& layout);
-// The same with code for all that can be code.
-Lowered with_code(const Lowered& program);
+// The same with code for all that can be code. `streams`: what outputs get is stored past the
+// caches.
+Lowered with_code(const Lowered& program, bool streams = false);
 
 }  // namespace cermet::cpu

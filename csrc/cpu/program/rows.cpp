@@ -26,7 +26,8 @@ constexpr std::int64_t kWork = 1 << 17;            // elements of loops that a t
 
 class RowCompiler final : CallRecorder {
  public:
-  explicit RowCompiler(const Lowered& program) : CallRecorder(program), is_small_(p_.values) {
+  RowCompiler(const Lowered& program, bool streams)
+      : CallRecorder(program, streams), is_small_(p_.values) {
     for (const SmallValue& v : p_.small) is_small_[v.id] = true;
   }
 
@@ -100,7 +101,8 @@ class RowCompiler final : CallRecorder {
     return load_row(small->index);
   }
   void store(Location location, Dtype dtype, std::int32_t value) override {
-    put_store(place_of(*moving(location)), dtype, value, Micro::store, loop());
+    const Moving& m = *moving(location);
+    put_store(place_of(m), dtype, value, Micro::store, loop(), streams_ && m.port >= 0);
   }
   const Moving* moving(Location location) const {
     const std::vector<Moving>& list = p_.passes[pass_].moving;
@@ -148,7 +150,7 @@ class RowCompiler final : CallRecorder {
       write(call.out, load_port(call.a), tile_dtype(dtype));
     else
       put_store(place_of_port(call.a), dtype, read(call.out, tile_dtype(dtype)), Micro::store,
-                loop());
+                loop(), streams_);
     return true;
   }
 
@@ -207,11 +209,12 @@ class RowCompiler final : CallRecorder {
 
 }  // namespace
 
-std::shared_ptr<const RowCode> compile_rows(const Lowered& program) {
-  return RowCompiler(program).run();
+std::shared_ptr<const RowCode> compile_rows(const Lowered& program, bool streams) {
+  return RowCompiler(program, streams).run();
 }
-std::shared_ptr<const RowCode> compile_pass(const Lowered& program, std::size_t pass) {
-  return RowCompiler(program).run_pass(pass);
+std::shared_ptr<const RowCode> compile_pass(const Lowered& program, std::size_t pass,
+                                            bool streams) {
+  return RowCompiler(program, streams).run_pass(pass);
 }
 
 void run_rows(const Lowered& p, const Binding& b) {

@@ -25,8 +25,8 @@ struct RowCode {
 };
 
 // Null where a call or a type cannot become code.
-std::shared_ptr<const RowCode> compile_rows(const Lowered& program);
-std::shared_ptr<const RowCode> compile_pass(const Lowered& program, std::size_t pass);
+std::shared_ptr<const RowCode> compile_rows(const Lowered& program, bool streams);
+std::shared_ptr<const RowCode> compile_pass(const Lowered& program, std::size_t pass, bool streams);
 // Runs it over all rows. The binding is arranged.
 void run_rows(const Lowered& program, const Binding& binding);
 
