@@ -40,11 +40,11 @@ struct Binding {
 // All that a lowering depends on besides the program's structure.
 struct LayoutClass {
   Geometry geometry = Geometry::flat;
-  int outer = 0;                 // axes, as they are arranged
-  bool keeps = true;             // what a pass computes is kept for the next ones
-  bool by_rows = false;          // rows are reduced and adjacent in memory, so that code takes them
-  bool in_blocks = false;        // and are longer than a block
-  SmallVector<bool, 16> linear;  // of inputs, then outputs: a tile is a run of adjacent elements
+  int outer = 0;                   // axes, as they are arranged
+  bool keeps = true;               // what a pass computes is kept for the next ones
+  bool by_rows = false;            // rows are adjacent in memory, so that code takes them
+  bool in_blocks = false;          // and are longer than a block
+  SmallVector<bool, 16> linear;    // of inputs, then outputs: a tile is a run of adjacent elements
   SmallVector<bool, 16> constant;  // a row of it is one element; where `by_rows` alone
   bool operator==(const LayoutClass&) const = default;
 };

@@ -219,13 +219,13 @@ std::shared_ptr<const RowCode> compile_pass(const Lowered& program, std::size_t 
 
 void run_rows(const Lowered& p, const Binding& b) {
   const RowCode& code = *p.rows;
-  const auto outer = static_cast<std::size_t>(p.layout.outer);
+  const auto outer = p.reduced ? static_cast<std::size_t>(p.layout.outer) : b.domain.size();
   Shape rows(b.domain.begin(), b.domain.begin() + static_cast<std::ptrdiff_t>(outer));
   std::int64_t count = 1, n = 1;
-  for (const std::int64_t d : rows) count *= d;
   for (std::size_t i = outer; i < outer + static_cast<std::size_t>(p.reduced); ++i)
     n *= b.domain[i];
-  // Bytes from row to row, over axes that all ports can merge.
+  // Bytes from row to row, over axes that all ports can merge; where nothing is reduced, the last
+  // of these is the row.
   SmallVector<Strides, 8> steps;
   SmallVector<std::byte*, 8> first;
   for (std::size_t k = 0; k < code.scalars; ++k) {
@@ -243,6 +243,12 @@ void run_rows(const Lowered& p, const Binding& b) {
     first.push_back(data);
   }
   merge_axes(rows, {steps.data(), steps.size()});
+  if (!p.reduced) {
+    n = rows.back();
+    rows.pop_back();
+    for (Strides& s : steps) s.pop_back();
+  }
+  for (const std::int64_t d : rows) count *= d;
   const std::int64_t run = rows.empty() ? 1 : rows.back();
 
   SmallVector<float, 8> halves(code.places.size() - code.scalars);

@@ -11,6 +11,7 @@ namespace {
 
 constexpr std::int64_t kMinWidth = 128;  // of a unit that is narrow for more threads
 constexpr std::int64_t kLongRow = 256;   // of a region: worth tiles that end with it
+constexpr std::int64_t kShortRow = 24;   // of arrays that are not adjacent: worth code for rows
 
 // Over the domain for full extent, over outer and inner axes for a row's.
 Layout layout_of(std::span<const std::int64_t> domain, const Strides& strides, int outer,
@@ -24,6 +25,28 @@ Layout layout_of(std::span<const std::int64_t> domain, const Strides& strides, i
     }
   merge_axes(out.extents, {&out.strides, 1});
   return out;
+}
+
+// Whether arrays of which nothing is reduced have rows in common, each adjacent in memory or one
+// element; and which are the latter.
+bool have_rows(const Program& p, const Binding& b, SmallVector<bool, 16>& constant) {
+  Shape domain(b.domain.begin(), b.domain.end());
+  SmallVector<Strides, 8> strides;
+  const auto is_full = [&](std::size_t i) {
+    return i >= p.inputs.size() || p.inputs[i].extent == Extent::full;
+  };
+  for (std::size_t i = 0; i < b.inputs.size(); ++i)
+    strides.push_back(is_full(i) ? b.inputs[i].strides : Strides(domain.size(), 0));
+  for (const BoundPort& port : b.outputs) strides.push_back(port.strides);
+  merge_axes(domain, {strides.data(), strides.size()});
+  if (domain.size() < 2 || domain.back() < kShortRow || !machine::takes_rows(domain.back()))
+    return false;
+  for (std::size_t i = 0; i < strides.size(); ++i) {
+    const std::int64_t step = strides[i].back();
+    if (is_full(i) && step != 1 && !(step == 0 && i < p.inputs.size())) return false;
+    constant.push_back(step == 0);
+  }
+  return true;
 }
 
 }  // namespace
@@ -185,6 +208,7 @@ LayoutClass classify(const Program& p, const Binding& given) {
     out.linear.push_back(layout.linear() || copied ||
                          (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
   }
+  if (!p.reduced && !p.products) out.by_rows = have_rows(p, b, out.constant);
   if (!out.by_rows) out.constant.clear();
   return out;
 }
