@@ -179,6 +179,7 @@ LayoutClass classify(const Program& p, const Binding& given) {
   out.outer = arranged.outer;
   if (p.reduced)
     out.geometry = x.inner == 1 && x.reduced <= kTile ? Geometry::rows : Geometry::lanes;
+  bool adjacent = true;  // are all arrays, as a whole
   out.in_blocks = x.reduced > kBlock;
   out.by_rows = out.geometry != Geometry::flat && x.inner == 1 &&
                 (out.in_blocks || machine::takes_rows(x.reduced));
@@ -200,6 +201,7 @@ LayoutClass classify(const Program& p, const Binding& given) {
       out.by_rows =
           extent != Extent::full || constant || row.empty() || (row.size() == 1 && row[0] == 1);
     }
+    adjacent &= layout.linear();
     const bool has_rows =
         !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
     // An epilogue reads what is transposed as it lies.
@@ -208,7 +210,7 @@ LayoutClass classify(const Program& p, const Binding& given) {
     out.linear.push_back(layout.linear() || copied ||
                          (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
   }
-  if (!p.reduced && !p.products) out.by_rows = have_rows(p, b, out.constant);
+  if (!p.reduced && !p.products && !adjacent) out.by_rows = have_rows(p, b, out.constant);
   if (!out.by_rows) out.constant.clear();
   return out;
 }
