@@ -7,23 +7,40 @@
 
 namespace cermet::cpu {
 
-// Factorizations of one matrix. Matrices are column-major without gaps, their elements float or
-// double. Every function returns LAPACK's info: not 0 when there is no result.
+template <class T>
+struct RealOf {
+  using type = T;
+};
+template <class T>
+struct RealOf<std::complex<T>> {
+  using type = T;
+};
+template <class T>
+using Real = typename RealOf<T>::type;
+
+// Factorizations of one matrix. Matrices are column-major without gaps, and not empty; their
+// elements are float, double or complex float, of which x^T is the conjugate transpose here. Every
+// function returns LAPACK's info: not 0 when there is no result.
 
 // a (m, n) = q (m, k) r (k, n) with k = min(m, n). Overwrites a.
 template <class T>
 int qr(int m, int n, T* a, T* q, T* r);
 // a (m, n) = u (m, m) s vt (n, n), s descending; without u and vt (null) only s. Overwrites a.
 template <class T>
-int svd(int m, int n, T* a, T* u, T* s, T* vt);
-// Eigenvalues w, ascending, of the symmetric a (n, n), given by one triangle; with `vectors` the
-// columns of a become the eigenvectors.
+int svd(int m, int n, T* a, T* u, Real<T>* s, T* vt);
+// The pseudo-inverse p (n, m) of a (m, n), for which singular values that are not above max(m, n)
+// eps times the largest are none. Overwrites a.
 template <class T>
-int eigh(int n, T* a, bool upper, bool vectors, T* w);
+int pinv(int m, int n, T* a, T* p);
+// Eigenvalues w, ascending, of the symmetric (Hermitian) a (n, n), given by one triangle; with
+// `vectors` the columns of a become the eigenvectors.
+template <class T>
+int eigh(int n, T* a, bool upper, bool vectors, Real<T>* w);
 // Eigenvalues w of a (n, n) and, unless null, eigenvectors v (n, n) of norm 1. Overwrites a.
 template <class T>
 int eig(int n, T* a, std::complex<float>* w, std::complex<float>* v);
-// The factor of a symmetric positive definite a (n, n) in place of it: a = l l^T or u^T u.
+// The factor of a symmetric (Hermitian) positive definite a (n, n) in place of it: a = l l^T or u^T
+// u.
 template <class T>
 int cholesky(int n, T* a, bool upper);
 // a (n, n) x = b with b (n, columns) replaced by x. Overwrites a.

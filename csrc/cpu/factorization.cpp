@@ -67,7 +67,8 @@ template <class T>
 int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int columns) {
   using Complex = std::complex<float>;
   const Workspace<T> a = entry.matrix<T>(0);
-  if (iterates(routine) && !std::ranges::all_of(a.span(), [](T x) { return std::isfinite(x); }))
+  if (iterates(routine) &&
+      !std::ranges::all_of(a.span(), [](T x) { return std::isfinite(std::abs(x)); }))
     return 1;
   const int k = std::min(m, n);
   const auto square = [](int rows, int width) { return std::int64_t{rows} * width; };
@@ -85,15 +86,21 @@ int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int
     }
     case Routine::svd: {
       const Workspace<T> u(square(m, m)), vt(square(n, n));
-      const int info = svd(m, n, a.get(), u.get(), entry.vector<T>(1, k), vt.get());
+      const int info = svd(m, n, a.get(), u.get(), entry.vector<Real<T>>(1, k), vt.get());
       entry.store(0, u);
       entry.store(2, vt);
       return info;
     }
     case Routine::singular_values:
-      return svd<T>(m, n, a.get(), nullptr, entry.vector<T>(0, k), nullptr);
-    case Routine::eigh: return in_place(eigh(n, a.get(), upper, true, entry.vector<T>(1, n)));
-    case Routine::eigvalsh: return eigh(n, a.get(), upper, false, entry.vector<T>(0, n));
+      return svd<T>(m, n, a.get(), nullptr, entry.vector<Real<T>>(0, k), nullptr);
+    case Routine::pinv: {
+      const Workspace<T> p(square(n, m));
+      const int info = pinv(m, n, a.get(), p.get());
+      entry.store(0, p);
+      return info;
+    }
+    case Routine::eigh: return in_place(eigh(n, a.get(), upper, true, entry.vector<Real<T>>(1, n)));
+    case Routine::eigvalsh: return eigh(n, a.get(), upper, false, entry.vector<Real<T>>(0, n));
     case Routine::eig: {
       const Workspace<Complex> v(square(n, n));
       const int info = eig(n, a.get(), entry.vector<Complex>(0, n), v.get());
@@ -149,6 +156,27 @@ void check(const Factorization& p, int info) {
   }
 }
 
+// What there is of empty matrices: bases of all that is left out, and rows in their order.
+void fill(Routine routine, std::span<const Tensor> outputs) {
+  const auto each = [](const Tensor& t, auto value_at) {
+    const std::int64_t columns = t.shape.back();
+    for (std::int64_t i = 0; i < t.size(); ++i) value_at(i, columns);
+  };
+  for (const Tensor& t : outputs) {
+    if (routine == Routine::lu && t.dtype == uint32)
+      each(t, [&](std::int64_t i, std::int64_t n) {
+        data<std::uint32_t>(t)[i] = static_cast<std::uint32_t>(i % n);
+      });
+    else if (routine == Routine::svd && t.size() > 0)
+      each(t, [&](std::int64_t i, std::int64_t n) {
+        const bool one = i % n == i / n % n;
+        if (t.dtype == float64) data<double>(t)[i] = one;
+        if (t.dtype == float32) data<float>(t)[i] = one;
+        if (t.dtype == complex64) data<std::complex<float>>(t)[i] = static_cast<float>(one);
+      });
+  }
+}
+
 }  // namespace
 
 void factorize(const Factorization& p, std::span<const Tensor> inputs,
@@ -157,11 +185,15 @@ void factorize(const Factorization& p, std::span<const Tensor> inputs,
   const auto extent = [](std::int64_t n) { return static_cast<int>(n); };
   const int m = extent(*(shape.end() - 2)), n = extent(shape.back());
   const int columns = inputs.size() > 1 ? extent(inputs[1].shape.back()) : 0;
+  if (m == 0 || n == 0 || (inputs.size() > 1 && columns == 0)) return fill(p.routine, outputs);
   std::int64_t batch = 1;
   for (std::size_t i = 0; i + 2 < shape.size(); ++i) batch *= shape[i];
   const auto info = [=, routine = p.routine, upper = p.upper](const Entry& entry, Dtype dtype) {
-    return dtype == float64 ? factorize<double>(routine, upper, entry, m, n, columns)
-                            : factorize<float>(routine, upper, entry, m, n, columns);
+    switch (dtype) {
+      case float64: return factorize<double>(routine, upper, entry, m, n, columns);
+      case complex64: return factorize<std::complex<float>>(routine, upper, entry, m, n, columns);
+      default: return factorize<float>(routine, upper, entry, m, n, columns);
+    }
   };
   if (batch == 1 && inputs[0].size() >= kLong) {
     struct Work {

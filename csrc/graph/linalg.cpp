@@ -3,6 +3,8 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <span>
 
 #include "graph/check.h"
 #include "graph/primitive.h"
@@ -33,12 +35,20 @@ namespace {
 
 using Routine = Factorization::Routine;
 
+constexpr int kMostSquarings = 16;
+
+Dtype real_of(Dtype t) { return t == complex64 ? float32 : t; }
+
+array conjugate_transpose(const array& a, StreamOrDevice s) {
+  const array t = matrix_transpose(a, s);
+  return is_complex(a.dtype()) ? conjugate(t, s) : t;
+}
+
 void check_matrix(std::string_view op, const array& a, bool square) {
-  if (a.dtype() != float32 && a.dtype() != float64)
-    fail(op, a.dtype(), " is not supported, expected float32 or float64");
+  if (a.dtype() != float32 && a.dtype() != float64 && a.dtype() != complex64)
+    fail(op, a.dtype(), " is not supported, expected float32, float64 or complex64");
   if (a.ndim() < 2) fail(op, "shape ", a.shape(), ": expected at least 2 dimensions");
   if (square && a.shape(-2) != a.shape(-1)) fail(op, "matrices ", a.shape(), " are not square");
-  if (a.shape(-2) == 0 || a.shape(-1) == 0) fail(op, "matrices ", a.shape(), " are empty");
 }
 
 // `results` are those of one matrix.
@@ -107,29 +117,30 @@ std::pair<array, array> qr(const array& a, StreamOrDevice s) {
 std::tuple<array, array, array> svd(const array& a, StreamOrDevice s) {
   check_matrix("svd", a, false);
   const std::int64_t m = a.shape(-2), n = a.shape(-1);
-  const Arrays out =
-      factorize("svd", Routine::svd, {a},
-                {{{m, m}, a.dtype()}, {{std::min(m, n)}, a.dtype()}, {{n, n}, a.dtype()}}, s);
+  const Arrays out = factorize(
+      "svd", Routine::svd, {a},
+      {{{m, m}, a.dtype()}, {{std::min(m, n)}, real_of(a.dtype())}, {{n, n}, a.dtype()}}, s);
   return {out[0], out[1], out[2]};
 }
 
 array singular_values(const array& a, StreamOrDevice s) {
   check_matrix("svd", a, false);
   return factorize("svd", Routine::singular_values, {a},
-                   {{{std::min(a.shape(-2), a.shape(-1))}, a.dtype()}}, s)[0];
+                   {{{std::min(a.shape(-2), a.shape(-1))}, real_of(a.dtype())}}, s)[0];
 }
 
 std::pair<array, array> eigh(const array& a, bool upper, StreamOrDevice s) {
   check_matrix("eigh", a, true);
   const std::int64_t n = a.shape(-1);
-  const Arrays out =
-      factorize("eigh", Routine::eigh, {a}, {{{n, n}, a.dtype()}, {{n}, a.dtype()}}, s, upper);
+  const Arrays out = factorize("eigh", Routine::eigh, {a},
+                               {{{n, n}, a.dtype()}, {{n}, real_of(a.dtype())}}, s, upper);
   return {out[1], out[0]};
 }
 
 array eigvalsh(const array& a, bool upper, StreamOrDevice s) {
   check_matrix("eigvalsh", a, true);
-  return factorize("eigvalsh", Routine::eigvalsh, {a}, {{{a.shape(-1)}, a.dtype()}}, s, upper)[0];
+  return factorize("eigvalsh", Routine::eigvalsh, {a}, {{{a.shape(-1)}, real_of(a.dtype())}}, s,
+                   upper)[0];
 }
 
 std::pair<array, array> eig(const array& a, StreamOrDevice s) {
@@ -172,25 +183,13 @@ array tri_inv(const array& a, bool upper, StreamOrDevice s) {
 
 array cholesky_inv(const array& a, bool upper, StreamOrDevice s) {
   const array x = transform("cholesky_inv", Routine::tri_inv, a, upper, s);
-  const array xt = matrix_transpose(x, s);
+  const array xt = conjugate_transpose(x, s);
   return upper ? matmul(x, xt, s) : matmul(xt, x, s);
 }
 
 array pinv(const array& a, StreamOrDevice s) {
   check_matrix("pinv", a, false);
-  const std::int64_t m = a.shape(-2), n = a.shape(-1), k = std::min(m, n);
-  const auto [u, values, vt] = svd(a, s);
-  const double eps = a.dtype() == float64 ? std::numeric_limits<double>::epsilon()
-                                          : std::numeric_limits<float>::epsilon();
-  const array largest = max(values, Axes{-1}, true, s);
-  const array cutoff =
-      multiply(largest, scalar_like(static_cast<double>(std::max(m, n)) * eps, values), s);
-  const array zero = zeros_like(values, {}, s);
-  const array inverse =
-      select(greater(values, cutoff, s), divide(ones_like(values, {}, s), values, s), zero, s);
-  const array v = matrix_transpose(corner(vt, k, n, s), s);
-  return matmul(multiply(v, expand_dims(inverse, {-2}, s), s),
-                matrix_transpose(corner(u, m, k, s), s), s);
+  return factorize("pinv", Routine::pinv, {a}, {{{a.shape(-1), a.shape(-2)}, a.dtype()}}, s)[0];
 }
 
 array solve(const array& a, const array& b, StreamOrDevice s) {
@@ -210,6 +209,103 @@ std::pair<array, array> slogdet(const array& a, StreamOrDevice s) {
   const auto [diagonal, parity] = diagonal_and_parity("slogdet", a, s);
   return {multiply(parity, prod(sign(diagonal, s), Axes{-1}, false, s), s),
           sum(log(abs(diagonal, s), s), Axes{-1}, false, s)};
+}
+
+// ---- What is made of others ----
+
+array matrix_power(const array& a, int n, StreamOrDevice s) {
+  check_matrix("matrix_power", a, true);
+  if (n == 0) return broadcast_to(identity(a.shape(-1), a.dtype(), s), a.shape(), s);
+  array square = n < 0 ? inv(a, s) : a;
+  std::optional<array> out;
+  for (unsigned rest = n < 0 ? 0u - static_cast<unsigned>(n) : static_cast<unsigned>(n);;) {
+    if (rest & 1) out = out ? matmul(*out, square, s) : square;
+    if (!(rest >>= 1)) return *out;
+    square = matmul(square, square, s);
+  }
+}
+
+LeastSquares lstsq(const array& a, const array& b, std::optional<double> rcond, StreamOrDevice s) {
+  if (b.ndim() == 1) {
+    LeastSquares out = lstsq(a, expand_dims(b, {1}, s), rcond, s);
+    return {squeeze(out.x, {-1}, s), squeeze(out.residuals, {-1}, s), out.rank,
+            out.singular_values};
+  }
+  check_matrix("lstsq", a, false);
+  check_matrix("lstsq", b, false);
+  const std::int64_t m = a.shape(-2), n = a.shape(-1), k = std::min(m, n);
+  if (b.shape(-2) != m)
+    fail("lstsq", "a ", a.shape(), " and b ", b.shape(), " do not fit: ", m, " rows against ",
+         b.shape(-2));
+  const array values = singular_values(a, s);
+  const double eps = a.dtype() == float64 ? std::numeric_limits<double>::epsilon()
+                                          : std::numeric_limits<float>::epsilon();
+  const array least =
+      scalar_like(rcond.value_or(static_cast<double>(std::max(m, n)) * eps), values);
+  const auto counts = [&](const array& v) {
+    const array first = section(v, v.ndim() - 1, 0, std::min<std::int64_t>(1, k), 1, s);
+    return greater(v, multiply(first, least, s), s);
+  };
+  std::optional<array> x;
+  if (rcond) {
+    const auto [u, w, vt] = svd(a, s);
+    const array one = scalar_like(1, w), kept = counts(w);
+    const array inverse =
+        select(kept, divide(one, select(kept, w, one, s), s), scalar_like(0, w), s);
+    const array along = matmul(conjugate_transpose(corner(u, m, k, s), s), b, s);
+    x = matmul(conjugate_transpose(corner(vt, k, n, s), s),
+               multiply(along, expand_dims(inverse, {-1}, s), s), s);
+  } else {
+    x = matmul(pinv(a, s), b, s);
+  }
+  const array rest = abs(subtract(b, matmul(a, *x, s), s), s);
+  return {*x, sum(square(rest, s), Axes{-2}, false, s),
+          astype(sum(counts(values), Axes{-1}, false, s), int32, s), values};
+}
+
+array expm(const array& a, StreamOrDevice s) {
+  check_matrix("expm", a, true);
+  if (a.shape(-1) == 0) return a;
+  // The numerator's coefficients, of even and odd powers in turn, and up to which norm the
+  // approximation has the type's accuracy.
+  static constexpr double k7[] = {17297280, 8648640, 1995840, 277200, 25200, 1512, 56, 1};
+  static constexpr double k13[] = {64764752532480000,
+                                   32382376266240000,
+                                   7771770303897600,
+                                   1187353796428800,
+                                   129060195264000,
+                                   10559470521600,
+                                   670442572800,
+                                   33522128640,
+                                   1323241920,
+                                   40840800,
+                                   960960,
+                                   16380,
+                                   182,
+                                   1};
+  const bool is_double = a.dtype() == float64;
+  const std::span<const double> coefficients = is_double ? std::span<const double>(k13) : k7;
+  const array norms =
+      max(sum(abs(a, s), Axes{-2}, true, s), Axes{-1}, true, s);  // 1-norms, (..., 1, 1)
+  const array largest = scalar_like(is_double ? 5.371920351148152 : 3.925724783138660, norms);
+  const array squarings =
+      maximum(ceil(log2(divide(norms, largest, s), s), s), scalar_like(0, norms), s);
+  const array scale = power(scalar_like(0.5, norms), squarings, s);
+  const array x = multiply(a, astype(scale, a.dtype(), s), s), x2 = matmul(x, x, s);
+  const array one = identity(a.shape(-1), a.dtype(), s);
+  const auto horner = [&](std::size_t last) {  // of x2, over every other coefficient
+    array sum = multiply(one, scalar_like(coefficients[last], a), s);
+    for (std::size_t k = last; k >= 2; k -= 2)
+      sum = add(matmul(x2, sum, s), multiply(one, scalar_like(coefficients[k - 2], a), s), s);
+    return sum;
+  };
+  const array odd = matmul(x, horner(coefficients.size() - 1), s);
+  const array even = horner(coefficients.size() - 2);
+  array out = solve(subtract(even, odd, s), add(even, odd, s), s);
+  for (int i = 0; i < kMostSquarings; ++i)
+    out = select(greater(squarings, scalar_like(i, squarings), s), matmul(out, out, s), out, s);
+  return select(greater(squarings, scalar_like(kMostSquarings, squarings), s),
+                scalar_like(NAN, out), out, s);
 }
 
 // ---- Norms and products ----

@@ -471,6 +471,7 @@ class Factorization final : public Several {
     qr,
     svd,
     singular_values,
+    pinv,
     eigh,
     eigvalsh,
     eig,
@@ -497,6 +498,10 @@ class Factorization final : public Several {
   std::string_view name() const override { return op; }
   std::string parameters() const override { return upper ? "upper=true" : ""; }
   CERMET_PARAMETERS(op, routine, upper)
+  std::vector<std::optional<array>> vjp_all(std::span<const array> inputs, const Arrays& outputs,
+                                            const Arrays& cotangents) const override;
+  Arrays jvp_all(std::span<const array> inputs, const Arrays& outputs,
+                 const std::vector<std::optional<array>>& tangents) const override;
   Arrays vmap_all(const Batched& in, const Arrays& outputs) const override;
 };
 

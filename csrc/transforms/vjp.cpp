@@ -64,7 +64,7 @@ void collect(Reached& reached, const array& pick, Cotangent cotangent) {
     reached.cotangents.resize(reached.results.size());
   }
   const auto i = static_cast<std::size_t>(static_cast<const Pick&>(*pick.primitive()).index);
-  reached.cotangents[i] = std::move(cotangent);
+  if (cotangent) accumulate(reached.cotangents[i], *cotangent);  // a result may be picked twice
 }
 
 Cotangents pull_through(const Several& several, std::span<const array> inputs, Reached reached) {

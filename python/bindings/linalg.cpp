@@ -14,6 +14,10 @@ constexpr Row<array(const array&, StreamOrDevice)> kMatrices[] = {
     {"pinv", &linalg::pinv,
      "The pseudo-inverse (Moore, Penrose) of (..., m, n), shape (..., n, m). Singular values below "
      "max(m, n) * eps of the largest count as zero."},
+    {"expm", &linalg::expm,
+     "The matrix exponential of (..., n, n), by scaling and squaring (Higham 2005), for norms up "
+     "to "
+     "2^17."},
     {"det", &linalg::det, "The determinant of (..., n, n)."},
     {"eigvals", &linalg::eigvals, "The eigenvalues (..., n) of (..., n, n), complex64."},
 };
@@ -90,18 +94,38 @@ void bind_solvers(nb::module_& m) {
          "a"_a);
 }
 
+void bind_beyond(nb::module_& m) {
+  def_op(
+      m, "matrix_power", &linalg::matrix_power,
+      "The product of n square matrices a (..., n, n), for n < 0 of their inverses, for n = 0 the "
+      "identity.",
+      "a"_a, "n"_a);
+  def_op(
+      m, "lstsq",
+      [](const array& a, const array& b, std::optional<double> rcond, StreamOrDevice s) {
+        const linalg::LeastSquares out = linalg::lstsq(a, b, rcond, s);
+        return std::tuple(out.x, out.residuals, out.rank, out.singular_values);
+      },
+      "x (..., n, columns), or one vector, for which the norm of b - a @ x is smallest, the sums "
+      "of "
+      "squares that are left (..., columns), the rank of a (..., m, n), int32, and its singular "
+      "values. Of these, those up to `rcond` (max(m, n) * eps) times the largest count as zero.",
+      "a"_a, "b"_a, "rcond"_a = nb::none());
+}
+
 }  // namespace
 
 void bind_linalg(nb::module_& m) {
   nb::module_ sub = m.def_submodule(
       "linalg",
-      "Linear algebra on float32 and float64 matrices: the last two axes; leading axes are a "
-      "batch. A matrix without a result raises a ValueError when the array is evaluated.");
+      "Linear algebra on float32, float64 and complex64 matrices: the last two axes; leading axes "
+      "are a batch. A matrix without a result raises a ValueError when the array is evaluated.");
   for (const auto& row : kMatrices) def_op(sub, row.name, row.function, row.doc, "a"_a);
   for (const auto& row : kPairs) def_op(sub, row.name, row.function, row.doc, "a"_a);
   for (const auto& row : kTriangles)
     def_op(sub, row.name, row.function, row.doc, "a"_a, "upper"_a = false);
   bind_solvers(sub);
+  bind_beyond(sub);
   def_op(sub, "norm", &norm,
          "The norm of vectors along one axis or of matrices along two; without an order the root "
          "of the sum of squares over the axes, or all. Orders: any number, inf and -inf of "

@@ -1119,3 +1119,23 @@ def test_modules_as_arguments():
                 transform(f)(*arguments)
     compiled = mx.compile(lambda p, x: x @ p["weight"].T)
     assert compiled(model.parameters(), x).shape == (1, 2)
+
+
+def test_the_second_derivative_of_a_rule_that_reads_several_results():
+    """Each result of the function is read twice: by whoever wants it, and by the rule."""
+
+    @mx.custom_function
+    def both(x):
+        return mx.exp(x), mx.exp(2 * x)
+
+    @both.vjp
+    def both(x, cotangents, results):
+        return cotangents[0] * results[0] + cotangents[1] * 2 * results[1]
+
+    def total(x):
+        one, two = both(x)
+        return (one * two).sum() + one.sum()
+
+    x = mx.array([0.25, -0.5])
+    second = mx.grad(lambda x: mx.grad(total)(x).sum())(x)
+    assert_close(second, 9 * np.exp(3 * np.array(x)) + np.exp(np.array(x)), 1e-5)

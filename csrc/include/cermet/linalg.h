@@ -1,12 +1,18 @@
 // Linear algebra: norms, factorizations and what follows from them.
 //
-// Matrices are the last two axes of float32 or float64 arrays, and leading axes are a batch (those
-// of two arguments broadcast). Another dtype, a matrix that is not square where it must be, or an
-// empty one raises std::invalid_argument. A matrix without a result (singular, not positive
-// definite) is found out at evaluation: the array carries the error. Factorizations run on the CPU
-// and have no derivatives.
+// Matrices are the last two axes of float32, float64 or complex64 arrays, and leading axes are a
+// batch (those of two arguments broadcast). Another dtype, or a matrix that is not square where it
+// must be, raises std::invalid_argument. A matrix without a result (singular, not positive
+// definite) is found out at evaluation: the array carries the error. Factorizations run on the CPU.
+// Below, a^T is the conjugate transpose, and a complex matrix that is called symmetric is
+// Hermitian.
+//
+// All have derivatives. Those of matrices that are symmetric are those of their symmetric part. Of
+// bases that are not unique (u and vt beyond the first min(m, n) vectors, vectors of equal values,
+// their signs) only what does not depend on the choice has one.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -45,6 +51,23 @@ array pinv(const array& a, StreamOrDevice s = {});
 // x with a x = b; b is (..., n, columns), or one vector (n).
 array solve(const array& a, const array& b, StreamOrDevice s = {});
 array solve_triangular(const array& a, const array& b, bool upper = false, StreamOrDevice s = {});
+// a times itself, n times; for n < 0 the inverse of that; for n = 0 the identity.
+array matrix_power(const array& a, int n, StreamOrDevice s = {});
+// The exponential of square matrices, by scaling and squaring of a Pade approximation (Higham, "The
+// scaling and squaring method for the matrix exponential revisited", 2005). Norms up to 2^17: of
+// larger ones the result is nan.
+array expm(const array& a, StreamOrDevice s = {});
+struct LeastSquares {
+  array x;                // (..., n, columns), of least norm where several are as good
+  array residuals;        // (..., columns): the sums of squares that are left
+  array rank;             // (...), int32
+  array singular_values;  // (..., min(m, n)), of a
+};
+// What makes the norm of b - a x smallest, for a (..., m, n) and b (..., m, columns) or one vector
+// (m). Singular values that are not above rcond (max(m, n) eps when absent) times the largest are
+// taken for zero.
+LeastSquares lstsq(const array& a, const array& b, std::optional<double> rcond = {},
+                   StreamOrDevice s = {});
 array det(const array& a, StreamOrDevice s = {});
 // The determinant's sign and the logarithm of its absolute value.
 std::pair<array, array> slogdet(const array& a, StreamOrDevice s = {});
