@@ -46,6 +46,14 @@ ALL_DTYPES = tuple(NUMPY_DTYPES)
 ODD_SIZES = (1, 3, 17, 513, 1030)
 
 
+@pytest.fixture(autouse=True)
+def same_device():
+    """Tests of benchmarks choose devices; the tests after them have the default one."""
+    device = mx.default_device()
+    yield
+    mx.set_default_device(device)
+
+
 @pytest.fixture
 def rng():
     """A NumPy generator with a fixed seed, fresh in each test."""

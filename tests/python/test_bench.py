@@ -24,15 +24,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def brief(monkeypatch):
-    """Shortens the waits that make real measurements sound; keeps the default device."""
-    device = mx.default_device()
+    """Shortens the waits that make real measurements sound."""
     monkeypatch.setattr(measure, "SETTLE", 0.001)
     monkeypatch.setattr(measure, "STALL", 0.001)
     # The machine that tests run on may be busy: each test says itself what others do.
     monkeypatch.setattr(measure, "busy_elsewhere", lambda: 0.0)
     monkeypatch.setattr(works, "ELEMENTS", 4096)
-    yield
-    mx.set_default_device(device)
 
 
 @pytest.fixture
