@@ -287,3 +287,37 @@ def test_results_that_no_cache_keeps_have_the_bits_of_their_parts(columns, dtype
         assert large.dtype == dtype
         parts = large.reshape(-1, *few.shape)
         assert mx.array_equal(parts, mx.broadcast_to(small, parts.shape), equal_nan=True).item()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int32", "int8", "float64"])
+@pytest.mark.parametrize(
+    "shape, axis",
+    [((600, 33), 0), ((1025, 64), 0), ((5000, 17), 0), ((2, 700, 40), 1), ((1100, 1030), 0),
+     ((3, 520, 5, 24), (0, 1))],
+    ids=str,
+)  # fmt: skip
+def test_columns_of_what_is_computed_have_the_order_of_what_is_in_memory(shape, axis, dtype, rng):
+    """Whatever is fused with the reduction, and whether it is code by then."""
+    x, y = (to_mx(rng.integers(-9, 9, shape)).astype(getattr(mx, dtype)) for _ in range(2))
+    if dtype.endswith(("16", "32", "64")) and not dtype.startswith("int"):
+        x = x + mx.random.normal(shape).astype(x.dtype)
+    of_column = to_mx(rng.integers(1, 5, shape[-1:])).astype(x.dtype)
+    of_row = to_mx(rng.integers(1, 5, (*shape[:-1], 1))).astype(x.dtype)
+    mx.eval(x, y, of_column, of_row)
+
+    def values():
+        return (x * 3 - y, x * of_row + of_column, mx.where(x > y, x, of_row), x * x)
+
+    for _ in range(3):
+        for fused, plain in zip(values(), values(), strict=True):
+            mx.eval(plain)
+            for reduce in (mx.sum, mx.max, mx.min, mx.mean):
+                results = [reduce(v, axis=axis) for v in (fused, plain)]
+                assert mx.array_equal(*results, equal_nan=True).item(), reduce
+        several = values()
+        mx.eval([v.sum(axis) for v in several], several[0].max(axis))
+        together = [v.sum(axis) for v in values()]
+        mx.eval(together)
+        for a, v in zip(together, values(), strict=True):
+            mx.eval(v)
+            assert mx.array_equal(a, v.sum(axis), equal_nan=True).item()

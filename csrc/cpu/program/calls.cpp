@@ -69,4 +69,25 @@ void CallRecorder::put_store(std::uint32_t place, Dtype dtype, std::int32_t valu
   trace_.put(step);
 }
 
+std::pair<Micro, std::uint32_t> CallRecorder::combination(const Reduction& r) {
+  const auto bits = [](float x) { return std::bit_cast<std::uint32_t>(x); };
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const bool floats = r.dtype == float32, wraps = is_unsigned(r.dtype);
+  switch (r.op) {
+    case Op::multiply:
+      return floats ? std::pair{Micro::multiply, bits(1.0f)} : std::pair{Micro::int_multiply, 1u};
+    case Op::maximum:
+      if (floats) return {Micro::maximum, bits(-infinity)};
+      return wraps ? std::pair{Micro::unsigned_maximum, 0u}
+                   : std::pair{Micro::int_maximum, 0x80000000u};
+    case Op::minimum:
+      if (floats) return {Micro::minimum, bits(infinity)};
+      return wraps ? std::pair{Micro::unsigned_minimum, ~0u}
+                   : std::pair{Micro::int_minimum, 0x7fffffffu};
+    case Op::logical_and: return {Micro::bit_and, ~0u};
+    case Op::logical_or: return {Micro::bit_or, 0u};
+    default: return floats ? std::pair{Micro::add, bits(-0.0f)} : std::pair{Micro::int_add, 0u};
+  }
+}
+
 }  // namespace cermet::cpu

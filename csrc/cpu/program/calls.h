@@ -1,6 +1,7 @@
 // Calls of loops as steps of a trace.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "cpu/machine/record.h"
@@ -44,6 +45,9 @@ class CallRecorder {
   void put_store(std::uint32_t place, Dtype dtype, std::int32_t value,
                  machine::Micro op = machine::Micro::store, std::uint16_t loop = 0,
                  bool streams = false);
+
+  // How two elements combine, and what changes nothing.
+  static std::pair<machine::Micro, std::uint32_t> combination(const Reduction& r);
 
   const Lowered& p_;
   const bool streams_;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/program/calls.h"
+#include "cpu/program/columns.h"
 #include "cpu/program/rows.h"
 
 namespace cermet::cpu {
@@ -135,6 +136,8 @@ Lowered with_code(const Lowered& p, bool streams) {
     if (p.layout.by_rows && p.layout.in_blocks &&
         !(p.passes[i].calls.empty() && p.passes[i].reductions.empty()))
       out.passes[i].code = compile_pass(p, i, streams);
+    if (p.layout.by_columns && !p.passes[i].calls.empty() && !p.passes[i].reductions.empty())
+      out.passes[i].columns = compile_columns(p, p.passes[i]);
     Compiler(p, streams, out, p.passes[i], out.passes[i]).run();
   }
   // Code alone keeps nothing in tiles, and reads of a scalar one element.

@@ -22,6 +22,7 @@
 
 #include "cpu/floating_mode.h"
 #include "cpu/program/arrange.h"
+#include "cpu/program/columns.h"
 #include "cpu/program/rows.h"
 #include "cpu/program/tiles.h"
 #include "eval/interrupt.h"
@@ -202,8 +203,9 @@ class Run : Tiles {
     const std::int64_t step = block * kBlock, steps = std::min(kBlock, x_.reduced - step);
     const std::int64_t first = u.first + step * x_.inner;
     if (pass.code && machine::takes_rows(steps)) return run_code(pass, c, first, step, steps);
+    const std::int64_t done = pass.columns ? add_columns(pass, c, u, first, step, steps) : 0;
     // What lies in memory is reduced there, if it is still in a cache when it has been computed.
-    const bool cached = pass.calls.empty() || steps * u.rows <= kCached;
+    const bool cached = !done && (pass.calls.empty() || steps * u.rows <= kCached);
     const auto from_memory = [&](const Reduction& r) { return r.moving >= 0 && cached; };
     bool tiles = !pass.calls.empty();
     for (const Reduction& r : pass.reductions) tiles |= !from_memory(r);
@@ -217,7 +219,7 @@ class Run : Tiles {
     // Eight tiles of the same lanes follow each other: their partial results stay in the
     // first-level cache, and memory is read in eight streams.
     constexpr std::int64_t kSteps = 8 * kLanes;
-    for (std::int64_t s = 0; tiles && s < steps; s += kSteps)
+    for (std::int64_t s = done; tiles && s < steps; s += kSteps)
       for (std::int64_t lane = s; lane < std::min(s + kLanes, steps); lane += x_.steps)
         for (std::int64_t t = lane; t < std::min(s + kSteps, steps);
              t += std::max(kLanes, x_.steps))
@@ -258,6 +260,39 @@ class Run : Tiles {
     if (x_.blocks() == 1) return;
     for (std::size_t k = 0; k < pass.reductions.size(); ++k)
       push(pass.reductions[k], c.totals[k], c.totals[k].lanes, 1);
+  }
+
+  // Adds as many steps of a block to its lanes as code can; the others are left.
+  std::int64_t add_columns(const Pass& pass, Context& c, const Unit& u, std::int64_t first,
+                           std::int64_t step, std::int64_t steps) const {
+    const ColumnCode& code = *pass.columns;
+    constexpr std::int64_t kTogether = ColumnCode::kSteps * kLanes;
+    const std::int64_t whole = steps / kTogether * kTogether;
+    for (std::size_t k = 0; whole && k < code.nothing.size(); ++k)
+      splat(c.totals[k].lanes, reinterpret_cast<const std::byte*>(&code.nothing[k]), 4,
+            kLanes * u.rows);
+    SmallVector<std::byte*, 32> table(code.places.size(), nullptr);
+    for (std::int64_t s = 0; s < whole; s += kTogether)
+      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+        for (std::size_t k = 0; k < code.places.size(); ++k) {
+          const auto [kind, index, number, size] = code.places[k];
+          const std::int64_t at = s + lane + number * kLanes;
+          switch (kind) {
+            case ColumnCode::Place::Kind::port:
+              table[k] = place(index, first + at * x_.inner, size);
+              break;
+            case ColumnCode::Place::Kind::scratch:
+              table[k] = c.scratch + index * scratch_elements_ * 8 + (step + at) * u.rows * size;
+              break;
+            case ColumnCode::Place::Kind::value: table[k] = c.table[index]; break;
+            case ColumnCode::Place::Kind::result:
+              table[k] = c.totals[index].lanes + lane * u.rows * 4;
+              break;
+          }
+        }
+        code.code->run(table.data(), u.rows);
+      }
+    return whole;
   }
 
   void run_unit(Context& c, const Unit& u) const {

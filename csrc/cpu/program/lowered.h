@@ -43,9 +43,10 @@ struct LayoutClass {
   int outer = 0;                   // axes, as they are arranged
   bool keeps = true;               // what a pass computes is kept for the next ones
   bool by_rows = false;            // rows are adjacent in memory, so that code takes them
+  bool by_columns = false;         // columns are, of which steps are reduced
   bool in_blocks = false;          // and are longer than a block
   SmallVector<bool, 16> linear;    // of inputs, then outputs: a tile is a run of adjacent elements
-  SmallVector<bool, 16> constant;  // a row of it is one element; where `by_rows` alone
+  SmallVector<bool, 16> constant;  // a row of it is one element, of these two
   bool operator==(const LayoutClass&) const = default;
 };
 LayoutClass classify(const Program& program, const Binding& binding);
@@ -103,6 +104,7 @@ struct Reduction {
 };
 
 struct RowCode;
+struct ColumnCode;
 
 // What is done on the way over a row's tiles.
 struct Pass {
@@ -118,6 +120,7 @@ struct Pass {
   std::vector<Call> calls;
   std::vector<Reduction> reductions;
   std::shared_ptr<const RowCode> code;  // for a block of a row, where that is all that is reduced
+  std::shared_ptr<const ColumnCode> columns;  // for steps of columns
 };
 
 // A context's table holds, in this order: a tile a value, one for each row value's expansion, and

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "cpu/program/arrange.h"
+#include "cpu/program/columns.h"
 
 namespace cermet::cpu {
 namespace {
@@ -184,6 +185,8 @@ LayoutClass classify(const Program& p, const Binding& given) {
   out.by_rows = out.geometry != Geometry::flat && x.inner == 1 &&
                 (out.in_blocks || machine::takes_rows(x.reduced));
   out.keeps = out.geometry != Geometry::lanes || x.unit() <= kMaxScratch;
+  out.by_columns = out.geometry == Geometry::lanes && x.inner > 1 && !p.products &&
+                   x.reduced >= ColumnCode::kSteps * kLanes;
   for (std::size_t i = 0; i < p.inputs.size() + p.outputs.size(); ++i) {
     const bool input = i < p.inputs.size();
     const std::size_t k = input ? i : i - p.inputs.size();
@@ -201,6 +204,12 @@ LayoutClass classify(const Program& p, const Binding& given) {
       out.by_rows =
           extent != Extent::full || constant || row.empty() || (row.size() == 1 && row[0] == 1);
     }
+    if (out.by_columns) {
+      const std::int64_t step = layout.extents.empty() ? 1 : layout.strides.back();
+      const bool whole = layout.extents.empty() || layout.extents.back() % x.inner == 0;
+      out.constant.push_back(step == 0);
+      out.by_columns = extent != Extent::full || (whole && (step == 1 || (step == 0 && input)));
+    }
     adjacent &= layout.linear();
     const bool has_rows =
         !layout.extents.empty() && layout.strides.back() == 1 && layout.extents.back() >= kLongRow;
@@ -211,7 +220,7 @@ LayoutClass classify(const Program& p, const Binding& given) {
                          (out.geometry == Geometry::flat && extent == Extent::full && has_rows));
   }
   if (!p.reduced && !p.products && !adjacent) out.by_rows = have_rows(p, b, out.constant);
-  if (!out.by_rows) out.constant.clear();
+  if (!out.by_rows && !out.by_columns) out.constant.clear();
   return out;
 }
 
