@@ -79,9 +79,11 @@ PROGRAMS = {
     "save npz": saving("mx.savez(path, a=VALUE, b=VALUE)", ".npz"),
     "save safetensors": saving("mx.save_safetensors(path, {'a': VALUE, 'b': VALUE})",
     ".safetensors"),
+    "save gguf": saving("mx.save_gguf(path, {'a': VALUE}, {'k': ['v']})", ".gguf"),
     "load npy": loading("mx.save(path, VALUE)", ".npy"),
     "load npz": loading("mx.savez(path, a=VALUE)", ".npz"),
     "load safetensors": loading("mx.save_safetensors(path, {'a': VALUE})", ".safetensors"),
+    "load gguf": loading("mx.save_gguf(path, {'a': VALUE}, {'k': ['v']})", ".gguf"),
     "save weights": (
         f"{LAYERS}; path = tempfile.mkdtemp() + '/w.safetensors'; model.save_weights(path); "
         "before = digest(mx.load(path))",
