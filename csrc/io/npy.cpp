@@ -43,6 +43,7 @@ Header parse(const std::string& text, const std::string& file) {
                     shape = value_of(text, "shape");
   if (descr >= text.size() || order >= text.size() || shape >= text.size() || text[shape] != '(')
     io::fail("load", file, "the npy header is malformed: " + text.substr(0, 80));
+  if (text[descr] == '[') io::fail("load", file, "structured elements are not supported");
   const std::size_t close = text.find(text[descr], descr + 1);
   std::string code = text.substr(descr + 1, close == std::string::npos ? 0 : close - descr - 1);
   if (code == "|V2") code = "<V2";

@@ -16,12 +16,17 @@ using nlohmann::json;
 struct Code {
   const char* text;
   Dtype dtype;
+  int bits = 0;  // of an element that is a part of a byte
 };
+// What has no type here comes as its bytes: elements of 4 and 6 bits are packed along the last
+// axis.
 constexpr Code kCodes[] = {
-    {"BOOL", bool_},  {"U8", uint8},      {"U16", uint16},    {"U32", uint32},
-    {"U64", uint64},  {"I8", int8},       {"I16", int16},     {"I32", int32},
-    {"I64", int64},   {"F16", float16},   {"BF16", bfloat16}, {"F32", float32},
-    {"F64", float64}, {"C64", complex64}, {"F8_E4M3", uint8}, {"F8_E8M0", uint8}};
+    {"BOOL", bool_},       {"U8", uint8},          {"U16", uint16},        {"U32", uint32},
+    {"U64", uint64},       {"I8", int8},           {"I16", int16},         {"I32", int32},
+    {"I64", int64},        {"F16", float16},       {"BF16", bfloat16},     {"F32", float32},
+    {"F64", float64},      {"C64", complex64},     {"F8_E4M3", uint8},     {"F8_E5M2", uint8},
+    {"F8_E8M0", uint8},    {"F8_E4M3FNUZ", uint8}, {"F8_E5M2FNUZ", uint8}, {"F4", uint8, 4},
+    {"F6_E2M3", uint8, 6}, {"F6_E3M2", uint8, 6}};
 
 constexpr const char* kLoad = "load_safetensors";
 constexpr const char* kMetadata = "__metadata__";
@@ -90,6 +95,15 @@ class Header final : public nlohmann::json_sax<json> {
     throw std::invalid_argument("tensor '" + name_ + "': " + what);
   }
 
+  // The shape of the bytes of such elements.
+  static void pack(Shape& shape, int bits) {
+    element_count(shape);  // whose bits can be counted
+    if (shape.empty() || shape.back() * bits % 8 != 0)
+      throw std::invalid_argument("a row of " + std::to_string(bits) +
+                                  " bits an element is not of whole bytes");
+    shape.back() = shape.back() * bits / 8;
+  }
+
   void add_tensor() {
     if (dtype_.empty() || !shape_ || !offsets_) refuse("dtype, shape and data_offsets are needed");
     const auto* known = std::find_if(std::begin(kCodes), std::end(kCodes),
@@ -98,6 +112,7 @@ class Header final : public nlohmann::json_sax<json> {
     if (offsets_->size() != 2) refuse("data_offsets needs two numbers");
     std::uint64_t need = 0;
     try {
+      if (known->bits > 0) pack(*shape_, known->bits);
       need = static_cast<std::uint64_t>(element_count(*shape_)) * size_of(known->dtype);
     } catch (const std::logic_error& e) {
       refuse(e.what());
@@ -108,8 +123,9 @@ class Header final : public nlohmann::json_sax<json> {
       refuse("bytes " + std::to_string(begin) + " to " + std::to_string(end) +
              " lie outside the file's " + std::to_string(have_));
     if (end - begin != need)
-      refuse("shape " + to_string(*shape_) + " of " + dtype_ + " needs " + std::to_string(need) +
-             " bytes, " + std::to_string(end - begin) + " are given");
+      refuse("shape " + to_string(*shape_) + " of " + std::string(name_of(known->dtype)) +
+             " needs " + std::to_string(need) + " bytes, " + std::to_string(end - begin) +
+             " are given");
     io::Stored stored;
     stored.begin = begin;
     stored.dtype = known->dtype;

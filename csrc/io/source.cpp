@@ -107,13 +107,7 @@ class FromSource final : public Load {
  public:
   FromSource(Ref<const Source> source, io::Stored stored)
       : source_(std::move(source)), stored_(std::move(stored)) {}
-  std::string parameters() const override {
-    std::string text = "file='" + source_->name + "'" + (stored_.part.empty() ? "" : ", ");
-    text += stored_.part;
-    for (char& c : text)
-      if (static_cast<unsigned char>(c) >= 0x80) c = '?';  // of any encoding
-    return text;
-  }
+  std::string parameters() const override { return io::origin(*source_, stored_.part); }
   // A checksum is that of all bytes, in order.
   bool in_pieces() const override { return !stored_.crc; }
 
@@ -201,11 +195,23 @@ array io::stored_array(const Ref<const Source>& source, Stored stored, StreamOrD
   const Dtype raw = stored.dtype;
   Shape shape = stored.shape;
   const auto from = make_ref<const FromSource>(source, std::move(stored));
-  if (source->stays()) return view(array(from, std::move(shape), raw, {}, s.resolve()), dtype, s);
-  const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_of(raw);
+  return view(loaded_array(*source, from, std::move(shape), raw, s), dtype, s);
+}
+
+array io::loaded_array(const Source& source, const Ref<const Load>& from, Shape shape, Dtype dtype,
+                       StreamOrDevice s) {
+  if (source.stays()) return array(from, std::move(shape), dtype, {}, s.resolve());
+  const auto bytes = static_cast<std::size_t>(element_count(shape)) * size_of(dtype);
   Ref<Buffer> buffer = context::allocate(bytes);
   from->read(0, {static_cast<std::byte*>(buffer->data()), bytes});
-  return view(array(std::move(buffer), std::move(shape), raw), dtype, s);
+  return array(std::move(buffer), std::move(shape), dtype);
+}
+
+std::string io::origin(const Source& source, const std::string& part) {
+  std::string text = "file='" + source.name + "'" + (part.empty() ? "" : ", ") + part;
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) >= 0x80) c = '?';  // of any encoding
+  return text;
 }
 
 }  // namespace cermet

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "cermet/io.h"
+#include "graph/primitive.h"
 
 namespace cermet::io {
 
@@ -24,6 +25,11 @@ struct Stored {
 };
 // A lazy array where the source stays as it is.
 array stored_array(const Ref<const Source>& source, Stored stored, StreamOrDevice s);
+// The same of elements that `from` makes of the source's bytes.
+array loaded_array(const Source& source, const Ref<const Load>& from, Shape shape, Dtype dtype,
+                   StreamOrDevice s);
+// What `explain` says of such an array; `part` as in Stored.
+std::string origin(const Source& source, const std::string& part);
 
 // An npy file that lies at [begin, begin + size) of a source; `crc`, if known, is that of its
 // bytes.

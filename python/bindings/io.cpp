@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <tuple>
 
 #include "bindings.h"
 #include "cermet/io.h"
@@ -80,6 +81,7 @@ std::string format_of_path(const std::string& path) {
 std::string format_of_bytes(const nb::bytes& bytes) {
   const std::string_view start(bytes.c_str(), bytes.size());
   if (start.starts_with("\x93NUMPY")) return "npy";
+  if (start.starts_with("GGUF")) return "gguf";
   return start.starts_with("PK") ? "npz" : "safetensors";
 }
 
@@ -99,16 +101,31 @@ void inflate(const std::string& name, std::span<const std::byte> from, std::span
   throw FormatError("load: " + name + ": a member's compressed bytes are broken");
 }
 
+// A file's text, which may be of any encoding.
+nb::object to_text(const std::string& text) {
+  nb::object out = nb::steal(
+      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "backslashreplace"));
+  if (!out) throw nb::python_error();
+  return out;
+}
+
+nb::object to_object(array& value) { return nb::cast(std::move(value)); }
+nb::object to_object(const std::string& value) { return to_text(value); }
+nb::object to_object(GgufValue& value) {
+  auto* list = std::get_if<std::vector<GgufValue>>(&value.is);
+  if (!list) {
+    if (auto* numbers = std::get_if<array>(&value.is)) return to_object(*numbers);
+    return to_text(std::get<std::string>(value.is));
+  }
+  nb::list out;
+  for (GgufValue& item : *list) out.append(to_object(item));
+  return out;
+}
+
 template <class Named>
 nb::dict to_dict(Named& named) {
   nb::dict out;
-  for (auto& [name, value] : named) {
-    // A member's name may be of any encoding.
-    const nb::object key = nb::steal(PyUnicode_DecodeUTF8(
-        name.data(), static_cast<Py_ssize_t>(name.size()), "backslashreplace"));
-    if (!key) throw nb::python_error();
-    out[key] = nb::cast(std::move(value));
-  }
+  for (auto& [name, value] : named) out[to_text(name)] = to_object(value);
   return out;
 }
 
@@ -119,14 +136,16 @@ nb::object load_file(nb::handle file, nb::handle named, bool with_metadata, Stre
   const std::string format = !named.is_none() ? text_of(named, "load: format")
                              : by_path        ? format_of_path(path)
                                               : format_of_bytes(bytes);
-  if (format != "npy" && format != "npz" && format != "safetensors")
+  if (format != "npy" && format != "npz" && format != "safetensors" && format != "gguf")
     throw std::invalid_argument("load: unknown format '" + format +
-                                "'; expected npy, npz or safetensors");
-  if (with_metadata && format != "safetensors")
+                                "'; expected npy, npz, safetensors or gguf");
+  if (with_metadata && format != "safetensors" && format != "gguf")
     throw std::invalid_argument("load: a file of format '" + format + "' has no metadata");
   std::optional<array> one;
   NamedArrays several;
-  std::pair<ArrayMap, StringMap> tensors;
+  ArrayMap tensors;
+  StringMap facts;
+  GgufMetadata values;
   {
     const std::span<const std::byte> memory = view_of(bytes);
     const Unlocked unlocked;
@@ -135,14 +154,16 @@ nb::object load_file(nb::handle file, nb::handle named, bool with_metadata, Stre
       one = load(source, s);
     else if (format == "npz")
       several = load_npz(source, [&](auto from, auto to) { inflate(path, from, to); }, s);
+    else if (format == "gguf")
+      std::tie(tensors, values) = load_gguf(source, s);
     else
-      tensors = load_safetensors(source, s);
+      std::tie(tensors, facts) = load_safetensors(source, s);
   }
   if (one) return nb::cast(std::move(*one));
   if (format == "npz") return to_dict(several);
-  nb::dict arrays = to_dict(tensors.first);
+  nb::dict arrays = to_dict(tensors);
   if (!with_metadata) return arrays;
-  return nb::make_tuple(arrays, to_dict(tensors.second));
+  return nb::make_tuple(arrays, format == "gguf" ? to_dict(values) : to_dict(facts));
 }
 
 // ---- Writing ----
@@ -225,27 +246,61 @@ class Members {
   Arrays all_;
 };
 
-void save_tensors(nb::handle file, nb::handle arrays, nb::handle metadata) {
-  constexpr const char* kOperation = "save_safetensors";
-  const auto dict_of = [](nb::handle dict, const char* what) {
-    if (!PyDict_Check(dict.ptr())) wrong_type(std::string(kOperation) + ": " + what, dict);
-    return nb::borrow<nb::dict>(dict);
-  };
+nb::dict dict_of(const char* operation, nb::handle dict, const char* what) {
+  if (!PyDict_Check(dict.ptr())) wrong_type(std::string(operation) + ": " + what, dict);
+  return nb::borrow<nb::dict>(dict);
+}
+// Named arrays, all of them evaluated.
+ArrayMap named_arrays(const char* operation, nb::handle dict) {
+  const std::string what = std::string(operation) + ": a name";
   ArrayMap named;
   Arrays all;
-  for (auto [key, value] : dict_of(arrays, "arrays is to be a dict of arrays")) {
-    std::string name = text_of(key, "save_safetensors: a name");
-    all.push_back(array_of(kOperation, name, value));
+  for (auto [key, value] : dict_of(operation, dict, "arrays is to be a dict of arrays")) {
+    std::string name = text_of(key, what.c_str());
+    all.push_back(array_of(operation, name, value));
     named.emplace(std::move(name), all.back());
   }
+  eval(all);
+  return named;
+}
+
+void save_tensors(nb::handle file, nb::handle arrays, nb::handle metadata) {
+  constexpr const char* kOperation = "save_safetensors";
   StringMap facts;
   if (!metadata.is_none())
-    for (auto [key, value] : dict_of(metadata, "metadata is to be a dict of str"))
+    for (auto [key, value] : dict_of(kOperation, metadata, "metadata is to be a dict of str"))
       facts.emplace(text_of(key, "save_safetensors: a name of metadata"),
                     text_of(value, "save_safetensors: metadata"));
-  eval(all);
+  const ArrayMap named = named_arrays(kOperation, arrays);
   write_file(kOperation, file, ".safetensors",
              [&](const Sink& out) { save_safetensors(out, named, facts); });
+}
+
+constexpr const char* kSaveGguf = "save_gguf";
+
+GgufValue metadata_value(const std::string& name, nb::handle value, int depth) {
+  if (const array* numbers = as_array(value)) return {evaluated(*numbers)};
+  if (PyUnicode_Check(value.ptr())) return {text_of(value, kSaveGguf)};
+  constexpr int kDeepest = 100;  // more than any file has
+  if (depth > kDeepest || !(PyList_Check(value.ptr()) || PyTuple_Check(value.ptr())))
+    wrong_type(std::string(kSaveGguf) + ": metadata '" + name +
+                   "' is to be an array, a str or a list of str",
+               value);
+  std::vector<GgufValue> list;
+  for (const nb::handle item : nb::borrow<nb::sequence>(value))
+    list.push_back(metadata_value(name, item, depth + 1));
+  return {std::move(list)};
+}
+
+void save_blocks(nb::handle file, nb::handle arrays, nb::handle metadata) {
+  GgufMetadata values;
+  if (!metadata.is_none())
+    for (auto [key, value] : dict_of(kSaveGguf, metadata, "metadata is to be a dict")) {
+      const std::string name = text_of(key, "save_gguf: a name of metadata");
+      values.emplace(name, metadata_value(name, value, 0));
+    }
+  const ArrayMap named = named_arrays(kSaveGguf, arrays);
+  write_file(kSaveGguf, file, ".gguf", [&](const Sink& out) { save_gguf(out, named, values); });
 }
 
 void translate(const std::exception_ptr& error, void*) {
@@ -282,8 +337,9 @@ void bind_io(nb::module_& m) {
                   .c_str()),
       nb::arg(), "format"_a = nb::none(), "return_metadata"_a = false, nb::kw_only(),
       "stream"_a = nb::none(),
-      "Loads a file of format npy (an array), npz or safetensors (a dict of arrays; with its "
-      "metadata if asked). The arrays are lazy: each is read when it is first evaluated, which is "
+      "Loads a file of format npy (an array), npz, safetensors or gguf (a dict of arrays; of the "
+      "last two with its metadata if asked). The arrays are lazy: each is read when it is first "
+      "evaluated, which is "
       "an OSError where the file has changed since. Raises OSError when the file cannot be read "
       "and ValueError when its content is wrong.");
   m.def("save", &save_one,
@@ -325,6 +381,15 @@ void bind_io(nb::module_& m) {
       "file"_a, "arrays"_a, "metadata"_a = nb::none(),
       "Writes named arrays in the format safetensors. A file is replaced when the new one is "
       "whole; whatever fails, the old one stays.");
+  m.def(
+      "save_gguf", &save_blocks,
+      nb::sig("def save_gguf(file: typing.IO[bytes] | str | os.PathLike, arrays: dict[str, array], "
+              "metadata: dict[str, array | str | list[str]]) -> None"),
+      "file"_a, "arrays"_a, "metadata"_a = nb::none(),
+      "Writes named arrays in the format GGUF, with metadata: arrays of at most one axis, texts "
+      "and "
+      "lists of texts. A file is replaced when the new one is whole; whatever fails, the old one "
+      "stays.");
 }
 
 }  // namespace cermet::python

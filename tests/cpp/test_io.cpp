@@ -69,6 +69,26 @@ TEST_CASE("what is written to memory can be read from it") {
   CHECK(array_equal(several[1].second, x).item<bool>());
 }
 
+TEST_CASE("tensors and metadata of GGUF") {
+  const Folder folder;
+  const std::string path = folder / "a.gguf";
+  const array x = reshape(arange(0, 100000, 1, float32), {1000, 100});
+  const std::vector<GgufValue> texts{{std::string("a")}, {std::string()}};
+  GgufMetadata metadata{{"text", {std::string("value")}}, {"texts", {texts}}};
+  metadata.emplace("numbers", GgufValue{array({1, 2})});
+  save_gguf(path, {{"x", x}, {"y", array(2.0f)}}, metadata);
+  const auto [arrays, facts] = load_gguf(path);
+  CHECK(!arrays.at("x").is_available());
+  CHECK(array_equal(arrays.at("x"), x).item<bool>());
+  CHECK(arrays.at("y").item<float>() == 2);
+  CHECK(std::get<std::string>(facts.at("text").is) == "value");
+  CHECK(std::get<std::vector<GgufValue>>(facts.at("texts").is).size() == 2);
+  CHECK(std::get<array>(facts.at("numbers").is).shape() == Shape{2});
+  CHECK_THROWS_AS(save_gguf(path, {{"x", astype(x, complex64)}}), std::invalid_argument);
+  CHECK_THROWS_AS(load_gguf(in_memory({}, "memory")), FormatError);
+  CHECK(folder.size() == 1);
+}
+
 TEST_CASE("a file stays where its replacement fails") {
   const Folder folder;
   const std::string path = folder / "file";

@@ -9,6 +9,7 @@ SAVES = (
     ("mx.savez(path, a=VALUE, b=VALUE)", ".npz"),
     ("mx.savez_compressed(path, a=VALUE)", ".npz"),
     ("mx.save_safetensors(path, {'a': VALUE, 'b': VALUE})", ".safetensors"),
+    ("mx.save_gguf(path, {'a': VALUE, 'b': VALUE}, {'k': 'v'})", ".gguf"),
     ("weights(VALUE).save_weights(path)", ".safetensors"),
     ("weights(VALUE).save_weights(path)", ".npz"),
 )

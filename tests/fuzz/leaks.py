@@ -15,6 +15,7 @@ TYPICAL = (
     "mx.save(path + '.npy', x); mx.eval(mx.load(path + '.npy'))",
     "mx.savez(path + '.npz', x); mx.eval(mx.load(path + '.npz'))",
     "mx.save_safetensors(path + '.safetensors', {'a': x}); mx.load(path + '.safetensors')",
+    "mx.save_gguf(path + '.gguf', {'a': x}, {'k': ['v']}); mx.load(path + '.gguf')",
     "nn.Linear(3, 4)(x[:, :3])", "mx.async_eval(x * 2)",
     "m = nn.Sequential(nn.Linear(9, 4)); nn.value_and_grad(m, lambda t: m(t).sum())(x)",
     "mx.linalg.inv(mx.eye(4))",

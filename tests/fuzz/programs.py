@@ -79,9 +79,18 @@ PROGRAMS = {
     "save npz": saving("mx.savez(path, a=VALUE, b=VALUE)", ".npz"),
     "save safetensors": saving("mx.save_safetensors(path, {'a': VALUE, 'b': VALUE})",
     ".safetensors"),
+    "save gguf": saving("mx.save_gguf(path, {'a': VALUE}, {'k': ['v']})", ".gguf"),
     "load npy": loading("mx.save(path, VALUE)", ".npy"),
     "load npz": loading("mx.savez(path, a=VALUE)", ".npz"),
     "load safetensors": loading("mx.save_safetensors(path, {'a': VALUE})", ".safetensors"),
+    "load gguf": loading("mx.save_gguf(path, {'a': VALUE}, {'k': ['v']})", ".gguf"),
+    "load blocks of gguf": (  # Q6_K
+        "import struct; path = tempfile.mkdtemp() + '/file.gguf'; header = b'GGUF' + struct.pack("
+        "'<IQQQsIQQIQ', 3, 1, 0, 1, b'w', 2, 256, 1000, 14, 0)\n"
+        "with open(path, 'wb') as file: file.write(header.ljust(96) + b'1' * 210_000)",
+        "result = mx.load(path); mx.eval(result)",
+        "True",
+    ),
     "save weights": (
         f"{LAYERS}; path = tempfile.mkdtemp() + '/w.safetensors'; model.save_weights(path); "
         "before = digest(mx.load(path))",

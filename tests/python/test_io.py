@@ -1,4 +1,5 @@
-"""Files: npy, npz and safetensors written here and by others, and files that are broken."""
+"""Files: npy, npz and safetensors written here and by others, and files that are broken. GGUF has a
+file of tests of its own."""
 
 import io
 import json
@@ -99,6 +100,54 @@ def test_safetensors_of_others(tmp_path):
     path.write_bytes(safetensors({"b": tensor(data_offsets=[8, 16]), "a": tensor()}, data))
     loaded = mx.load(path)
     assert loaded["a"].tolist() == [1, 2] and loaded["b"].tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("dtype", ["E4M3", "E5M2", "E8M0", "E4M3FNUZ", "E5M2FNUZ"])
+def test_floats_of_8_bits_are_read_as_their_codes(dtype):
+    data = safetensors({"x": tensor(f"F8_{dtype}", [2, 3], data_offsets=[0, 6])}, bytes(range(6)))
+    x = mx.load(io.BytesIO(data))["x"]
+    assert x.dtype == mx.uint8 and x.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_elements_smaller_than_a_byte_are_read_as_their_bytes():
+    for dtype, shape, packed in (("F4", [2, 4], (2, 2)), ("F6_E3M2", [1, 8], (1, 6))):
+        size = int(np.prod(packed))
+        header = {"x": tensor(dtype, shape, data_offsets=[0, size])}
+        x = mx.load(io.BytesIO(safetensors(header, bytes(range(size)))))["x"]
+        assert x.dtype == mx.uint8 and x.shape == packed
+        assert x.reshape(-1).tolist() == list(range(size))
+    for shape in ([], [4, 3], [2**63 - 1]):
+        header = {"x": tensor("F4", shape, data_offsets=[0, 6])}
+        with pytest.raises(ValueError, match=r"'x': (a row of 4 bits|.*63 bits count)"):
+            mx.load(io.BytesIO(safetensors(header, bytes(6))))
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+def test_versions_of_npy(version, tmp_path):
+    path = tmp_path / "a.npy"
+    for x in (np.array(2.5), np.zeros((0, 3), np.float32), np.asfortranarray(np.eye(3, 2))):
+        with open(path, "wb") as file:
+            np.lib.format.write_array(file, x, version)
+        assert_equal(mx.load(path), x)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "says"),
+    [
+        ("U3", "'<U3'"),
+        ("S3", r"'\|S3'"),
+        ("M8[s]", r"'<M8\[s\]'"),
+        ("O", r"'\|O'"),
+        ("c16", "'<c16'"),
+        (np.longdouble, "'<f"),
+        ([("a", "f4"), ("b", ">i2")], "structured elements"),
+    ],
+)
+def test_npy_of_other_types_is_refused_by_name(dtype, says, tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros(2, dtype), allow_pickle=True)
+    with pytest.raises(ValueError, match=f"a.npy: .*{says}.*not supported"):
+        mx.load(path)
 
 
 def test_file_objects(tmp_path):

@@ -18,6 +18,7 @@ WRITES = {
     "npy": lambda path, x: np.save(path, x),
     "npz": lambda path, x: np.savez(path, x=x),
     "safetensors": lambda path, x: mx.save_safetensors(path, {"x": mx.array(x)}),
+    "gguf": lambda path, x: mx.save_gguf(path, {"x": mx.array(x)}, {}),
 }
 
 

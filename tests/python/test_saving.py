@@ -29,6 +29,7 @@ SAVES = {
     "npz": lambda path, x: mx.savez(path, x=x),
     "compressed.npz": lambda path, x: mx.savez_compressed(path, x=x),
     "safetensors": lambda path, x: mx.save_safetensors(path, {"x": x}),
+    "gguf": lambda path, x: mx.save_gguf(path, {"x": x}, {"k": "v"}),
     "weights.safetensors": lambda path, x: save_weights(path, x),
     "weights.npz": lambda path, x: save_weights(path, x),
 }
@@ -225,7 +226,7 @@ def test_a_file_that_may_not_be_written(saved):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
-@pytest.mark.parametrize("name", ["npy", "npz", "safetensors"])
+@pytest.mark.parametrize("name", ["npy", "npz", "safetensors", "gguf"])
 def test_devices_are_written_straight(name, tmp_path):
     path = tmp_path / f"full.{name}"
     path.symlink_to("/dev/full")
@@ -235,7 +236,7 @@ def test_devices_are_written_straight(name, tmp_path):
     assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
 
 
-@pytest.mark.parametrize("name", ["npy", "npz", "safetensors"])
+@pytest.mark.parametrize("name", ["npy", "npz", "safetensors", "gguf"])
 def test_pipes_are_written_straight(name, tmp_path):
     path = tmp_path / f"pipe.{name}"
     os.mkfifo(path)
@@ -295,7 +296,7 @@ for i in range(10**6):
 """
 
 
-@pytest.mark.parametrize("name", ["npy", "npz", "safetensors"])
+@pytest.mark.parametrize("name", ["npy", "npz", "safetensors", "gguf"])
 def test_a_killed_save_leaves_a_whole_file(name, tmp_path):
     path = tmp_path / f"file.{name}"
     SAVES[name](path, mx.full((300_000,), -1))
@@ -312,7 +313,7 @@ def test_a_killed_save_leaves_a_whole_file(name, tmp_path):
 # Errors
 
 
-@pytest.mark.parametrize("extension", ["npy", "npz", "safetensors"])
+@pytest.mark.parametrize("extension", ["npy", "npz", "safetensors", "gguf"])
 def test_errors_of_the_system(extension, tmp_path):
     def loads(path):
         return lambda: mx.load(path, format=extension)
@@ -377,7 +378,7 @@ def test_text_files(tmp_path):
     mx.save(path, mx.ones(3))
     with pytest.raises(TypeError, match="binary mode"):
         mx.load(io.StringIO("text"))
-    for save in (SAVES["npy"], SAVES["npz"], SAVES["safetensors"]):
+    for save in (SAVES["npy"], SAVES["npz"], SAVES["safetensors"], SAVES["gguf"]):
         with open(tmp_path / "b", "w") as file, pytest.raises(TypeError, match="str, not bytes"):
             save(file, mx.ones(3))
 

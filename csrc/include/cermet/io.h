@@ -1,5 +1,5 @@
-// Files: npy, npz and safetensors. What is loaded is lazy: the file stays open until the last array
-// of it has its value or is gone. Errors name the operation, the file and what is wrong.
+// Files: npy, npz, safetensors and GGUF. What is loaded is lazy: the file stays open until the last
+// array of it has its value or is gone. Errors name the operation, the file and what is wrong.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +11,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "cermet/array.h"
@@ -77,6 +78,20 @@ std::pair<ArrayMap, StringMap> load_safetensors(const std::string& path, StreamO
 void save_safetensors(const Sink& out, const ArrayMap& arrays, const StringMap& metadata = {});
 void save_safetensors(const std::string& path, const ArrayMap& arrays,
                       const StringMap& metadata = {});
+
+// Metadata of GGUF: a number or numbers in a row (an array of at most one axis), a text, or a list
+// of values of one kind.
+struct GgufValue {
+  std::variant<array, std::string, std::vector<GgufValue>> is;
+};
+using GgufMetadata = std::map<std::string, GgufValue>;
+// Tensors of blocks that a mode of quantization has, too, are packed as `quantized_matmul` takes
+// them, beside "a.weight" with "a.scales" and, of affine ones, "a.biases" (groups of 32; NVFP4:
+// 16); those of other blocks are float16.
+std::pair<ArrayMap, GgufMetadata> load_gguf(const Ref<const Source>& source, StreamOrDevice s = {});
+std::pair<ArrayMap, GgufMetadata> load_gguf(const std::string& path, StreamOrDevice s = {});
+void save_gguf(const Sink& out, const ArrayMap& arrays, const GgufMetadata& metadata = {});
+void save_gguf(const std::string& path, const ArrayMap& arrays, const GgufMetadata& metadata = {});
 
 // Compression (raw deflate) comes from the caller: `inflate` fills its output or throws.
 using Inflate = std::function<void(std::span<const std::byte> from, std::span<std::byte> to)>;

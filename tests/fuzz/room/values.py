@@ -208,7 +208,7 @@ class Values:
             save, suffix = self.one(
                 (("mx.save(p, {})", ".npy"), ("mx.savez(p, {}, b={})", ".npz"),
                  ("mx.savez_compressed(p, {})", ".npz"), ("mx.save_safetensors(p, {{KEY: {}}})",
-                 ".safetensors"))
+                 ".safetensors"), ("mx.save_gguf(p, {{KEY: {}}}, {{'k': ['v']}})", ".gguf"))
             )  # fmt: skip
             save = save.format(*(self.array() for _ in range(2))).replace("KEY", repr(self.key()))
             cut = self.one((None, None, None, 0, 1, 7, 50, 100, -1, -5))
@@ -220,7 +220,7 @@ class Values:
             return f"saved(lambda p: {save}, {suffix!r}, {cut}, {changes})"
         return self.one(
             ("tempfile.mktemp('.npy')", "tempfile.mktemp('.npz')",
-            "tempfile.mktemp('.safetensors')", "io.BytesIO()",
+            "tempfile.mktemp('.safetensors')", "tempfile.mktemp('.gguf')", "io.BytesIO()",
              "io.StringIO()", "open(os.devnull, 'rb')", "open(os.devnull, 'w')",
              "closed(io.BytesIO())", "'/nowhere/x.npz'",
              "open('/dev/full', 'wb')", "'/dev/full'", "'a\\0.npy'", "'a\\ud800.npy'",
