@@ -41,7 +41,8 @@ def _parameters(args: ast.arguments, names: dict[str, Any]) -> Iterator[inspect.
     positional = [(arg, kinds.POSITIONAL_ONLY) for arg in args.posonlyargs]
     positional += [(arg, kinds.POSITIONAL_OR_KEYWORD) for arg in args.args]
     without = len(positional) - len(args.defaults)
-    for (arg, kind), default in zip(positional, [None] * without + args.defaults, strict=True):
+    defaults: list[ast.expr | None] = [*[None] * without, *args.defaults]
+    for (arg, kind), default in zip(positional, defaults, strict=True):
         yield parameter(arg, kind, default)
     if args.vararg:
         yield parameter(args.vararg, kinds.VAR_POSITIONAL)

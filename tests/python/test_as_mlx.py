@@ -277,3 +277,27 @@ def test_state_of_pickles_that_mlx_wrote():
     assert a.dtype == mx.complex64 and a.item() == 1 + 2j
     with pytest.raises(ValueError, match="number 14, expected 0 to 13"):
         mx.array.__new__(mx.array).__setstate__((numpy.zeros(1), 14))
+
+
+# ---- Building extensions ----
+def test_extensions_are_described_and_not_built():
+    extension = pytest.importorskip("cermet.extension")
+    from setuptools import Distribution
+    from setuptools.errors import CompileError
+
+    library = extension.MetalLibrary("kernels", [Path("a.metal")], extra_compile_args=["-O2"])
+    modules = [
+        extension.MetalExtension("one", [Path("a.cpp")], metal_libraries=[library]),
+        extension.CMakeExtension("two", "folder"),
+    ]
+    assert modules[0].sources == ["a.cpp"] and modules[0].metal_libraries == [library]
+    assert library.sources == ["a.metal"] and Path(modules[1].sourcedir).is_absolute()
+    for command, module in zip(
+        [extension.BuildExtension.with_options(use_ninja=False), extension.CMakeBuild],
+        modules,
+        strict=True,
+    ):
+        build = command(Distribution({"name": "x", "ext_modules": [module]}))
+        build.ensure_finalized()
+        with pytest.raises(CompileError, match=f"{module.name}: C.. extensions of MLX need MLX's"):
+            build.run()

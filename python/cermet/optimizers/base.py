@@ -90,8 +90,7 @@ class Optimizer:
         """For subclasses: a setting in the state; a schedule gives it anew before each update."""
         if callable(param):
             self._schedulers[name] = param
-            param = param(self.step)
-        self._state[name] = mx.array(param)
+        self._state[name] = mx.array(param(self.step) if callable(param) else param)
 
     def _rate_for(self, gradient: mx.array) -> mx.array:
         # In the dtype of the gradient, so that half precision parameters stay what they are.
