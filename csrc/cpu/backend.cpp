@@ -260,9 +260,11 @@ class CpuBackend final : public Backend {
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {
     utsname name{};
     uname(&name);
+    const std::int64_t memory = std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
     return {{"device_name", cpu_name()},
             {"architecture", std::string(name.machine)},
-            {"memory_size", std::int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE)},
+            {"memory_size", memory},
+            {"max_recommended_working_set_size", memory},  // as a GPU has it
             {"cores", std::int64_t{std::thread::hardware_concurrency()}}};
   }
   std::unique_ptr<Queue> queue(Stream) override { return std::make_unique<CpuQueue>(); }

@@ -126,6 +126,63 @@ Arrays Rope::expand(const Node& node, std::span<const array> inputs) const {
 
 namespace fast {
 
+Arrays gated_delta_update(const array& q, const array& k, const array& v, const array& gamma,
+                          const array& beta, const std::optional<array>& initial_state,
+                          const std::optional<array>& mask, StreamOrDevice s) {
+  const std::string_view op = "gated_delta_update";
+  if (q.ndim() != 4 || v.ndim() != 4)
+    fail(op, "q has shape ", q.shape(), " and v ", v.shape(), ", expected 4 dimensions");
+  const std::int64_t batch = q.shape(0), length = q.shape(1), key_heads = q.shape(2),
+                     keys = q.shape(3), heads = v.shape(2), values = v.shape(3);
+  const auto check = [&](std::string_view name, const array& a, const Shape& expected) {
+    if (a.shape() != expected) fail(op, name, " has shape ", a.shape(), ", expected ", expected);
+  };
+  check("k", k, q.shape());
+  check("v", v, {batch, length, heads, values});
+  if (key_heads == 0 ? heads != 0 : heads % key_heads != 0)
+    fail(op, "v has ", heads, " heads, expected a multiple of the ", key_heads, " of q");
+  const bool by_key = gamma.ndim() == 4;
+  check("gamma", gamma, by_key ? Shape{batch, length, heads, keys} : Shape{batch, length, heads});
+  check("beta", beta, {batch, length, heads});
+  const Shape of_state{batch, heads, values, keys};
+  if (initial_state) check("initial_state", *initial_state, of_state);
+  if (mask) check("mask", *mask, {batch, length});
+
+  Dtype t = float32;
+  for (const array* a : {&q, &k, &v, &gamma, &beta}) t = promote(t, a->dtype());
+  const Dtype out = is_inexact(q.dtype()) ? q.dtype() : t;
+  // What a head has at a time, as rows or columns of its state.
+  const auto at = [&](const array& a, std::int64_t time, const Shape& shape) {
+    return reshape(astype(section(a, 1, time, time + 1, 1, s), t, s), shape, s);
+  };
+  const auto of_keys = [&](const array& a, std::int64_t time) {
+    const array one = at(a, time, {batch, key_heads, 1, keys});
+    return key_heads == heads ? one : repeat(one, static_cast<int>(heads / key_heads), 1, s);
+  };
+  const Shape column{batch, heads, values, 1}, scalar{batch, heads, 1, 1};
+  array state = initial_state ? astype(*initial_state, t, s) : zeros(of_state, t, s);
+  const array zero(0.0, t);
+  std::vector<array> results;
+  for (std::int64_t i = 0; i < length; ++i) {
+    const array key = of_keys(k, i);
+    const array decay = at(gamma, i, by_key ? Shape{batch, heads, 1, keys} : scalar);
+    const array kept = multiply(state, decay, s);
+    const array answer = sum(multiply(kept, key, s), Axes{-1}, true, s);
+    const array change = multiply(subtract(at(v, i, column), answer, s), at(beta, i, scalar), s);
+    array next = add(kept, multiply(key, change, s), s);
+    array result = sum(multiply(next, of_keys(q, i), s), Axes{-1}, true, s);
+    if (mask) {
+      const array on =
+          reshape(astype(section(*mask, 1, i, i + 1, 1, s), bool_, s), {batch, 1, 1, 1}, s);
+      next = where(on, next, state, s);
+      result = where(on, result, zero, s);
+    }
+    results.push_back(reshape(astype(result, out, s), {batch, 1, heads, values}, s));
+    state = next;
+  }
+  return {length ? concatenate(results, 1, s) : zeros({batch, 0, heads, values}, out, s), state};
+}
+
 array cross_entropy(const array& logits, const array& targets, StreamOrDevice s) {
   require_floating("cross_entropy", logits.dtype());
   if (!is_integer(targets.dtype()))

@@ -161,9 +161,15 @@ Arrays MetalKernel::operator()(const Arrays& inputs, const std::vector<Shape>& o
                                Extents threadgroup, const TemplateArguments& arguments,
                                std::optional<double> init_value, bool verbose,
                                StreamOrDevice s) const {
-  const Stream stream = s.resolve();
-  if (stream.device.type != DeviceType::gpu)
-    fail("metal_kernel", name_, " runs on the GPU only, got ", to_string(stream));
+  Stream stream = s.resolve();
+  if (stream.device.type != DeviceType::gpu) {  // work by work, the memory is the same
+    const Device gpu{DeviceType::gpu, 0};
+    if (!cermet::is_available(gpu))
+      fail("metal_kernel", name_,
+           " runs on a GPU, which this machine does not have, or on the simulator: install "
+           "cermet[simulator] and set CERMET_METAL=simulator before Python starts");
+    stream = default_stream(gpu);
+  }
   if (inputs.size() != input_names_.size())
     fail("metal_kernel", name_, " takes ", std::to_string(input_names_.size()), " inputs, got ",
          std::to_string(inputs.size()));

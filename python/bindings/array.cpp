@@ -6,6 +6,7 @@
 
 #include <nanobind/stl/complex.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 
 #include "bindings.h"
 
@@ -52,6 +53,33 @@ constexpr Operator kOperators[] = {
     {"gt", Op::greater, false, false},
     {"ge", Op::greater_equal, false, false},
 };
+
+// What a pickle holds: the bytes in row-major order, shape and type.
+using State = std::tuple<nb::bytes, Shape, Dtype>;
+array restored(const State& state) {
+  const auto& [bytes, shape, dtype] = state;
+  return visit(dtype, [&]<class T>(Type<T>) {
+    if (bytes.size() != static_cast<std::size_t>(element_count(shape)) * sizeof(T))
+      throw std::invalid_argument("array: a pickle's bytes do not fit its shape");
+    return array(static_cast<const T*>(bytes.data()), shape);
+  });
+}
+
+// What one that MLX wrote holds: a NumPy array, of bfloat16 its bits, and the number of the type.
+using StateOfMlx = std::tuple<nb::object, int>;
+constexpr Dtype kTypesOfMlx[] = {Dtype::bool_,    Dtype::uint8,    Dtype::uint16,  Dtype::uint32,
+                                 Dtype::uint64,   Dtype::int8,     Dtype::int16,   Dtype::int32,
+                                 Dtype::int64,    Dtype::float16,  Dtype::float32, Dtype::float64,
+                                 Dtype::bfloat16, Dtype::complex64};
+array restored(const StateOfMlx& state) {
+  const auto& [values, number] = state;
+  if (number < 0 || number >= static_cast<int>(std::size(kTypesOfMlx)))
+    throw std::invalid_argument("array: a pickle's type has the number " + std::to_string(number) +
+                                ", expected 0 to 13");
+  const Dtype dtype = kTypesOfMlx[number];
+  const array a = to_array(Operand{values}, dtype == bfloat16 ? uint16 : dtype);
+  return dtype == bfloat16 ? view(a, bfloat16) : a;
+}
 
 std::string dunder(const char* prefix, const char* name) {
   return "__" + std::string(prefix) + name + "__";
@@ -247,21 +275,19 @@ void bind_conversions(ArrayClass& cls) {
       .def("__copy__", [](const array& a) { return a; })
       .def(
           "__deepcopy__", [](const array& a, nb::dict) { return a; }, "memo"_a)
-      // Pickled as the bytes in row-major order with shape and type.
       .def("__getstate__",
            [](nb::handle_t<array> self) {
              const array a = *as_array(self);  // others may change it meanwhile
              return nb::make_tuple(nb::steal<nb::bytes>(PyObject_Bytes(self.ptr())), a.shape(),
                                    a.dtype());
            })
-      .def("__setstate__", [](array& a, const std::tuple<nb::bytes, Shape, Dtype>& state) {
-        const auto& [bytes, shape, dtype] = state;
-        new (&a) array(visit(dtype, [&]<class T>(Type<T>) {
-          if (bytes.size() != static_cast<std::size_t>(element_count(shape)) * sizeof(T))
-            throw std::invalid_argument("array: a pickle's bytes do not fit its shape");
-          return array(static_cast<const T*>(bytes.data()), shape);
-        }));
-      });
+      .def(
+          "__setstate__",
+          [](array& a, const std::variant<State, StateOfMlx>& state) {
+            const State* own = std::get_if<State>(&state);
+            new (&a) array(own ? restored(*own) : restored(std::get<StateOfMlx>(state)));
+          },
+          nb::sig("def __setstate__(self, state: tuple, /) -> None"));
 }
 
 void bind_printing(nb::module_& m) {

@@ -19,6 +19,7 @@ constexpr CollectiveRow kCollectives[] = {
     {"all_gather", "The processes' arrays, concatenated along the first axis."},
     {"sum_scatter", "This process's part, along the first axis, of the sum over the processes."},
 };
+constexpr std::string_view kBackends[] = {"any", "jaccl", "mpi", "nccl", "ring"};
 
 [[noreturn]] void alone(const char* op) {
   throw std::invalid_argument(std::string(op) + ": the group has no other process");
@@ -48,17 +49,23 @@ void bind_distributed(nb::module_& m) {
   sub.def(
       "init",
       [](bool strict, const std::string& backend, nb::handle) {
+        if (std::find(std::begin(kBackends), std::end(kBackends), backend) == std::end(kBackends))
+          throw std::invalid_argument("init: backend is '" + backend +
+                                      "', expected any, jaccl, mpi, nccl or ring");
         if (strict)
           throw std::runtime_error("init: the backend '" + backend +
                                    "' cannot communicate in this build");
         return Group{};
       },
       "strict"_a = false, "backend"_a = "any", nb::kw_only(), "all_gather_factory"_a = nb::none(),
-      "The group of all processes: this one. With `strict` that is an error.");
+      "The group of all processes: this one. With `strict` that is an error, and a backend that "
+      "has "
+      "no meaning always is.");
   for (const CollectiveRow& row : kCollectives)
     sub.def(
-        row.name, [](const array& x, const std::optional<Group>&, StreamOrDevice) { return x; },
-        "x"_a, nb::kw_only(), "group"_a = nb::none(), "stream"_a = nb::none(), row.doc);
+        row.name,
+        [](Operand x, const std::optional<Group>&, StreamOrDevice) { return to_array(x); }, "x"_a,
+        nb::kw_only(), "group"_a = nb::none(), "stream"_a = nb::none(), row.doc);
   sub.def(
       "send",
       [](const array&, int, const std::optional<Group>&, StreamOrDevice) -> array {

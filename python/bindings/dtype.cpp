@@ -133,7 +133,11 @@ void bind_dtype(nb::module_& m) {
       .def_prop_ro(
           "size", [](const PyDtype& d) { return size_of(d.value); }, "Bytes an element.")
       .def("__repr__",
-           [](const PyDtype& d) { return "cermet.core." + std::string(name_of(d.value)); })
+           [](nb::handle_t<PyDtype> self) {
+             const PyDtype& d = *nb::inst_ptr<PyDtype>(self);
+             return to_text("{}.{}").format(self.type().attr("__module__"),
+                                            to_text(name_of(d.value).data()));
+           })
       .def(
           "__eq__", [](const PyDtype& d, nb::object other) { return as_dtype(other) == d.value; },
           "other"_a.none())

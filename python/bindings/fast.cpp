@@ -27,6 +27,11 @@ fast::MetalKernel::TemplateArguments template_of(const std::optional<nb::sequenc
   return out;
 }
 
+[[noreturn]] void needs_nvidia(const char* op) {
+  throw std::runtime_error(std::string(op) +
+                           ": needs an NVIDIA GPU, for which there is no backend");
+}
+
 }  // namespace
 
 void bind_fast(nb::module_& m) {
@@ -76,6 +81,15 @@ void bind_fast(nb::module_& m) {
   def_op(sub, "cross_entropy", &fast::cross_entropy,
          "The cross-entropy of logits (..., classes) at integer targets (...).", "logits"_a,
          "targets"_a);
+  sub.def(
+      "gated_delta_update", &fast::gated_delta_update, "q"_a, "k"_a, "v"_a, "gamma"_a, "beta"_a,
+      "initial_state"_a = nb::none(), "mask"_a = nb::none(), "stream"_a = nb::none(),
+      "The gated delta rule (Yang et al. 2024) along T, for q and k (B, T, Hk, Dk), v "
+      "(B, T, Hv, Dv), gamma (B, T, Hv) or (B, T, Hv, Dk) and beta (B, T, Hv): a state (Dv, Dk) "
+      "of each head is scaled by gamma, moved by the part beta to what answers k with v, and "
+      "asked q. Where `mask` (B, T) is false the state stays and the result is zero. Gives the "
+      "results (B, T, Hv, Dv) and the last state (B, Hv, Dv, Dk); the first is "
+      "`initial_state`, or zero.");
 
   nb::class_<fast::MetalKernel>(sub, "MetalKernel",
                                 "A kernel of the user's own, made by metal_kernel.")
@@ -119,7 +133,26 @@ void bind_fast(nb::module_& m) {
       "`a_strides` (in elements) and `a_ndim`; Metal's attributes, such as the uint3 "
       "thread_position_in_grid, are arguments by their own names. Inputs that are not row-major "
       "are copied unless ensure_row_contiguous is False. `header` stands before the function; "
-      "compile_options is ignored: math is always safe. Runs on a GPU, or on the simulator.");
+      "compile_options is ignored: math is always safe. Runs on the GPU, or on the simulator, also "
+      "where the stream is the CPU's.");
+  sub.def(
+      "cuda_kernel",
+      [](const std::string&, const std::vector<std::string>&, const std::vector<std::string>&,
+         const std::string&, const std::string&, bool,
+         int) -> nb::object { needs_nvidia("cuda_kernel"); },
+      "name"_a, "input_names"_a, "output_names"_a, "source"_a, "header"_a = "",
+      "ensure_row_contiguous"_a = true, "shared_memory"_a = 0,
+      "A kernel of CUDA source; RuntimeError: it needs an NVIDIA GPU.");
+  sub.def(
+      "precompiled_cuda_kernel",
+      [](const std::string&, nb::bytes, const std::vector<Operand>&, const std::vector<Shape>&,
+         const std::vector<Dtype>&, nb::sequence, fast::MetalKernel::Extents,
+         fast::MetalKernel::Extents, int, std::optional<double>, bool,
+         StreamOrDevice) -> Arrays { needs_nvidia("precompiled_cuda_kernel"); },
+      nb::kw_only(), "name"_a, "compiled_source"_a, "inputs"_a, "output_shapes"_a,
+      "output_dtypes"_a, "scalars"_a, "grid"_a, "threadgroup"_a, "shared_memory"_a = 0,
+      "init_value"_a = nb::none(), "ensure_row_contiguous"_a = false, "stream"_a = nb::none(),
+      "Runs a compiled CUDA kernel; RuntimeError: it needs an NVIDIA GPU.");
 }
 
 }  // namespace cermet::python

@@ -39,6 +39,23 @@ void bind_exceptions(nb::module_& m) {
   nb::register_exception_translator(translate);
 }
 
+// inspect.signature asks a function for its __signature__. nanobind's functions have none, and
+// their types are closed to what Python sets.
+void bind_signatures(nb::module_& m) {
+  const nb::object get = nb::cpp_function([](nb::handle function) {
+    return nb::module_::import_("cermet._signature").attr("of")(function);
+  });
+  const nb::object property = nb::module_::import_("builtins").attr("property")(get);
+  const nb::object method = m.attr("array").attr("reshape");
+  const nb::object bound = nb::cast(array(0)).attr("reshape");
+  for (const nb::object& function : {nb::object(m.attr("add")), method, bound}) {
+    PyTypeObject* const type = Py_TYPE(function.ptr());
+    if (PyDict_SetItemString(type->tp_dict, "__signature__", property.ptr()))
+      throw nb::python_error();
+    PyType_Modified(type);
+  }
+}
+
 // What the module holds, once it is whole. Types are made once in a process: a module that was
 // deleted and is imported again gets those that there are.
 PyObject* contents = nullptr;
@@ -89,5 +106,6 @@ NB_MODULE(core, m) {
   bind_simulator(m);
   bind_lint(m);
 #endif
+  bind_signatures(m);
   contents = nb::object(m.attr("__dict__")).release().ptr();
 }

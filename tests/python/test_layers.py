@@ -933,17 +933,3 @@ def test_quantizing_a_model_that_is_evaluated_packs_it():
     assert [type(layer).__name__ for layer in model.layers] == ["QQLinear", "ReLU", "QQLinear"]
     assert model.layers[0].weight.dtype == mx.uint32
     assert model.train().layers[0].weight.dtype == mx.float32
-
-
-# Division over processes
-
-
-def test_layers_of_one_process_stay_whole():
-    layer = nn.Linear(4, 4)
-    assert nn.layers.distributed.shard_linear(layer, "all-to-sharded") is layer
-    nn.layers.distributed.shard_inplace(layer, "sharded-to-all")
-    with pytest.raises(ValueError, match="shard_linear: sharding is 'rows'"):
-        nn.layers.distributed.shard_linear(layer, "rows")
-    x, v = random(3)
-    group = mx.distributed.init()
-    np.testing.assert_array_equal(nn.layers.distributed.sum_gradients(group)(x), v)

@@ -35,6 +35,15 @@ array max_pool(const array& x, const Shape& kernel, const Shape& stride, const S
                StreamOrDevice s = {});
 // The cross-entropy of logits (..., classes) at integer targets (...).
 array cross_entropy(const array& logits, const array& targets, StreamOrDevice s = {});
+// The gated delta rule (Yang et al. 2024): a state (Dv, Dk) of each head is scaled by gamma, moved
+// to what answers k with v by the part beta, and asked q, at each time. q and k are (B, T, Hk, Dk),
+// v (B, T, Hv, Dv), Hv a multiple of Hk, gamma (B, T, Hv) or (B, T, Hv, Dk), beta (B, T, Hv). Where
+// the mask (B, T) is false the state stays and the result is zero. Gives the results (B, T, Hv,
+// Dv), in q's type, and the last state (B, Hv, Dv, Dk), in float32 or wider; the first is zero
+// unless given.
+Arrays gated_delta_update(const array& q, const array& k, const array& v, const array& gamma,
+                          const array& beta, const std::optional<array>& initial_state = {},
+                          const std::optional<array>& mask = {}, StreamOrDevice s = {});
 
 // A kernel of the user's own, in Metal: the body of a function whose signature is made from what
 // the body mentions.

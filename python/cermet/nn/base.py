@@ -146,12 +146,12 @@ class Module(dict):
             if key in place:
                 del place[key]
                 return
-        raise AttributeError(f"{type(self).__name__} has no attribute '{name}'")
+        raise _no_attribute(self, name)
 
     def __getattr__(self, key: str) -> Any:
         if key in self:
             return self[key]
-        raise AttributeError(f"{type(self).__name__} has no attribute '{key}'")
+        raise _no_attribute(self, key)
 
     def __setattr__(self, key: str, val: Any) -> None:
         # Properties and ModuleInfo set it themselves, but beside a property that cannot be set the
@@ -402,11 +402,11 @@ class Module(dict):
         """
 
         def set_mode(_path: str, module: Module) -> None:
-            module._set_training(mode)
+            module._set_training_mode(mode)
 
         return self.apply_to_modules(set_mode)
 
-    def _set_training(self, mode: bool) -> None:
+    def _set_training_mode(self, mode: bool) -> None:
         """What :meth:`train` does to this module alone."""
         self._training = mode
 
@@ -444,7 +444,7 @@ class Module(dict):
             )
             self._no_grad.update(name for name, _ in tree_flatten(own))
         else:
-            self._no_grad.update(self._checked_keys(keys, strict))
+            self._no_grad.update(self._validate_keys(keys, strict))
         return self
 
     def unfreeze(
@@ -458,14 +458,18 @@ class Module(dict):
         if keys is None:
             self._no_grad.clear()
         else:
-            self._no_grad.difference_update(self._checked_keys(keys, strict))
+            self._no_grad.difference_update(self._validate_keys(keys, strict))
         return self
 
-    def _checked_keys(self, keys: str | list[str], strict: bool) -> list[str]:
+    def _validate_keys(self, keys: str | list[str], strict: bool) -> list[str]:
         keys = [keys] if isinstance(keys, str) else keys
         if strict and (missing := [key for key in keys if key not in self]):
             raise KeyError(f"{type(self).__name__} has no key {', '.join(missing)}")
         return keys
+
+
+def _no_attribute(module: Module, name: str) -> AttributeError:
+    return AttributeError(f"'{type(module).__name__}' object has no attribute '{name}'")
 
 
 def _is_container(value: Any) -> bool:

@@ -67,7 +67,9 @@ def replace(
     match.walk(module, tree, ())
     if VerifyUpdate.NO_UNUSED_KEYS in verify:
         if match.unused:
-            raise UnusedKeysError(module, "has no such key", match.unused)
+            what = "parameters" if kind is mx.array else "modules"
+            problem = f"Received {len(match.unused)} {what} not in model"
+            raise UnusedKeysError(module, problem, match.unused)
         if match.misfits:
             details = "; ".join(f"{path} {what}" for path, what in match.misfits.items())
             raise StructureMismatchError(module, "wrong kind of value", match.misfits, details)
@@ -75,12 +77,13 @@ def replace(
         given = {_dotted(path) for path, _, _ in match.pairs}
         names = [name for name, _ in tree_flatten(all_leaves(), is_leaf=_is_a(kind))]
         if missing := [name for name in names if not _covered(name, given)]:
-            raise MissingKeysError(module, "missing keys", missing)
+            what = "parameters" if kind is mx.array else "modules"
+            raise MissingKeysError(module, f"Missing {len(missing)} {what}", missing)
     if VerifyUpdate.SHAPE_MISMATCH in verify and kind is mx.array:
         wrong = {_dotted(p): (old, new) for p, old, new in match.pairs if old.shape != new.shape}
         if wrong:
             details = "; ".join(
-                f"{path} has shape {new.shape}, expected {old.shape}"
+                f"Expected shape {old.shape} but received shape {new.shape} for parameter {path}"
                 for path, (old, new) in wrong.items()
             )
             raise ShapeMismatchError(module, "wrong shape", wrong, details)

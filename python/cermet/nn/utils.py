@@ -12,7 +12,7 @@ from cermet.nn.base import Module, Place, trainable_places
 from cermet.nn.update import assign, at
 from cermet.utils import tree_flatten, tree_map, tree_unflatten
 
-__all__ = ["average_gradients", "checkpoint", "value_and_grad"]
+__all__ = ["average_gradients", "checkpoint", "clip_grad_norm_sharded", "value_and_grad"]
 
 
 @contextmanager
@@ -139,3 +139,31 @@ def average_gradients(
             for (path, g), start, end in zip(batch, ends, ends[1:], strict=False)
         ]
     return tree_unflatten(averages)
+
+
+def check_group(name: str, group: mx.distributed.Group | None) -> mx.distributed.Group:
+    """The group, or that of all processes, of which there is one; else the error of ``name``."""
+    group = group or mx.distributed.init()
+    if group.size() > 1:
+        raise NotImplementedError(f"{name}: the group has {group.size()} processes, expected 1")
+    return group
+
+
+def clip_grad_norm_sharded(
+    gradients: Any, max_norm: float, group: mx.distributed.Group | None = None
+) -> tuple[Any, mx.array]:
+    """Scale gradients of which each process has a part down, so that the norm of all parts is at
+    most ``max_norm``.
+
+    Args:
+        gradients: a tree of arrays, this process's part; of one process that is all of them.
+        max_norm: the limit.
+        group: the processes; by default all. So far a group has one process.
+
+    Returns:
+        The tree of scaled gradients, and the norm before, in float32.
+    """
+    from cermet.optimizers.clip import clip_grad_norm  # which imports modules
+
+    check_group("clip_grad_norm_sharded", group)
+    return clip_grad_norm(gradients, max_norm)

@@ -31,7 +31,7 @@ class Adam(Optimizer):
         bias_correction: bool = False,
     ):
         super().__init__()
-        self._set_rate(learning_rate)
+        self._maybe_schedule("learning_rate", learning_rate)
         self.betas = betas
         self.eps = eps
         self.bias_correction = bias_correction
@@ -121,7 +121,7 @@ class Lion(Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__()
-        self._set_rate(learning_rate)
+        self._maybe_schedule("learning_rate", learning_rate)
         self.betas = betas
         self.weight_decay = weight_decay
 

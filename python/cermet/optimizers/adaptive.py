@@ -18,7 +18,7 @@ class RMSprop(Optimizer):
     def __init__(self, learning_rate: Rate, alpha: float = 0.99, eps: float = 1e-8):
         super().__init__()
         check_positive("RMSprop", alpha=alpha, eps=eps)
-        self._set_rate(learning_rate)
+        self._maybe_schedule("learning_rate", learning_rate)
         self.alpha = alpha
         self.eps = eps
 
@@ -41,7 +41,7 @@ class Adagrad(Optimizer):
     def __init__(self, learning_rate: Rate, eps: float = 1e-8):
         super().__init__()
         check_positive("Adagrad", eps=eps)
-        self._set_rate(learning_rate)
+        self._maybe_schedule("learning_rate", learning_rate)
         self.eps = eps
 
     def init_single(self, parameter: mx.array, state: dict) -> None:
@@ -65,7 +65,7 @@ class AdaDelta(Optimizer):
     def __init__(self, learning_rate: Rate, rho: float = 0.9, eps: float = 1e-6):
         super().__init__()
         check_positive("AdaDelta", rho=rho, eps=eps)
-        self._set_rate(learning_rate)
+        self._maybe_schedule("learning_rate", learning_rate)
         self.rho = rho
         self.eps = eps
 
@@ -110,7 +110,7 @@ class Adafactor(Optimizer):
     ):
         super().__init__()
         if learning_rate is not None:
-            self._set_rate(learning_rate)
+            self._maybe_schedule("learning_rate", learning_rate)
         elif not relative_step:
             raise ValueError("Adafactor: expected a learning_rate, or relative_step")
         self.eps = eps

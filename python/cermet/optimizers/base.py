@@ -23,6 +23,7 @@ class Optimizer:
     """Base class. A subclass defines :meth:`init_single` and :meth:`apply_single`."""
 
     def __init__(self, schedulers: dict[str, Callable[[mx.array], mx.array]] | None = None):
+        self._initialized = False
         self._state: dict[str, Any] = {"step": mx.array(0, mx.uint64)}
         self._schedulers = dict(schedulers or {})
 
@@ -36,6 +37,7 @@ class Optimizer:
         The first update does this, too; a program that compiles its step needs it before.
         """
         _init_state(self._state, parameters, self.init_single)
+        self._initialized = True
 
     def init_single(self, parameter: mx.array, state: dict) -> None:
         """Put into ``state`` what one parameter needs."""
@@ -84,12 +86,11 @@ class Optimizer:
     def learning_rate(self, learning_rate: float | mx.array) -> None:
         self._state["learning_rate"] = mx.array(learning_rate)
 
-    def _set_rate(self, learning_rate: Rate) -> None:
-        if callable(learning_rate):
-            self._schedulers["learning_rate"] = learning_rate
-            self.learning_rate = learning_rate(self.step)
-        else:
-            self.learning_rate = learning_rate
+    def _maybe_schedule(self, name: str, param: Rate) -> None:
+        """For subclasses: a setting in the state; a schedule gives it anew before each update."""
+        if callable(param):
+            self._schedulers[name] = param
+        self._state[name] = mx.array(param(self.step) if callable(param) else param)
 
     def _rate_for(self, gradient: mx.array) -> mx.array:
         # In the dtype of the gradient, so that half precision parameters stay what they are.

@@ -33,7 +33,7 @@ class Muon(Optimizer):
         ns_steps: int = 5,
     ):
         super().__init__()
-        self._set_rate(learning_rate)
+        self._maybe_schedule("learning_rate", learning_rate)
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.nesterov = nesterov

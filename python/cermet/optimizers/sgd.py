@@ -39,7 +39,7 @@ class SGD(Optimizer):
                 "expected a positive momentum and no dampening"
             )
         super().__init__()
-        self._set_rate(learning_rate)
+        self._maybe_schedule("learning_rate", learning_rate)
         self.momentum = momentum
         self.weight_decay = weight_decay
         self.dampening = dampening

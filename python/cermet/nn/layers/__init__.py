@@ -25,6 +25,7 @@ from cermet.nn.layers import (
 from cermet.nn.layers.containers import *  # noqa: F403
 from cermet.nn.layers.convolution import *  # noqa: F403
 from cermet.nn.layers.convolution_transpose import *  # noqa: F403
+from cermet.nn.layers.distributed import *  # noqa: F403
 from cermet.nn.layers.dropout import *  # noqa: F403
 from cermet.nn.layers.embedding import *  # noqa: F403
 from cermet.nn.layers.linear import *  # noqa: F403
@@ -55,6 +56,7 @@ __all__ = [
     *containers.__all__,
     *convolution.__all__,
     *convolution_transpose.__all__,
+    *distributed.__all__,
     *dropout.__all__,
     *embedding.__all__,
     *linear.__all__,

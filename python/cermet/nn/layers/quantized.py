@@ -295,8 +295,8 @@ class QQLinear(_Packed):
         del self.scales
         self.unfreeze(recurse=False, keys=["scales"] if frozen else ["weight", "scales"])
 
-    def _set_training(self, mode: bool) -> None:
-        super()._set_training(mode)
+    def _set_training_mode(self, mode: bool) -> None:
+        super()._set_training_mode(mode)
         if mode:
             self.dequantize()
         else:
