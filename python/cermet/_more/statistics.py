@@ -267,7 +267,7 @@ def cov(
     parts = [part for part in (m, y) if part is not None]
     if any(part.ndim > 2 for part in parts):
         raise ValueError(f"cov: expected 1 or 2 dimensions, got {[p.shape for p in parts]}")
-    rows = [p[None] if p.ndim < 2 else p if rowvar else p.T for p in map(mx.atleast_1d, parts)]
+    rows = [p.reshape(1, -1) if p.ndim < 2 else p if rowvar else p.T for p in parts]
     if len({row.shape[1] for row in rows}) > 1:
         raise ValueError(f"cov: numbers of observations differ in {[r.shape for r in rows]}")
     dtype = mx.result_type(*rows)
