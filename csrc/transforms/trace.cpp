@@ -80,6 +80,8 @@ bool is_traced(const Node& node) {
                      [&](std::uint64_t id) { return oldest <= id && id <= newest; });
 }
 
+bool is_traced(const array& a) { return is_traced(*a.node()); }
+
 array make_tracer(const array& a) {
   return traced(
       array(Identity::instance(Identity::Why::tracer), rule_shape(a), a.dtype(), {a}, a.stream()));

@@ -257,21 +257,40 @@ void bind_conversions(ArrayClass& cls) {
       .def(
           "__dlpack__",
           [](const array& a, nb::kwargs options) {
-            return to_dlpack(a).attr("__dlpack__")(**options);
+            const bool copies = options.contains("copy") && options["copy"].ptr() == Py_True;
+            if (copies) nb::del(options["copy"]);
+            return to_dlpack(a, copies).attr("__dlpack__")(**options);
           },
           nb::sig("def __dlpack__(self, *, stream: object | None = None, max_version: tuple[int, "
                   "int] | None = None, dl_device: tuple[int, int] | None = None, copy: bool | None "
                   "= None) -> object"),
-          "A DLPack capsule that shares the array's memory, for the CPU.")
+          "A DLPack capsule that shares the array's memory, or a copy of it, for the CPU.")
       .def(
           "__dlpack_device__", [](const array&) { return nb::make_tuple(1, 0); },
           nb::sig("def __dlpack_device__(self) -> tuple[int, int]"))
       .def(
           "__array_namespace__",
-          [](const array&, nb::object) { return nb::module_::import_("cermet.core"); },
-          nb::sig("def __array_namespace__(self, api_version: str | None = None) -> "
+          [](const array&, nb::object version) {
+            return nb::module_::import_("cermet.array_api").attr("_of_version")(version);
+          },
+          nb::sig("def __array_namespace__(self, *, api_version: str | None = None) -> "
                   "types.ModuleType"),
-          "api_version"_a = nb::none())
+          nb::kw_only(), "api_version"_a = nb::none(),
+          "The module `cermet.array_api`, which conforms to the array API standard. ValueError for "
+          "a version that it does not know.")
+      .def_prop_ro(
+          "device", [](const array& a) { return a.stream().device; },
+          "The device that computes the array, or did.")
+      .def(
+          "to_device",
+          [](const array& a, DeviceLike device, nb::object) {
+            return a.stream().device == device.device ? a : contiguous(a, true, device.device);
+          },
+          nb::sig("def to_device(self, device: Device | DeviceType, /, *, stream: object | None = "
+                  "None) -> array"),
+          nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
+          "The array on a device: devices share memory, so it is copied only where it is not "
+          "contiguous.")
       .def("__copy__", [](const array& a) { return a; })
       .def(
           "__deepcopy__", [](const array& a, nb::dict) { return a; }, "memo"_a)

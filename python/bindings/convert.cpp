@@ -433,7 +433,9 @@ nb::object to_numpy(const array& lazy, bool copy) {
   return copy ? out.attr("copy")() : out;
 }
 
-nb::object to_dlpack(const array& a) { return exported<nb::array_api>(a, a.dtype()); }
+nb::object to_dlpack(const array& a, bool copy) {
+  return exported<nb::array_api>(copy ? owned_copy(lendable(a)) : a, a.dtype());
+}
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   view->obj = nullptr;

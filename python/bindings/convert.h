@@ -98,8 +98,8 @@ nb::object to_list(const array& a);
 // A NumPy array: a read-only view of the array's memory, or a copy. bfloat16 needs ml_dtypes to be
 // a view; without it the values come as float32.
 nb::object to_numpy(const array& a, bool copy);
-// An object with `__dlpack__` that shares the array's memory.
-nb::object to_dlpack(const array& a);
+// An object with `__dlpack__` that shares the array's memory, or that of a copy.
+nb::object to_dlpack(const array& a, bool copy);
 // The buffer protocol, for the array's type slots.
 int get_buffer(PyObject* self, Py_buffer* view, int flags);
 void release_buffer(PyObject* self, Py_buffer* view);

@@ -65,6 +65,7 @@ FloatInfo finfo(Dtype t) {
 
 struct IntInfo {
   Dtype dtype;
+  int bits;
   nb::object min, max;
 };
 
@@ -73,10 +74,11 @@ IntInfo iinfo(Dtype t) {
     throw std::invalid_argument("iinfo: expected an integer type, not " + std::string(name_of(t)));
   return visit(t, [&]<class T>(Type<T>) {
     using Limits = std::numeric_limits<T>;
+    constexpr int bits = 8 * sizeof(T);
     if constexpr (std::is_integral_v<T>)
-      return IntInfo{t, nb::int_(Limits::min()), nb::int_(Limits::max())};
+      return IntInfo{t, bits, nb::int_(Limits::min()), nb::int_(Limits::max())};
     else
-      return IntInfo{t, {}, {}};
+      return IntInfo{t, bits, {}, {}};
   });
 }
 
@@ -176,6 +178,7 @@ void bind_dtype(nb::module_& m) {
           "__init__", [](IntInfo* self, Dtype t) { new (self) IntInfo(iinfo(t)); }, nb::arg())
       .def_prop_ro("min", [](const IntInfo& i) { return nb::int_(i.min); })
       .def_prop_ro("max", [](const IntInfo& i) { return nb::int_(i.max); })
+      .def_ro("bits", &IntInfo::bits)
       .def_ro("dtype", &IntInfo::dtype)
       .def("__repr__", [](const IntInfo& i) {
         return to_text("iinfo(min={}, max={}, dtype={})")
@@ -216,8 +219,8 @@ void bind_dtype(nb::module_& m) {
       .def("capabilities",
            [](const NamespaceInfo&) {
              nb::dict out;
-             out["boolean indexing"] = false;
-             out["data-dependent shapes"] = false;
+             out["boolean indexing"] = true;
+             out["data-dependent shapes"] = true;
              out["max dimensions"] = nb::none();
              return out;
            })

@@ -164,6 +164,10 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
                   .c_str()),
       nb::arg(), nb::arg(), nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
       "The elements of `x` where the condition is true, else those of `y`; all three broadcast.");
+  m.def(
+      "where", [](const array& condition) { return nb::tuple(nb::cast(nonzero(condition))); },
+      nb::sig("def where(condition: array, /) -> tuple[array, ...]"), nb::arg(),
+      "The places of the true elements, as `nonzero` gives them.");
   def_op(
       m, "clip",
       [](const array& a, std::optional<Operand> a_min, std::optional<Operand> a_max,

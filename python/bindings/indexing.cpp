@@ -6,6 +6,7 @@
 #include <array>
 
 #include "bindings.h"
+#include "scalars.h"
 
 namespace cermet::python {
 namespace {
@@ -21,13 +22,23 @@ std::int64_t to_integer(nb::handle h) {
   return i;
 }
 
+// True or False, of Python or NumPy.
+std::optional<bool> to_truth(nb::handle h) {
+  if (PyBool_Check(h.ptr())) return h.ptr() == Py_True;
+  if (as_array(h) || PySlice_Check(h.ptr()) || is_integer_object(h) || !is_numpy_scalar(h))
+    return {};
+  const nb::object item = from_numpy_scalar(h);
+  if (!PyBool_Check(item.ptr())) return {};
+  return item.ptr() == Py_True;
+}
+
 // The array that an index is, or nothing for the other kinds of index.
 std::optional<array> index_array(nb::handle h) {
   const array* a = as_array(h);
-  if (!a && !PyList_Check(h.ptr()) && !PyBool_Check(h.ptr()) && !is_foreign_array(h)) return {};
-  if (is_integer_object(h) && !a) return {};
+  const bool listed = PyList_Check(h.ptr()) || PyTuple_Check(h.ptr());
+  if (!a && !listed && !is_foreign_array(h)) return {};
   array index = a ? *a : make_array(h);
-  if (PyList_Check(h.ptr()) && index.size() == 0) index = astype(index, int32);
+  if (listed && index.size() == 0) index = astype(index, int32);
   if (is_inexact(index.dtype()))
     throw nb::type_error(("indexing: an index array must have integers or booleans, not " +
                           std::string(name_of(index.dtype())))
@@ -35,20 +46,24 @@ std::optional<array> index_array(nb::handle h) {
   return index;
 }
 
-// A boolean array as the whole index.
+// One boolean that is the whole index.
 std::optional<array> mask_of(nb::handle index) {
-  if (nb::isinstance<nb::tuple>(index) && nb::len(index) == 1)
+  if (nb::isinstance<nb::tuple>(index)) {
+    if (nb::len(index) != 1) return {};
     index = PyTuple_GET_ITEM(index.ptr(), 0);
+  }
+  if (const std::optional<bool> truth = to_truth(index)) return array(*truth);
   std::optional<array> a = index_array(index);
   if (!a || a->dtype() != bool_) return {};
   return a;
 }
 
 // What stands at one place of the index.
-enum class Part : std::uint8_t { integer, slice, new_axis, array, truth, ellipsis };
+enum class Part : std::uint8_t { integer, slice, new_axis, array, truth, falsehood, ellipsis };
 struct Item {
   Part part;
   Py_ssize_t start = 0, stop = 0, step = 1;  // an integer is a start
+  std::int64_t extent = -1;                  // of the axis that a mask is for
 };
 
 // An index as Python gives it, whatever shape it is for.
@@ -67,8 +82,6 @@ struct Index {
     Item item{Part::slice};
     if (h.is_none()) {
       item.part = Part::new_axis;
-    } else if (h.ptr() == Py_True) {
-      item.part = Part::truth;
     } else if (h.ptr() == Py_Ellipsis) {
       item.part = Part::ellipsis;
     } else if (PySlice_Check(h.ptr())) {
@@ -76,12 +89,10 @@ struct Index {
         throw nb::python_error();
     } else if (is_integer_object(h) && !as_array(h)) {
       item = {Part::integer, to_integer(h)};
+    } else if (const std::optional<bool> truth = to_truth(h)) {
+      item.part = *truth ? Part::truth : Part::falsehood;
     } else if (std::optional<array> a = index_array(h)) {
-      if (a->dtype() == bool_)
-        throw std::invalid_argument(
-            std::string(op) +
-            ": a boolean mask selects a number of elements that is not known before evaluation; "
-            "use where, or assign through a mask that is the whole index");
+      if (a->dtype() == bool_) return add_mask(*a);
       arrays.push_back(std::move(*a));
       item.part = Part::array;
     } else {
@@ -92,6 +103,18 @@ struct Index {
                                .c_str());
     }
     items.push_back(item);
+  }
+
+  // A mask stands for the places of its true elements, an array for each of its axes.
+  void add_mask(const array& mask) {
+    const bool whole = mask.ndim() == 0;
+    Arrays places = nonzero(whole ? reshape(mask, {1}) : mask, op);
+    if (whole) return items.push_back({places[0].size() ? Part::truth : Part::falsehood});
+    for (const std::int64_t n : mask.shape()) {
+      items.push_back({Part::array});
+      items.back().extent = n;
+    }
+    arrays.insert(arrays.end(), places.begin(), places.end());
   }
 };
 
@@ -108,6 +131,7 @@ class Plan {
   }
 
   array get(const array& a) const {
+    if (nothing_) return zeros(result_, a.dtype());
     array out = sliced_ ? slice(a, start_, stop_, step_) : a;
     if (!arrays_.empty()) {
       out = gather(out, arrays_, axes_);
@@ -117,6 +141,10 @@ class Plan {
   }
 
   array update(const array& a, const array& value, Update mode) const {
+    if (nothing_) {
+      broadcast_to(trimmed(value), result_);
+      return a;
+    }
     const array v = arranged(astype(value, a.dtype()));
     if (arrays_.empty()) return slice_update(a, v, start_, stop_, step_, mode);
     if (!sliced_) return scatter(a, arrays_, v, axes_, mode);
@@ -125,6 +153,10 @@ class Plan {
   }
 
  private:
+  static bool is_without_axis(Part p) {
+    return p == Part::new_axis || p == Part::truth || p == Part::falsehood;
+  }
+
   void place(std::span<const Item> items) {
     std::size_t used = 0, ellipses = 0;
     for (const Item& item : items) {
@@ -151,10 +183,16 @@ class Plan {
   void place(const Item& item) {
     parts_.push_back(item.part);
     truth_ |= item.part == Part::truth;
-    if (item.part == Part::new_axis || item.part == Part::truth) return;
+    nothing_ |= item.part == Part::falsehood;
+    if (is_without_axis(item.part)) return;
     const std::size_t axis = axis_++;
     const std::int64_t size = shape_[axis];
     if (item.part == Part::array) {
+      if (item.extent >= 0 && item.extent != size)
+        throw std::invalid_argument(std::string(op_) + ": a mask of " +
+                                    std::to_string(item.extent) + " elements along axis " +
+                                    std::to_string(axis) + " does not fit an array of shape " +
+                                    to_string(shape_));
       axes_.push_back(static_cast<int>(axis));
     } else if (item.part == Part::slice) {
       Py_ssize_t start = item.start, stop = item.stop;
@@ -180,13 +218,14 @@ class Plan {
 
   // Where the axes go. NumPy puts the axes of the index arrays where the first of them (or of the
   // integers beside them) stands, and in front when something stands between them. True is such an
-  // array, of one element and no axis.
+  // array, of one element and no axis, False one of none.
   void arrange() {
     Shape indices;
     for (const array& a : arrays_) indices = broadcast_shapes(indices, a.shape());
-    const Shape shown = truth_ ? broadcast_shapes(indices, {1}) : indices;
+    Shape shown = truth_ ? broadcast_shapes(indices, {1}) : indices;
+    if (nothing_) shown = broadcast_shapes(shown, {0});
     const auto advanced = [](Part p) {
-      return p == Part::integer || p == Part::array || p == Part::truth;
+      return p == Part::integer || p == Part::array || p == Part::truth || p == Part::falsehood;
     };
     std::size_t first = parts_.size(), last = 0, count = 0;
     for (std::size_t i = 0; i < parts_.size(); ++i) {
@@ -195,7 +234,7 @@ class Plan {
       last = i;
       ++count;
     }
-    if ((arrays_.empty() && !truth_) || last - first + 1 != count) first = 0;
+    if ((arrays_.empty() && !truth_ && !nothing_) || last - first + 1 != count) first = 0;
 
     std::size_t axis = 0, before = 0;  // `before`: axes that stand in front of the index arrays'
     for (std::size_t i = 0; i < parts_.size(); ++i) {
@@ -205,7 +244,7 @@ class Plan {
         for (const std::int64_t n : indices) part_.push_back(n);
       }
       const Part p = parts_[i];
-      if (p == Part::truth || p == Part::ellipsis) continue;
+      if (p == Part::truth || p == Part::falsehood || p == Part::ellipsis) continue;
       if (p == Part::new_axis) {
         result_.push_back(1);
         continue;
@@ -226,17 +265,20 @@ class Plan {
     return step == 1 ? span : (span - (step > 0 ? 1 : -1)) / step + 1;
   }
 
+  // NumPy lets leading unit axes of a value fall away.
+  array trimmed(const array& v) const {
+    const int extra = v.ndim() - static_cast<int>(result_.size());
+    if (extra <= 0) return v;
+    const Shape& shape = v.shape();
+    if (std::any_of(shape.begin(), shape.begin() + extra, [](auto n) { return n != 1; })) return v;
+    return reshape(v, Shape(shape.begin() + extra, shape.end()));
+  }
+
   // A value for the indexed part, with the axes as slice_update or scatter takes them.
   array arranged(const array& value) const {
     array v = value;
     if (v.ndim() == 0 || (v.shape() == part_ && order_.empty())) return v;
-    if (v.ndim() > static_cast<int>(result_.size())) {  // NumPy lets leading unit axes fall away
-      const auto extra = static_cast<std::size_t>(v.ndim()) - result_.size();
-      const Shape& shape = v.shape();
-      if (std::all_of(shape.begin(), shape.begin() + extra, [](auto n) { return n == 1; }))
-        v = reshape(v, Shape(shape.begin() + extra, shape.end()));
-    }
-    v = broadcast_to(v, result_);
+    v = broadcast_to(trimmed(v), result_);
     if (result_ != part_) v = reshape(v, part_);
     if (order_.empty()) return v;
     Axes inverse(order_.size());
@@ -248,7 +290,7 @@ class Plan {
   Shape shape_;
   Arrays arrays_;
   Shape start_, stop_, step_;
-  bool sliced_ = false, truth_ = false;
+  bool sliced_ = false, truth_ = false, nothing_ = false;  // nothing is chosen
   SmallVector<Part, 8> parts_;
   std::size_t axis_ = 0;
   Axes axes_;
@@ -257,7 +299,8 @@ class Plan {
   Axes order_;    // from gather's order of axes to part_'s; empty when equal
 };
 
-// a[mask] = value: for a value with a row for each true element, the rows' numbers are counted.
+// a[mask] = value without evaluation: for a value with a row for each true element, the rows'
+// numbers are counted.
 array set_masked(const array& a, const array& mask, const array& value) {
   const int k = mask.ndim();
   if (k > a.ndim() || !std::equal(mask.shape().begin(), mask.shape().end(), a.shape().begin()))
@@ -266,18 +309,17 @@ array set_masked(const array& a, const array& mask, const array& value) {
   Shape wide = mask.shape(), rest(a.shape().begin() + k, a.shape().end());
   wide.resize(static_cast<std::size_t>(a.ndim()), 1);
   const array condition = reshape(mask, wide);
+  const auto inner = static_cast<int>(rest.size());
   array v = astype(value, a.dtype());
-  while (v.ndim() > a.ndim() && v.shape(0) == 1) v = squeeze(v, {0});
-  if (v.ndim() == static_cast<int>(rest.size()) + 1) {
-    if (v.shape(0) == 0) {
-      if (PyObject_IsTrue(to_scalar(any(mask)).ptr()))
-        throw std::invalid_argument("setitem: no values for the elements of a mask");
-      return a;
-    }
-    if (v.shape(0) != 1) {
-      const array rows = cumsum(reshape(mask, {-1}), 0);
-      v = gather(v, {reshape(maximum(rows - 1, array(0)), mask.shape())}, {0});
-    }
+  while (v.ndim() > inner && v.shape(0) == 1) v = squeeze(v, {0});
+  if (v.ndim() > inner + 1)
+    throw std::invalid_argument("setitem: values of shape " + to_string(value.shape()) +
+                                " for the elements of " + to_string(a.shape()) +
+                                " that a mask of shape " + to_string(mask.shape()) + " chooses");
+  if (v.ndim() == inner + 1) {
+    if (v.shape(0) == 0) return a;
+    const array rows = cumsum(reshape(mask, {-1}), 0);
+    v = gather(v, {reshape(maximum(rows - 1, array(0)), mask.shape())}, {0});
   }
   return where(condition, broadcast_to(v, a.shape()), a);
 }
@@ -309,7 +351,14 @@ array updated(const array& a, Index&& index, const array& value, Update mode) {
 
 void set_item(array& a, nb::handle index, Operand value) {
   const array v = to_array(value, a.dtype());
-  if (const std::optional<array> mask = mask_of(index))
+  const std::optional<array> mask = mask_of(index);
+  // Rows for the true elements are to be as many as these are, which a trace may not ask.
+  const auto has_rows = [&] {
+    const int extra = v.ndim() - (a.ndim() - mask->ndim());
+    const auto first = v.shape().begin();
+    return extra > 0 && std::any_of(first, first + extra, [](auto n) { return n != 1; });
+  };
+  if (mask && (!has_rows() || is_traced(*mask)))
     a = set_masked(a, *mask, v);
   else
     a = updated(a, Index(index, "setitem"), v, Update::set);
@@ -369,15 +418,18 @@ void bind_indexing(nb::module_& m, ArrayClass& cls) {
       .def(
           "__getitem__", [](const array& a, nb::handle index) { return get_item(a, index); },
           nb::arg().none(),
-          "NumPy's indexing by integers, slices, None, an ellipsis, integer arrays and lists. An "
-          "integer out of range raises IndexError at once, one in an array when it is evaluated. A "
-          "boolean mask raises ValueError.")
+          "NumPy's indexing by integers, slices, None, an ellipsis, arrays and lists of integers "
+          "or booleans. An integer out of range raises IndexError at once, one in an array when it "
+          "is evaluated. A boolean mask is evaluated; in a trace, which cannot, it raises "
+          "ValueError: use `where`.")
       .def(
           "__setitem__",
           [](array& a, nb::handle index, Operand value) { set_item(a, index, value); },
           nb::arg().none(), nb::arg(),
           "Sets the indexed part, whose shape the value broadcasts to, in the array's own type. "
-          "The index may be one boolean mask.");
+          "A boolean mask that is the whole index takes a value for all, or one for each element "
+          "that it "
+          "chooses.");
 }
 
 }  // namespace cermet::python

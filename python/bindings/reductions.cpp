@@ -101,6 +101,20 @@ void bind_sorts(nb::module_& m) {
           return f(over, count, *axis, s);
         },
         row.doc, "a"_a, nb::arg(row.function == &topk ? "k" : "kth"), "axis"_a.none() = -1);
+  m.def(
+      "nonzero", [](const array& a) { return nb::tuple(nb::cast(nonzero(a))); },
+      nb::sig("def nonzero(a: array, /) -> tuple[array, ...]"), nb::arg(),
+      "The places of the elements that are not zero, in row-major order: for each axis an integer "
+      "array of shape (n,). Evaluates `a`.");
+  m.def(
+      "argwhere",
+      [](const array& a) {
+        if (a.ndim() > 0) return stack(nonzero(a, "argwhere"), 1);
+        return zeros({nonzero(reshape(a, {1}), "argwhere")[0].size(), 0}, int32);
+      },
+      nb::sig("def argwhere(a: array, /) -> array"), nb::arg(),
+      "The places of the elements that are not zero, in row-major order: shape (n, a.ndim). "
+      "Evaluates `a`.");
   def_op(
       m, "searchsorted",
       [](const array& sorted, const array& values, const std::string& side, StreamOrDevice s) {

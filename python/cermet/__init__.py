@@ -3,6 +3,7 @@
 from ._loading import core  # before all that needs it
 
 from . import _reprlib as _reprlib  # isort: skip
+from . import _more as _more  # isort: skip
 from .core import *  # noqa: F403
 from .core import __version__
 

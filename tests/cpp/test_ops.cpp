@@ -209,6 +209,7 @@ TEST_CASE("errors name the operation and what came") {
       {[&] { slice(a, Shape{0, 0}, Shape{2, 3}, Shape{1, 0}); },
        "slice: the step of axis 1 is zero"},
       {[&] { take(a, array(1.0f), 0); }, "gather: indices are float32"},
+      {[&] { nonzero(array(1)); }, "nonzero: expected at least one axis"},
       {[&] { take_along_axis(a, array({0}), 1); }, "take_along_axis: shapes"},
       {[&] { take_along_axis(a, zeros({9, 3}, int32), 1); },
        "take_along_axis: shapes (2, 3) and (9, 3) differ off axis 1"},
@@ -346,6 +347,10 @@ TEST_CASE("indexing") {
   check_values(put_along_axis(a, reshape(array({0, 1, 2}), {3, 1}), array(99), 1),
                {99, 1, 2, 3, 4, 99, 6, 7, 8, 9, 99, 11});
   check_values(scatter(zeros({3}), {array({0, 0, 2})}, ones({3}), {0}, Update::add), {2, 0, 1});
+  const Arrays places = nonzero(equal(remainder(a, array(5)), array(0)));
+  REQUIRE(places.size() == 2);
+  check_values(places[0], {0, 1, 2});
+  check_values(places[1], {0, 1, 2});
 }
 
 TEST_CASE("reductions") {

@@ -115,7 +115,7 @@ KNOWN = [
     ("", r"expected ValueError: (Maximum allowed|low >= high|high <=|Integers to neg)", "likewise"),
     ("", r"gives .*expected \w*(IndexError|AxisError)", "places out of bounds have no effect"),
     ("", r"type bool, expected int8", "bool stays bool"),
-    ("", r"boolean mask selects|partition: position", "no place, or a shape not known before"),
+    ("", r"partition: position", "there is no such place"),
     ("median", "hold no element", "nothing has no middle"),
     ("reciprocal", "type float", "1 / a is a float"),
     ("rint|floor|ceil|trunc|round", "type (u?int|bool)", "integers are whole"),

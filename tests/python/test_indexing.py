@@ -211,11 +211,175 @@ def test_mask_assignment_refuses_too_few_values():
         mx.eval(a)
 
 
-def test_mask_reading_is_refused():
-    """The shape of the result would depend on values, which a lazy graph does not have."""
-    a = mx.array([1, 2, 3])
-    with pytest.raises((ValueError, IndexError), match=r"(?i)boolean|mask"):
-        a[a > 1]
+MASK = CUBE % 3 == 0
+MASKED = [
+    MASK,
+    MASK[:, :, 0],
+    MASK[:, 0, 0],
+    CUBE < 0,
+    CUBE >= 0,
+    (MASK[:, 0, 0],),
+    (slice(None), MASK[0, :, 0]),
+    (..., MASK[0, 0]),
+    (slice(1, None), MASK[0, :, 0]),
+    (MASK[:, 0, 0], 1),
+    (MASK[:, 0, 0], slice(None), np.array([4])),
+    (MASK[:, 0, 0], None, MASK[0, :, 0][[0, 3, 1, 2]] | True),
+    (slice(None), MASK[0], None),
+    (None, MASK[:, :, 0], slice(None, None, -1)),
+    (0, MASK[0, :, 0]),
+    (MASK[:, 0, 0], ..., 2),
+    (np.array([0, 1]), MASK[0, :, 0] & (np.arange(4) < 4), 0),
+    [True, False, True],
+    (slice(None), [True, False, False, True]),
+    ([0, 2], [True, False, False, True]),
+    ((0, 1), (1, 3)),
+    False,
+    (False, 0),
+    (0, False, slice(2)),
+    (False, [0]),
+    np.array(True),
+    np.array(False),
+    np.True_,
+    np.False_,
+    (np.True_, np.int64(1)),
+    np.int32(-1),
+    (np.uint8(2), slice(None), np.int64(3)),
+]
+
+
+def masked(f):
+    return pytest.mark.parametrize("index", MASKED, ids=lambda i: repr(i)[:40])(f)
+
+
+def count(index):
+    """The shape of what is chosen, or None where NumPy does not take the index."""
+    try:
+        return CUBE[index].shape
+    except IndexError:
+        return None
+
+
+@masked
+def test_get_by_masks_and_numpy_scalars(index):
+    shape = count(index)
+    if shape is None:
+        with pytest.raises((ValueError, IndexError)):
+            mx.eval(to_mx(CUBE)[to_index(index)])
+        return
+    for i in (to_index(index), index):  # Cermet's arrays and NumPy's
+        assert_equal(to_mx(CUBE)[i], CUBE[index])
+        assert_equal(to_mx(CUBE.T.copy()).T[i], CUBE[index])
+
+
+@masked
+def test_set_by_masks_and_numpy_scalars(index, rng):
+    shape = count(index)
+    if shape is None:
+        return
+    values = rng.permutation(np.prod(shape, dtype=int)).reshape(shape).astype(np.int32)
+    for value in (7, values, values[None]):
+        a = to_mx(CUBE)
+        a[to_index(index)] = value if isinstance(value, int) else to_mx(value)
+        assert_equal(a, assigned(CUBE, index, 7 if isinstance(value, int) else values))
+    want = CUBE.copy()
+    np.add.at(want, index, values)
+    assert_equal(to_mx(CUBE).at[to_index(index)].add(to_mx(values)), want)
+
+
+@masked
+def test_gradients_through_masks(index):
+    if count(index) is None:
+        return
+    cotangent = np.arange(CUBE[index].size, dtype=np.float32).reshape(CUBE[index].shape)
+    want = np.zeros(CUBE.shape, np.float32)
+    np.add.at(want, index, cotangent)
+    a = to_mx(CUBE).astype(mx.float32)
+    _, (got,) = mx.vjp(lambda a: a[to_index(index)], [a], [to_mx(cotangent)])
+    assert_equal(got, want)
+    found = mx.vmap(lambda a: a[to_index(index)])(mx.stack([a, 2 * a]))
+    assert_equal(found[1], 2 * CUBE[index].astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "float16", "bfloat16", "float64", "complex64"])
+def test_masks_choose_of_every_type(dtype):
+    a = mx.arange(5).astype(getattr(mx, "bool_" if dtype == "bool" else dtype))
+    mask = mx.array([True, False, True, False, True])
+    assert a[mask].dtype == a.dtype
+    assert a[mask].tolist() == [a[0].item(), a[2].item(), a[4].item()]
+    assert mx.zeros((0, 3))[mx.zeros((0, 3), mx.bool_)].shape == (0,)
+    assert mx.zeros((0, 3))[mx.zeros((0,), mx.bool_)].shape == (0, 3)
+
+
+@pytest.mark.parametrize("index", [MASK[:2], MASK[:, :3], (0, MASK), (slice(None), MASK[:, 0, 0])])
+def test_masks_that_do_not_fit_are_refused(index):
+    a = to_mx(CUBE)
+    for access in (lambda: a[to_index(index)], lambda: a.__setitem__(to_index(index), 0)):
+        with pytest.raises((ValueError, IndexError), match=r"mask|indices"):
+            mx.eval(access())
+
+
+def test_masks_take_as_many_values_as_they_choose():
+    for values in (mx.array([7, 8, 9]), mx.array([7, 8, 9])[:0], mx.ones((2, 2))):
+        a = mx.array([1, 2, 3])
+        with pytest.raises(ValueError):
+            a[mx.array([True, False, True])] = values
+        assert a.tolist() == [1, 2, 3]
+    a = mx.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"setitem|broadcast"):
+        a[mx.array([True, False])] = mx.ones((1, 2, 3))
+
+
+def test_masks_in_traces():
+    """Where the mask has no value, reading names `where`; writing what fits all needs none."""
+    x = mx.array([1.0, -2.0, 3.0])
+    for trace in (mx.compile, mx.vmap, lambda f: mx.compile(f, shapeless=True)):
+        for choose in (lambda x: x[x > 0], lambda x: mx.nonzero(x)[0], lambda x: mx.argwhere(x)):
+            rows = mx.stack([x, x]) if trace is mx.vmap else x
+            with pytest.raises(ValueError, match=r"where\(mask, x, y\)"):
+                trace(choose)(rows)
+
+    def clipped(x):
+        x = x * 1
+        x[x < 0] = 0
+        return x
+
+    def filled(x):
+        x = x * 1
+        x[x > 0] = mx.array([7.0, 8.0])
+        return x
+
+    assert mx.compile(clipped)(x).tolist() == [1, 0, 3]
+    assert mx.vmap(clipped)(mx.stack([x, -x])).tolist() == [[1, 0, 3], [0, 2, 0]]
+    assert mx.compile(filled)(x).tolist() == [7, -2, 8]
+    # A gradient's function has values, and a mask from outside has one in every trace.
+    assert mx.grad(lambda x: (x[x > 0] ** 2).sum())(x).tolist() == [2, 0, 6]
+    mask = mx.array([True, False, True])
+    assert mx.compile(lambda x: x[mask])(x).tolist() == [1, 3]
+    assert mx.vmap(lambda x: x[mask])(mx.stack([x, -x])).tolist() == [[1, 3], [-1, -3]]
+
+
+# nonzero, argwhere, where of one argument
+
+
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (2, 3, 5), (0,), (3, 0), (1, 1, 1), (1000, 3)])
+@pytest.mark.parametrize("dtype", ["bool", "int8", "float16", "float32", "complex64"])
+def test_nonzero(shape, dtype, rng):
+    x = rng.integers(0, 3, shape).astype(dtype)
+    for a, n in ((to_mx(x), x), (to_mx(x).T, x.T)):
+        want = np.nonzero(n)
+        for found in (mx.nonzero(a), mx.where(a)):
+            assert isinstance(found, tuple) and len(found) == a.ndim
+            for got, places in zip(found, want, strict=True):
+                assert_equal(got, places.astype(np.int32))
+        assert_equal(mx.argwhere(a), np.argwhere(n).astype(np.int32))
+
+
+def test_nonzero_of_nans_zeros_and_numbers():
+    assert mx.nonzero(mx.array([0.0, -0.0, mx.nan, 1e-40]))[0].tolist() == [2, 3]
+    assert mx.argwhere(mx.array(2)).shape == (1, 0) and mx.argwhere(mx.array(0)).shape == (0, 0)
+    with pytest.raises(ValueError, match="nonzero: expected at least one axis"):
+        mx.nonzero(mx.array(1))
 
 
 # Updates at indices

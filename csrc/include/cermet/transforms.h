@@ -33,6 +33,9 @@ std::function<std::pair<array, Arrays>(const Arrays&)> value_and_grad(ScalarFunc
                                                                           0});
 std::function<Arrays(const Arrays&)> grad(ScalarFunction fun, std::vector<int> argnums = {0});
 
+// Whether a trace that has not ended may need the array's graph.
+bool is_traced(const array& a);
+
 // The axis of an input or output that a vmap leaves whole.
 inline constexpr int kNotMapped = std::numeric_limits<int>::min();
 // Maps `fun` over one axis of each input (0 when `in_axes` is empty) and stacks the results along

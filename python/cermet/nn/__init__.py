@@ -15,7 +15,7 @@ from cermet.nn.base import (
     VerifyUpdate,
 )
 from cermet.nn.layers import *  # noqa: F403
-from cermet.nn.utils import average_gradients, value_and_grad
+from cermet.nn.utils import average_gradients, functional_call, value_and_grad
 
 __all__ = [
     "MissingKeysError",
@@ -31,6 +31,7 @@ __all__ = [
     "activations",
     "average_gradients",
     "base",
+    "functional_call",
     "init",
     "layers",
     "losses",

@@ -15,6 +15,7 @@ __all__ = [
     "binary_cross_entropy",
     "cosine_similarity_loss",
     "cross_entropy",
+    "ctc_loss",
     "gaussian_nll_loss",
     "hinge_loss",
     "huber_loss",
@@ -267,3 +268,83 @@ def margin_ranking_loss(
     _check_same_shape("margin_ranking_loss", inputs1=inputs1, inputs2=inputs2, targets=targets)
     loss = mx.maximum(-targets * (inputs1 - inputs2) + margin, 0)
     return _reduce("margin_ranking_loss", loss, reduction)
+
+
+def ctc_loss(
+    log_probs: mx.array,
+    targets: mx.array,
+    input_lengths: mx.array,
+    target_lengths: mx.array,
+    blank: int = 0,
+    reduction: Reduction = "mean",
+    zero_infinity: bool = False,
+) -> mx.array:
+    """Connectionist temporal classification (Graves et al., 2006).
+
+    The probability, as a negative logarithm, of all paths through the outputs that read as the
+    targets once repetitions are joined and blanks are dropped.
+
+    Args:
+        log_probs: logarithms of probabilities, shape ``(N, T, C)``.
+        targets: classes other than the blank, shape ``(N, S)``, filled up with anything.
+        input_lengths: how many outputs count, shape ``(N,)``.
+        target_lengths: how many targets count, shape ``(N,)``.
+        blank: the class of the blank.
+        reduction: "mean" divides each loss by the length of its targets first.
+        zero_infinity: 0 instead of infinity where there are more targets than outputs can read.
+
+    Returns:
+        The loss, shape ``(N,)`` for the reduction "none".
+
+    Raises:
+        ValueError: shapes do not fit, or the blank is no class.
+    """
+    if log_probs.ndim != 3 or targets.ndim != 2 or len(log_probs) != len(targets):
+        raise ValueError(
+            f"ctc_loss: log_probs {log_probs.shape} and targets {targets.shape}, "
+            "expected (N, T, C) and (N, S)"
+        )
+    n, steps, classes = log_probs.shape
+    lengths = {"input_lengths": input_lengths, "target_lengths": target_lengths}
+    _check_same_shape("ctc_loss", **lengths, log_probs=mx.zeros(n))
+    if not 0 <= blank < classes:
+        raise ValueError(f"ctc_loss: blank is {blank}, expected a class below {classes}")
+    # What stands for a probability of 0, whose differences are numbers.
+    never = -1e30
+    dtype = mx.float64 if log_probs.dtype == mx.float64 else mx.float32
+    log_probs = mx.maximum(log_probs.astype(dtype), never)
+    s = targets.shape[1]
+    places = mx.arange(s)
+    targets = mx.where(places < target_lengths[:, None], targets, blank)
+    # Blanks before, between and behind the targets.
+    blanks = mx.full((n, s), blank, targets.dtype)
+    labels = mx.stack([blanks, targets], axis=2).reshape(n, 2 * s)
+    labels = mx.concatenate([labels, mx.full((n, 1), blank, targets.dtype)], axis=1)
+    # From a label one goes on to the next, and over a blank to another label.
+    jumps = mx.concatenate(
+        [mx.zeros((n, min(2, 2 * s + 1)), mx.bool_), labels[:, 2:] != labels[:, :-2]], axis=1
+    ) & (labels != blank)
+    seen = mx.take_along_axis(
+        log_probs, mx.broadcast_to(labels[:, None], (n, steps, 2 * s + 1)), axis=2
+    )
+    path = mx.full((n, 2 * s + 1), never, dtype)
+    start = (mx.arange(2 * s + 1) < 2) & (mx.arange(2 * s + 1) < 2 * target_lengths[:, None] + 1)
+    for t in range(steps):
+        if t == 0:
+            after = mx.where(start, seen[:, 0], never)
+        else:
+            one = mx.pad(path[:, :-1], [(0, 0), (1, 0)], constant_values=never)
+            two = mx.pad(path[:, :-2], [(0, 0), (min(2, 2 * s + 1), 0)], constant_values=never)
+            two = mx.where(jumps, two, never)
+            after = mx.logaddexp(mx.logaddexp(path, one), two) + seen[:, t]
+        path = mx.where(t < input_lengths[:, None], mx.maximum(after, never), path)
+    ends = 2 * target_lengths[:, None].astype(mx.int32)
+    last = mx.take_along_axis(path, ends, axis=1)[:, 0]
+    before = mx.take_along_axis(path, mx.maximum(ends - 1, 0), axis=1)[:, 0]
+    total = mx.logaddexp(last, mx.where(target_lengths > 0, before, never))
+    # Without outputs, the empty target is certain.
+    total = mx.where(input_lengths > 0, total, mx.where(target_lengths > 0, never, 0))
+    loss = mx.where(total > never / 2, -total, 0.0 if zero_infinity else mx.inf)
+    if reduction == "mean":
+        return mx.mean(loss / mx.maximum(target_lengths, 1))
+    return _reduce("ctc_loss", loss, reduction)

@@ -9,10 +9,16 @@ from typing import Any
 
 import cermet.core as mx
 from cermet.nn.base import Module, Place, trainable_places
-from cermet.nn.update import assign, at
+from cermet.nn.update import VerifyUpdate, assign, at
 from cermet.utils import tree_flatten, tree_map, tree_unflatten
 
-__all__ = ["average_gradients", "checkpoint", "clip_grad_norm_sharded", "value_and_grad"]
+__all__ = [
+    "average_gradients",
+    "checkpoint",
+    "clip_grad_norm_sharded",
+    "functional_call",
+    "value_and_grad",
+]
 
 
 @contextmanager
@@ -66,6 +72,38 @@ def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
         return value, tree_map(lambda _: next(one_by_one), tree)
 
     return wrapped
+
+
+def functional_call(module: Module, parameters: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """What a module gives with other parameters, which it does not keep.
+
+    A function of the parameters, as ``mx.grad``, ``mx.vmap`` and ``mx.jvp`` take it.
+
+    Args:
+        module: the module to call.
+        parameters: a tree of arrays with some or all of its keys, or a flat dict of dotted paths.
+        args, kwargs: what to call it with.
+
+    Raises:
+        UpdateError: a key that the module does not have, or another shape.
+
+    Example::
+
+        # The gradient for each sample, in the place of one for all.
+        def loss(parameters, x, y):
+            return nn.losses.mse_loss(nn.functional_call(model, parameters, x), y)
+
+        gradients = mx.vmap(mx.grad(loss), (None, 0, 0))(model.parameters(), x, y)
+    """
+    if any("." in key for key in parameters):
+        parameters = tree_unflatten(list(parameters.items()))
+    before = module.parameters()
+    verify = VerifyUpdate.NO_UNUSED_KEYS | VerifyUpdate.SHAPE_MISMATCH
+    try:
+        module.update(parameters, verify=verify)
+        return module(*args, **kwargs)
+    finally:
+        module.update(before)
 
 
 def checkpoint(module: Module, fn: Callable[..., Any] | None = None) -> Callable[..., Any]:
