@@ -1,6 +1,8 @@
 // The composites, one class each: a backend that has a kernel for one computes it whole.
 #pragma once
 
+#include <variant>
+
 #include "graph/convolution.h"
 #include "graph/primitive.h"
 
@@ -13,6 +15,7 @@ class CompositeWith : public Composite {
   using Options = OptionsOf;
   explicit CompositeWith(Options options) : options(std::move(options)) {}
   const Options options;
+  CERMET_FIELDS(options)
   bool equals(const Primitive& o) const override {
     const auto* other = dynamic_cast<const Self*>(&o);
     return other && options == other->options;
@@ -30,9 +33,10 @@ class Addmm final : public Composite {
  public:
   Addmm(double alpha, double beta) : alpha(alpha), beta(beta) {}
   const double alpha, beta;
+  CERMET_FIELDS(alpha, beta)
   bool equals(const Primitive& o) const override {
     const auto* m = dynamic_cast<const Addmm*>(&o);
-    return m && alpha == m->alpha && beta == m->beta;
+    return m && tied() == m->tied();
   }
   Arrays expand(const Node& node, std::span<const array> inputs) const override;
   Rules rules() const override { return Rules::all; }
@@ -52,6 +56,7 @@ struct QuantizedFormat {
   QuantizationMode mode;
   int bits, group_size;
   bool transpose = false;
+  CERMET_FIELDS(mode, bits, group_size, transpose)
   bool operator==(const QuantizedFormat&) const = default;
   bool is_affine() const { return mode == QuantizationMode::affine; }
   // Of w, scales and, for affine, biases.
@@ -71,6 +76,11 @@ class QuantizedMatmul final : public CompositeWith<QuantizedMatmul, QuantizedFor
   CERMET_RULES("quantized_matmul")
 };
 
+// Throw where a mode has no such format or no such scale for arrays of the scales' shape.
+QuantizedFormat format_of(std::string_view op, QuantizationMode mode, std::optional<int> group_size,
+                          std::optional<int> bits, bool transpose = false);
+void check_global(std::string_view op, QuantizationMode mode, const array& global_scale,
+                  Shape scales);
 // The product of such inputs, which are checked and brought to the node's form.
 array quantized_matmul(const Arrays& inputs, const QuantizedFormat& format, StreamOrDevice s);
 
@@ -81,6 +91,7 @@ struct GatheredOptions {
   std::optional<QuantizedFormat> format;
   bool global_scale, left, right;  // which side has indices
   std::optional<std::int64_t> sums;
+  CERMET_FIELDS(format, global_scale, left, right, sums)
   bool operator==(const GatheredOptions&) const = default;
   // The inputs that are b or stand for it are 1 to here.
   std::size_t factors() const { return format ? 1 + format->parts() : 2; }
@@ -107,6 +118,7 @@ array gathered(Arrays factors, const std::optional<array>& left, const std::opti
 struct BlockMaskedOptions {
   int block_size;
   bool out, left, right;  // which have a mask
+  CERMET_FIELDS(block_size, out, left, right)
   bool operator==(const BlockMaskedOptions&) const = default;
 };
 class BlockMaskedMatmul final : public CompositeWith<BlockMaskedMatmul, BlockMaskedOptions> {
@@ -177,6 +189,7 @@ class Requantize final : public CompositeWith<Requantize, QuantizedFormat> {
 struct AttentionOptions {
   double scale;
   bool causal, mask, sinks;
+  CERMET_FIELDS(scale, causal, mask, sinks)
   bool operator==(const AttentionOptions&) const = default;
 };
 class Attention final : public CompositeWith<Attention, AttentionOptions> {
@@ -218,6 +231,7 @@ class Convolution final : public CompositeWith<Convolution, ConvOptions> {
 struct ConvolutionGradientOptions {
   ConvOptions forward;
   Shape extents;  // of the space that the result has
+  CERMET_FIELDS(forward, extents)
   bool operator==(const ConvolutionGradientOptions&) const = default;
 };
 // Inputs: the cotangent (n, *out, o) and the weight.
@@ -252,6 +266,7 @@ struct MaxPoolOptions {
     spread  // a second input with an element for each window, added up at these places
   } role;
   Shape kernel, stride, padding;
+  CERMET_FIELDS(role, kernel, stride, padding)
   bool operator==(const MaxPoolOptions&) const = default;
   std::vector<Along> axes(const Shape& input) const;
 };
@@ -273,6 +288,7 @@ struct RopeOptions {
   bool traditional;
   std::optional<double> base;
   double scale;
+  CERMET_FIELDS(dims, traditional, base, scale)
   bool operator==(const RopeOptions&) const = default;
 };
 class Rope final : public CompositeWith<Rope, RopeOptions> {
@@ -288,6 +304,36 @@ class SearchSorted final : public CompositeWith<SearchSorted, bool> {  // right 
   CERMET_COMPOSITE("searchsorted")
 };
 
+// What follows from its inputs' extents: in a shapeless trace it is computed again for others.
+template <class Self, class OptionsOf>
+class OfExtents : public CompositeWith<Self, OptionsOf> {
+ public:
+  using CompositeWith<Self, OptionsOf>::CompositeWith;
+  Composite::Rules rules() const override { return Composite::Rules::all; }
+  bool differentiable_by(int) const override { return false; }
+  array vmap(const Batched& in, const array& output) const override {
+    return Batched{{&expansion_of(*output.node()), 1}, std::array{false}, in.size}.all()[0];
+  }
+};
+// How many elements an array has along some axes, less a number: a scalar of its type.
+struct CountOptions {
+  Axes axes;
+  int less;
+  CERMET_FIELDS(axes, less)
+  bool operator==(const CountOptions&) const = default;
+};
+class Count final : public OfExtents<Count, CountOptions> {
+ public:
+  using OfExtents::OfExtents;
+  CERMET_COMPOSITE("count")
+};
+// Inputs an array and a number, which is put in every place of such an array.
+class Filled final : public OfExtents<Filled, std::monostate> {
+ public:
+  using OfExtents::OfExtents;
+  CERMET_COMPOSITE("full_like")
+};
+
 // Inputs a and the indices along the axis, of equal extents but for it.
 class TakeAlongAxis final : public CompositeWith<TakeAlongAxis, int> {
  public:
@@ -298,6 +344,7 @@ class TakeAlongAxis final : public CompositeWith<TakeAlongAxis, int> {
   array vmap(const Batched& in, const array& output) const override;
 };
 #undef CERMET_COMPOSITE
+#undef CERMET_FIELDS
 #undef CERMET_PARAMETERS
 #undef CERMET_RULES
 #undef CERMET_SHAPE_RULES

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "graph/check.h"
+#include "graph/composites.h"
 #include "graph/follow.h"
 
 namespace cermet {
@@ -29,14 +30,17 @@ array triangle(std::string_view op, const array& a, int k, bool lower, StreamOrD
 }
 
 // A constant in every place of an array.
-array like(std::string_view op, const array& a, const array& value, StreamOrDevice s) {
-  return follow(
-      op, {&a, 1},
-      [value, s](std::span<const array> in) { return broadcast_to(value, in[0].shape(), s); },
-      /*by_value=*/false);
+array like(const array& a, const array& value, StreamOrDevice s) {
+  if (!is_followed({&a, 1})) return broadcast_to(value, a.shape(), s);
+  return array(make_ref<const Filled>(std::monostate{}), rule_shape(a), value.dtype(), {a, value},
+               s.resolve());
 }
 
 }  // namespace
+
+Arrays Filled::expand(const Node& node, std::span<const array> inputs) const {
+  return {broadcast_to(inputs[1], inputs[0].shape(), node.stream)};
+}
 
 array full(const Shape& shape, const array& value, std::optional<Dtype> dtype, StreamOrDevice s) {
   check_extents("full", shape);
@@ -51,14 +55,14 @@ array ones(const Shape& shape, Dtype dtype, StreamOrDevice s) {
   return broadcast_to(array(1.0, dtype), shape, s);
 }
 array zeros_like(const array& a, std::optional<Dtype> dtype, StreamOrDevice s) {
-  return like("zeros_like", a, array(0.0, dtype.value_or(a.dtype())), s);
+  return like(a, array(0.0, dtype.value_or(a.dtype())), s);
 }
 array ones_like(const array& a, std::optional<Dtype> dtype, StreamOrDevice s) {
-  return like("ones_like", a, array(1.0, dtype.value_or(a.dtype())), s);
+  return like(a, array(1.0, dtype.value_or(a.dtype())), s);
 }
 array full_like(const array& a, const array& value, std::optional<Dtype> dtype, StreamOrDevice s) {
   const array values = astype(value, dtype.value_or(a.dtype()), s);
-  if (value.node()->constant) return like("full_like", a, values, s);
+  if (value.node()->constant) return like(a, values, s);
   return follow("full_like", std::array{a, values},
                 [s](std::span<const array> in) { return broadcast_to(in[1], in[0].shape(), s); });
 }

@@ -26,16 +26,17 @@ void note_extents(const Node& node) {
 array follow_slowly(std::string_view name, std::span<const array> inputs, Again again,
                     bool by_value) {
   if (!Following::any()) return again(inputs);
+  return make_ref<const Followed>(name, std::move(again), by_value)->of(inputs);
+}
+
+array Followed::of(std::span<const array> inputs) const {
+  if (!is_followed(inputs) || !Following::any()) return again(inputs);
   Following asked;
   const array once = again(inputs);
   if (!asked.tied()) return once;
   asked.forgive();
-  return array(make_ref<Followed>(name, std::move(again), by_value), rule_shape(once), once.dtype(),
+  return array(Ref<const Primitive>(this), rule_shape(once), once.dtype(),
                {inputs.begin(), inputs.end()}, once.stream());
-}
-
-array Followed::of(std::span<const array> inputs) const {
-  return follow(name_, inputs, again, by_value_);
 }
 
 // What is done again, as a function of one of its inputs; its second result is the input.

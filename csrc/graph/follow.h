@@ -38,7 +38,7 @@ inline bool off_rule(bool condition, const array& a) {
 }
 
 // An operation that is done again for other extents.
-class Followed final : public Composite {
+class Followed : public Composite {
  public:
   Followed(std::string_view name, Again again, bool by_value)
       : again(std::move(again)), name_(name), by_value_(by_value) {}
@@ -55,12 +55,37 @@ class Followed final : public Composite {
   array vjp(const Edge& e, const array& cotangent) const override;
   array add_vjp(const Edge& e, const array& cotangent, const array& sum) const override;
   array vmap(const Batched& in, const array& output) const override;
-  // The same for other inputs.
+  // The same for other inputs, as a node of a shapeless trace where it asks for extents.
   array of(std::span<const array> inputs) const;
 
  private:
   const std::string name_;
   const bool by_value_;
+};
+
+// The rule of a primitive for the cotangent of its input i, and what others contributed, if any.
+struct Pull {
+  Ref<const Primitive> primitive;
+  int i;
+  bool adds;
+  auto tied() const { return std::tie(primitive, i, adds); }
+  // Of the primitive's inputs, its output, the output's cotangent and, if it adds, the sum.
+  array operator()(std::span<const array> all) const {
+    const std::size_t n = all.size() - 2 - adds;
+    const Edge e{i, all.first(n), all[n]};
+    return adds ? primitive->add_vjp(e, all[n + 1], all[n + 2]) : primitive->vjp(e, all[n + 1]);
+  }
+};
+// That, done again.
+class Pulled final : public Followed {
+ public:
+  explicit Pulled(Pull pull)
+      : Followed(pull.primitive->name(), pull, true), pull(std::move(pull)) {}
+  const Pull pull;
+  auto tied() const { return std::tie(pull); }
+  Shape output_shape(const Node&, std::span<const array> inputs) const override {
+    return rule_shape(inputs[static_cast<std::size_t>(pull.i)]);
+  }
 };
 
 }  // namespace cermet

@@ -54,7 +54,8 @@ void check_matrix(std::string_view op, const array& a, bool square) {
 // `results` are those of one matrix.
 Arrays factorize(std::string_view op, Routine routine, const Arrays& inputs, Results results,
                  StreamOrDevice s, bool upper = false) {
-  auto primitive = make_ref<const Factorization>(op, routine, upper, std::move(results));
+  auto primitive =
+      make_ref<const Factorization>(std::string(op), routine, upper, std::move(results));
   Results all = primitive->results(inputs[0].shape());
   return make_outputs(std::move(primitive), std::move(all), {inputs.begin(), inputs.end()},
                       s.resolve());

@@ -87,7 +87,7 @@ Shape Reshape::output_shape(const Node& node, std::span<const array> inputs) con
   std::int64_t known = 1;
   for (auto& n : shape) {
     if (n < -1) n = now[static_cast<std::size_t>(extent_of(n))];
-    if (n >= 0) known *= n;
+    if (n >= 0) known = (Size(name(), known) * n).value();
   }
   const std::int64_t size = inputs[0].size();
   const auto rest = std::find(shape.begin(), shape.end(), -1);

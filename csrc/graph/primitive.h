@@ -116,7 +116,7 @@ const Ref<const Primitive>& the() {
 
 // Declare what a primitive overrides, so that the classes below read as their parameters: its rules
 // of shape and batching, and for most the derivatives too; and what tells it from others of its
-// kind.
+// kind: its fields, in the order of its constructor's arguments, which exported files hold, too.
 #define CERMET_SHAPE_RULES(kind_name)                                                 \
   std::string_view name() const override { return kind_name; }                        \
   Shape output_shape(const Node& node, std::span<const array> inputs) const override; \
@@ -125,8 +125,10 @@ const Ref<const Primitive>& the() {
   CERMET_SHAPE_RULES(kind_name)                                    \
   array vjp(const Edge& e, const array& cotangent) const override; \
   array jvp(const Edge& e, const array& tangent) const override;
+#define CERMET_FIELDS(...) \
+  auto tied() const { return std::tie(__VA_ARGS__); }
 #define CERMET_PARAMETERS(...)                               \
-  auto tied() const { return std::tie(__VA_ARGS__); }        \
+  CERMET_FIELDS(__VA_ARGS__)                                 \
   bool equals(const Primitive& o) const override {           \
     return tied() == static_cast<decltype(*this)>(o).tied(); \
   }
@@ -221,7 +223,7 @@ class Bitcast final : public Primitive {
 // The first input; the others must be computed before it.
 class Identity final : public Primitive {
  public:
-  enum class Why : std::uint8_t { tracer, stop_gradient, depends };
+  enum class Why : std::uint8_t { tracer, stop_gradient, depends };  // numbers: in exported files
   explicit Identity(Why why) : Primitive(Kind::identity), why(why) { make_immortal(); }
   const Why why;
   bool differentiable() const override { return why != Why::stop_gradient; }
@@ -235,6 +237,8 @@ class Identity final : public Primitive {
 struct Result {
   Shape shape;
   Dtype dtype;
+  CERMET_FIELDS(shape, dtype)
+  bool operator==(const Result&) const = default;
 };
 using Results = std::vector<Result>;
 
@@ -449,12 +453,13 @@ class SliceUpdate final : public Composite {
   const Shape start, step;
   const Update mode;
   const std::vector<Slice> others;
+  CERMET_FIELDS(start, step, mode)  // a trace has no others
   // Of input i >= 1.
   const Shape& start_of(std::size_t i) const { return i == 1 ? start : others[i - 2].start; }
   const Shape& step_of(std::size_t i) const { return i == 1 ? step : others[i - 2].step; }
   bool equals(const Primitive& o) const override {
     const auto* s = dynamic_cast<const SliceUpdate*>(&o);
-    return s && start == s->start && step == s->step && mode == s->mode && others == s->others;
+    return s && tied() == s->tied() && others == s->others;
   }
   Arrays expand(const Node& node, std::span<const array> inputs) const override;
   Rules rules() const override { return Rules::all; }
@@ -483,13 +488,13 @@ class Factorization final : public Several {
     solve_triangular,
   };
   // `op` is the operation for errors; `entry` are the results of one matrix.
-  Factorization(std::string_view op, Routine routine, bool upper, Results entry)
+  Factorization(std::string op, Routine routine, bool upper, Results entry)
       : Several(Kind::factorization),
-        op(op),
+        op(std::move(op)),
         routine(routine),
         upper(upper),
         entry(std::move(entry)) {}
-  const std::string_view op;
+  const std::string op;
   const Routine routine;
   const bool upper;
   const Results entry;
@@ -497,7 +502,7 @@ class Factorization final : public Several {
   Results results(const Shape& input) const;
   std::string_view name() const override { return op; }
   std::string parameters() const override { return upper ? "upper=true" : ""; }
-  CERMET_PARAMETERS(op, routine, upper)
+  CERMET_PARAMETERS(op, routine, upper, entry)
   std::vector<std::optional<array>> vjp_all(std::span<const array> inputs, const Arrays& outputs,
                                             const Arrays& cotangents) const override;
   Arrays jvp_all(std::span<const array> inputs, const Arrays& outputs,

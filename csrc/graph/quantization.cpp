@@ -48,19 +48,21 @@ void check_choice(std::string_view op, std::string_view what, Mode mode, int val
   fail(op, what, " is ", value, ", mode '", name_of(mode), "' has ", expected);
 }
 
+void check_floats(std::string_view op, Mode mode) {
+  if (mode == Mode::affine)
+    fail(op, "mode 'affine' is not supported, expected 'mxfp4', 'mxfp8' or 'nvfp4'");
+}
+
+}  // namespace
+
 QuantizedFormat format_of(std::string_view op, Mode mode, std::optional<int> group_size,
-                          std::optional<int> bits, bool transpose = false) {
+                          std::optional<int> bits, bool transpose) {
   const ModeInfo& m = info(mode);
   const QuantizedFormat f{mode, bits.value_or(m.default_bits), group_size.value_or(m.default_group),
                           transpose};
   check_choice(op, "bits", mode, f.bits, m.bits);
   check_choice(op, "group_size", mode, f.group_size, m.groups);
   return f;
-}
-
-void check_floats(std::string_view op, Mode mode) {
-  if (mode == Mode::affine)
-    fail(op, "mode 'affine' is not supported, expected 'mxfp4', 'mxfp8' or 'nvfp4'");
 }
 
 // A global scale is one number for each matrix: it broadcasts to the scales and is the same for all
@@ -74,6 +76,8 @@ void check_global(std::string_view op, Mode mode, const array& global_scale, Sha
   if (!broadcasts_to(global_scale.shape(), scales))
     fail(op, "global_scale ", global_scale.shape(), " is not one number for each matrix");
 }
+
+namespace {
 
 // Packed arrays as the composites take them: w, scales, biases, global scale.
 Arrays parts_of(std::string_view op, Mode mode, const array& w, const array& scales,

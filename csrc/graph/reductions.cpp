@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "graph/check.h"
+#include "graph/composites.h"
 #include "graph/follow.h"
 
 namespace cermet {
@@ -32,9 +33,8 @@ array scalar_count(const array& a, const Axes& axes, int less) {
 }
 array divisor(const array& a, const Axes& axes, int less) {
   if (!is_followed({&a, 1})) return scalar_count(a, axes, less);
-  return follow(
-      "count", {&a, 1}, [axes, less](auto in) { return scalar_count(in[0], axes, less); },
-      /*by_value=*/false);
+  return array(make_ref<const Count>(CountOptions{axes, less}), {}, scalar_like(0, a).dtype(), {a},
+               a.stream());
 }
 
 array reduce_axes(ReduceOp op, const array& a, const Axes& axes, bool keepdims, StreamOrDevice s) {
@@ -73,6 +73,10 @@ array arg_reduce(bool max, const array& a, std::optional<int> axis, bool keepdim
 }
 
 }  // namespace
+
+Arrays Count::expand(const Node&, std::span<const array> inputs) const {
+  return {scalar_count(inputs[0], options.axes, options.less)};
+}
 
 array reduce(ReduceOp op, const array& a, const OptionalAxes& axes, bool keepdims,
              StreamOrDevice s) {

@@ -4,8 +4,8 @@
 #include <stdexcept>
 
 #include "cermet/ops.h"
-#include "cermet/transforms.h"
 #include "graph/rules.h"
+#include "transforms/custom.h"
 #include "transforms/walk.h"
 
 namespace cermet {
@@ -108,6 +108,8 @@ class CustomFunction final : public Custom {
     return expect(std::move(results), batched, "vmap");
   }
 
+  CustomParts parts() const { return {fun_, rules_, n_}; }
+
  private:
   // The rules of the function mapped over these axes of its primals.
   CustomRules batched_rules(const std::vector<int>& axes) const {
@@ -152,6 +154,11 @@ Arrays wrap(const Function& fun, const CustomRules& rules, const Arrays& primals
 }
 
 }  // namespace
+
+std::optional<CustomParts> parts_of_custom(const Primitive& primitive) {
+  const auto* custom = dynamic_cast<const CustomFunction*>(&primitive);
+  return custom ? std::optional(custom->parts()) : std::nullopt;
+}
 
 Function custom_function(Function fun, CustomRules rules) {
   return [fun = std::move(fun), rules = std::move(rules)](const Arrays& inputs) {

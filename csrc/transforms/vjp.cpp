@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "cermet/follow.h"
 #include "cermet/ops.h"
 #include "cermet/transforms.h"
+#include "graph/follow.h"
 #include "transforms/walk.h"
 
 namespace cermet {
@@ -16,20 +16,13 @@ using Cotangents = std::vector<Cotangent>;
 // What a rule gives for the cotangent of an input, added to what others contributed.
 array pulled(const Primitive& primitive, const Edge& e, const array& cotangent,
              const Cotangent& sum) {
-  const auto pull = [](const Primitive& p, const Edge& e, const array& t, const array* sum) {
-    return sum ? p.add_vjp(e, t, *sum) : p.vjp(e, t);
-  };
   if (!e.output.node()->followed && !cotangent.node()->followed)
-    return pull(primitive, e, cotangent, sum ? &*sum : nullptr);
+    return sum ? primitive.add_vjp(e, cotangent, *sum) : primitive.vjp(e, cotangent);
   Arrays all(e.inputs.begin(), e.inputs.end());
-  const std::size_t n = all.size();
   all.insert(all.end(), {e.output, cotangent});
   if (sum) all.push_back(*sum);
-  return follow(primitive.name(), all,
-                [p = Ref<const Primitive>(&primitive), i = e.i, n, pull](auto all) {
-                  const Edge e{i, all.first(n), all[n]};
-                  return pull(*p, e, all[n + 1], all.size() > n + 2 ? &all[n + 2] : nullptr);
-                });
+  const Pull pull{Ref<const Primitive>(&primitive), e.i, sum.has_value()};
+  return make_ref<const Pulled>(pull)->of(all);
 }
 
 void accumulate(Cotangent& sum, const array& term) { sum = sum ? *sum + term : term; }

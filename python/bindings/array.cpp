@@ -273,9 +273,9 @@ void bind_conversions(ArrayClass& cls) {
           [](const array&, nb::object version) {
             return nb::module_::import_("cermet.array_api").attr("_of_version")(version);
           },
-          nb::sig("def __array_namespace__(self, *, api_version: str | None = None) -> "
+          nb::sig("def __array_namespace__(self, api_version: str | None = None) -> "
                   "types.ModuleType"),
-          nb::kw_only(), "api_version"_a = nb::none(),
+          "api_version"_a = nb::none(),
           "The module `cermet.array_api`, which conforms to the array API standard. ValueError for "
           "a version that it does not know.")
       .def_prop_ro(

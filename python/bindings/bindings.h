@@ -28,6 +28,7 @@ void bind_random(nb::module_& m);
 void bind_fast(nb::module_& m);
 void bind_transforms(nb::module_& m);
 void bind_io(nb::module_& m);
+void bind_export(nb::module_& m);
 void bind_distributed(nb::module_& m);
 void bind_machine(nb::module_& m);
 void bind_simulator(nb::module_& m);  // not on Apple's systems

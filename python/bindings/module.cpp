@@ -100,6 +100,7 @@ NB_MODULE(core, m) {
   bind_fast(m);
   bind_transforms(m);
   bind_io(m);
+  bind_export(m);
   bind_distributed(m);
   bind_machine(m);
 #ifndef __APPLE__

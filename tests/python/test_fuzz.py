@@ -15,6 +15,7 @@ PROGRAMS = {
     "bits": 120,
     "faults": 500,
     "kill": 8,
+    "functions": 20,
     "schedules": 12,
     "leaks": 2,
     "corpus": None,

@@ -6,6 +6,7 @@
 #include "cermet/dtype.h"
 #include "cermet/elementwise.h"
 #include "cermet/eval.h"
+#include "cermet/export.h"
 #include "cermet/fast.h"
 #include "cermet/io.h"
 #include "cermet/linalg.h"
