@@ -333,10 +333,11 @@ class ImportedFunction::Functions {
       given.names.push_back(name);
       given.inputs.push_back({a.shape(), a.dtype()});
     }
+    static constexpr char kAnyExtents[] = "\n  with any extents";
     std::string text = std::string(kImport) + ": " + file + " has no function of\n" + given.text() +
                        "\nIt has " + (functions.empty() ? "none" : "functions of");
     for (const One& f : functions)
-      text += "\n" + f.signature.text() + (f.signature.shapeless ? "\n  with any extents" : "");
+      text.append("\n").append(f.signature.text()).append(f.signature.shapeless ? kAnyExtents : "");
     throw std::invalid_argument(text);
   }
 

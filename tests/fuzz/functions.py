@@ -56,12 +56,12 @@ good = mx.import_function(path)
 for _ in range({rounds}):
     spoilt = bytearray(whole)
     for _ in range(source.choice((1, 1, 1, 2, 4))):
-        at = source.randrange(8, min(len(whole), 4000))
+        at = source.randrange(8, max(9, min(len(spoilt), 4000)))
         kind = source.randrange(6)
         if kind == 0:
-            spoilt[at] ^= 1 << source.randrange(8)
+            spoilt[at : at + 1] = bytes(b ^ 1 << source.randrange(8) for b in spoilt[at : at + 1])
         elif kind == 1:
-            spoilt[at] = source.choice((0, 1, 2, 3, 4, 5, 11, 12, 13, 255))
+            spoilt[at : at + 1] = bytes([source.choice((0, 1, 2, 3, 4, 5, 11, 12, 13, 255))])
         elif kind == 2:
             number = source.choice({numbers}) & (1 << 64) - 1
             size = source.choice((4, 8))
