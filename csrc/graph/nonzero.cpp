@@ -31,8 +31,8 @@ Arrays places(const array& t, std::int64_t count) {
   const auto* next = static_cast<const std::uint8_t*>(t.raw_data());
   std::vector<Ref<Buffer>> buffers;
   std::vector<T*> out;
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    buffers.push_back(context::allocate(static_cast<std::size_t>(count) * sizeof(T)));
+  for (std::size_t i = 0; i < shape.size(); ++i) {  // with room for what a row writes and drops
+    buffers.push_back(context::allocate(static_cast<std::size_t>(count + 1) * sizeof(T)));
     out.push_back(static_cast<T*>(buffers.back()->data()));
   }
   const std::int64_t length = shape.back();
@@ -40,8 +40,11 @@ Arrays places(const array& t, std::int64_t count) {
   for (std::int64_t found = 0; found < count; next += length) {
     context::check_interrupt();
     const std::int64_t before = found;
-    for (std::int64_t i = 0; i < length; ++i)
-      if (next[i]) out.back()[found++] = static_cast<T>(i);
+    T* const last = out.back();
+    for (std::int64_t i = 0; i < length; ++i) {
+      last[found] = static_cast<T>(i);
+      found += next[i];
+    }
     for (std::size_t axis = 0; axis < row.size(); ++axis)
       std::fill(out[axis] + before, out[axis] + found, static_cast<T>(row[axis]));
     for (std::size_t axis = row.size(); axis-- > 0;) {

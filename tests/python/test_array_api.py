@@ -285,7 +285,20 @@ def test_linear_algebra(rng):
         np.testing.assert_allclose(np.array(got), want, rtol=1e-4)
     assert linalg.matrix_rank(to_mx(np.ones((3, 3), np.float32))).item() == 1
     np.testing.assert_allclose(np.array(linalg.pinv(a)), np.linalg.pinv(x), atol=1e-4)
+    crossed = linalg.cross(a, xp.asarray([0.0, 0.0, 1.0]))
+    np.testing.assert_allclose(np.array(crossed), np.cross(x, [0, 0, 1]), rtol=1e-6)
+    assert linalg.cross(xp.ones(3), xp.ones((0, 2, 3))).shape == (0, 2, 3)
     square = to_mx(np.array([[1.0, 2], [3, 5]]))
+    m, n, v = (rng.integers(-9, 9, shape) for shape in ((2, 4, 3), (3, 5), (3,)))
+    for left, right in ((m, n), (m, v), (v, n), (v, v)):
+        assert_equal(xp.matmul(to_mx(left), to_mx(right)), np.asarray(left @ right))
+    for axes in (0, 1, ((2,), (0,)), ((0, -1), (1, 0))):
+        left, right = (m, n) if axes != ((0, -1), (1, 0)) else (m, rng.integers(-9, 9, (3, 2, 2)))
+        assert_equal(xp.tensordot(to_mx(left), to_mx(right), axes=axes),
+                     np.tensordot(left, right, axes=axes))  # fmt: skip
+    assert xp.matmul(xp.ones((2, 0), dtype=xp.int8), xp.ones((0, 3), dtype=xp.int8)).shape == (2, 3)
+    with pytest.raises(ValueError, match="matmul: shapes"):
+        xp.matmul(to_mx(n), to_mx(n))
     for n in (0, 1, 3, -2):
         want = np.linalg.matrix_power(np.array(square), n)
         np.testing.assert_allclose(np.array(linalg.matrix_power(square, n)), want, rtol=1e-9)

@@ -125,9 +125,9 @@ class Info:
             "indexing": INDEX,
         }
 
-    def devices(self) -> list[mx.Device]:
+    def devices(self) -> tuple[mx.Device, ...]:
         """The devices of this machine."""
-        return list(mx.__array_namespace_info__().devices())
+        return mx.__array_namespace_info__().devices()
 
     def dtypes(
         self, *, device: Any = None, kind: str | tuple[str, ...] | None = None

@@ -1,5 +1,6 @@
 """The standard's extension for linear algebra."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -31,8 +32,17 @@ class SVDResult(NamedTuple):
 
 
 def matmul(x1: mx.array, x2: mx.array, /) -> mx.array:
-    """The product of two matrices."""
-    return mx.matmul(x1, x2)
+    """The product of two matrices, also of integers."""
+    dtype = mx.result_type(x1, x2)
+    if x1.ndim == 0 or x2.ndim == 0 or mx.issubdtype(dtype, mx.inexact):
+        return mx.matmul(x1, x2)
+    a = x1[None] if x1.ndim == 1 else x1
+    b = x2[:, None] if x2.ndim == 1 else x2
+    if a.shape[-1] != b.shape[-2]:
+        raise ValueError(f"matmul: shapes {x1.shape} and {x2.shape} do not fit")
+    out = mx.sum(a[..., None].astype(dtype) * b[..., None, :, :].astype(dtype), axis=-2)
+    out = out[..., 0, :] if x1.ndim == 1 else out
+    return (out[..., 0] if x2.ndim == 1 else out).astype(dtype)
 
 
 def matrix_transpose(x: mx.array, /) -> mx.array:
@@ -44,8 +54,21 @@ def tensordot(
     x1: mx.array, x2: mx.array, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2
 ) -> mx.array:
     """The sum of products over pairs of axes."""
-    pairs = axes if isinstance(axes, int) else [list(a) for a in axes]
-    return mx.tensordot(x1, x2, pairs).astype(mx.result_type(x1, x2))
+    dtype = mx.result_type(x1, x2)
+    if mx.issubdtype(dtype, mx.inexact):
+        return mx.tensordot(x1, x2, axes if isinstance(axes, int) else [list(a) for a in axes])
+    pairs = (range(-axes, 0), range(axes)) if isinstance(axes, int) else axes
+    left, right = ([i % x.ndim for i in own] for x, own in zip((x1, x2), pairs, strict=True))
+    rest = [[i for i in range(x.ndim) if i not in own] for x, own in ((x1, left), (x2, right))]
+    shape = [x.shape[i] for x, own in zip((x1, x2), rest, strict=True) for i in own]
+    if [x1.shape[i] for i in left] != [x2.shape[i] for i in right]:
+        raise ValueError(f"tensordot: axes {axes} of shapes {x1.shape} and {x2.shape} differ")
+    n = math.prod(x1.shape[i] for i in left)
+    rows = math.prod(x1.shape[i] for i in rest[0])
+    columns = math.prod(x2.shape[i] for i in rest[1])
+    a = mx.transpose(x1, [*rest[0], *left]).reshape(rows, n)
+    b = mx.transpose(x2, [*right, *rest[1]]).reshape(n, columns)
+    return matmul(a, b).reshape(shape)
 
 
 def vecdot(x1: mx.array, x2: mx.array, /, *, axis: int = -1) -> mx.array:
@@ -60,7 +83,9 @@ def outer(x1: mx.array, x2: mx.array, /) -> mx.array:
 
 def cross(x1: mx.array, x2: mx.array, /, *, axis: int = -1) -> mx.array:
     """The cross product of vectors of three elements along an axis."""
-    return mx.linalg.cross(x1, x2, axis=axis)
+    if x1.shape[axis] != 3 or x2.shape[axis] != 3:
+        raise ValueError(f"cross: axis {axis} of {x1.shape} and {x2.shape} has no extent of 3")
+    return mx.linalg.cross(*mx.broadcast_arrays(x1, x2), axis=axis)
 
 
 def diagonal(x: mx.array, /, *, offset: int = 0) -> mx.array:
