@@ -248,7 +248,8 @@ mx.grad(lambda t: mx.concatenate([t, x * t]).max())(x) ; mx.grad(lambda t: mx.cu
 """
 TIED = """
 x[1:] ; mx.squeeze(x[None], 0) ; mx.take_along_axis(x, mx.argsort(x), -1)
-mx.compile(lambda t: t * 2 + 1)(x) ; x.reshape(x.shape[0], 2, -1) ; x * x.shape[0] ; mx.pad(x, 1) ; mx.tril(x)
+mx.compile(lambda t: t * 2 + 1)(x) ; x.reshape(x.shape[0], 2, -1)
+x * x.shape[0] ; mx.pad(x, 1) ; mx.tril(x)
 mx.split(x, 2, axis=1)[0] ; mx.linalg.qr(x, stream=mx.cpu)[1] ; mx.checkpoint(mx.sin)(x)
 mx.grad(lambda t: mx.grad(lambda u: (u * u * x).sum())(t).sum())(x)
 """
