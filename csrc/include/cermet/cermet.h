@@ -7,6 +7,7 @@
 #include "cermet/elementwise.h"
 #include "cermet/eval.h"
 #include "cermet/fast.h"
+#include "cermet/fft.h"
 #include "cermet/io.h"
 #include "cermet/linalg.h"
 #include "cermet/memory.h"
