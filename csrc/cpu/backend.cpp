@@ -121,6 +121,7 @@ void run(const Primitive& primitive, std::span<const Tensor> inputs, const Tenso
     case Kind::sort: return sort(as(Type<Sort>{}), inputs[0], out);
     case Kind::matmul: return matmul(inputs[0], inputs[1], out);
     case Kind::composite: return run_whole(primitive, inputs, out);
+    case Kind::fft: return fft(as(Type<Fft>{}), inputs[0], out);
     case Kind::random_bits: return random_bits(inputs[0], out);
     case Kind::load: return load(as(Type<Load>{}), out);
     default:

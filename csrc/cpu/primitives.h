@@ -43,6 +43,7 @@ void max_pool(const MaxPoolOptions& p, std::span<const Tensor> inputs, const Ten
 // Convolutions and their gradients, and which of them are computed whole.
 void convolution(const Primitive& p, std::span<const Tensor> inputs, const Tensor& out);
 bool takes_convolution(const Node& node);
+void fft(const Fft& p, const Tensor& a, const Tensor& out);
 void random_bits(const Tensor& keys, const Tensor& out);
 void load(const Load& p, const Tensor& out);
 

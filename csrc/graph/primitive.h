@@ -43,6 +43,7 @@ enum class Kind : std::uint8_t {
   scan,
   sort,
   matmul,
+  fft,
   random_bits,
   load,       // a leaf from outside the graph, a file's part say
   composite,  // a graph of others, which a device may compute whole
@@ -354,6 +355,36 @@ class Matmul final : public Primitive {
  public:
   Matmul() : Primitive(Kind::matmul) { make_immortal(); }
   CERMET_RULES("matmul")
+};
+
+// A Fourier transform along an axis: of complex numbers; of real ones, to the frequencies that are
+// not negative; or of such a half to real numbers, for which it is the inverse.
+class Fft final : public Primitive {
+ public:
+  enum class Type : std::uint8_t { complex, real, half };
+  // What the result is divided by, of the number of points.
+  enum class Divisor : std::uint8_t { one, root, count };
+  Fft(Type type, int axis, bool inverse, bool odd, Divisor divisor)
+      : Primitive(Kind::fft),
+        type(type),
+        axis(axis),
+        inverse(inverse),
+        odd(odd),
+        divisor(divisor) {}
+  const Type type;
+  const int axis;
+  const bool inverse, odd;  // odd: the number of points, where a half does not say
+  const Divisor divisor;
+  double factor(std::int64_t points) const;
+  // The number of points and the result's shape for such an input.
+  std::int64_t points(const Shape& input) const;
+  Shape result(Shape input) const;
+  CERMET_PARAMETERS(type, axis, inverse, odd, divisor)
+  std::string parameters() const override;
+  CERMET_RULES(type == Type::real   ? "rfft"
+               : type == Type::half ? "irfft"
+               : inverse            ? "ifft"
+                                    : "fft")
 };
 
 // Threefry over a counter: input keys (..., 2) uint32, output (..., n) of unsigned elements, where

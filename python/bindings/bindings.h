@@ -24,6 +24,7 @@ void bind_reductions(nb::module_& m, ArrayClass& cls);
 void bind_products(nb::module_& m);
 void bind_convolution(nb::module_& m);
 void bind_linalg(nb::module_& m);
+void bind_fft(nb::module_& m);
 void bind_random(nb::module_& m);
 void bind_fast(nb::module_& m);
 void bind_transforms(nb::module_& m);

@@ -96,6 +96,7 @@ NB_MODULE(core, m) {
   bind_products(m);
   bind_convolution(m);
   bind_linalg(m);
+  bind_fft(m);
   bind_random(m);
   bind_fast(m);
   bind_transforms(m);

@@ -284,6 +284,22 @@ void scans_and_sorts() {
     }
 }
 
+void fourier_transforms() {
+  for (const Shape& shape : {Shape{300, 64}, Shape{150, 255}, Shape{90, 1000}, Shape{40, 1021},
+                             Shape{20, 4096}, Shape{3, 70'000}}) {
+    const array z = input(complex64, shape, 13, true), x = input(float32, shape, 14, true);
+    const std::int64_t n = shape[1];
+    line(sized("fft", shape), complex64, {z}, [](const Arrays& in) { return fft::fft(in[0]); });
+    line(sized("ifft", shape), complex64, {z}, [](const Arrays& in) { return fft::ifft(in[0]); });
+    line(sized("rfft", shape), float32, {x}, [](const Arrays& in) { return fft::rfft(in[0]); });
+    line(sized("irfft", shape), complex64, {z},
+         [n](const Arrays& in) { return fft::irfft(in[0], n - 1); });
+    line(
+        sized("fft columns", shape), complex64, {z},
+        [](const Arrays& in) { return fft::fft(in[0], {}, 0); }, false);
+  }
+}
+
 void random_numbers() {
   const auto drawn = [](const char* name, Dtype t, const std::function<array(const array&)>& f) {
     line(name, t, {random::key(12)}, [&](const Arrays& in) { return f(in[0]); }, false);
@@ -322,5 +338,6 @@ int main(int count, char** arguments) {
   reductions();
   compositions();
   scans_and_sorts();
+  fourier_transforms();
   random_numbers();
 }

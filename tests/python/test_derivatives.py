@@ -182,6 +182,16 @@ ROWS = {
     **updates("multiply", "fc"),
     **updates("minimum", "f"),
     **updates("maximum", "f"),
+    # Fourier transforms
+    "fft": Row(lambda x: mx.fft.fft(x, 6), kinds="c"),
+    "ifft": Row(lambda x: mx.fft.ifft(x, axis=0, norm="ortho"), kinds="c"),
+    "rfft": Row(lambda x: mx.fft.rfft(mx.real(x), 3) * mx.fft.rfft(mx.imag(x), 3), kinds="c"),
+    "irfft": Row(mx.fft.irfft, kinds="c"),
+    "irfft odd": Row(lambda x: mx.fft.irfft(x, 5, axis=0, norm="forward"), kinds="c"),
+    "rfft2": Row(lambda x: mx.fft.rfft2(mx.real(x)), kinds="c"),
+    "irfftn": Row(lambda x: mx.fft.irfftn(x, (4, 5), (1, 0)), kinds="c"),
+    "stft": Row(lambda x: mx.fft.stft(mx.real(x), 4, window=mx.arange(1, 5)), kinds="c"),
+    "istft": Row(lambda x: mx.fft.istft(x, hop_length=2), kinds="c"),
     # Products
     "matmul": Row(lambda x, y: x @ y, (WIDE, WIDE), (MATRIX, (4, 2))),
     "matmul of batches": Row(lambda x, y: x @ y, (WIDE, WIDE), ((2, 1, 3, 4), (2, 4, 2))),

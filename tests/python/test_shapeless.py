@@ -94,6 +94,8 @@ mx.custom_function(lambda t: t.mean() * t)(x) ; mx.compile(lambda t: t.mean() * 
 mx.compile(lambda t: t.mean() * t, shapeless=True)(x)
 mx.compile(lambda t: t * t.shape[1], shapeless=True)(x)
 mx.compile(lambda t: mx.ones_like(t) + t @ y.T @ t, shapeless=True)(x)
+mx.fft.fft(x) ; mx.fft.rfft(x, axis=0) ; mx.fft.irfft2(x) ; mx.fft.fftshift(x)
+mx.grad(lambda t: mx.abs(mx.fft.rfft(t)).sum())(x) ; mx.fft.stft(x, 4, center=False)
 mx.linalg.inv(x @ x.T + 9 * mx.eye(x.shape[0]), stream=mx.cpu) ; mx.linalg.qr(x, stream=mx.cpu)[1]
 mx.meshgrid(x[0], y[0])[0] ; mx.broadcast_arrays(x, y)[0] ; mx.hadamard_transform(x)
 mx.quantized_matmul(x, *mx.quantize(mx.ones((2, 32)), 32, 4), True, 32, 4)

@@ -8,6 +8,7 @@
 #include "cermet/eval.h"
 #include "cermet/export.h"
 #include "cermet/fast.h"
+#include "cermet/fft.h"
 #include "cermet/io.h"
 #include "cermet/linalg.h"
 #include "cermet/memory.h"

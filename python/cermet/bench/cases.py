@@ -46,6 +46,7 @@ from .works import (
     ROUTED,
     ROWS,
     SHORT,
+    SIGNALS,
     SMALL,
     STACK,
     TALL,
@@ -225,6 +226,14 @@ def product(name: str, what: str, sizes: tuple[int, ...], *x: Input) -> Case:
     flops = lambda n: 2 * x[0].shape(n)[0] * math.prod(x[1].shape(n))  # noqa: E731
     build = over(lambda f, x, y: x @ y, *x)
     return Case(name, what, build, sizes, WIDTHS, flops=flops, extra=True)
+
+
+def fourier(name: str, what: str, sizes: tuple[int, ...], dtype: str, x: Input) -> Case:
+    """The extra case of a transform: of real numbers half the work of complex ones."""
+    each = 5 if name == "fft" else 2.5
+    flops = lambda n: each * math.prod(x.shape(n)) * math.log2(math.prod(x.shape(n)[-1:]))  # noqa: E731
+    build = over(lambda f, x: getattr(f.fft, name)(x), x)
+    return Case(name, what, build, sizes, (dtype,), flops=flops, extra=True)
 
 
 def feed_forward(name: str, what: str, of: Any, *x: Input) -> Case:
@@ -475,6 +484,12 @@ CASES = (
     extra("take_along", "n of n", MILLION, ("f32",), along_axis(0), VECTOR, ROWS),
     extra("negative", "-x, which moves what a copy does", 4096, ("f32",), lambda f, x: -x, MATRIX),
     extra("norm", "norm of everything", 4096, ("f32",), lambda f, x: f.linalg.norm(x), MATRIX),
+    fourier("fft", "of rows of n", (64, 1000, 1024, 4096, 10007, 2**20), "c64", SIGNALS),
+    fourier("rfft", "of rows of n real numbers", (256, 1000, 4096, 2**20), "f32", SIGNALS),
+    fourier("irfft", "of rows of n", (257, 4097), "c64", SIGNALS),
+    extra("fft_row", "fft of one row", 1024, ("c64",), lambda f, x: f.fft.fft(x), VECTOR),
+    extra("fft2", "of n x n", 1024, ("c64",), lambda f, x: f.fft.fft2(x), MATRIX),
+    extra("rfft2", "of n x n", 1024, ("f32",), lambda f, x: f.fft.rfft2(x), MATRIX),
     extra("heads_first", "(4, n, 8, 64) with heads first", 512, ("f32", "bf16"), heads, QUERIES),
     extra("add_transposed", "x + x.T", 2048, ("f32",), lambda f, x: x + x.T, MATRIX),
     extra("sum_transposed", "sums of x.T", 2048, ("f32",), of_transposed("sum"), MATRIX),

@@ -75,6 +75,7 @@ MANY_ROWS = Input(lambda n: (max(1, ELEMENTS // n), n))
 LABELS = Input(lambda n: (max(1, ELEMENTS // n),), rows=True)
 CUBE = Input(lambda n: (n, n, n))
 SHORT = Input(lambda n: (n, 16))
+SIGNALS = Input(lambda n: (max(1, 2**20 // n), n))
 HEADS, QUERY = Input(lambda n: (1, 8, n, BATCH)), Input(lambda n: (1, 8, 1, BATCH))
 WIDE_HEADS, WIDE_QUERY = (
     Input(lambda n: (1, 8, n, 2 * BATCH)),
