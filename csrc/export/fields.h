@@ -51,6 +51,10 @@ template <>
 inline constexpr int kValues<MaxPoolOptions::Role> =
     static_cast<int>(MaxPoolOptions::Role::spread) + 1;
 template <>
+inline constexpr int kValues<Fft::Type> = static_cast<int>(Fft::Type::half) + 1;
+template <>
+inline constexpr int kValues<Fft::Divisor> = static_cast<int>(Fft::Divisor::count) + 1;
+template <>
 inline constexpr int kValues<Factorization::Routine> =
     static_cast<int>(Factorization::Routine::solve_triangular) + 1;
 

@@ -159,6 +159,17 @@ array make(const Sort& p, const Site& at) {
   return p.indices ? argpartition(at[0], p.kth, p.axis, at.s)
                    : partition(at[0], p.kth, p.axis, at.s);
 }
+array make(const Fft& p, const Site& at) {
+  at.takes(1);
+  const Shape& from = rule_shape(at[0]);
+  require(p.axis >= 0 && static_cast<std::size_t>(p.axis) < from.size() && p.points(from) > 0 &&
+              p.result(from) == at.shape,
+          "a Fourier transform does not lead to its shape");
+  require(at[0].dtype() == (p.type == Fft::Type::real ? float32 : complex64) &&
+              at.dtype == (p.type == Fft::Type::half ? float32 : complex64),
+          "a Fourier transform is of other types");
+  return node(p, at);
+}
 array make(const RandomBits& p, const Site& at) {
   at.takes(1);
   Shape keys = rule_shape(at[0]);
@@ -472,6 +483,7 @@ const Entry kEntries[] = {
     row<ArgReduce>("arg_reduce"),
     row<Scan>("scan"),
     row<Sort>("sort"),
+    row<Fft>("fft"),
     row<RandomBits>("random_bits"),
     row<Count>("count"),
     row<Filled>("filled"),

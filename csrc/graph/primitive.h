@@ -381,10 +381,8 @@ class Fft final : public Primitive {
   Shape result(Shape input) const;
   CERMET_PARAMETERS(type, axis, inverse, odd, divisor)
   std::string parameters() const override;
-  CERMET_RULES(type == Type::real   ? "rfft"
-               : type == Type::half ? "irfft"
-               : inverse            ? "ifft"
-                                    : "fft")
+  static constexpr std::string_view kNames[] = {"fft", "rfft", "irfft", "ifft"};
+  CERMET_RULES(kNames[type == Type::complex && inverse ? 3 : static_cast<int>(type)])
 };
 
 // Threefry over a counter: input keys (..., 2) uint32, output (..., n) of unsigned elements, where
@@ -499,8 +497,8 @@ class SliceUpdate final : public Composite {
   array add_jvp(const Edge& e, const array& tangent, const array& sum) const override;
 };
 
-// A routine of linear algebra, applied to every matrix of a batch: inputs (..., m, n) of float32 or
-// float64, with equal leading axes.
+// A routine of linear algebra, applied to every matrix (..., m, n); all inputs' other axes are
+// equal.
 class Factorization final : public Several {
  public:
   enum class Routine : std::uint8_t {

@@ -266,7 +266,9 @@ std::vector<Case> cases() {
   one("rope of frequencies",
       [](const Arrays& a) { return fast::rope(a[0], 16, true, {}, 1, a[1], a[2]); },
       {heads, counted({2}, int32), drawn({8})});
+  graded("fft", [](const Arrays& a) { return fft::irfft(fft::fft(fft::rfft(a[0])), 7); }, {x}, {0});
 #ifndef CERMET_NO_BLAS
+  one("pinv", [](const Arrays& a) { return linalg::pinv(a[0]); }, {x});
   all.push_back({"qr",
                  [](const Arrays& a) {
                    auto [q, r] = linalg::qr(a[0]);

@@ -36,7 +36,8 @@ FUNCTIONS = (
     "mx.linalg.eigh(x @ x.T, stream=mx.cpu)[0], mx.linalg.cholesky(x @ x.T + 9 * mx.eye(3), "
     "stream=mx.cpu)",
     "mx.linalg.solve(x @ x.T + mx.eye(3), x, stream=mx.cpu)",
-    "mx.linalg.lu_factor(x @ x.T, stream=mx.cpu)[1]",
+    "mx.linalg.lu_factor(x @ x.T, stream=mx.cpu)[1], mx.linalg.pinv(x, stream=mx.cpu)",
+    "mx.fft.irfft(mx.fft.fft(mx.fft.rfft(x), axis=0), 7), mx.fft.ifft(x)",
     "mx.custom_function(lambda t: mx.sin(t) * 2)(x)",
     "mx.checkpoint(lambda t: mx.tanh(t) @ t.T)(x)",
     "x.mean(axis=1) + mx.zeros_like(x).sum() + x.var()",

@@ -85,7 +85,8 @@ def cross(x1: mx.array, x2: mx.array, /, *, axis: int = -1) -> mx.array:
     """The cross product of vectors of three elements along an axis."""
     if x1.shape[axis] != 3 or x2.shape[axis] != 3:
         raise ValueError(f"cross: axis {axis} of {x1.shape} and {x2.shape} has no extent of 3")
-    return mx.linalg.cross(*mx.broadcast_arrays(x1, x2), axis=axis)
+    x1, x2 = mx.broadcast_arrays(x1, x2)
+    return mx.linalg.cross(x1, x2, axis=axis)
 
 
 def diagonal(x: mx.array, /, *, offset: int = 0) -> mx.array:
