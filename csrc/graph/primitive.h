@@ -362,8 +362,7 @@ class Matmul final : public Primitive {
 class Fft final : public Primitive {
  public:
   enum class Type : std::uint8_t { complex, real, half };
-  // What the result is divided by, of the number of points.
-  enum class Divisor : std::uint8_t { one, root, count };
+  enum class Divisor : std::uint8_t { one, root, count };  // of the number of points
   Fft(Type type, int axis, bool inverse, bool odd, Divisor divisor)
       : Primitive(Kind::fft),
         type(type),
