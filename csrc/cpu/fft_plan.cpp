@@ -137,7 +137,8 @@ std::int64_t quick_length(std::int64_t least) {
 }
 
 void add_convolution(FftPlan& plan) {
-  const std::int64_t n = plan.n, length = quick_length(2 * n - 1);
+  // In two steps, as rows are transformed one by one.
+  const std::int64_t n = plan.n, length = quick_length(std::max(2 * n - 1, kOneStep + 1));
   plan.convolution = fft_plan(length);
   plan.chirp.resize(static_cast<std::size_t>(2 * n));
   std::vector<float> mirrored(static_cast<std::size_t>(2 * length));
