@@ -170,8 +170,8 @@ array take(const array& a, const array& indices, StreamOrDevice s = {});  // of 
 array take_along_axis(const array& a, const array& indices, int axis, StreamOrDevice s = {});
 array put_along_axis(const array& a, const array& indices, const array& values, int axis,
                      StreamOrDevice s = {});
-// The places of the elements that are not zero, row-major: an array of integers for each axis. Their
-// number follows from values, so `a` is evaluated. `op` is named by errors.
+// The places of the elements that are not zero, row-major: an array of integers for each axis.
+// Their number follows from values, so `a` is evaluated. `op` is named by errors.
 Arrays nonzero(const array& a, std::string_view op = "nonzero");
 
 // ---- Reductions ---- (over all axes when `axes` is absent)
