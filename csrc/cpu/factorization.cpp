@@ -62,14 +62,17 @@ class Entry {
 // Where LAPACK iterates it may write past its matrices, and print, when a number is none.
 bool iterates(Routine r) { return r >= Routine::svd && r <= Routine::eigvals; }
 
+template <class T>
+bool is_finite(T x) {
+  return std::isfinite(std::real(x)) && std::isfinite(std::imag(x));
+}
+
 // LAPACK's info for one matrix.
 template <class T>
 int factorize(Routine routine, bool upper, const Entry& entry, int m, int n, int columns) {
   using Complex = std::complex<float>;
   const Workspace<T> a = entry.matrix<T>(0);
-  if (iterates(routine) &&
-      !std::ranges::all_of(a.span(), [](T x) { return std::isfinite(std::abs(x)); }))
-    return 1;
+  if (iterates(routine) && !std::ranges::all_of(a.span(), is_finite<T>)) return 1;
   const int k = std::min(m, n);
   const auto square = [](int rows, int width) { return std::int64_t{rows} * width; };
   const auto in_place = [&](int info) {
