@@ -116,20 +116,6 @@ def test_code_runs_and_prints_what_the_page_shows(page, tmp_path):
             assert printed.rstrip() == block.output.rstrip(), f"{page}:{block.line}"
 
 
-def test_what_is_said_to_be_missing_is_missing():
-    section = PAGES["docs/from-mlx.md"].partition("## Not there yet")[2].partition("\n## ")[0]
-    names = re.findall(r"`mx\.([\w.]+)`", section)
-    assert names
-
-    def exists(name: str) -> bool:
-        value = mx
-        for part in name.split("."):
-            value = getattr(value, part, None)
-        return value is not None
-
-    assert [name for name in names if exists(name)] == []
-
-
 def test_links_between_pages_lead_to_files():
     for page, text in PAGES.items():
         for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", FENCE.sub("", text)):
