@@ -243,7 +243,6 @@ v3vElv8Wu32XeWCNE/4CShljCg==
 
 
 def test_a_pickle_that_mlx_wrote(tmp_path):
-    pytest.importorskip("numpy")
     (tmp_path / "pickle").write_bytes(zlib.decompress(base64.b64decode(PICKLE)))
     program = """
         import cermet.as_mlx, pickle
@@ -263,7 +262,8 @@ def test_a_pickle_that_mlx_wrote(tmp_path):
 
 
 def test_state_of_pickles_that_mlx_wrote():
-    numpy = pytest.importorskip("numpy")
+    import numpy
+
     names = "bool_ uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 float32 float64"
     for number, name in enumerate(names.split()):
         a = mx.array.__new__(mx.array)
@@ -281,9 +281,10 @@ def test_state_of_pickles_that_mlx_wrote():
 
 # ---- Building extensions ----
 def test_extensions_are_described_and_not_built():
-    extension = pytest.importorskip("cermet.extension")
     from setuptools import Distribution
     from setuptools.errors import CompileError
+
+    from cermet import extension
 
     library = extension.MetalLibrary("kernels", [Path("a.metal")], extra_compile_args=["-O2"])
     modules = [
