@@ -12,6 +12,7 @@
 
 #include "cermet/cermet.h"
 #include "export/primitives.h"
+#include "folder.h"
 #include "transforms/custom.h"
 #include "transforms/recording.h"
 
@@ -19,17 +20,6 @@ using namespace cermet;
 namespace fs = std::filesystem;
 
 namespace {
-
-struct Folder {
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "cermet-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string operator/(const char* name) const { return (path / name).string(); }
-  fs::path path;
-};
 
 // A nan is as good as another.
 std::string bytes_of(const array& a) {

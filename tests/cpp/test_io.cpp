@@ -9,26 +9,12 @@
 #include <string>
 
 #include "cermet/cermet.h"
+#include "folder.h"
 
 using namespace cermet;
 namespace fs = std::filesystem;
 
 namespace {
-
-// A folder that goes with it.
-struct Folder {
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "cermet-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Folder() { fs::remove_all(path); }
-  std::string operator/(const char* name) const { return (path / name).string(); }
-  std::ptrdiff_t size() const {
-    return std::distance(fs::directory_iterator(path), fs::directory_iterator());
-  }
-  fs::path path;
-};
 
 std::string written(const std::function<void(const Sink&)>& write) {
   std::string text;
