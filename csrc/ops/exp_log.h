@@ -28,12 +28,17 @@ inline f32 scale(f32 x, i32 k) {
   i32 part = k >> 1;
   return x * pow2(part) * pow2(k - part);
 }
+// That of an x in [1/2, 2], of which half the power takes no bit.
+template <typename T>
+inline T scale_near_1(T x, i32 k) {
+  return scale(x, k);
+}
 
 // 2^shift e^x, where |shift| <= 24.
 inline f32 exp_shifted(f32 x, i32 shift) {
   f32 low = select(x > 90.0f, 90.0f, x);
   ExpArgument a = reduce_exp(select(low < -125.0f, -125.0f, low));
-  return scale(1.0f + expm1_reduced(a.r), a.k + shift);
+  return scale_near_1(1.0f + expm1_reduced(a.r), a.k + shift);
 }
 
 inline f32 exp(f32 x) { return exp_shifted(x, 0); }

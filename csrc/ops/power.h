@@ -26,7 +26,7 @@ inline f32 exp2_pair(f32 hi, f32 lo) {
       fma(z2, fma(z, 1.5201967e-05f, 0.000154692921f), fma(z, 0.0013333922f, 0.00961802714f));
   f32 p = fma(z, fma(z2, high, fma(z, 0.0555041045f, 0.240226507f)), kLn2);
   i32 n = i32(u32(bits(shifted)) - 0x4b400000u);  // anything where it is not used
-  f32 r = scale(fma(z, p, 1.0f), n);
+  f32 r = scale_near_1(fma(z, p, 1.0f), n);
   return select(abs(hi) < 200.0f, r, select(hi > 0.0f, kInf, 0.0f));
 }
 

@@ -170,6 +170,12 @@ class Random {
         s.in[0] = is_int ? integer() : number();
         // Nor is the sign of one.
         if (!unary) s.in[1] = is_int || op == Micro::copysign ? integer() : number();
+        if (op == Micro::scale) {  // of what is in [1, 2)
+          const std::int32_t fraction = t.put(Micro::bit_and, integer(), t.constant(0x7fffff));
+          const std::int32_t power = t.put(Micro::bit_and, integer(), t.constant(0x1f8));
+          s.in[0] = t.put(Micro::bit_or, fraction, t.constant(0x3f800000));
+          s.in[1] = t.put(Micro::int_subtract, power, t.constant(252));
+        }
         if (op == Micro::fma) s.in[2] = number(), s.signs = static_cast<std::uint8_t>(below(4));
         numbers.push_back(t.put(s));
       }
@@ -422,6 +428,13 @@ TEST_CASE("equal steps of a trace are one, and signs go where they cost nothing"
   CHECK(t.put(Micro::condition_and, is, t.constant(0)) == t.constant(0));
   CHECK(t.put(Micro::condition_or, is, t.constant(0)) == is);
   CHECK(t.put(Micro::select, t.constant(1), x, one) == x);
+  CHECK(t.put(Micro::select, is, x, one) == t.put(Micro::lesser, x, one));
+  CHECK(t.put(Micro::select, is, one, x) == t.put(Micro::greater, one, x));
+  CHECK(t.put(Micro::maximum, x, one) == t.put(Micro::greater, one, x));
+  CHECK(t[t.put(Micro::minimum, x, t.constant(0))].op == Micro::minimum);  // of zeros the second
+  CHECK(t.put(Micro::minimum, t.constant(0), x) == t.put(Micro::lesser, t.constant(0), x));
+  CHECK(t.put(Micro::int_subtract, x, t.constant(0)) == x);
+  CHECK(t.put(Micro::int_add, t.constant(0), x) == x);
 }
 
 #endif

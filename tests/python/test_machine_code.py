@@ -52,6 +52,8 @@ bit_and: vandps o, a, b
 bit_or: vorps o, a, b
 bit_xor: vxorps o, a, b
 bit_not: vxorps o, a, #ffffffff
+lesser: vminps o, a, b
+greater: vmaxps o, a, b
 int_maximum: vpmaxsd o, a, b
 int_minimum: vpminsd o, a, b
 unsigned_maximum: vpmaxud o, a, b
@@ -80,6 +82,8 @@ stream uint32: vmovntps m, o
 stream float16: vcvtps2ph s/2, o, 0; vmovntps m, s/2
 """,
     "avx2": """
+scale: vpsrad s, b, 1; vpsubd t, b, s; vpaddd s, s, #7f; vpslld s, s, 0x17; vpaddd t, t, #7f; \
+vpslld t, t, 0x17; vmulps s, a, s; vmulps o, s, t
 copysign: vandps s, a, #7fffffff; move t, b; vandps t, t, #80000000; vorps o, s, t
 floor: vroundps o, a, 9
 ceil: vroundps o, a, 0xa
@@ -116,6 +120,7 @@ vpackuswb s/2, s/2, s/2; vmovq m, s/2
 broadcast: vmovd s/2, r11d; vbroadcastss o, s/2
 """,
     "avx512": """
+scale: vcvtdq2ps s, b; vscalefps o, a, s
 copysign: vmovaps s, a; move t, b; vpternlogd s, t, #80000000, 0xd8; vmovaps o, s
 floor: vrndscaleps o, a, 9
 ceil: vrndscaleps o, a, 0xa
@@ -125,8 +130,10 @@ round_bfloat16: vptestmd k1, a, #10000; vpaddd s, a, #7fff; vpaddd s {k1}, a, #8
 vcmpunordps k1, a, a; vorps s {k1}, a, #400000; vandps o, s, #ffff0000
 from_unsigned: vcvtudq2ps o, a
 to_unsigned: vcvttps2udq o, a
-maximum: vcmpunordps k1, a, a; vmaxps s, a, b; vmovaps s {k1}, a; move o, s
-minimum: vcmpunordps k1, a, a; vminps s, a, b; vmovaps s {k1}, a; move o, s
+maximum: vcmpunordps k1, a, a; vmaxps o, a, b; vmovaps o {k1}, a
+minimum: vcmpunordps k1, a, a; vminps o, a, b; vmovaps o {k1}, a
+maximum o=a: vcmpordps k1, a, a; vmaxps o {k1}, a, b
+minimum o=a: vcmpordps k1, a, a; vminps o {k1}, a, b
 int_equal: vpcmpeqd o, a, b
 int_not_equal: vpcmpneqd o, a, b
 int_less: vpcmpltd o, a, b
@@ -154,6 +161,8 @@ divide: fdiv o, a, b
 negate: fneg o, a
 abs: fabs o, a
 copysign: movi s, #0x80, lsl #24; move o, a; bit o, b, s
+scale: sshr s, b, #1; sub t, b, s; fmov o, #1.00000000; shl s, s, #0x17; add s, s, o; shl t, t, #0x17; \
+add t, t, o; fmul s, a, s; fmul o, s, t
 copysign o=b: movi s, #0x80, lsl #24; bif o, a, s
 sqrt: fsqrt o, a
 floor: frintm o, a
@@ -187,6 +196,12 @@ maximum: fcmeq s, a, b; fmax o, a, b; bit o, b, s
 minimum: fcmeq s, a, b; fmin o, a, b; bit o, b, s
 maximum o=b: fcmeq s, a, b; fmax t, a, b; bif o, t, s
 minimum o=b: fcmeq s, a, b; fmin t, a, b; bif o, t, s
+lesser: fcmgt s, b, a; move o, s; bsl o, a, b
+lesser o=a: fcmgt s, b, a; bif o, b, s
+lesser o=b: fcmgt s, b, a; bit o, a, s
+greater: fcmgt s, a, b; move o, s; bsl o, a, b
+greater o=a: fcmgt s, a, b; bif o, b, s
+greater o=b: fcmgt s, a, b; bit o, a, s
 int_maximum: smax o, a, b
 int_minimum: smin o, a, b
 unsigned_maximum: umax o, a, b
@@ -274,10 +289,9 @@ class Machine:
 
     def template(self, op, kinds=(), out=-1, operands=()):
         """The table's row for the step with these kinds and registers of operands."""
-        if self.is_arm:
-            for letter in "bc":
-                if out == operands["abc".index(letter)] and f"{op} o={letter}" in self.table:
-                    return self.table[f"{op} o={letter}"]
+        for letter, kind, operand in zip("abc", kinds, operands, strict=False):
+            if kind == REGISTER and operand == out and f"{op} o={letter}" in self.table:
+                return self.table[f"{op} o={letter}"]
         if "shift" in op and kinds[1] == CONSTANT:
             return self.table[f"{op} by"]
         if "shift" in op and kinds[1] == SLOT and self.is_arm:

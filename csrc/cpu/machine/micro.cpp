@@ -66,6 +66,13 @@ std::uint32_t evaluate(const Step& s, std::uint32_t a, std::uint32_t b, std::uin
     case Micro::negate: return a ^ kSign;
     case Micro::abs: return a & ~kSign;
     case Micro::copysign: return (a & ~kSign) | (b & kSign);
+    case Micro::scale: {
+      const std::int32_t k = as_int(b), part = k >> 1;
+      const auto power = [](std::int32_t e) {
+        return as_float(static_cast<std::uint32_t>(e + 127) << 23);
+      };
+      return as_bits(x * power(part) * power(k - part));
+    }
     case Micro::from_int: return as_bits(static_cast<float>(as_int(a)));
     case Micro::from_unsigned: return as_bits(static_cast<float>(a));
     // What is out of range is never used.
@@ -85,6 +92,8 @@ std::uint32_t evaluate(const Step& s, std::uint32_t a, std::uint32_t b, std::uin
     case Micro::bit_not: return ~a;
     case Micro::maximum: return x > y || x != x ? a : b;
     case Micro::minimum: return x < y || x != x ? a : b;
+    case Micro::lesser: return x < y ? a : b;
+    case Micro::greater: return x > y ? a : b;
     case Micro::int_maximum: return as_int(a) > as_int(b) ? a : b;
     case Micro::int_minimum: return as_int(a) < as_int(b) ? a : b;
     case Micro::unsigned_maximum: return a > b ? a : b;
@@ -167,6 +176,28 @@ std::int32_t Trace::simplified(Step& s) {
     case Micro::select:
       if (is_constant(a)) return steps_[a].bits ? b : c;
       if (b == c) return b;
+      if (op_of(a) == Micro::less) {
+        const std::int32_t less = steps_[a].in[0], more = steps_[a].in[1];
+        if (b == less && c == more) return put(Micro::lesser, less, more);
+        if (b == more && c == less) return put(Micro::greater, more, less);
+      }
+      break;
+    case Micro::maximum:
+    case Micro::minimum: {  // of a number that is not one of several zeros or a nan
+      const Micro op = s.op == Micro::maximum ? Micro::greater : Micro::lesser;
+      const auto is_number = [&](std::int32_t v) {
+        return is_constant(v) && as_float(steps_[v].bits) == as_float(steps_[v].bits);
+      };
+      if (is_number(a)) return put(op, a, b);
+      if (is_number(b) && as_float(steps_[b].bits) != 0.0f) return put(op, b, a);
+      break;
+    }
+    case Micro::int_add:
+      for (const auto& [known, other] : {std::pair{a, b}, std::pair{b, a}})
+        if (is_constant(known) && steps_[known].bits == 0) return other;
+      break;
+    case Micro::int_subtract:
+      if (is_constant(b) && steps_[b].bits == 0) return a;
       break;
     case Micro::rare:
       if (!is_constant(a)) break;

@@ -18,7 +18,8 @@ enum class Micro : std::uint8_t {
   load, broadcast, row, constant,
   // Floats.
   add, subtract, multiply, divide, negate, fma,
-  abs, copysign, sqrt, floor, ceil, trunc, rint,
+  // The first times a power of two, whose exponent is an integer; half of it loses no bit.
+  abs, copysign, scale, sqrt, floor, ceil, trunc, rint,
   round_float16, round_bfloat16,
   // Floats and integers.
   from_int, from_unsigned, to_int, to_unsigned,
@@ -26,8 +27,9 @@ enum class Micro : std::uint8_t {
   int_add, int_subtract, int_multiply,
   shift_left, shift_right, unsigned_shift_right,
   bit_and, bit_or, bit_xor, bit_not,
-  // The second where neither is larger or smaller; of floats a nan wins.
-  maximum, minimum, int_maximum, int_minimum, unsigned_maximum, unsigned_minimum,
+  // The second where neither is larger or smaller; a nan wins, but of the two behind: it is the
+  // second, too, where one is a nan.
+  maximum, minimum, lesser, greater, int_maximum, int_minimum, unsigned_maximum, unsigned_minimum,
   // Conditions, from the comparison of two numbers and of conditions.
   equal, not_equal, less, less_equal,
   int_equal, int_not_equal, int_less, int_less_equal, unsigned_less, unsigned_less_equal,

@@ -75,7 +75,8 @@ class Neon final : public Assembler {
   }
   // What is added to is overwritten.
   bool may_share(const Step& s, int operand) const override {
-    return s.op == Micro::fma ? operand == 2 : s.op != Micro::rare || operand == 1;
+    if (s.op == Micro::fma || s.op == Micro::scale) return operand == 2;
+    return s.op != Micro::rare || operand == 1;
   }
   std::size_t size() const override { return 4 * code_.size(); }
 
@@ -185,6 +186,7 @@ class Neon final : public Assembler {
       case Micro::negate: return put(kNegate | out, x);
       case Micro::abs: return put(kAbs | out, x);
       case Micro::copysign: return copysign(out, x, y);
+      case Micro::scale: return scale(out, x, y);
       case Micro::fma: return fma(step.signs, out, x, y, reg(in[2]));
       case Micro::sqrt: return put(kSqrt | out, x);
       case Micro::floor: return put(kFloor | out, x);
@@ -215,6 +217,8 @@ class Neon final : public Assembler {
       case Micro::condition_not: return put(kNot | out, x);
       case Micro::maximum: return extreme(kLargest, out, x, y);
       case Micro::minimum: return extreme(kSmallest, out, x, y);
+      case Micro::lesser: put(kGreater | kFirst, y, x); return select(out, kFirst, x, y);
+      case Micro::greater: put(kGreater | kFirst, x, y); return select(out, kFirst, x, y);
       case Micro::int_maximum: return put(kIntMax | out, x, y);
       case Micro::int_minimum: return put(kIntMin | out, x, y);
       case Micro::unsigned_maximum: return put(kUnsignedMax | out, x, y);
@@ -359,6 +363,17 @@ class Neon final : public Assembler {
       move(sum, c);
     put((signs & 1 ? kMultiplySubtract : kMultiplyAdd) | sum, a, b);
     move(out, sum);
+  }
+  void scale(int out, int x, int k) {
+    put(kRightSignedBy | (64 - 1) << 16 | kFirst, k);
+    put(kIntSubtract | kSecond, k, kFirst);
+    constant(out, 0x3f800000);  // 1, to whose exponent the halves are added
+    for (const int half : {kFirst, kSecond}) {
+      put(kLeftBy | 23 << 16 | half, half);
+      put(kIntAdd | half, half, out);
+    }
+    put(kMultiply | kFirst, x, kFirst);
+    put(kMultiply | out, kFirst, kSecond);
   }
   // The instruction takes 0 for larger than -0.
   void extreme(Word kind, int out, int x, int y) {

@@ -18,10 +18,10 @@ namespace {
 // clang-format off
 constexpr std::string_view kNames[] = {
     "load", "broadcast", "row", "constant", "add", "subtract", "multiply", "divide", "negate",
-    "fma", "abs", "copysign", "sqrt", "floor", "ceil", "trunc", "rint", "round_float16",
+    "fma", "abs", "copysign", "scale", "sqrt", "floor", "ceil", "trunc", "rint", "round_float16",
     "round_bfloat16", "from_int", "from_unsigned", "to_int", "to_unsigned", "int_add",
     "int_subtract", "int_multiply", "shift_left", "shift_right", "unsigned_shift_right",
-    "bit_and", "bit_or", "bit_xor", "bit_not", "maximum", "minimum", "int_maximum", "int_minimum",
+    "bit_and", "bit_or", "bit_xor", "bit_not", "maximum", "minimum", "lesser", "greater", "int_maximum", "int_minimum",
     "unsigned_maximum", "unsigned_minimum", "equal", "not_equal", "less", "less_equal",
     "int_equal", "int_not_equal", "int_less", "int_less_equal", "unsigned_less",
     "unsigned_less_equal", "condition_and", "condition_or", "condition_xor", "condition_not",
@@ -32,7 +32,7 @@ static_assert(std::size(kNames) == static_cast<std::size_t>(Micro::store_row) + 
 
 bool reads_floats(Micro op) {
   return (op >= Micro::add && op <= Micro::round_bfloat16) || op == Micro::to_int ||
-         op == Micro::to_unsigned || op == Micro::maximum || op == Micro::minimum ||
+         op == Micro::to_unsigned || (op >= Micro::maximum && op <= Micro::greater) ||
          (op >= Micro::equal && op <= Micro::less_equal);
 }
 bool reads_integers(Micro op) {

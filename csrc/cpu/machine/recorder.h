@@ -195,6 +195,7 @@ inline f32 rint(f32 x) { return f32::as(put(Micro::rint, x.id)); }
 // As the templates of ops/ have it, in one step.
 inline f32 maximum(f32 a, f32 b) { return f32::as(put(Micro::maximum, a.id, b.id)); }
 inline f32 minimum(f32 a, f32 b) { return f32::as(put(Micro::minimum, a.id, b.id)); }
+inline f32 scale_near_1(f32 x, i32 k) { return f32::as(put(Micro::scale, x.id, k.id)); }
 template <int bits, bool is_signed>
 Integer<bits, is_signed> maximum(Integer<bits, is_signed> a, Integer<bits, is_signed> b) {
   using I = Integer<bits, is_signed>;

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "cpu/machine/assembler.h"
-#include "cpu/machine/x86_opcodes.h"
+#include "cpu/machine/x86_sequences.h"
 
 namespace cermet::cpu::machine {
 namespace {
@@ -16,18 +16,12 @@ constexpr int kSaved[] = {rbx, rbp, r12, r13, r14, r15};              // for the
 constexpr int kClobbered[] = {rax, rcx, rdx, rsi, rdi, r8, r9, r10};  // by a call
 constexpr int kTable = rdi, kIndex = rax, kFrame = rbp, kFree = r11;
 
-enum Fma : std::uint8_t { k132 = 0x98, k213 = 0xa8, k231 = 0xb8 };
-constexpr std::uint32_t kSign = 0x80000000u;
-
-class X86 final : public Assembler, Encoder {
+class X86 final : public Assembler, Sequences {
  public:
   explicit X86(bool wide)
-      : Encoder(wide),
-        wide_(wide),
+      : Sequences(wide),
         facts_{wide ? 16 : 8, wide ? 30 : 14, wide ? 6 : 0, wide},
-        bytes_(wide ? 64 : 32),
-        first_(wide ? 30 : 14),
-        second_(first_ + 1) {}
+        bytes_(wide ? 64 : 32) {}
 
   const Facts& facts() const override { return facts_; }
 
@@ -36,6 +30,7 @@ class X86 final : public Assembler, Encoder {
       case Micro::fma: return true;
       case Micro::select: return operand == 1;
       case Micro::rare:
+      case Micro::scale:
       case Micro::store:
       case Micro::round_float16:
       case Micro::round_bfloat16:
@@ -139,9 +134,7 @@ class X86 final : public Assembler, Encoder {
     put(kPermute, out, 0, f, {.immediate = lanes == 2 ? 0x0e : 0x01});
   }
   void splat(int out, int from) override { put(kBroadcast, out, 0, Last::reg(from)); }
-  void move(int out, int from) override {
-    if (out != from) put(kMove, out, 0, Last::reg(from));
-  }
+  void move(int out, int from) override { Sequences::move(out, from); }
 
   void load(int out, Dtype dtype, int place, int copy) override {
     const Last from = element(place, size_of(dtype), copy);
@@ -211,11 +204,7 @@ class X86 final : public Assembler, Encoder {
     vex(kMoveWord, first_, 0, Last::reg(kFree), 0);
     put(kBroadcast, out, 0, Last::reg(first_));
   }
-  void constant(int out, std::uint32_t bits) override {
-    if (bits == 0) return put(kXor, out, out, Last::reg(out));
-    if (wide_) return put(kBroadcast, out, 0, Last::constant(bits), {.part = 16});
-    put(kLoad, out, 0, Last::constant(bits));
-  }
+  void constant(int out, std::uint32_t bits) override { Sequences::constant(out, bits); }
   void spill(int from, int slot, bool condition) override {
     if (condition) return vex(kMaskStore, mask(from), 0, slot_at(slot), 0);
     put(kStore, from, 0, slot_at(slot));
@@ -236,7 +225,8 @@ class X86 final : public Assembler, Encoder {
       case Micro::negate: return put(kXor, out, x, Last::constant(kSign));
       case Micro::abs: return put(kAnd, out, x, Last::constant(~kSign));
       case Micro::copysign: return copysign(out, x, b);
-      case Micro::fma: return fma(step, out, in);
+      case Micro::scale: return scale(out, x, y);
+      case Micro::fma: return fma(step, out, {a, b, last(in[2])});
       case Micro::sqrt: return put(kSqrt, out, 0, a);
       case Micro::rint: return put(kRound, out, 0, a, {.immediate = 8});
       case Micro::floor: return put(kRound, out, 0, a, {.immediate = 9});
@@ -262,6 +252,8 @@ class X86 final : public Assembler, Encoder {
       case Micro::bit_not: return put(kXor, out, x, Last::constant(~0u));
       case Micro::maximum: return extreme(kMaximum, out, x, b);
       case Micro::minimum: return extreme(kMinimum, out, x, b);
+      case Micro::lesser: return put(kMinimum, out, x, b);
+      case Micro::greater: return put(kMaximum, out, x, b);
       case Micro::int_maximum: return put(kIntMax, out, x, b);
       case Micro::int_minimum: return put(kIntMin, out, x, b);
       case Micro::unsigned_maximum: return put(kUnsignedMax, out, x, b);
@@ -327,13 +319,11 @@ class X86 final : public Assembler, Encoder {
     return 1;
   }
 
-  static Last last(const Operand& o, int base, int bytes, int slots) {
+  Last last(const Operand& o) const {
     if (o.kind == Kind::constant) return Last::constant(o.value);
-    if (o.kind == Kind::slot)
-      return Last::at(base, slots + static_cast<std::int32_t>(o.value) * bytes);
+    if (o.kind == Kind::slot) return slot_at(static_cast<int>(o.value));
     return Last::reg(static_cast<int>(o.value));
   }
-  Last last(const Operand& o) const { return last(o, kFrame, bytes_, slots_); }
   Last slot_at(int slot) const { return Last::at(kFrame, slots_ + slot * bytes_); }
 
   // The elements of this turn of the loop at a place.
@@ -348,174 +338,6 @@ class X86 final : public Assembler, Encoder {
             : size == 2 ? 1
                         : 0,
             copy * facts_.lanes * static_cast<std::int32_t>(size)};
-  }
-
-  // Masks begin with the second: the first means none, and the next is for sequences.
-  static int mask(int condition) { return condition + 2; }
-
-  // ---- steps of several instructions ----
-
-  void shift(int kind, int out, const Last& from, int count) {
-    // The result is the second operand of this form.
-    put(kShiftBy, kind, out, from, {.immediate = count});
-  }
-  void shift(int kind, const Opcode& variable, int out, int x, const Last& count) {
-    if (count.where == Last::Where::constant)
-      shift(kind, out, Last::reg(x), static_cast<int>(count.bits));
-    else
-      put(variable, out, x, count);
-  }
-
-  void get(int out, const Last& from) {
-    if (from.where == Last::Where::constant)
-      constant(out, from.bits);
-    else if (from.where == Last::Where::memory)
-      put(kLoad, out, 0, from);
-    else if (from.base != out)
-      put(kMove, out, 0, from);
-  }
-
-  void copysign(int out, int x, const Last& sign) {
-    if (wide_) {  // a bit is the sign's where the constant's is 1, else x's
-      move(first_, x);
-      get(second_, sign);
-      put(kTernary, first_, second_, Last::constant(kSign), {.immediate = 0xd8});
-      return move(out, first_);
-    }
-    put(kAnd, first_, x, Last::constant(~kSign));
-    get(second_, sign);
-    put(kAnd, second_, second_, Last::constant(kSign));
-    put(kOr, out, first_, Last::reg(second_));
-  }
-
-  // One of the three operands is overwritten: one that the result's register has, or a copy.
-  void fma(const Step& step, int out, const Operand (&in)[4]) {
-    constexpr std::uint8_t kinds[] = {0, 4, 2, 6};  // by the signs
-    const std::uint8_t kind = kinds[step.signs];
-    const auto is_out = [&](int i) {
-      return in[i].kind == Kind::reg && static_cast<int>(in[i].value) == out;
-    };
-    const auto run = [&](Fma form, int second, const Last& third) {
-      put({kMap38, k66, static_cast<std::uint8_t>(form + kind)}, out, second, third);
-    };
-    const auto reg = [&](int i) { return static_cast<int>(in[i].value); };
-    const auto in_memory = [&](int i) { return in[i].kind != Kind::reg; };
-    int a = 0, b = 1;  // the factors
-    if (is_out(1)) std::swap(a, b);
-    if (is_out(2))
-      return in_memory(a) ? run(k231, reg(b), last(in[a])) : run(k231, reg(a), last(in[b]));
-    if (!is_out(a)) {
-      if (in_memory(2)) {
-        move(out, reg(a));
-      } else if (in_memory(a) || in_memory(b)) {
-        move(out, reg(2));
-        return in_memory(a) ? run(k231, reg(b), last(in[a])) : run(k231, reg(a), last(in[b]));
-      } else {
-        move(out, reg(2));
-        return run(k231, reg(a), last(in[b]));
-      }
-    }
-    if (in_memory(b)) return run(k132, reg(2), last(in[b]));
-    run(k213, reg(b), last(in[2]));
-  }
-
-  // The sum carries into the upper half; a nan stays one.
-  void round_bfloat16(int out, int x) {
-    if (wide_) {
-      put(kTestBits, 1, x, Last::constant(0x10000));
-      put(kIntAdd, first_, x, Last::constant(0x7fff));
-      put(kIntAdd, first_, x, Last::constant(0x8000), {.mask = 1});
-      put(kCompare, 1, x, Last::reg(x), {.immediate = 3});
-      put(kOr, first_, x, Last::constant(0x400000), {.mask = 1});
-      return put(kAnd, out, first_, Last::constant(0xffff0000u));
-    }
-    shift(2, first_, Last::reg(x), 16);
-    put(kAnd, first_, first_, Last::constant(1));
-    put(kIntAdd, first_, first_, Last::reg(x));
-    put(kIntAdd, first_, first_, Last::constant(0x7fff));
-    put(kCompare, second_, x, Last::reg(x), {.immediate = 3});
-    put(kOr, out, x, Last::constant(0x400000));
-    put(kBlendVector, out, first_, Last::reg(out), {.immediate = second_ << 4});
-    put(kAnd, out, out, Last::constant(0xffff0000u));
-  }
-
-  void from_unsigned(int out, int x) {
-    if (wide_) return put(kFromUnsigned, out, 0, Last::reg(x));
-    shift(2, first_, Last::reg(x), 16);  // each half is exact, their sum rounds once
-    put(kAnd, second_, x, Last::constant(0xffff));
-    put(kFromInt, first_, 0, Last::reg(first_));
-    put(kFromInt, second_, 0, Last::reg(second_));
-    put(kMultiply, first_, first_, Last::constant(0x47800000u));
-    put(kAdd, out, first_, Last::reg(second_));
-  }
-  void to_unsigned(int out, int x) {
-    if (wide_) return put(kToUnsigned, out, 0, Last::reg(x));
-    get(first_, Last::constant(0x4f000000u));  // 2^31
-    put(kCompare, first_, first_, Last::reg(x), {.immediate = 18});
-    put(kAnd, second_, first_, Last::constant(0x4f000000u));
-    put(kSubtract, second_, x, Last::reg(second_));
-    put(kToInt, second_, 0, Last::reg(second_));
-    shift(6, first_, Last::reg(first_), 31);
-    put(kXor, out, first_, Last::reg(second_));
-  }
-
-  void store_narrow(int from, int bytes, const Last& to, int mask) {
-    if (wide_)
-      return put(bytes == 2 ? kTo16 : kTo8, from, 0, to, {.mask = mask, .part = 4 / bytes});
-    put(kAnd, first_, from, Last::constant(bytes == 2 ? 0xffff : 0xff));
-    put(kUpperHalf, first_, 0, Last::reg(second_), {.immediate = 1});
-    vex(kPackWords, first_, first_, Last::reg(second_), 0);
-    if (bytes == 2 && to.where == Last::Where::reg) return;
-    if (bytes == 2) return vex(kStore128, first_, 0, to, 0);
-    vex(kPackBytes, first_, first_, Last::reg(first_), 0);
-    vex(kStore64, first_, 0, to, 0);
-  }
-
-  // The instruction gives its second operand where one is a nan.
-  void extreme(const Opcode& o, int out, int x, const Last& b) {
-    if (wide_) {
-      put(kCompare, 1, x, Last::reg(x), {.immediate = 3});
-      put(o, first_, x, b);
-      put(kMove, first_, 0, Last::reg(x), {.mask = 1});
-      return move(out, first_);
-    }
-    put(kCompare, second_, x, Last::reg(x), {.immediate = 3});
-    put(o, first_, x, b);
-    put(kBlendVector, out, first_, Last::reg(x), {.immediate = second_ << 4});
-  }
-
-  void compare(const Opcode& o, int predicate, int out, int x, const Last& b) {
-    put(o, wide_ ? mask(out) : out, x, b, {.immediate = predicate});
-  }
-  void compare_wide(Micro op, int out, int x, const Last& b) {
-    switch (op) {
-      case Micro::int_equal: return compare(kIntCompare, 0, out, x, b);
-      case Micro::int_not_equal: return compare(kIntCompare, 4, out, x, b);
-      case Micro::int_less: return compare(kIntCompare, 1, out, x, b);
-      case Micro::int_less_equal: return compare(kIntCompare, 2, out, x, b);
-      case Micro::unsigned_less: return compare(kUnsignedCompare, 1, out, x, b);
-      default: return compare(kUnsignedCompare, 2, out, x, b);
-    }
-  }
-  void compare_integers(Micro op, int out, int x, const Last& b) {
-    const auto invert = [&] { put(kXor, out, out, Last::constant(~0u)); };
-    switch (op) {
-      case Micro::int_equal: return put(kIntEqual, out, x, b);
-      case Micro::int_not_equal: put(kIntEqual, out, x, b); return invert();
-      case Micro::int_less: return put(kIntGreater, out, b.base, Last::reg(x));
-      case Micro::int_less_equal: put(kIntGreater, out, x, b); return invert();
-      case Micro::unsigned_less:  // not x = max(x, b)
-        put(kUnsignedMax, first_, x, b);
-        put(kIntEqual, out, first_, Last::reg(x));
-        return invert();
-      default: put(kUnsignedMin, first_, x, b); return put(kIntEqual, out, first_, Last::reg(x));
-    }
-  }
-  void conditions(const Opcode& masks, const Opcode& vectors, int out, int x, int y) {
-    if (wide_)
-      vex(masks, mask(out), mask(x), Last::reg(mask(y)), 1);
-    else
-      put(vectors, out, x, Last::reg(y));
   }
 
   // ---- rare arguments: a call of the loop, out of line ----
@@ -581,10 +403,8 @@ class X86 final : public Assembler, Encoder {
     }
   }
 
-  const bool wide_;
   const Facts facts_;
-  const int bytes_;           // of a vector
-  const int first_, second_;  // registers for sequences
+  const int bytes_;  // of a vector
   Shape shape_;
   std::vector<Rare> rare_;
   std::vector<std::size_t> calls_save_, calls_restore_;

@@ -10,7 +10,7 @@ inline constexpr Opcode kLoad{kMap0F, kNone, 0x10}, kStore{kMap0F, kNone, 0x11},
 inline constexpr Opcode kAnd{kMap0F, kNone, 0x54}, kOr{kMap0F, kNone, 0x56}, kXor{kMap0F, kNone, 0x57};
 inline constexpr Opcode kAdd{kMap0F, kNone, 0x58}, kMultiply{kMap0F, kNone, 0x59};
 inline constexpr Opcode kSubtract{kMap0F, kNone, 0x5c}, kDivide{kMap0F, kNone, 0x5e};
-inline constexpr Opcode kSqrt{kMap0F, kNone, 0x51}, kRound{kMap3A, k66, 0x08}, kCompare{kMap0F, kNone, 0xc2};
+inline constexpr Opcode kSqrt{kMap0F, kNone, 0x51}, kScale{kMap38, k66, 0x2c}, kRound{kMap3A, k66, 0x08}, kCompare{kMap0F, kNone, 0xc2};
 inline constexpr Opcode kFromInt{kMap0F, kNone, 0x5b}, kToInt{kMap0F, kF3, 0x5b};
 inline constexpr Opcode kFromUnsigned{kMap0F, kF2, 0x7a}, kToUnsigned{kMap0F, kNone, 0x78};
 inline constexpr Opcode kIntAdd{kMap0F, k66, 0xfe}, kIntSubtract{kMap0F, k66, 0xfa}, kIntMultiply{kMap38, k66, 0x40};
