@@ -24,6 +24,7 @@ Clusters::Clusters(const Tape& tape, LimitsOf limits)
       for (const Operand in : tape_.inputs(s))
         if (const Item* p = producer(in); p && p->cluster != items[s].cluster)
           items[in.index()].escapes = true;
+  find_recomputed();
 }
 
 const Item* Clusters::producer(Operand o) const {

@@ -29,6 +29,7 @@ struct Item {
   // Where it was put.
   int cluster = kNone;
   bool escapes = false;  // read outside its cluster
+  bool again = false;    // by clusters that compute it again, so that it is not stored
 };
 
 // A product that a cluster is the epilogue of, and its result as the cluster reads it: the product
@@ -69,6 +70,8 @@ class Clusters {
   std::vector<int> order() const;
   // Moves an item's mask to the domain as extended since the mask was noted.
   void refresh(Item& i, const Cluster& c) const;
+  // Whether others need the value of an item in memory.
+  bool is_stored(Slot s) const;
 
  private:
   const Node& node(Slot s) const { return *tape_.nodes[s]; }
@@ -85,6 +88,11 @@ class Clusters {
   std::vector<Slot> read_with(const Cluster& c, Slot s) const;
   bool fits(const Cluster& c, const std::vector<Slot>& read, std::size_t written) const;
   std::size_t writes(Slot s, bool result) const;
+  // recompute.cpp
+  void find_recomputed();
+  void recompute(Slot s, const std::vector<int>& readers, std::size_t& stored);
+  bool trace_back(Slot s, std::vector<Slot>& steps, std::vector<Slot>& arrays) const;
+  bool is_whole(Item i) const;
   // epilogues.cpp
   void find_epilogues();
   Slot unreshaped(Slot s) const;

@@ -46,10 +46,18 @@ class Builder {
     for (ProgramOutput& out : p_.outputs) find_donors(out);
     return std::move(p_);
   }
+  // What it computes though another program does, too.
+  const std::vector<Slot>& again() const { return again_; }
 
  private:
   const Node& node(Slot s) const { return *tape_.nodes[s]; }
-  bool is_stored(Slot s) const { return tape_.is(s, Tape::held) || all_.items[s].escapes; }
+  bool is_stored(Slot s) const { return all_.is_stored(s); }
+  // Whether it is a part of another program that does not store it.
+  bool is_elsewhere(Slot s) const {
+    const Item& i = all_.items[s];
+    return i.role != Role::leaf && i.role != Role::opaque && !is_stored(s) &&
+           &all_.clusters[i.cluster] != &c_;
+  }
 
   // Axes in the program's order: outer kept, reduced, inner kept.
   void order_axes() {
@@ -142,6 +150,14 @@ class Builder {
     auto& known = inputs_[o.index()];
     for (const auto& [m, id] : known)
       if (m == mask) return id;
+    if (is_elsewhere(o.index())) {
+      Item i = all_.items[o.index()];
+      i.mask = mask;
+      const ValueId id = value_of(o.index(), i);
+      inputs_[o.index()].emplace_back(mask, id);
+      again_.push_back(o.index());
+      return id;
+    }
     const Dtype dtype = node(o.index()).dtype;
     const ValueId id = new_value(
         {dtype, extent_of(mask), Value::From::input, static_cast<std::uint32_t>(p_.inputs.size())});
@@ -220,6 +236,7 @@ class Builder {
   std::unordered_map<std::uint32_t, ValueId> constants_;
   std::unordered_map<Slot, std::vector<std::pair<Mask, ValueId>>> inputs_;
   std::unordered_map<Slot, ValueId> computed_;
+  std::vector<Slot> again_;
   std::unordered_map<ValueId, std::size_t> written_;
 };
 
@@ -257,13 +274,15 @@ Words structure_of(const Program& p) {
 
 std::shared_ptr<Kernels> kernels_of(const Program& program);
 
-Step make_step(const Tape& tape, const Clusters& all, Cluster& c) {
+Step make_step(const Tape& tape, const Clusters& all, Cluster& c, std::vector<Slot>& again) {
   std::sort(c.members.begin(), c.members.end());
   Step step;
   step.stream = c.stream;
   if (c.fusible) {
     step.kind = Step::Kind::program;
-    step.program = std::make_unique<const Program>(Builder(tape, all, c).build(step.outputs));
+    Builder builder(tape, all, c);
+    step.program = std::make_unique<const Program>(builder.build(step.outputs));
+    again = builder.again();
     step.kernels = kernels_of(*step.program);
     for (const Product& p : c.products)
       step.products.push_back({p.slot, {tape.inputs(p.slot).begin(), tape.inputs(p.slot).end()}});
@@ -279,10 +298,26 @@ Step make_step(const Tape& tape, const Clusters& all, Cluster& c) {
   return step;
 }
 
+// What several steps compute counts to the last of them: until then its graph is there.
+void keep_for_last(std::vector<Step>& steps, const std::vector<std::vector<Slot>>& again) {
+  std::unordered_map<Slot, std::size_t> last;
+  for (std::size_t k = 0; k < again.size(); ++k)
+    for (const Slot s : again[k]) last[s] = k;
+  if (last.empty()) return;
+  for (Step& step : steps) std::erase_if(step.members, [&](Slot s) { return last.contains(s); });
+  for (const auto& [s, k] : last) {
+    auto& members = steps[k].members;
+    members.insert(std::upper_bound(members.begin(), members.end(), s), s);
+  }
+}
+
 std::shared_ptr<const Plan> make_plan(const Tape& tape, LimitsOf limits) {
   Clusters all(tape, limits);
   auto plan = std::make_shared<Plan>();
-  for (const int c : all.order()) plan->steps.push_back(make_step(tape, all, all.clusters[c]));
+  std::vector<std::vector<Slot>> again;
+  for (const int c : all.order())
+    plan->steps.push_back(make_step(tape, all, all.clusters[c], again.emplace_back()));
+  keep_for_last(plan->steps, again);
   // What constants are repeated to is there before anything is stored into it.
   std::stable_partition(plan->steps.begin(), plan->steps.end(), [](const Step& step) {
     return step.kind == Step::Kind::view &&

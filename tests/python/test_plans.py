@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import cermet.core as mx
@@ -239,3 +240,92 @@ print(counts["dropped"], counts["functions_made"], counts["functions"])
     if made == 0:
         pytest.skip("there is no machine code here")
     assert dropped > 0 and made >= 700 and kept < made - dropped / 2
+
+
+# ---- What is computed again ----------------------------------------------------------------------
+SHAPE = (64, 48)
+SIZE = 4 * SHAPE[0] * SHAPE[1]
+
+
+def written(*arrays):
+    """How many results of the full shape the steps store."""
+    text = mx.explain(*arrays)
+    return sum(f"-> float32{SHAPE}" in line for line in text.split("\n") if "store" in line)
+
+
+def normalized(x):
+    centred = x - mx.mean(x, axis=1, keepdims=True)
+    return centred * mx.rsqrt(mx.mean(centred * centred, axis=1, keepdims=True) + 1e-5)
+
+
+def two_passes(x, hold):
+    """Columns of rows: the second program needs what the first one has of each row."""
+    y = normalized(x)
+    return [mx.sum(y * y, axis=0), mx.max(mx.exp(y), axis=1), *([y] if hold else [])]
+
+
+@pytest.mark.parametrize("temporary", [False, True], ids=["kept", "temporary"])
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+def test_rows_are_scaled_again_and_not_stored(temporary, compiled):
+    x = mx.random.normal(SHAPE)
+    mx.eval(x)
+    y = mx.array(np.array(normalized(x)))
+    expected = [mx.sum(y * y, axis=0), mx.max(mx.exp(y), axis=1)]
+    f = mx.compile(lambda x: two_passes(x, False)) if compiled else lambda x: two_passes(x, False)
+    assert written(*f(x)) == 0
+    for _ in range(3):
+        got = f(x + 0 if temporary else x)
+        mx.eval(got)
+        assert [bytes(memoryview(g)) for g in got] == [bytes(memoryview(e)) for e in expected]
+
+
+def test_what_is_held_is_stored_and_read():
+    x = mx.random.normal(SHAPE)
+    mx.eval(x)
+    results = two_passes(x, True)
+    assert written(*results) == 1
+    assert f"reads {3 * SIZE} bytes" in mx.explain(*results)  # once by each program
+    mx.eval(results)
+    np.testing.assert_array_equal(results[0], mx.sum(results[2] * results[2], axis=0))
+
+
+def test_exponentials_are_stored():
+    x = mx.random.normal(SHAPE)
+    mx.eval(x)
+    e = mx.exp(x)
+    results = [mx.sum(e, axis=1), mx.sum(e * 2, axis=0)]
+    del e
+    assert written(*results) == 1
+
+
+def test_gradients_of_norms_store_their_results_alone():
+    x, w, g = mx.random.normal(SHAPE), mx.random.normal(SHAPE[1:]), mx.random.normal(SHAPE)
+    mx.eval(x, w, g)
+    for norm in (
+        lambda x, w: mx.fast.layer_norm(x, w, w, 1e-5),
+        lambda x, w: mx.fast.rms_norm(x, w, 1e-5),
+    ):
+        (out,), gradients = mx.vjp(norm, [x, w], [g])
+        del out
+        assert written(*gradients) == 1
+        expected = mx.vjp(norm, [x, w], [g])[1]
+        for e in expected:  # each by itself
+            mx.eval(e)
+        mx.eval(gradients)
+        for a, b in zip(gradients, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_computed_again_is_there_after_an_error():
+    x = mx.random.normal((256, 1024))
+    mx.eval(x)
+    results = [r * 1 for r in two_passes(x * 2, False)]
+    before = mx.set_memory_limit(mx.get_active_memory() + 1000)
+    try:
+        with pytest.raises(MemoryError):
+            mx.eval(results)
+    finally:
+        mx.set_memory_limit(before)
+    expected = two_passes(mx.array(np.array(x * 2)), False)
+    for a, b in zip(results, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
