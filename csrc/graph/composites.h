@@ -338,9 +338,10 @@ class Filled final : public OfExtents<Filled, std::monostate> {
 class TakeAlongAxis final : public CompositeWith<TakeAlongAxis, int> {
  public:
   using CompositeWith::CompositeWith;
-  Rules rules() const override { return Rules::vmap; }
+  Rules rules() const override { return Rules::backward; }
   std::string parameters() const override { return "axis=" + std::to_string(options); }
   CERMET_COMPOSITE("take_along_axis")
+  array vjp(const Edge& e, const array& cotangent) const override;
   array vmap(const Batched& in, const array& output) const override;
 };
 #undef CERMET_COMPOSITE

@@ -228,6 +228,16 @@ Arrays TakeAlongAxis::expand(const Node& node, std::span<const array> inputs) co
   const StreamOrDevice s = node.stream;
   return {gather(inputs[0], along_axis(inputs[1], options, s), all_axes(inputs[0]), s)};
 }
+// Of one element a row, elementwise work tells its place: nothing is stored to be added to.
+array TakeAlongAxis::vjp(const Edge& e, const array& cotangent) const {
+  const array &a = e.inputs[0], &at = e.inputs[1];
+  const std::int64_t n = a.shape()[options];
+  if (at.shape()[options] != 1)
+    return scatter(zeros_like(a), along_axis(at, options, {}), cotangent, all_axes(a), Update::add);
+  const array range = range_along(options, a.ndim(), n, {});
+  const array place = select(less(at, scalar_like(0, at)), at + static_cast<double>(n), at);
+  return select(equal(range, astype(place, range.dtype())), cotangent, scalar_like(0, cotangent));
+}
 array TakeAlongAxis::vmap(const Batched& in, const array&) const {
   const Arrays all = in.all();
   return take_along_axis(all[0], all[1], options + 1);

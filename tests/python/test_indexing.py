@@ -468,6 +468,31 @@ def test_take_and_put_along_axis(axis, dtype, rng):
                  np.where(want == 5, 5, CUBE.reshape(want.shape)).reshape(CUBE.shape))  # fmt: skip
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "uint64", "int8", "uint8"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_gradient_of_one_element_a_row_is_elementwise(axis, dtype, rng):
+    a = mx.array(rng.standard_normal((5, 7, 6)).astype(np.float32))
+    shape = list(a.shape)
+    shape[axis] = 1
+    low = 0 if dtype.startswith("u") else -a.shape[axis]
+    index = rng.integers(low, a.shape[axis], shape)
+    weights = mx.array(rng.standard_normal(shape).astype(np.float32))
+    at = mx.array(index).astype(getattr(mx, dtype))
+    gradient = mx.grad(lambda a: (mx.take_along_axis(a, at, axis) * weights).sum())(a)
+    expected = np.zeros(a.shape, np.float32)
+    np.put_along_axis(expected, index, weights, axis)
+    np.testing.assert_array_equal(gradient, expected)
+    again = mx.grad(lambda a: (mx.take_along_axis(a, at, axis) ** 3).sum())
+    second = mx.grad(lambda a: again(a).sum())(a)
+    np.put_along_axis(expected, index, 6 * np.take_along_axis(np.array(a), index, axis), axis)
+    np.testing.assert_allclose(second, expected, rtol=1e-6)
+    batched = mx.vmap(mx.grad(lambda a, i: mx.take_along_axis(a, i, axis).sum()))(
+        mx.stack([a, a]), mx.stack([at, at])
+    )
+    np.put_along_axis(expected, index, 1, axis)
+    np.testing.assert_array_equal(batched, np.stack([expected, expected]))
+
+
 def test_gradient_of_take_along_axis():
     index = mx.array([[0, 0], [2, 1]])
     weights = mx.array([[1.0, 10.0], [100.0, 1000.0]])
