@@ -52,9 +52,10 @@ array angles(const array& a, int dims, const std::optional<double>& base, double
 }  // namespace
 
 array rms_norm(const array& x, const std::optional<array>& weight, double eps, StreamOrDevice s) {
-  require_floating("rms_norm", x.dtype());
+  const Dtype out = norm_type(x, weight);
+  require_floating("rms_norm", out);
   check_norm("rms_norm", x, "weight", weight);
-  const Dtype out = norm_type(x, weight), t = accurate(out);
+  const Dtype t = accurate(out);
   const array wide = astype(x, t, s);
   const array power = mean(square(wide, s), Axes{-1}, true, s);
   array y = multiply(wide, rsqrt(add(power, array(eps, t), s), s), s);
@@ -64,10 +65,12 @@ array rms_norm(const array& x, const std::optional<array>& weight, double eps, S
 
 array layer_norm(const array& x, const std::optional<array>& weight,
                  const std::optional<array>& bias, double eps, StreamOrDevice s) {
-  require_floating("layer_norm", x.dtype());
+  Dtype out = norm_type(x, weight);
+  if (weight && bias) out = promote(out, bias->dtype());
+  require_floating("layer_norm", out);
   check_norm("layer_norm", x, "weight", weight);
   check_norm("layer_norm", x, "bias", bias);
-  const Dtype out = norm_type(x, weight), t = accurate(out);
+  const Dtype t = accurate(out);
   const array wide = astype(x, t, s);
   const array centred = subtract(wide, mean(wide, Axes{-1}, true, s), s);
   const array variance = mean(square(centred, s), Axes{-1}, true, s);
@@ -195,7 +198,7 @@ array cross_entropy(const array& logits, const array& targets, StreamOrDevice s)
   const array chosen = take_along_axis(logits, expand_dims(targets, {-1}, s), -1, s);
   const auto [high, total] = log_total(wide, {logits.ndim() - 1}, s);
   const array loss = subtract(total, subtract(astype(chosen, wide.dtype(), s), high, s), s);
-  return astype(squeeze(loss, {-1}, s), logits.dtype(), s);
+  return squeeze(loss, {-1}, s);
 }
 
 }  // namespace fast

@@ -123,9 +123,9 @@ array along_one(std::string_view op, const array& a, Type type, bool inverse,
 
 array along_all(std::string_view op, const array& a, Type type, bool inverse,
                 const OptionalShape& shape, const OptionalAxes& axes, Norm norm, StreamOrDevice s) {
+  static_cast<void>(normalize_axes(op, axes, a.ndim()));  // repeats
   if (a.ndim() == 0) fail(op, "the input has no axis");
   if (shape && !axes) fail(op, "lengths are given without their axes");
-  static_cast<void>(normalize_axes(op, axes, a.ndim()));  // repeats
   Axes order(static_cast<std::size_t>(axes ? axes->size() : a.shape().size()));
   std::iota(order.begin(), order.end(), 0);
   for (int& axis : order)

@@ -75,6 +75,8 @@ array solve_with(std::string_view op, Routine routine, const array& a, const arr
     return squeeze(solve_with(op, routine, a, column, upper, s), {-1}, s);
   }
   check_matrix(op, a, true);
+  if (!is_inexact(b.dtype()) || is_half(b.dtype()))
+    return solve_with(op, routine, a, astype(b, a.dtype(), s), upper, s);
   check_matrix(op, b, false);
   const std::int64_t n = a.shape(-1), columns = b.shape(-1);
   if (b.shape(-2) != n)
@@ -202,14 +204,17 @@ array solve_triangular(const array& a, const array& b, bool upper, StreamOrDevic
 }
 
 array det(const array& a, StreamOrDevice s) {
-  const auto [diagonal, parity] = diagonal_and_parity("det", a, s);
-  return multiply(parity, prod(diagonal, Axes{-1}, false, s), s);
+  const Dtype out = to_inexact(a.dtype());
+  const auto [diagonal, parity] = diagonal_and_parity("det", astype(a, accurate(out), s), s);
+  return astype(multiply(parity, prod(diagonal, Axes{-1}, false, s), s), out, s);
 }
 
 std::pair<array, array> slogdet(const array& a, StreamOrDevice s) {
-  const auto [diagonal, parity] = diagonal_and_parity("slogdet", a, s);
-  return {multiply(parity, prod(sign(diagonal, s), Axes{-1}, false, s), s),
-          sum(log(abs(diagonal, s), s), Axes{-1}, false, s)};
+  const Dtype out = to_inexact(a.dtype());
+  const auto [diagonal, parity] = diagonal_and_parity("slogdet", astype(a, accurate(out), s), s);
+  const array logarithm = sum(log(abs(diagonal, s), s), Axes{-1}, false, s);
+  return {astype(multiply(parity, prod(sign(diagonal, s), Axes{-1}, false, s), s), out, s),
+          astype(logarithm, real_of(out), s)};
 }
 
 // ---- What is made of others ----
@@ -407,7 +412,6 @@ array cross(const array& a, const array& b, int axis, StreamOrDevice s) {
   const auto part = [&](std::size_t i, std::size_t j) {
     return subtract(multiply(u[i], v[j], s), multiply(u[j], v[i], s), s);
   };
-  if (u.size() == 2 && v.size() == 2) return part(0, 1);
   // A vector of a plane has no third part.
   for (Arrays* parts : {&u, &v})
     if (parts->size() == 2) parts->push_back(zeros_like(parts->front(), {}, s));

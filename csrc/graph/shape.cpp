@@ -86,8 +86,9 @@ array reshape(const array& a, Shape shape, StreamOrDevice s) {
 
 array flatten(const array& a, int start_axis, int end_axis, StreamOrDevice s) {
   if (a.ndim() == 0) return make_reshape(a, {1}, s);
-  const int start = normalize_axis("flatten", start_axis, a.ndim());
-  const int end = normalize_axis("flatten", end_axis, a.ndim());
+  // From the first axis or before it, to the last or beyond.
+  const int start = normalize_axis("flatten", std::max(start_axis, -a.ndim()), a.ndim());
+  const int end = normalize_axis("flatten", std::min(end_axis, a.ndim() - 1), a.ndim());
   if (start > end)
     fail("flatten", "the first axis, ", start_axis, ", is behind the last, ", end_axis);
   if (start == end) return a;

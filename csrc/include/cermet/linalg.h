@@ -83,7 +83,7 @@ array norm(const array& a, double order, const OptionalAxes& axes = {}, bool kee
 // values).
 array norm(const array& a, const std::string& order, const OptionalAxes& axes = {},
            bool keepdims = false, StreamOrDevice s = {});
-// The vector product along an axis of 2 (as in a plane) or 3.
+// The vector product along an axis of 3, or of 2: of vectors whose third part is 0.
 array cross(const array& a, const array& b, int axis = -1, StreamOrDevice s = {});
 
 }  // namespace cermet::linalg
