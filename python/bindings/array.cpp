@@ -85,22 +85,31 @@ std::string dunder(const char* prefix, const char* name) {
   return "__" + std::string(prefix) + name + "__";
 }
 
+// Leaves an operation to an object whose class was written for it; Python's own are refused.
+Operand checked(const Operator& row, Operand b) {
+  const PyTypeObject* const type = Py_TYPE(b.value.ptr());
+  if (is_operand(b.value)) return b;
+  if (type->tp_flags & Py_TPFLAGS_HEAPTYPE) throw nb::next_overload();
+  throw KindError(std::string(info(row.op).name) +
+                  ": expected an array or a number beside an array, not " + class_name(b.value));
+}
+
 void bind_operators(ArrayClass& cls) {
   for (const Operator& row : kOperators) {
     cls.def(
         dunder("", row.name).c_str(),
-        [op = row.op](nb::handle_t<array> a, Operand b) { return binary(op, {a}, b); }, "other"_a,
-        nb::is_operator());
+        [&row](nb::handle_t<array> a, Operand b) { return binary(row.op, {a}, checked(row, b)); },
+        "other"_a, nb::is_operator());
     if (row.reflected)
       cls.def(
           dunder("r", row.name).c_str(),
-          [op = row.op](nb::handle_t<array> a, Operand b) { return binary(op, b, {a}); }, "other"_a,
-          nb::is_operator());
+          [&row](nb::handle_t<array> a, Operand b) { return binary(row.op, checked(row, b), {a}); },
+          "other"_a, nb::is_operator());
     if (row.in_place)
       cls.def(
           dunder("i", row.name).c_str(),
-          [op = row.op](nb::handle_t<array> a, Operand b) {
-            array result = binary(op, {a}, b);
+          [&row](nb::handle_t<array> a, Operand b) {
+            array result = binary(row.op, {a}, checked(row, b));
             *as_array(a) = std::move(result);
             return nb::borrow(a);
           },
@@ -114,7 +123,11 @@ void bind_operators(ArrayClass& cls) {
         equal ? "__eq__" : "__ne__",
         [equal](nb::handle_t<array> a, nb::object b) -> nb::object {
           if (!is_operand(b)) return nb::bool_(!equal);
-          return nb::cast(binary(equal ? Op::equal : Op::not_equal, {a}, {b}));
+          try {
+            return nb::cast(binary(equal ? Op::equal : Op::not_equal, {a}, {b}));
+          } catch (const KindError&) {  // of another library's strings, say
+            return nb::bool_(!equal);
+          }
         },
         nb::sig(equal ? "def __eq__(self, other: object) -> typing.Any"
                       : "def __ne__(self, other: object) -> typing.Any"),
@@ -240,7 +253,7 @@ void bind_conversions(ArrayClass& cls) {
           nb::sig("def __format__(self, format_spec: str, /) -> str"), nb::arg())
       .def(
           "__array__",
-          [](const array& a, nb::object dtype, nb::object copy) {
+          [](array& a, nb::object dtype, nb::object copy) {
             if (interrupted_again(a)) throw nb::python_error();
             const bool must_copy = copy.ptr() == Py_True;
             nb::object out = to_numpy(a, must_copy);
@@ -252,7 +265,7 @@ void bind_conversions(ArrayClass& cls) {
           nb::sig("def __array__(self, dtype: object | None = None, copy: bool | None = None) -> "
                   "numpy.typing.NDArray"),
           "dtype"_a = nb::none(), "copy"_a = nb::none(),
-          "A NumPy array: a read-only view of the memory, or a copy. bfloat16 becomes ml_dtypes' "
+          "A NumPy array: a view of the memory, or a copy. bfloat16 becomes ml_dtypes' "
           "type, or float32 without that package.")
       .def(
           "__dlpack__",

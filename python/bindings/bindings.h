@@ -103,6 +103,21 @@ template <class F>
 auto signature_of(F) {
   return signature_of(&F::operator());
 }
+// An operation on operands, which names itself where one of them is no array.
+template <class F, class R, class... A>
+auto named(const char* name, F f, R (*)(A...)) {
+  return [name, f](A... args) -> R {
+    try {
+      return f(args...);
+    } catch (const KindError& error) {
+      throw KindError(std::string(name) + ": " + error.what());
+    }
+  };
+}
+template <class F>
+auto named(const char* name, F f) {
+  return named(name, f, decltype(signature_of(f))());
+}
 template <class R, class... A>
 constexpr bool can_repeat(R (*)(A...)) {
   return std::is_same_v<R, array> && (!IsPython<std::decay_t<A>>::value && ...);
@@ -113,7 +128,7 @@ auto repeatable(const char* name, F f) {
   if constexpr (can_repeat(Signature()))
     return repeated(name, f, Signature());
   else
-    return f;
+    return named(name, f);
 }
 
 // Binds an operation to a module or class. Its stream comes last and by keyword only.

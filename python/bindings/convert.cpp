@@ -104,8 +104,7 @@ class Nested {
       kind = scalar_kind(h.ptr());
     }
     if (kind == Scalar::none) {
-      if (!is_operand(h))
-        throw nb::type_error(("array: cannot make an element of " + class_name(h)).c_str());
+      if (!is_operand(h)) throw KindError("array: cannot make an element of " + class_name(h));
       has_arrays_ = true;
       return;
     }
@@ -253,22 +252,32 @@ void check_lent_axes(const array& a) {
 }
 
 // The evaluated array with an element of memory for each of its own: who borrows a new array takes
-// it for that, though a broadcast has less.
-array lendable(const array& lazy) {
-  check_lent_axes(lazy);
-  const array a = evaluated(lazy);
+// it for that, though a broadcast has less. `held` becomes it, so that it sees what is written.
+array lendable(array& held) {
+  check_lent_axes(held);
+  array a = evaluated(held);
   for (std::size_t i = 0; i < a.shape().size(); ++i)
-    if (a.shape()[i] > 1 && a.strides()[i] == 0) return owned_copy(a);
+    if (a.shape()[i] > 1 && a.strides()[i] == 0) return held = owned_copy(a);
   return a;
 }
 
+bool is_writable(const array& a) {
+  const Ref<Buffer>& buffer = a.node()->buffer;
+  return !buffer || !buffer->borrowed();
+}
+
 // The array's memory as an object of nanobind's `Framework`; a new array object keeps it alive.
-template <class Framework>
-nb::object exported(const array& of, Dtype dtype) {
-  const array a = lendable(of);
+template <class... Framework>
+nb::object exported(const array& a, Dtype dtype) {
   std::vector<std::size_t> shape(a.shape().begin(), a.shape().end());
-  return nb::cast(nb::ndarray<Framework, nb::ro>(
-      a.raw_data(), shape.size(), shape.data(), nb::cast(a), a.strides().data(), to_dlpack(dtype)));
+  return nb::cast(nb::ndarray<Framework...>(const_cast<void*>(a.raw_data()), shape.size(),
+                                            shape.data(), nb::cast(a), a.strides().data(),
+                                            to_dlpack(dtype)));
+}
+
+nb::object as_numpy(array& held, Dtype dtype) {
+  const array a = lendable(held);
+  return is_writable(a) ? exported<nb::numpy>(a, dtype) : exported<nb::numpy, nb::ro>(a, dtype);
 }
 
 // Formats of the buffer protocol, in the order of Dtype; bfloat16 has none.
@@ -298,14 +307,18 @@ bool is_foreign_array(nb::handle h) { return nb::ndarray_check(h); }
 
 bool is_operand(nb::handle h) {
   if (is_array(h) || scalar_kind(h.ptr()) != Scalar::none) return true;
-  if (h.is_none() || is_sequence(h) || PyUnicode_Check(h.ptr()) || PyBytes_Check(h.ptr()))
-    return false;
+  if (h.is_none() || is_sequence(h) || PyUnicode_Check(h.ptr())) return false;
   return nb::isinstance<ArrayLike>(h) || is_numpy_scalar(h) || nb::ndarray_check(h);
 }
 
 array to_array(Operand operand, std::optional<Dtype> like, Rule rule) {
   const nb::handle h = operand.value;
   if (const array* a = as_array(h)) return *a;
+  if (!is_operand(h))
+    throw KindError(
+        "expected an array, a number or an object with the buffer protocol or "
+        "DLPack, not " +
+        class_name(h));
   if (const Scalar kind = scalar_kind(h.ptr()); kind != Scalar::none)
     return weak_scalar(h, kind, like, rule);
   if (is_numpy_scalar(h)) {
@@ -373,10 +386,9 @@ array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
     eval({a});
     return dtype && *dtype != bfloat16 ? astype(a, *dtype) : a;
   }
-  throw nb::type_error(("array: cannot make an array of " + class_name(value) +
-                        "; expected a number, a nested list or tuple of numbers, or an object with "
-                        "the buffer protocol or DLPack")
-                           .c_str());
+  throw KindError("array: cannot make an array of " + class_name(value) +
+                  "; expected a number, a nested list or tuple of numbers, or an object with "
+                  "the buffer protocol or DLPack");
 }
 
 array evaluated(array a) {
@@ -418,23 +430,25 @@ bool interrupted_again(const array& a) {
   return true;
 }
 
-nb::object to_numpy(const array& lazy, bool copy) {
-  const array a = lazy;
+nb::object to_numpy(array& a, bool copy) {
   if (a.dtype() == bfloat16) {
     const nb::object ml_dtypes = nb::steal(PyImport_ImportModule("ml_dtypes"));
     if (!ml_dtypes) {
       PyErr_Clear();
-      return to_numpy(astype(a, float32), false);
+      array wide = astype(a, float32);
+      return to_numpy(wide, false);
     }
-    nb::object out = exported<nb::numpy>(a, uint16).attr("view")(ml_dtypes.attr("bfloat16"));
+    nb::object out = as_numpy(a, uint16).attr("view")(ml_dtypes.attr("bfloat16"));
     return copy ? out.attr("copy")() : out;
   }
-  nb::object out = exported<nb::numpy>(a, a.dtype());
+  nb::object out = as_numpy(a, a.dtype());
   return copy ? out.attr("copy")() : out;
 }
 
 nb::object to_dlpack(const array& a, bool copy) {
-  return exported<nb::array_api>(copy ? owned_copy(lendable(a)) : a, a.dtype());
+  array lent = a;
+  lent = lendable(lent);
+  return exported<nb::array_api, nb::ro>(copy ? owned_copy(lent) : lent, a.dtype());
 }
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
@@ -444,11 +458,14 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     if (interrupted_again(a)) return -1;
     const char* format = kFormats[static_cast<int>(a.dtype())];
     if (!format) throw std::invalid_argument("the buffer protocol has no format for bfloat16");
-    if (flags & PyBUF_WRITABLE) throw std::invalid_argument("an array's memory is read-only");
-    a = lendable(a);
+    a = lendable(*as_array(self));
+    bool writable = is_writable(a);
     if (!a.is_contiguous() && (flags & PyBUF_STRIDES) != PyBUF_STRIDES) {
       a = evaluated(contiguous(a));
+      writable = false;
     }
+    if ((flags & PyBUF_WRITABLE) && !writable)
+      throw std::invalid_argument("the memory of this array is borrowed, and read-only");
     const auto itemsize = static_cast<Py_ssize_t>(a.itemsize());
     auto holder = std::make_unique<BufferView>(BufferView{a, {}, {}});
     for (int i = 0; i < a.ndim(); ++i) {
@@ -460,7 +477,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     view->obj = Py_NewRef(self);
     view->len = static_cast<Py_ssize_t>(a.nbytes());
     view->itemsize = itemsize;
-    view->readonly = 1;
+    view->readonly = !writable;
     view->ndim = a.ndim();
     if (flags & PyBUF_FORMAT) view->format = const_cast<char*>(format);
     if (flags & PyBUF_ND) view->shape = holder->shape.data();

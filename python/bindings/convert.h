@@ -11,6 +11,8 @@
 #include <nanobind/stl/vector.h>
 
 #include <optional>
+#include <stdexcept>
+#include <string>
 
 #include "cermet/cermet.h"
 
@@ -34,6 +36,14 @@ struct Operand {
 struct ArrayList {
   nb::handle value;
 };
+// Raised for a value of a kind that is not taken: a TypeError, and a ValueError as in MLX.
+class KindError : public std::invalid_argument {
+ public:
+  using std::invalid_argument::invalid_argument;
+};
+// Python's classes for this, and for an integer that a type does not hold.
+inline PyObject* kind_error = nullptr;
+inline PyObject* integer_range_error = nullptr;
 // A device, or a type of device for its first one.
 struct DeviceLike {
   Device device;
@@ -95,9 +105,10 @@ array evaluated(array a);
 nb::object to_scalar(const array& a);
 // Nested lists of Python scalars; a scalar for a 0-d array.
 nb::object to_list(const array& a);
-// A NumPy array: a read-only view of the array's memory, or a copy. bfloat16 needs ml_dtypes to be
-// a view; without it the values come as float32.
-nb::object to_numpy(const array& a, bool copy);
+// A NumPy array: a view of the array's memory, or a copy. What is written to a view is written to
+// the array; borrowed memory is read-only. bfloat16 needs ml_dtypes to be a view; without it the
+// values come as float32.
+nb::object to_numpy(array& a, bool copy);
 // An object with `__dlpack__` that shares the array's memory, or that of a copy.
 nb::object to_dlpack(const array& a, bool copy);
 // The buffer protocol, for the array's type slots.
@@ -154,8 +165,8 @@ template <>
 struct type_caster<cermet::python::Operand> {
   NB_TYPE_CASTER(cermet::python::Operand, const_name(cermet::python::kOperand))
   bool from_python(handle src, uint32_t, cleanup_list*) noexcept {
-    value.value = src;
-    return cermet::python::is_operand(src);
+    value.value = src;  // its conversion may raise, as a caster may not
+    return !src.is_none();
   }
 };
 

@@ -62,10 +62,10 @@ void bind_distributed(nb::module_& m) {
       "has "
       "no meaning always is.");
   for (const CollectiveRow& row : kCollectives)
-    sub.def(
-        row.name,
-        [](Operand x, const std::optional<Group>&, StreamOrDevice) { return to_array(x); }, "x"_a,
-        nb::kw_only(), "group"_a = nb::none(), "stream"_a = nb::none(), row.doc);
+    sub.def(row.name,
+            named(row.name, [](Operand x, const std::optional<Group>&,
+                               StreamOrDevice) { return to_array(x); }),
+            "x"_a, nb::kw_only(), "group"_a = nb::none(), "stream"_a = nb::none(), row.doc);
   sub.def(
       "send",
       [](const array&, int, const std::optional<Group>&, StreamOrDevice) -> array {

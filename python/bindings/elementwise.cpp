@@ -41,9 +41,9 @@ void bind_unary(nb::module_& m, const char* name, Op op) {
   const std::string sig = "def "s + name + "(a: " + kOperand + ", /, " + kStream;
   const std::string doc =
       std::string(row.doc) + rule_doc(row.rule) + "\n\nThe result has the shape of `a`.";
-  m.def(
-      name, [op](Operand a, StreamOrDevice s) { return elementwise(op, to_array(a), s); },
-      nb::sig(sig.c_str()), nb::arg(), nb::kw_only(), "stream"_a = nb::none(), doc.c_str());
+  m.def(name,
+        named(name, [op](Operand a, StreamOrDevice s) { return elementwise(op, to_array(a), s); }),
+        nb::sig(sig.c_str()), nb::arg(), nb::kw_only(), "stream"_a = nb::none(), doc.c_str());
 }
 
 void bind_binary(nb::module_& m, const char* name, Op op) {
@@ -53,10 +53,10 @@ void bind_binary(nb::module_& m, const char* name, Op op) {
   const std::string doc = std::string(row.doc) + rule_doc(row.rule) +
                           "\n\n`a` and `b` broadcast against each other; a Python scalar takes the "
                           "other's type. Shapes that do not broadcast raise ValueError.";
-  m.def(
-      name, [op](Operand a, Operand b, StreamOrDevice s) { return binary(op, a, b, s); },
-      nb::sig(sig.c_str()), nb::arg(), nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
-      doc.c_str());
+  m.def(name,
+        named(name, [op](Operand a, Operand b, StreamOrDevice s) { return binary(op, a, b, s); }),
+        nb::sig(sig.c_str()), nb::arg(), nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
+        doc.c_str());
 }
 
 constexpr std::pair<const char*, Op> kAliases[] = {
@@ -153,25 +153,26 @@ void bind_elementwise(nb::module_& m, ArrayClass& cls) {
          StreamOrDevice s) { return nan_to_num(to_array(a), nan, posinf, neginf, s); },
       "Replaces nan, and infinities by the values given or the type's largest numbers.", "a"_a,
       "nan"_a = 0.0, "posinf"_a = nb::none(), "neginf"_a = nb::none());
-  m.def(
-      "where",
-      [](Operand condition, Operand x, Operand y, StreamOrDevice s) {
-        const auto [a, b] = to_arrays(x, y);
-        return where(to_array(condition), a, b, s);
-      },
-      nb::sig(("def where(condition: "s + kOperand + ", x: " + kOperand + ", y: " + kOperand +
-               ", /, " + kStream)
-                  .c_str()),
-      nb::arg(), nb::arg(), nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
-      "The elements of `x` where the condition is true, else those of `y`; all three broadcast.");
+  m.def("where",
+        named("where",
+              [](Operand condition, Operand x, Operand y, StreamOrDevice s) {
+                const auto [a, b] = to_arrays(x, y);
+                return where(to_array(condition), a, b, s);
+              }),
+        nb::sig(("def where(condition: "s + kOperand + ", x: " + kOperand + ", y: " + kOperand +
+                 ", /, " + kStream)
+                    .c_str()),
+        nb::arg(), nb::arg(), nb::arg(), nb::kw_only(), "stream"_a = nb::none(),
+        "The elements of `x` where the condition is true, else those of `y`; all three broadcast.");
   m.def(
       "where", [](const array& condition) { return nb::tuple(nb::cast(nonzero(condition))); },
       nb::sig("def where(condition: array, /) -> tuple[array, ...]"), nb::arg(),
       "The places of the true elements, as `nonzero` gives them.");
   def_op(
       m, "clip",
-      [](const array& a, std::optional<Operand> a_min, std::optional<Operand> a_max,
+      [](Operand clipped, std::optional<Operand> a_min, std::optional<Operand> a_max,
          StreamOrDevice s) {
+        const array a = to_array(clipped);
         Dtype t = a.dtype();  // the result's: a number is rounded once, to that
         for (const auto& bound : {a_min, a_max})
           if (bound && scalar_kind(bound->value.ptr()) != Scalar::integer)

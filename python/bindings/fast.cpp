@@ -78,9 +78,10 @@ void bind_fast(nb::module_& m) {
          "Options are one integer for each of these axes. Of equal elements the first is the "
          "maximum: to it goes the gradient.",
          "x"_a, "kernel_size"_a, "stride"_a, "padding"_a);
-  def_op(sub, "cross_entropy", &fast::cross_entropy,
-         "The cross-entropy of logits (..., classes) at integer targets (...).", "logits"_a,
-         "targets"_a);
+  def_op(
+      sub, "cross_entropy", &fast::cross_entropy,
+      "The cross-entropy of logits (..., classes) at integer targets (...), in float32 or wider.",
+      "logits"_a, "targets"_a);
   sub.def(
       "gated_delta_update", &fast::gated_delta_update, "q"_a, "k"_a, "v"_a, "gamma"_a, "beta"_a,
       "initial_state"_a = nb::none(), "mask"_a = nb::none(), "stream"_a = nb::none(),

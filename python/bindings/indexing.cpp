@@ -40,9 +40,8 @@ std::optional<array> index_array(nb::handle h) {
   array index = a ? *a : make_array(h);
   if (listed && index.size() == 0) index = astype(index, int32);
   if (is_inexact(index.dtype()))
-    throw nb::type_error(("indexing: an index array must have integers or booleans, not " +
-                          std::string(name_of(index.dtype())))
-                             .c_str());
+    throw KindError("indexing: an index array must have integers or booleans, not " +
+                    std::string(name_of(index.dtype())));
   return index;
 }
 
@@ -96,11 +95,10 @@ struct Index {
       arrays.push_back(std::move(*a));
       item.part = Part::array;
     } else {
-      throw nb::type_error((std::string(op) +
-                            ": an index is an integer, a slice, None, an ellipsis, an array or a "
-                            "list, not " +
-                            class_name(h))
-                               .c_str());
+      throw KindError(std::string(op) +
+                      ": an index is an integer, a slice, None, an ellipsis, an array or a list, "
+                      "not " +
+                      class_name(h));
     }
     items.push_back(item);
   }
@@ -371,7 +369,9 @@ struct ArrayAt {
 
   array update(Operand operand, Update mode, array (*prepare)(const array&)) const {
     if (!index) throw std::invalid_argument("at: indices are needed, as in a.at[0].add(1)");
-    return updated(value, Index(index, "at"), prepare(to_array(operand, value.dtype())), mode);
+    array v = to_array(operand, value.dtype());
+    if (v.dtype() == bool_) v = astype(v, value.dtype());  // which has no negative
+    return updated(value, Index(index, "at"), prepare(v), mode);
   }
 };
 

@@ -133,8 +133,8 @@ void bind_linalg(nb::module_& m) {
          "a"_a, "ord"_a = nb::none(), "axis"_a = nb::none(), "keepdims"_a = false);
   m.attr("matrix_norm") = sub.attr("norm");
   def_op(sub, "cross", &linalg::cross,
-         "The vector product along an axis of 3, or of 2: vectors of a plane.", "a"_a, "b"_a,
-         "axis"_a = -1);
+         "The vector product along an axis of 3, or of 2: of vectors whose third part is 0.", "a"_a,
+         "b"_a, "axis"_a = -1);
 }
 
 }  // namespace cermet::python

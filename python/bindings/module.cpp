@@ -1,5 +1,7 @@
 // The module cermet.core: its parts, and the translation of C++ exceptions.
 #include <new>
+#include <string>
+#include <string_view>
 #include <typeinfo>
 #include <utility>
 
@@ -16,6 +18,8 @@ void translate(const std::exception_ptr& error, void*) {
     std::rethrow_exception(error);
   } catch (const AxisError& e) {
     PyErr_SetString(axis_error, e.what());
+  } catch (const KindError& e) {
+    PyErr_SetString(kind_error, e.what());
   } catch (const IndexError& e) {
     PyErr_SetString(PyExc_IndexError, e.what());
   } catch (const OutOfMemory& e) {
@@ -29,13 +33,22 @@ void translate(const std::exception_ptr& error, void*) {
   }
 }
 
+PyObject* new_exception(nb::module_& m, const char* name, PyObject* first, const char* doc) {
+  const nb::object bases = nb::make_tuple(nb::handle(first), nb::handle(PyExc_ValueError));
+  PyObject* const made = PyErr_NewExceptionWithDoc((std::string("cermet.core.") + name).c_str(),
+                                                   doc, bases.ptr(), nullptr);
+  m.attr(name) = nb::handle(made);
+  return made;
+}
+
 void bind_exceptions(nb::module_& m) {
-  const nb::object bases =
-      nb::make_tuple(nb::handle(PyExc_ValueError), nb::handle(PyExc_IndexError));
-  axis_error = PyErr_NewExceptionWithDoc("cermet.core.AxisError",
-                                         "An axis is out of range: a ValueError and an IndexError.",
-                                         bases.ptr(), nullptr);
-  m.attr("AxisError") = nb::handle(axis_error);
+  axis_error = new_exception(m, "AxisError", PyExc_IndexError,
+                             "An axis is out of range: a ValueError and an IndexError.");
+  kind_error = new_exception(m, "KindError", PyExc_TypeError,
+                             "A value of a kind that is not taken: a TypeError and a ValueError.");
+  integer_range_error =
+      new_exception(m, "IntegerRangeError", PyExc_OverflowError,
+                    "An integer that a type does not hold: an OverflowError and a ValueError.");
   nb::register_exception_translator(translate);
 }
 
@@ -54,6 +67,28 @@ void bind_signatures(nb::module_& m) {
       throw nb::python_error();
     PyType_Modified(type);
   }
+}
+
+// A function's __module__ is nanobind's from when it was made: these follow the module's name.
+PyObject* core = nullptr;
+getattrofunc plain_attribute = nullptr;
+PyObject* function_attribute(PyObject* self, PyObject* name) {
+  PyObject* const value = plain_attribute(self, name);
+  constexpr std::string_view ours = "cermet.core";
+  if (!value || !PyUnicode_Check(value) || PyUnicode_CompareWithASCIIString(name, "__module__"))
+    return value;
+  const nb::object text = nb::steal(value);
+  const char* const home = PyUnicode_AsUTF8(value);
+  if (!home || !std::string_view(home).starts_with(ours)) return text.inc_ref().ptr();
+  const nb::object now = nb::steal(PyObject_GetAttrString(core, "__name__"));
+  return now ? PyUnicode_FromFormat("%U%s", now.ptr(), home + ours.size()) : nullptr;
+}
+
+void bind_names(nb::module_& m) {
+  core = m.ptr();
+  PyTypeObject* const type = Py_TYPE(nb::object(m.attr("add")).ptr());
+  plain_attribute = std::exchange(type->tp_getattro, &function_attribute);
+  PyType_Modified(type);
 }
 
 // What the module holds, once it is whole. Types are made once in a process: a module that was
@@ -109,5 +144,6 @@ NB_MODULE(core, m) {
   bind_lint(m);
 #endif
   bind_signatures(m);
+  bind_names(m);
   contents = nb::object(m.attr("__dict__")).release().ptr();
 }

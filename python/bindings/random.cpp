@@ -13,7 +13,7 @@ using random::Key;
 // Binds a function that draws: a key and the stream are its last arguments.
 template <class F, class... Args>
 void def_draw(nb::module_& m, const char* name, F f, const std::string& doc, const Args&... args) {
-  m.def(name, f, args..., "key"_a = nb::none(), "stream"_a = nb::none(),
+  m.def(name, named(name, f), args..., "key"_a = nb::none(), "stream"_a = nb::none(),
         (doc + " With a `key` the same numbers come every time.").c_str());
 }
 

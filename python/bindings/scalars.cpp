@@ -8,7 +8,7 @@ namespace cermet::python {
 namespace {
 
 [[noreturn]] void raise_overflow(nb::handle value, const char* type) {
-  PyErr_Format(PyExc_OverflowError, "the integer %R does not fit in %s", value.ptr(), type);
+  PyErr_Format(integer_range_error, "the integer %R does not fit in %s", value.ptr(), type);
   throw nb::python_error();
 }
 
@@ -30,7 +30,7 @@ array beside_integers(nb::handle h, Dtype dtype, Rule rule) {
   if (rule == Rule::inexact || rule == Rule::real_inexact)
     return array(to_double(h), to_inexact(dtype));
   if (holds(dtype, h)) return array(to_int64(h, dtype), dtype);
-  if (rule == Rule::comparison) return array(infinity_of(h));
+  if (rule == Rule::comparison || rule == Rule::logical) return array(infinity_of(h));
   raise_overflow(h, name_of(dtype).data());
 }
 
@@ -59,7 +59,7 @@ bool is_numpy_scalar(nb::handle h) {
 nb::object from_numpy_scalar(nb::handle h) {
   nb::object item = h.attr("item")();
   if (scalar_kind(item.ptr()) == Scalar::none || h.attr("dtype").attr("kind").equal(to_text("m")))
-    throw nb::type_error(("array: expected a number, not " + class_name(h)).c_str());
+    throw KindError("array: expected a number, not " + class_name(h));
   return item;
 }
 

@@ -51,7 +51,8 @@ void tree_visit(nb::handle tree, F&& f) {
 // The children as a tuple of the kind of another.
 inline nb::object tuple_like(nb::handle tuple, const nb::list& children) {
   const nb::object type = nb::borrow(tuple.type());
-  return nb::hasattr(type, "_fields") ? type(*children) : nb::object(nb::tuple(children));
+  if (PyTuple_CheckExact(tuple.ptr())) return nb::tuple(children);
+  return nb::hasattr(type, "_fields") ? type(*children) : type(children);
 }
 
 // The tree with f(leaf) in place of each leaf; new containers throughout.
