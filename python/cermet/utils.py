@@ -119,9 +119,16 @@ def tree_flatten(
 
     Returns:
         ``destination``.
+
+    Raises:
+        ValueError: a destination of another kind.
     """
     if destination is None:
         destination = []
+    elif not isinstance(destination, (list, dict)):
+        raise ValueError(
+            f"tree_flatten: destination is of {type(destination).__name__}, expected a list or dict"
+        )
     items = _items(tree, is_leaf)
     if items is not None:
         for k, child in items:

@@ -66,6 +66,7 @@ def test_names_are_those_of_mlx():
         print(mx.float32, repr(mx.bfloat16), mx.array, type(mx.array(1)).__module__)
         print(nn.Linear, nn.Module, optim.Adam, mx.AxisError, nn.relu.__module__)
         print(str(mx)[:17], str(nn)[:15], mx.random, mlx.utils.__name__, mx.__name__)
+        print(mx.add.__module__, mx.linalg.norm.__module__, mx.fast.rms_norm.__module__)
         print(mx.__version__, metadata.version("mlx"), metadata.metadata("mlx")["Name"])
         assert pickle.loads(pickle.dumps(nn.Linear(2, 3))).weight.shape == (3, 2)
         assert pickle.loads(pickle.dumps([mx.float16, mx.arange(3)]))[0] is mx.float16
@@ -74,13 +75,15 @@ def test_names_are_those_of_mlx():
     assert lines[0] == "mlx.core.float32 mlx.core.bfloat16 <class 'mlx.core.array'> mlx.core"
     assert lines[1] == (
         "<class 'mlx.nn.layers.linear.Linear'> <class 'mlx.nn.layers.base.Module'> "
-        "<class 'mlx.optimizers.optimizers.Adam'> <class 'mlx.core.AxisError'> mlx.nn.activations"
+        "<class 'mlx.optimizers.optimizers.Adam'> <class 'mlx.core.AxisError'> "
+        "mlx.nn.layers.activations"
     )
     assert (
         lines[2]
         == "<module 'mlx.core <module 'mlx.nn <module 'mlx.core.random'> mlx.utils mlx.core"
     )
-    version = lines[3].split()
+    assert lines[3] == "mlx.core mlx.core.linalg mlx.core.fast"
+    version = lines[4].split()
     assert version[0] == version[1] and version[0].startswith("0.32.") and version[2] == "mlx"
 
 

@@ -96,5 +96,24 @@ def test_schedules_of_optimizers():
     assert optimizer._initialized and optimizer.state["w"]["count"].item() == 2
 
 
+def test_what_dropout_keeps():
+    layer = nn.Dropout(0.25)
+    assert layer._p_1 == 0.75
+    layer._p_1 = 1.0
+    assert layer.p == 0 and layer(mx.ones(3)).tolist() == [1, 1, 1]
+
+
+def test_statistics_of_a_subclass():
+    class Centred(nn.BatchNorm):
+        def _calc_stats(self, x, ddof=0):
+            mean, var = super()._calc_stats(x, ddof)
+            return mean + 1, var
+
+    mean, var = nn.BatchNorm(1)._calc_stats(mx.array([[1.0], [3.0]]), ddof=1)
+    assert mean.tolist() == [2] and var.tolist() == [2]
+    layer = Centred(1, affine=False, eps=0)
+    assert layer(mx.array([[1.0], [3.0]])).tolist() == [[-2], [0]]
+
+
 def test_the_working_set_of_the_default_device():
     assert mx.device_info()["max_recommended_working_set_size"] > 0

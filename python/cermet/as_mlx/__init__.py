@@ -38,6 +38,7 @@ API_VERSION = "0.32.4"
 _MODULES = ("core", "extension", "nn", "optimizers", "utils")
 # Where MLX defines what Cermet defines in another module.
 _PLACES = {
+    "cermet.nn.activations": "mlx.nn.layers.activations",
     "cermet.nn.base": "mlx.nn.layers.base",
     **{
         f"cermet.optimizers.{name}": "mlx.optimizers.optimizers"

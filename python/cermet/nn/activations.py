@@ -138,9 +138,10 @@ _HALVES = (mx.float16, mx.bfloat16)
 
 
 def _log_total(x: mx.array, axis: int) -> tuple[mx.array, mx.array, mx.array]:
-    # x - maximum (halves as float32), the maximum and log(sum(exp(x - maximum))), over an axis that
-    # stays: the sum of the last two is logsumexp, which may be too large to hold the second.
-    wide = x.astype(mx.float32) if x.dtype in _HALVES else x
+    # x - maximum (in float32 at least), the maximum and log(sum(exp(x - maximum))), over an axis
+    # that stays: the sum of the last two is logsumexp, which may be too large to hold the second.
+    exact = x.dtype in _HALVES or not mx.issubdtype(x.dtype, mx.inexact)
+    wide = x.astype(mx.float32) if exact else x
     high = mx.stop_gradient(mx.max(wide, axis=axis, keepdims=True))
     high = mx.where(mx.isfinite(high), high, 0)
     low = wide - high

@@ -35,14 +35,14 @@ _REDUCTIONS = {"none": lambda loss: loss, "mean": mx.mean, "sum": mx.sum}
 
 
 def _reduce(name: str, loss: mx.array, reduction: Reduction) -> mx.array:
-    if reduction not in _REDUCTIONS:
+    if not isinstance(reduction, str) or reduction not in _REDUCTIONS:
         raise ValueError(f"{name}: reduction is '{reduction}', expected one of {[*_REDUCTIONS]}")
     return _REDUCTIONS[reduction](loss)
 
 
 def _check_same_shape(name: str, **arrays: mx.array) -> None:
-    if len({a.shape for a in arrays.values()}) > 1:
-        shapes = ", ".join(f"{key} {a.shape}" for key, a in arrays.items())
+    if len({mx.array(a).shape for a in arrays.values()}) > 1:
+        shapes = ", ".join(f"{key} {mx.array(a).shape}" for key, a in arrays.items())
         raise ValueError(f"{name}: shapes differ, expected one shape: {shapes}")
 
 
@@ -88,7 +88,7 @@ def cross_entropy(
     if targets.shape == logits.shape:
         loss = mx.sum(targets * (total - low), axis=axis)
     elif targets.shape == tuple(positions):
-        chosen = _at_targets(logits, targets, axis)
+        chosen = _at_targets(logits, targets, axis).astype(high.dtype)
         loss = total.squeeze(axis) - (chosen - high.squeeze(axis))
     else:
         raise ValueError(

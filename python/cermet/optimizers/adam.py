@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import cermet.core as mx
-from cermet.optimizers.base import Optimizer, Rate, check_positive
+from cermet.optimizers.base import Optimizer, Rate, check_betas, check_positive
 
 __all__ = ["Adam", "AdamW", "Adamax", "Lion"]
 
@@ -31,6 +31,8 @@ class Adam(Optimizer):
         bias_correction: bool = False,
     ):
         super().__init__()
+        check_positive(type(self).__name__, eps=eps)
+        check_betas(type(self).__name__, betas)
         self._maybe_schedule("learning_rate", learning_rate)
         self.betas = betas
         self.eps = eps
@@ -121,6 +123,7 @@ class Lion(Optimizer):
         weight_decay: float = 0.0,
     ):
         super().__init__()
+        check_betas("Lion", betas)
         self._maybe_schedule("learning_rate", learning_rate)
         self.betas = betas
         self.weight_decay = weight_decay

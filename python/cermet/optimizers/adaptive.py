@@ -17,7 +17,9 @@ class RMSprop(Optimizer):
 
     def __init__(self, learning_rate: Rate, alpha: float = 0.99, eps: float = 1e-8):
         super().__init__()
-        check_positive("RMSprop", alpha=alpha, eps=eps)
+        check_positive("RMSprop", alpha=alpha)
+        if not eps > 0:
+            raise ValueError(f"RMSprop: eps is {eps}, expected more than 0")
         self._maybe_schedule("learning_rate", learning_rate)
         self.alpha = alpha
         self.eps = eps
@@ -40,7 +42,8 @@ class Adagrad(Optimizer):
 
     def __init__(self, learning_rate: Rate, eps: float = 1e-8):
         super().__init__()
-        check_positive("Adagrad", eps=eps)
+        if not eps > 0:
+            raise ValueError(f"Adagrad: eps is {eps}, expected more than 0")
         self._maybe_schedule("learning_rate", learning_rate)
         self.eps = eps
 
@@ -64,7 +67,9 @@ class AdaDelta(Optimizer):
 
     def __init__(self, learning_rate: Rate, rho: float = 0.9, eps: float = 1e-6):
         super().__init__()
-        check_positive("AdaDelta", rho=rho, eps=eps)
+        check_positive("AdaDelta", rho=rho)
+        if not eps > 0:
+            raise ValueError(f"AdaDelta: eps is {eps}, expected more than 0")
         self._maybe_schedule("learning_rate", learning_rate)
         self.rho = rho
         self.eps = eps

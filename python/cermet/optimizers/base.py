@@ -6,7 +6,7 @@ a tree like that of the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cermet.core as mx
@@ -183,8 +183,14 @@ class MultiOptimizer(Optimizer):
             optimizer.learning_rate = learning_rate
 
 
+def check_betas(name: str, betas: Sequence[float]) -> None:
+    """Raises ValueError where a decay of the optimizer ``name`` is outside [0, 1)."""
+    if any(not 0 <= beta < 1 for beta in betas):
+        raise ValueError(f"{name}: betas are {betas}, expected numbers in [0, 1)")
+
+
 def check_positive(name: str, **values: float) -> None:
     """Raises ValueError where a setting of the optimizer ``name`` is negative."""
     for key, value in values.items():
-        if value < 0:
+        if not value >= 0:  # nan, too
             raise ValueError(f"{name}: {key} is {value}, expected at least 0")

@@ -13,12 +13,21 @@ __all__ = ["clip_grad_norm"]
 def clip_grad_norm(grads: Any, max_norm: float) -> tuple[Any, mx.array]:
     """Scale gradients down so that their norm, over all arrays, is at most ``max_norm``.
 
+    Raises:
+        ValueError: ``max_norm`` is negative.
+
     Returns:
         The tree of scaled gradients, and the norm before, in float32.
     """
+    if max_norm < 0:
+        raise ValueError(f"clip_grad_norm: max_norm is {max_norm}, expected 0 or more")
     squares = tree_reduce(
         lambda total, g: total + mx.sum(mx.square(g.astype(mx.float32))), grads, mx.array(0.0)
     )
     norm = mx.sqrt(squares)
     scale = mx.minimum(max_norm / (norm + 1e-6), 1.0)
-    return tree_map(lambda g: g * scale.astype(g.dtype), grads), norm
+
+    def scaled(g: mx.array) -> mx.array:
+        return g * (scale.astype(g.dtype) if mx.issubdtype(g.dtype, mx.inexact) else scale)
+
+    return tree_map(scaled, grads), norm

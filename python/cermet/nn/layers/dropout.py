@@ -21,6 +21,15 @@ class Dropout(Module):
             raise ValueError(f"{type(self).__name__}: p is {p}, expected [0, 1)")
         self.p = p
 
+    @property
+    def _p_1(self) -> float:
+        """What is kept, by the name that programs for MLX use."""
+        return 1 - self.p
+
+    @_p_1.setter
+    def _p_1(self, kept: float) -> None:
+        self.p = 1 - kept
+
     def _extra_repr(self) -> str:
         return f"p={self.p}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import cermet.core as mx
@@ -121,8 +122,9 @@ class GroupNorm(_Normalization):
         super().__init__()
         if dims % num_groups:
             raise ValueError(f"GroupNorm: dims is {dims}, expected a multiple of {num_groups}")
-        if affine:
-            self._init_affine(dims)
+        if affine:  # in the order in which other programs find them
+            self.bias = mx.zeros((dims,))
+            self.weight = mx.ones((dims,))
         self.num_groups = num_groups
         self.dims = dims
         self.eps = eps
@@ -189,6 +191,11 @@ class BatchNorm(_Normalization):
             self._freeze_running_stats()
         return self
 
+    def _calc_stats(self, x: mx.array, ddof: int = 0) -> tuple[mx.array, mx.array]:
+        """The mean and variance of each feature; subclasses take others."""
+        axes = tuple(range(x.ndim - 1))
+        return mx.mean(x, axis=axes), mx.var(x, axis=axes, ddof=ddof)
+
     def _extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
@@ -201,13 +208,12 @@ class BatchNorm(_Normalization):
         if self.track_running_stats and not self.training:
             mean, var = self.running_mean, self.running_var
         else:
-            axes = tuple(range(x.ndim - 1))
-            mean, var = mx.mean(x, axis=axes), mx.var(x, axis=axes)
+            count = math.prod(x.shape[:-1])
+            if self.training and count == 1:
+                raise ValueError("BatchNorm: input has one value a feature, expected several")
+            mean, var = self._calc_stats(x)
             if self.track_running_stats:
-                count = x.size // x.shape[-1]
-                if count < 2:
-                    raise ValueError("BatchNorm: input has one value a feature, expected several")
-                unbiased = var * (count / (count - 1))
+                unbiased = var * (count / max(count - 1, 1))
                 self.running_mean += self.momentum * (mean - self.running_mean)
                 self.running_var += self.momentum * (unbiased - self.running_var)
         return self._affine((x - mean) * mx.rsqrt(var + self.eps))

@@ -70,6 +70,10 @@ class SinusoidalPositionalEncoding(Module):
         full_turns: bool = False,
     ):
         super().__init__()
+        if dims <= 0 or dims % 2:
+            raise ValueError(
+                f"SinusoidalPositionalEncoding: dims is {dims}, expected a positive even number"
+            )
         logs = mx.linspace(math.log(max_freq), math.log(min_freq), dims // 2)
         self._sigmas = mx.exp(logs) * (2 * math.pi if full_turns else 1)
         self.scale = math.sqrt(2 / dims) if scale is None else scale

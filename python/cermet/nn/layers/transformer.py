@@ -107,10 +107,12 @@ class _Layer(Module):
         mlp_dims = mlp_dims or 4 * dims
         for name in self._attentions:
             setattr(self, name, MultiHeadAttention(dims, num_heads))
+        blocks = range(1, len(self._attentions) + 2)
+        for i in blocks:
+            setattr(self, f"ln{i}", LayerNorm(dims))
         self.linear1 = Linear(dims, mlp_dims)
         self.linear2 = Linear(mlp_dims, dims)
-        for i in range(1, len(self._attentions) + 2):
-            setattr(self, f"ln{i}", LayerNorm(dims))
+        for i in blocks:
             setattr(self, f"dropout{i}", Dropout(dropout))
         self.activation = activation
         self.norm_first = norm_first

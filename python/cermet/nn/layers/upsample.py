@@ -78,6 +78,8 @@ def _interpolate(
 ) -> mx.array:
     if antialias and align_corners:
         raise ValueError("upsample: antialias and align_corners exclude each other")
+    if not mx.issubdtype(x.dtype, mx.inexact):
+        x = x.astype(mx.float32)
     for axis, scale in enumerate(_scales(x, scale_factor), start=1):
         with mx.stream(mx.cpu):  # float64
             taps = _taps(x.shape[axis], scale, kernel, radius, align_corners, antialias)
