@@ -109,7 +109,7 @@ TEMPLATES = [
 KNOWN = [
     ("", r"raises \w+: .*(does not take|not defined|not supported|needs? |takes )", "refused"),
     ("", r"raises \w+: .*expected (\w+ dimension|at least)", "shapes that are refused"),
-    ("", r"raises TypeError: \w+\(\): incompatible", "arguments of another kind"),
+    ("", r"raises TypeError: \w+\(\): incompatible|raises KindError", "arguments of another kind"),
     ("", r"raises AxisError: .* 0 dimensions", "a number has no axis"),
     ("", r"gives .*expected \w*TypeError", "types that NumPy alone refuses"),
     ("", r"expected ValueError: (Maximum allowed|low >= high|high <=|Integers to neg)", "likewise"),

@@ -1,5 +1,6 @@
 """The fuzzers of tests/fuzz, each with a few programs of one seed; and what they found before."""
 
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -27,9 +28,14 @@ pytestmark = [
 ]
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("mlx"), reason="compares with mlx")
+def test_what_mlx_answers():
+    test_fuzzer_finds_nothing("mlx", 3000)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_fuzzer_finds_nothing(name):
-    count = PROGRAMS[name]
+def test_fuzzer_finds_nothing(name, count=None):
+    count = count or PROGRAMS[name]
     limit = ["--programs", str(count)] if count else []
     command = [sys.executable, RUN, name, "--seconds", "120", "--seed", "1", *limit]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -54,3 +60,32 @@ def test_programs_follow_from_the_seed():
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
+
+
+def test_calls_beside_mlx_leave_no_name_out():
+    sys.path.insert(0, str(RUN.parent))
+    try:
+        import random
+
+        import drawn
+        import recipes
+    finally:
+        sys.path.remove(str(RUN.parent))
+
+    calls = drawn.Calls(random.Random(1))
+    known = {path for group in calls.groups.values() for _, path, *_ in group}
+    layers = {name for name, *_ in calls.layers}
+    programs = "\n".join([*recipes.read("programs"), *map(str, recipes.parts().values())])
+    for module, name, _ in recipes.signatures():
+        last = name.split(".")[-1]
+        called = any(path.endswith(f".{name}") for path in known) or name.split(".")[0] in layers
+        mentioned = last in programs or last.startswith(("__", "init_single", "apply_single"))
+        assert called or mentioned or recipes.is_left(f"{module}.{name}"), f"{module}.{name}"
+
+    def some():
+        calls = drawn.Calls(random.Random(7))
+        return [calls.drawn() for _ in range(300)]
+
+    assert some() == some()
+    for what, program in some():
+        compile(program, what, "exec")

@@ -1,0 +1,85 @@
+"""What counts as equal in two libraries' answers, and which differences are documented."""
+
+import re
+from itertools import repeat
+
+import numpy as np
+import recipes
+
+# Relative to the largest number of the result: float types by their digits.
+ROOM = {"float16": 8e-3, "bfloat16": 5e-2, "float32": 2e-4, "float64": 2e-4, "complex64": 2e-4}
+# Patterns of a call and of the difference, and the reason, from recipes/differences.txt.
+KNOWN = [
+    (call, difference.replace("MORE ", r"^gives .*expected "), why)
+    for call, difference, why in (line.split(" ;; ") for line in recipes.read("differences"))
+]
+
+
+def near(x, y, name, room=0.0):
+    """Whether numbers are equal within what their type holds, or within more room."""
+    if name not in ROOM:
+        return np.array_equal(x, y)
+    room = max(ROOM[name], room)
+    x, y = (np.asarray(v, np.complex128 if name == "complex64" else np.float64) for v in (x, y))
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(x) & np.isfinite(y)
+        odd = np.where(finite, 0, x), np.where(finite, 0, y)
+        if not np.array_equal(*odd, equal_nan=True) and name != "complex64":
+            return False
+        if name == "complex64" and not np.array_equal(np.isfinite(x), np.isfinite(y)):
+            return False
+        size = np.max(np.abs(y), initial=1.0, where=finite)
+        return bool(np.all(np.where(finite, np.abs(x - y) <= room * size, True)))
+
+
+def short(value):
+    return re.sub(r"\s+", " ", np.array2string(np.asarray(value), threshold=8, edgeitems=2))
+
+
+def apart(x, y, room=0.0):
+    """What differs in two descriptions (ours, theirs), or None."""
+    if x[0] != y[0]:
+        return f"kind {x[0]}, expected {y[0]}"
+    if x[0] in ("array", "numpy"):
+        if x[2] != y[2]:
+            return f"shape {x[2]}, expected {y[2]}"
+        if x[1] != y[1]:
+            return f"type {x[1]}, expected {y[1]}"
+        if x[3] is None or y[3] is None or near(x[3], y[3], x[1], room):
+            return None
+        return f"values {short(x[3])}, expected {short(y[3])} ({x[1]})"
+    if isinstance(x[1], list):
+        if len(x[1]) != len(y[1]):
+            return f"{len(x[1])} results, expected {len(y[1])}"
+        return next((d for d in map(apart, x[1], y[1], repeat(room)) if d), None)
+    if isinstance(x[1], dict):
+        if list(x[1]) != list(y[1]):
+            what = "order of keys" if sorted(x[1]) == sorted(y[1]) else "keys"
+            return f"{what} {list(x[1])}, expected {list(y[1])}"
+        return next((d for d in (apart(x[1][k], y[1][k], room) for k in x[1]) if d), None)
+    if x[0] in ("float", "complex"):
+        name = "complex64" if x[0] == "complex" else "float32"
+        return None if near(x[1], y[1], name, room) else f"values {x[1]}, expected {y[1]}"
+    return None if x[1:] == y[1:] else f"value {x[1:]}, expected {y[1:]}"
+
+
+def difference(code, expected, got):
+    """How our answer to a program differs from theirs, or None."""
+    if expected[0] in ("crashes", "hangs"):
+        return None if got[0] in ("raises", "gives") else f"{got[0]}, as theirs {expected[0]}"
+    if got[0] in ("crashes", "hangs"):
+        return f"{got[0]} {got[1:]}, expected {expected[0]}"
+    if got[0] == "gives" and expected[0] == "gives":
+        return apart(got[1], expected[1], max((v for k, v in ROOM.items() if k in code), default=0))
+    if got[0] == "gives":
+        return f"gives {str(got[1])[:60]}, expected {expected[1][0]}: {expected[2][:100]}"
+    if expected[0] == "gives":
+        return f"raises {got[1][0]}: {got[2][:100]}, expected {str(expected[1])[:100]}"
+    if expected[1][0] in got[1]:
+        return None
+    return f"raises {got[1][0]}, expected {expected[1][0]}: {got[2][:80]} / {expected[2][:80]}"
+
+
+def explained(what, code, found, expected, got):
+    """Whether a line of the table speaks of this difference."""
+    return any(re.search(e, f"{what} {code}") and re.search(d, found, re.S) for e, d, _ in KNOWN)
