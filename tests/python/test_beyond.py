@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -115,6 +116,28 @@ def test_places_without_nans(name, holes):
         assert_equal(getattr(mx, name)(to_mx(holes), axis).astype(mx.int64), want)
 
 
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_means_without_nans_of_halves_are_those_of_means(dtype, rng):
+    x = to_mx(rng.normal(size=100_001).astype(np.float32) + 3).astype(dtype)
+    for name in ("mean", "var", "std"):
+        want = getattr(mx, name)(x)
+        got = getattr(mx, "nan" + name)(mx.concatenate([x, mx.full(7, mx.nan, dtype)]))
+        assert got.dtype == dtype and math.isfinite(want.item())
+        close(got.astype(mx.float32), np.array(want.astype(mx.float32)), 1e-2)
+
+
+@pytest.mark.parametrize("name", NAN_REDUCTIONS)
+def test_reductions_without_nans_of_complex_numbers(name):
+    x = np.array([1 + 2j, complex(np.nan, 1), 3 - 1j, complex(0, np.nan), 1 + 1j], np.complex64)
+    close(getattr(mx, name)(to_mx(x)), getattr(np, name)(x[[0, 2, 4]]), 1e-5)
+
+
+def test_places_without_nans_of_complex_numbers():
+    x = np.array([complex(np.nan, 1), complex(-np.inf, -1), complex(np.inf, 1)], np.complex64)
+    assert mx.nanargmax(to_mx(x)).item() == 2 and mx.nanargmin(to_mx(x)).item() == 1
+    assert mx.nanargmax(to_mx(x[:2])).item() == 1 and mx.nanargmin(to_mx(x[::2])).item() == 1
+
+
 def test_nans_have_no_derivative():
     x = mx.array([1.0, mx.nan, 3.0])
     assert mx.grad(mx.nansum)(x).tolist() == [1, 0, 1]
@@ -136,6 +159,9 @@ def test_bincount(rng):
     assert_equal(by_length(to_mx(x)), np.bincount(x)[:4].astype(np.int32))
     with pytest.raises(ValueError, match=r"bincount: in a trace, length="):
         mx.compile(mx.bincount)(to_mx(x))
+    for options in ({"minlength": -1}, {"length": -1}):
+        with pytest.raises(ValueError, match=r"bincount: .*length is -1, expected 0 or more"):
+            mx.bincount(to_mx(x), **options)
     with pytest.raises(ValueError, match=r"bincount: expected numbers of 0 and more, got -2"):
         mx.bincount(mx.array([3, -2]))
     with pytest.raises(ValueError, match="bincount: expected integers"):
@@ -210,6 +236,7 @@ def test_quantile_of_nans_integers_and_bad_arguments():
         lambda: mx.quantile(x, 0.5, method="mean"),
         lambda: mx.quantile(mx.zeros(0), 0.5),
         lambda: mx.quantile(x, 0.5, axis=1),
+        lambda: mx.quantile(mx.array([1j]), 0.5),
     ):
         with pytest.raises(ValueError, match="quantile: "):
             call()
@@ -249,6 +276,7 @@ def test_interp_of_one_point_and_derivatives():
     assert mx.grad(mx.interp)(mx.array(0.5), xp, fp).item() == 2
     assert mx.grad(mx.interp, 2)(mx.array(2.0), xp, fp).tolist() == [0, 0.5, 0.5]
     assert math.isnan(mx.interp(mx.array(mx.nan), xp, fp).item())
+    assert mx.interp(xp, xp, mx.array([5.0, mx.inf, -mx.inf])).tolist() == [5, mx.inf, -mx.inf]
     with pytest.raises(ValueError, match="interp: points of shapes"):
         mx.interp(xp, xp, mx.ones(2))
     with pytest.raises(ValueError, match="interp: the period is 0"):
@@ -279,6 +307,8 @@ def test_gradient_refuses():
     ):
         with pytest.raises(ValueError, match="gradient: "):
             call()
+    with pytest.raises(mx.AxisError, match="gradient: axis 2 is out of range for 2 dimensions"):
+        mx.gradient(mx.ones((2, 2)), axis=2)
 
 
 def test_one_hot_and_cross():
@@ -360,6 +390,11 @@ def test_scan():
 # ---- Matrices of derivatives ----
 
 
+class Pair(NamedTuple):
+    first: mx.array
+    second: mx.array
+
+
 @pytest.mark.parametrize("forward", [False, True])
 def test_jacobian(forward):
     def f(x, y):
@@ -378,7 +413,10 @@ def test_jacobian(forward):
     close(by_y, want)
     pair = mx.jacobian(lambda x: (x, x.sum()), forward=forward)(x)
     assert isinstance(pair, tuple) and [p.shape for p in pair] == [(3, 3), (3,)]
-    assert mx.jacobian(lambda x: x * x, forward=forward)(mx.zeros(0)).shape == (0, 0)
+    found = mx.jacobian(lambda x: Pair(x, x.sum()), forward=forward)(x)
+    assert isinstance(found, Pair) and found.second.tolist() == [1, 1, 1]
+    empty = mx.jacobian(lambda x: x * x, forward=forward)(mx.zeros(0, mx.float16))
+    assert empty.shape == (0, 0) and empty.dtype == mx.float16
     assert mx.vmap(mx.jacobian(mx.sin, forward=forward))(mx.ones((2, 3))).shape == (2, 3, 3)
 
 
@@ -398,6 +436,12 @@ def test_jacobian_refuses():
         mx.jacobian(mx.sin)(1.0)
     with pytest.raises(ValueError, match="jacobian: there is no argument 1"):
         mx.jacobian(mx.sin, 1)(mx.ones(2))
+    with pytest.raises(ValueError, match=r"jacobian: argnums .* name an argument twice"):
+        mx.jacobian(mx.add, (0, -2))(mx.ones(2), mx.ones(2))
+    with pytest.raises(ValueError, match="hessian: there is no argument 1"):
+        mx.hessian(mx.sum, 1)(mx.ones(2))
+    with pytest.raises(ValueError, match=r"hessian: argument 0 is .*int32, expected floats"):
+        mx.hessian(mx.sum)(mx.array([1]))
 
 
 # ---- Random numbers ----

@@ -29,15 +29,7 @@ def jacobian(
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
 
     def derivatives(*args: Any, **kwargs: Any) -> Any:
-        primals = []
-        for i in numbers:
-            if not -len(args) <= i < len(args):
-                raise ValueError(f"jacobian: there is no argument {i} of {len(args)}")
-            if not isinstance(args[i], mx.array):
-                raise TypeError(f"jacobian: argument {i} is no array")
-            if not mx.issubdtype(args[i].dtype, mx.floating):
-                raise ValueError(f"jacobian: argument {i} is {args[i].dtype}, expected floats")
-            primals.append(args[i])
+        primals = _arguments("jacobian", numbers, args)
         structure: list[Any] = []
 
         def flat(*values: mx.array) -> list[mx.array]:
@@ -52,9 +44,25 @@ def jacobian(
         if isinstance(argnums, int):
             rows = [row[0] for row in rows]
         kind = structure[0]
-        return rows[0] if kind is None else type(kind)(rows)
+        if kind is None:
+            return rows[0]
+        return type(kind)(*rows) if hasattr(kind, "_fields") else type(kind)(rows)
 
     return derivatives
+
+
+def _arguments(name: str, numbers: Sequence[int], args: Sequence[Any]) -> list[mx.array]:
+    """The arguments to take derivatives by."""
+    for i in numbers:
+        if not -len(args) <= i < len(args):
+            raise ValueError(f"{name}: there is no argument {i} of {len(args)}")
+        if not isinstance(args[i], mx.array):
+            raise TypeError(f"{name}: argument {i} is no array")
+        if not mx.issubdtype(args[i].dtype, mx.floating):
+            raise ValueError(f"{name}: argument {i} is {args[i].dtype}, expected floats")
+    if len({i % len(args) for i in numbers}) < len(numbers):
+        raise ValueError(f"{name}: argnums {tuple(numbers)} name an argument twice")
+    return [args[i] for i in numbers]
 
 
 def _unit(a: mx.array) -> mx.array:
@@ -89,7 +97,8 @@ def _forward(flat: Callable[..., list[mx.array]], primals: list[mx.array]) -> li
             return mx.jvp(flat, primals, tangents)[1]
 
         if primal.size == 0:
-            columns.append([mx.zeros((*out.shape, *primal.shape)) for out in flat(*primals)])
+            outputs = flat(*primals)
+            columns.append([mx.zeros((*out.shape, *primal.shape), out.dtype) for out in outputs])
             continue
         found = mx.vmap(pushed, out_axes=-1)(_unit(primal))
         columns.append([f.reshape(*f.shape[:-1], *primal.shape) for f in found])
@@ -103,6 +112,10 @@ def hessian(fun: Callable[..., mx.array], argnums: int | Sequence[int] = 0) -> C
     the derivatives of each argument's gradient by each.
     """
     numbers = argnums if isinstance(argnums, int) else tuple(argnums)
-    slopes = mx.grad(fun, numbers)
+    second = jacobian(mx.grad(fun, numbers), numbers, forward=True)
 
-    return jacobian(slopes, numbers, forward=True)
+    def derivatives(*args: Any, **kwargs: Any) -> Any:
+        _arguments("hessian", (numbers,) if isinstance(numbers, int) else numbers, args)
+        return second(*args, **kwargs)
+
+    return derivatives

@@ -22,7 +22,7 @@ __all__ = [
 Axes = int | Sequence[int] | None
 
 
-def _filled(a: mx.array, value: float) -> mx.array:
+def _filled(a: mx.array, value: complex) -> mx.array:
     return mx.where(mx.isnan(a), value, a) if mx.issubdtype(a.dtype, mx.inexact) else a
 
 
@@ -40,22 +40,31 @@ def _count(a: mx.array, axis: Axes, keepdims: bool) -> mx.array:
     return mx.sum(~mx.isnan(a), axis=axis, keepdims=keepdims)
 
 
+def _wide(a: mx.array) -> mx.array:
+    """In the type that means are computed in, which holds the number of elements."""
+    return a.astype(mx.float32) if a.dtype in (mx.float16, mx.bfloat16) else a
+
+
 def nanmean(a: mx.array, /, axis: Axes = None, keepdims: bool = False) -> mx.array:
     """The mean over axes of what is no nan; nan where there is nothing else."""
     if not mx.issubdtype(a.dtype, mx.inexact):
         return mx.mean(a, axis=axis, keepdims=keepdims)
-    count = _count(a, axis, keepdims).astype(a.dtype)
-    return mx.sum(_filled(a, 0), axis=axis, keepdims=keepdims) / count
+    wide = _wide(a)
+    count = _count(a, axis, keepdims).astype(wide.dtype)
+    return (mx.sum(_filled(wide, 0), axis=axis, keepdims=keepdims) / count).astype(a.dtype)
 
 
 def nanvar(a: mx.array, /, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> mx.array:
     """The variance over axes of what is no nan, its squares' sum by their number less `ddof`."""
-    if not mx.issubdtype(a.dtype, mx.floating):
+    if not mx.issubdtype(a.dtype, mx.inexact):
         return mx.var(a, axis=axis, keepdims=keepdims, ddof=ddof)
-    apart = mx.where(mx.isnan(a), 0, a - nanmean(a, axis, keepdims=True))
+    wide = _wide(a)
+    apart = mx.where(mx.isnan(a), 0, wide - nanmean(wide, axis, keepdims=True))
+    squares = mx.square(mx.abs(apart) if a.dtype == mx.complex64 else apart)
     count = _count(a, axis, keepdims) - ddof
-    count = mx.where(count > 0, count, mx.nan).astype(a.dtype)
-    return mx.sum(mx.square(apart), axis=axis, keepdims=keepdims) / count
+    count = mx.where(count > 0, count, mx.nan).astype(squares.dtype)
+    out = mx.sum(squares, axis=axis, keepdims=keepdims) / count
+    return out.astype(a.dtype if wide is not a else squares.dtype)
 
 
 def nanstd(a: mx.array, /, axis: Axes = None, keepdims: bool = False, ddof: int = 0) -> mx.array:
@@ -63,12 +72,17 @@ def nanstd(a: mx.array, /, axis: Axes = None, keepdims: bool = False, ddof: int 
     return mx.sqrt(nanvar(a, axis, keepdims, ddof))
 
 
+def _like(a: mx.array, worst: float) -> complex:
+    """What every element beats: of complex numbers, which are ordered by both parts, both."""
+    return complex(worst, worst) if a.dtype == mx.complex64 else worst
+
+
 def _extreme(
     reduce: Callable[..., mx.array], worst: float, a: mx.array, axis: Axes, keepdims: bool
 ) -> mx.array:
-    if not mx.issubdtype(a.dtype, mx.floating):
+    if not mx.issubdtype(a.dtype, mx.inexact):
         return reduce(a, axis=axis, keepdims=keepdims)
-    value = reduce(_filled(a, worst), axis=axis, keepdims=keepdims)
+    value = reduce(_filled(a, _like(a, worst)), axis=axis, keepdims=keepdims)
     return mx.where(mx.all(mx.isnan(a), axis=axis, keepdims=keepdims), mx.nan, value)
 
 
@@ -95,12 +109,13 @@ def nanargmin(a: mx.array, /, axis: int | None = None, keepdims: bool = False) -
 def _placed(
     search: Callable[..., mx.array], worst: float, a: mx.array, axis: Any, keepdims: bool
 ) -> mx.array:
-    place = search(_filled(a, worst), axis=axis, keepdims=keepdims)
-    if not mx.issubdtype(a.dtype, mx.floating):
+    filled = _filled(a, _like(a, worst))
+    place = search(filled, axis=axis, keepdims=keepdims)
+    if not mx.issubdtype(a.dtype, mx.inexact):
         return place
     # Beside nans alone, an element may be as bad as what stands for these.
     kept = ~mx.isnan(a)
-    hidden = _filled(a, worst) == worst
+    hidden = filled == _like(a, worst)
     all_worst = mx.all(hidden, axis=axis, keepdims=keepdims)
     first = mx.argmax(kept.astype(mx.uint8), axis=axis, keepdims=keepdims)
     return mx.where(all_worst, first, place)

@@ -52,7 +52,7 @@ def interp(
     below = mx.maximum(above - 1, 0)
     start, width = xp[below], xp[above] - xp[below]
     part = mx.where(width > 0, (x - start) / mx.where(width > 0, width, 1), 0)
-    value = fp[below] + (fp[above] - fp[below]) * part
+    value = mx.where(part == 0, fp[below], fp[below] + (fp[above] - fp[below]) * part)
     value = mx.where(x < xp[0], fp[0] if left is None else left, value)
     value = mx.where(x > xp[-1], fp[-1] if right is None else right, value)
     value = mx.where(x == xp[-1], fp[-1], value)
@@ -93,6 +93,8 @@ def gradient(
 
 
 def _slopes(f: mx.array, h: Any, axis: int, edge_order: int) -> mx.array:
+    if not -f.ndim <= axis < f.ndim:
+        raise mx.AxisError(f"gradient: axis {axis} is out of range for {f.ndim} dimensions")
     n = f.shape[axis]
     if n < edge_order + 1:
         raise ValueError(f"gradient: {n} values along axis {axis}, expected {edge_order + 1}")

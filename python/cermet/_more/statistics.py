@@ -54,6 +54,10 @@ def bincount(
         raise ValueError(f"bincount: expected integers of shape (n,), got {x.dtype} {x.shape}")
     if weights is not None and weights.shape != x.shape:
         raise ValueError(f"bincount: weights of shape {weights.shape} for numbers of {x.shape}")
+    if minlength < 0:
+        raise ValueError(f"bincount: minlength is {minlength}, expected 0 or more")
+    if length is not None and length < 0:
+        raise ValueError(f"bincount: length is {length}, expected 0 or more")
     dtype = mx.int32 if weights is None else weights.dtype
     if length is None:
         least, most = 0, -1
@@ -184,6 +188,8 @@ def quantile(
     """
     if method not in _METHODS:
         raise ValueError(f"quantile: method is {method!r}, expected one of {', '.join(_METHODS)}")
+    if mx.issubdtype(a.dtype, mx.complexfloating):
+        raise ValueError(f"quantile: {a.dtype} has no order, expected real numbers")
     if not mx.issubdtype(a.dtype, mx.floating):
         a = a.astype(mx.float32)
     given = range(a.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
