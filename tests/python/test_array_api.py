@@ -374,3 +374,21 @@ def test_the_list_of_failures_is_short():
     rows = (ROOT / "tests" / "array_api_failures.txt").read_text().splitlines()
     failures = [row for row in rows if row and not row.startswith("#")]
     assert len(failures) <= 15
+
+
+def test_counts_and_places_beyond_31_bits_are_int64():
+    long = mx.broadcast_to(mx.array(1.0), (2**31,))  # lazy: nothing is counted here
+    assert xp.count_nonzero(long).dtype == mx.int64
+    assert xp.count_nonzero(long[:-1]).dtype == mx.int32
+    assert xp.searchsorted(long, mx.ones(2)).dtype == mx.int64
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(ValueError, match=r"hfft: norm is 'x', expected"):
+        xp.fft.hfft(mx.ones(3), norm="x")
+    with pytest.raises(ValueError, match=r"ihfft: norm is 'x', expected"):
+        xp.fft.ihfft(mx.ones(3), norm="x")
+    with pytest.raises(ValueError, match=r"qr: mode is .* not 'x'"):
+        xp.linalg.qr(mx.ones((2, 3)), mode="x")
+    with pytest.raises(mx.AxisError, match="cross: axis 4 is out of range for 1 dimensions"):
+        xp.linalg.cross(mx.ones(3), mx.ones(3), axis=4)

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from .. import core as mx
-from ._types import INDEX, as_index
+from ._types import index_type
 
 __all__ = [
     "argmax",
@@ -37,12 +37,12 @@ def argmin(x: mx.array, /, *, axis: int | None = None, keepdims: bool = False) -
 
 
 def extreme(function: Any, x: mx.array, axis: int | None, keepdims: bool) -> mx.array:
-    return function(x, axis=axis, keepdims=keepdims).astype(INDEX if x.size < 2**31 else mx.int64)
+    return function(x, axis=axis, keepdims=keepdims).astype(index_type(x.size))
 
 
 def count_nonzero(x: mx.array, /, *, axis: Axes | None = None, keepdims: bool = False) -> mx.array:
     """The number of elements that are not zero."""
-    return as_index(mx.sum(x != 0, axis=axis, keepdims=keepdims))
+    return mx.sum((x != 0).astype(index_type(x.size)), axis=axis, keepdims=keepdims)
 
 
 def nonzero(x: mx.array, /) -> tuple[mx.array, ...]:
@@ -59,7 +59,8 @@ def searchsorted(
     if sorter is not None:
         x1 = mx.take(x1, sorter)
     dtype = mx.result_type(x1, x2)
-    return as_index(mx.searchsorted(x1.astype(dtype), x2.astype(dtype), side=side))
+    places = mx.searchsorted(x1.astype(dtype), x2.astype(dtype), side=side)
+    return places.astype(index_type(x1.size))
 
 
 def where(condition: mx.array, x1: Any, x2: Any, /) -> mx.array:
@@ -83,11 +84,12 @@ def argsort(
     x: mx.array, /, *, axis: int = -1, descending: bool = False, stable: bool = True
 ) -> mx.array:
     """The places that sort the elements along an axis; equal ones keep their order."""
+    index = index_type(x.size)
     if not descending:
-        return as_index(mx.argsort(x, axis=axis))
+        return mx.argsort(x, axis=axis).astype(index)
     # Turned around twice, so that equal elements keep their order.
     order = mx.argsort(mx.flip(x, axis), axis=axis)
-    return x.shape[axis] - 1 - as_index(mx.flip(order, axis))
+    return x.shape[axis] - 1 - mx.flip(order, axis).astype(index)
 
 
 def sort(
@@ -141,7 +143,10 @@ def unique_all(x: mx.array, /) -> UniqueAll:
     if flat.size:
         inverse[order] = mx.cumsum(begins.astype(starts.dtype)) - 1
     return UniqueAll(
-        ordered[starts], as_index(order[starts]), inverse.reshape(x.shape), ends - starts
+        ordered[starts],
+        order[starts].astype(index_type(x.size)),
+        inverse.reshape(x.shape),
+        ends - starts,
     )
 
 

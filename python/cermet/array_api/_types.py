@@ -51,9 +51,9 @@ SCALARS = (builtins.bool, int, float, complex)
 INDEX = int32  # of results that are indices or counts
 
 
-def as_index(x: mx.array) -> mx.array:
-    """Indices or counts in the namespace's own type for these."""
-    return x.astype(INDEX if x.size < 2**31 else int64)
+def index_type(n: int) -> mx.Dtype:
+    """The type of indices into `n` elements, and of their counts."""
+    return INDEX if n < 2**31 else int64
 
 
 def dtype_of(x: Any) -> mx.Dtype:

@@ -84,22 +84,26 @@ def irfftn(
     return mx.fft.irfftn(x, s, axes, norm)
 
 
-# The norm of the opposite direction.
-_TURNED = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
+def _turned(name: str, norm: Norm) -> Norm:
+    """The norm of the opposite direction."""
+    turned = {"backward": "forward", "ortho": "ortho", "forward": "backward"}
+    if norm not in turned:
+        raise ValueError(f"{name}: norm is {norm!r}, expected 'backward', 'ortho' or 'forward'")
+    return turned[norm]
 
 
 def hfft(
     x: mx.array, /, *, n: int | None = None, axis: int = -1, norm: Norm = "backward"
 ) -> mx.array:
     """The transform, real, of numbers whose other half follows by symmetry."""
-    return mx.fft.irfft(mx.conjugate(x), n, axis, _TURNED[norm])
+    return mx.fft.irfft(mx.conjugate(x), n, axis, _turned("hfft", norm))
 
 
 def ihfft(
     x: mx.array, /, *, n: int | None = None, axis: int = -1, norm: Norm = "backward"
 ) -> mx.array:
     """The inverse of `hfft`."""
-    return mx.conjugate(mx.fft.rfft(x, n, axis, _TURNED[norm]))
+    return mx.conjugate(mx.fft.rfft(x, n, axis, _turned("ihfft", norm)))
 
 
 def fftfreq(

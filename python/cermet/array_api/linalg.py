@@ -83,6 +83,9 @@ def outer(x1: mx.array, x2: mx.array, /) -> mx.array:
 
 def cross(x1: mx.array, x2: mx.array, /, *, axis: int = -1) -> mx.array:
     """The cross product of vectors of three elements along an axis."""
+    for x in (x1, x2):
+        if not -x.ndim <= axis < x.ndim:
+            raise mx.AxisError(f"cross: axis {axis} is out of range for {x.ndim} dimensions")
     if x1.shape[axis] != 3 or x2.shape[axis] != 3:
         raise ValueError(f"cross: axis {axis} of {x1.shape} and {x2.shape} has no extent of 3")
     x1, x2 = mx.broadcast_arrays(x1, x2)
@@ -147,11 +150,11 @@ def solve(x1: mx.array, x2: mx.array, /) -> mx.array:
 
 def qr(x: mx.array, /, *, mode: str = "reduced") -> QRResult:
     """The factors of x = Q @ R, Q with orthonormal columns, R upper triangular."""
+    if mode not in ("reduced", "complete"):
+        raise ValueError(f"qr: mode is 'reduced' or 'complete', not {mode!r}")
     rows, columns = x.shape[-2:]
     if mode == "reduced" or rows <= columns:
         return QRResult(*mx.linalg.qr(x))
-    if mode != "complete":
-        raise ValueError(f"qr: mode is 'reduced' or 'complete', not {mode!r}")
     # More columns, which complete the basis.
     wide = mx.concatenate(
         [x, mx.broadcast_to(mx.eye(rows, dtype=x.dtype), (*x.shape[:-1], rows))], axis=-1
@@ -201,17 +204,7 @@ def pinv(x: mx.array, /, *, rtol: float | mx.array | None = None) -> mx.array:
 
 def matrix_power(x: mx.array, n: int, /) -> mx.array:
     """The product of n equal matrices; of the inverses for a negative n."""
-    if n < 0:
-        x, n = inv(x), -n
-    out = None
-    while n:
-        if n & 1:
-            out = x if out is None else out @ x
-        n >>= 1
-        x = x @ x if n else x
-    if out is None:
-        return mx.broadcast_to(mx.eye(x.shape[-1], dtype=x.dtype), x.shape)
-    return out
+    return mx.linalg.matrix_power(x, n)
 
 
 def matrix_norm(x: mx.array, /, *, keepdims: bool = False, ord: Any = "fro") -> mx.array:
