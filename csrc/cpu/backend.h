@@ -6,7 +6,7 @@
 #include <span>
 
 #include "eval/backend.h"
-#include "graph/primitive.h"
+#include "graph/primitives/algebra.h"
 
 namespace cermet::cpu {
 

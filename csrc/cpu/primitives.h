@@ -6,6 +6,7 @@
 #include "cpu/backend.h"
 #include "cpu/products/epilogue.h"
 #include "graph/composites.h"
+#include "graph/primitives.h"
 
 namespace cermet::cpu {
 

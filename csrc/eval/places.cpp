@@ -2,7 +2,7 @@
 // found when the first of them is computed.
 #include "eval/batch.h"
 #include "eval/views.h"
-#include "graph/primitive.h"
+#include "graph/primitives/movement.h"
 #include "plan/region.h"
 
 namespace cermet {

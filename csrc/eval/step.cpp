@@ -5,7 +5,8 @@
 
 #include "eval/batch.h"
 #include "eval/views.h"
-#include "graph/primitive.h"
+#include "graph/primitives/arithmetic.h"
+#include "graph/primitives/movement.h"
 
 namespace cermet {
 

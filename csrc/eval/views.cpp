@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "graph/layout.h"
-#include "graph/primitive.h"
+#include "graph/primitives/views.h"
 
 namespace cermet {
 

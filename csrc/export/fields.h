@@ -16,6 +16,7 @@
 
 #include "cermet/export.h"
 #include "graph/composites.h"
+#include "graph/primitives.h"
 
 namespace cermet::exported {
 

@@ -11,6 +11,7 @@
 #include "export/format.h"
 #include "export/primitives.h"
 #include "graph/check.h"
+#include "graph/tracing.h"
 #include "io/stored.h"
 
 namespace cermet {

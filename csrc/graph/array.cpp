@@ -11,7 +11,7 @@
 #include "graph/check.h"
 #include "graph/context.h"
 #include "graph/layout.h"
-#include "graph/primitive.h"
+#include "graph/primitives/creation.h"
 #include "ops/cpp.h"
 
 namespace cermet {

@@ -4,7 +4,7 @@
 #include <variant>
 
 #include "graph/convolution.h"
-#include "graph/primitive.h"
+#include "graph/primitives/movement.h"
 
 namespace cermet {
 
@@ -345,9 +345,5 @@ class TakeAlongAxis final : public CompositeWith<TakeAlongAxis, int> {
   array vmap(const Batched& in, const array& output) const override;
 };
 #undef CERMET_COMPOSITE
-#undef CERMET_FIELDS
-#undef CERMET_PARAMETERS
-#undef CERMET_RULES
-#undef CERMET_SHAPE_RULES
 
 }  // namespace cermet

@@ -6,6 +6,8 @@
 #include "graph/check.h"
 #include "graph/composites.h"
 #include "graph/follow.h"
+#include "graph/primitives/creation.h"
+#include "graph/primitives/views.h"
 
 namespace cermet {
 namespace {

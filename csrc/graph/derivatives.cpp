@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "graph/primitive.h"
+#include "graph/primitives/arithmetic.h"
 #include "graph/rules.h"
 
 namespace cermet {

@@ -8,6 +8,8 @@
 #include "cermet/ops.h"
 #include "graph/check.h"
 #include "graph/follow.h"
+#include "graph/primitives/arithmetic.h"
+#include "graph/primitives/creation.h"
 
 namespace cermet {
 namespace {

@@ -1,7 +1,7 @@
 // Rules of gather, and of the two primitives that update elements of an array: scatter and
 // slice_update. Both updates reach their elements by a pair of functions, and share the derivative.
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/primitives/movement.h"
 #include "graph/rules.h"
 
 namespace cermet {

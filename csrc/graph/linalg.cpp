@@ -7,7 +7,7 @@
 #include <span>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/primitives/algebra.h"
 #include "graph/rules.h"
 
 namespace cermet {

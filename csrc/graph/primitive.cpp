@@ -1,5 +1,6 @@
 // What all primitives have in common: default rules, several results, and helpers of the rules.
 #include "graph/primitive.h"
+#include "graph/primitives/views.h"
 
 #include <stdexcept>
 

@@ -9,6 +9,7 @@
 #include "graph/check.h"
 #include "graph/composites.h"
 #include "graph/follow.h"
+#include "graph/primitives/algebra.h"
 
 namespace cermet {
 namespace {

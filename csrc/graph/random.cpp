@@ -8,7 +8,7 @@
 #include "cermet/linalg.h"
 #include "graph/check.h"
 #include "graph/fork.h"
-#include "graph/primitive.h"
+#include "graph/primitives/creation.h"
 #include "ops/cpp.h"
 
 namespace cermet::random {

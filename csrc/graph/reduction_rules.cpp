@@ -2,7 +2,7 @@
 #include <limits>
 
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/primitives/arithmetic.h"
 #include "graph/rules.h"
 
 namespace cermet {

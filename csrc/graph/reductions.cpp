@@ -8,6 +8,7 @@
 #include "graph/check.h"
 #include "graph/composites.h"
 #include "graph/follow.h"
+#include "graph/primitives/arithmetic.h"
 
 namespace cermet {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "graph/primitive.h"
+#include "graph/primitives.h"
 
 namespace cermet {
 

@@ -5,6 +5,8 @@
 
 #include "graph/check.h"
 #include "graph/follow.h"
+#include "graph/primitives/movement.h"
+#include "graph/primitives/views.h"
 
 namespace cermet {
 namespace {

@@ -10,7 +10,7 @@
 
 #include "cermet/ops.h"
 #include "graph/context.h"
-#include "graph/primitive.h"
+#include "graph/primitives/creation.h"
 #include "io/stored.h"
 
 namespace cermet {

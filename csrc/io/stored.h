@@ -6,7 +6,7 @@
 #include <string>
 
 #include "cermet/io.h"
-#include "graph/primitive.h"
+#include "graph/primitives/creation.h"
 
 namespace cermet::io {
 

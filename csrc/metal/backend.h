@@ -11,6 +11,7 @@
 
 #include "eval/backend.h"
 #include "graph/composites.h"
+#include "graph/primitives.h"
 #include "metal/device.h"
 
 namespace cermet::metal {

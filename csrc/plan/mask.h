@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "graph/primitive.h"
+#include "graph/primitives/arithmetic.h"
 
 namespace cermet {
 

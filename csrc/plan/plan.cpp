@@ -6,7 +6,7 @@
 
 #include "graph/hash.h"
 #include "graph/lru_map.h"
-#include "graph/primitive.h"
+#include "graph/primitives/arithmetic.h"
 #include "plan/cluster.h"
 
 namespace cermet {

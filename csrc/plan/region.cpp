@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <numeric>
 
+#include "graph/primitives/movement.h"
+
 namespace cermet {
 namespace {
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "graph/primitive.h"
+#include "cermet/array.h"
 
 namespace cermet {
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "graph/tracing.h"
 #include "plan/region.h"
 
 namespace cermet {

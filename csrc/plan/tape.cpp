@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "graph/hash.h"
+#include "graph/tracing.h"
 #include "plan/mask.h"
 #include "plan/numbering.h"
 #include "plan/rewrite.h"

@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "graph/primitive.h"
+#include "graph/primitives.h"
 
 namespace cermet {
 

@@ -9,7 +9,7 @@
 #include "cermet/linalg.h"
 #include "cermet/transforms.h"
 #include "graph/check.h"
-#include "graph/primitive.h"
+#include "graph/primitives/algebra.h"
 
 namespace cermet {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cermet/transforms.h"
-#include "graph/primitive.h"
+#include "graph/primitives.h"
 
 namespace cermet {
 

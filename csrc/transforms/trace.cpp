@@ -6,6 +6,9 @@
 
 #include "graph/follow.h"
 #include "graph/fork.h"
+#include "graph/primitives/custom.h"
+#include "graph/primitives/views.h"
+#include "graph/tracing.h"
 
 namespace cermet {
 namespace {

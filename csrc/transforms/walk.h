@@ -8,7 +8,8 @@
 #include <unordered_map>
 #include <vector>
 
-#include "graph/primitive.h"
+#include "graph/primitives.h"
+#include "graph/tracing.h"
 
 namespace cermet {
 

@@ -14,6 +14,7 @@
 #include "cpu/layout.h"
 #include "cpu/scalar.h"
 #include "graph/composites.h"
+#include "graph/primitives.h"
 
 using namespace cermet;
 using namespace cermet::cpu;
