@@ -29,14 +29,17 @@ array to(Dtype dtype, const array& t) { return astype(is_complex(dtype) ? t : re
 array route(const Point& p, const array& condition, bool chosen) {
   return chosen ? select(condition, p.t, zero_like(p.t)) : select(condition, zero_like(p.t), p.t);
 }
-// z / |z| turns with the part of t across z.
-array sign_map(const Point& p) {
-  if (!is_complex(p.t.dtype())) return zeros_like(p.t);
-  return (p.t - p.y * real(conjugate(p.y) * p.t)) / abs(p.a);
-}
 // 1 where the condition holds: for elements of which no derivative is taken.
 array replaced(const array& condition, const array& a) {
   return select(condition, scalar_like(1, a), a);
+}
+// z / |z| turns with the part of t across z. At 0 it counts as constant, as it does for real
+// numbers.
+array sign_map(const Point& p) {
+  if (!is_complex(p.t.dtype())) return zeros_like(p.t);
+  const array length = abs(p.a), none = equal(length, scalar_like(0, length));
+  const array turned = (p.t - p.y * real(conjugate(p.y) * p.t)) / replaced(none, length);
+  return select(none, zero_like(turned), turned);
 }
 
 struct Row {

@@ -11,6 +11,7 @@ namespace {
 // One matrix from a stack of them whose other factor is one matrix: rows of all, one below the
 // other.
 array rows_of(const array& a) { return reshape(a, {-1, a.shape(-1)}); }
+array scaled(const array& a, double by) { return by == 1 ? a : multiply(a, scalar_like(by, a)); }
 
 }  // namespace
 
@@ -51,23 +52,21 @@ Shape Addmm::output_shape(const Node& node, std::span<const array> inputs) const
   return expand(node, inputs)[0].shape();
 }
 array Addmm::vjp(const Edge& e, const array& cotangent) const {
-  const double scale = e.i == 0 ? beta : alpha;
-  const array scaled = scale == 1 ? cotangent : multiply(cotangent, scalar_like(scale, cotangent));
-  if (e.i == 0) return sum_to_shape(scaled, e.inputs[0].shape());
+  const array scaled_cotangent = scaled(cotangent, e.i == 0 ? beta : alpha);
+  if (e.i == 0) return sum_to_shape(scaled_cotangent, e.inputs[0].shape());
   // With one matrix for a whole batch, the batch counts as rows.
   const bool folds = e.inputs[2].ndim() == 2 && e.inputs[1].ndim() > 2;
   const array factors[2] = {folds ? rows_of(e.inputs[1]) : e.inputs[1], e.inputs[2]};
-  const array found =
-      the<Matmul>()->vjp({e.i - 1, factors, e.output}, folds ? rows_of(scaled) : scaled);
+  const array found = the<Matmul>()->vjp({e.i - 1, factors, e.output},
+                                         folds ? rows_of(scaled_cotangent) : scaled_cotangent);
   return folds && e.i == 1 ? reshape(found, e.inputs[1].shape())
                            : sum_to_shape(found, e.input().shape());
 }
 array Addmm::jvp(const Edge& e, const array& tangent) const {
-  const double scale = e.i == 0 ? beta : alpha;
   const array change = e.i == 0   ? broadcast_to(tangent, e.output.shape())
                        : e.i == 1 ? matmul(tangent, e.inputs[2])
                                   : matmul(e.inputs[1], tangent);
-  return scale == 1 ? change : multiply(change, scalar_like(scale, change));
+  return scaled(change, e.i == 0 ? beta : alpha);
 }
 array Addmm::vmap(const Batched& in, const array& output) const {
   // A batch axis in front of what has fewer axes than the product would align with another.
@@ -81,6 +80,9 @@ array Addmm::vmap(const Batched& in, const array& output) const {
     while (static_cast<int>(shape.size()) <= output.ndim()) shape.insert(shape.begin() + 1, 1);
     wide.push_back(reshape(in.inputs[i], shape));
   }
+  // One product for all.
+  if (!in.flags[1] && !in.flags[2])
+    return add(scaled(matmul(wide[1], wide[2]), alpha), scaled(wide[0], beta));
   return addmm(wide[0], wide[1], wide[2], alpha, beta);
 }
 

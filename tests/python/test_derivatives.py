@@ -1,314 +1,259 @@
-"""Derivatives of every operation: jvp against differences, and vjp as the transpose of jvp.
+"""Derivatives and maps of every function of derivative_table.py and derivative_layers.py.
 
-A row is a function, the intervals its inputs are drawn from and their shapes. Complex inputs have
-imaginary parts from the same intervals. The transpose is that of the map between real and imaginary
-parts: Re <w, jvp(v)> = Re <vjp(w), v>.
+jvp is compared with differences, vjp with jvp as the transpose of the map between real and
+imaginary parts, Re <w, jvp(v)> = Re <vjp(w), v>, second derivatives of four kinds with differences
+of first ones, and vmap with a loop: over each input and axis, nested, and of derivatives.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from itertools import product
 
 import numpy as np
 import pytest
+from derivative_layers import ACTIVATIONS, LAYERS, LOSSES
+from derivative_table import BINARY, FLAT, UNARY, WITHOUT
+from derivative_table import ROWS as OF_THE_CORE
 
 import cermet.core as mx
+from cermet import nn
 
-WIDE, ABOVE, UNIT = (-2, 2), (0.3, 2), (-0.9, 0.9)
+ROWS = {**OF_THE_CORE, **ACTIVATIONS, **LOSSES, **LAYERS}
 
-
-class Row(NamedTuple):
-    """A function whose derivatives are checked."""
-
-    function: Callable
-    intervals: tuple = (WIDE,)
-    shapes: tuple = ((3, 4),)
-    kinds: str = "fc"  # float64, complex64
+DTYPES = {"f": mx.float64, "s": mx.float32, "c": mx.complex64}
 
 
-def unary(interval=WIDE, kinds="fc"):
-    return interval, kinds
+def flat(results):
+    return list(results) if isinstance(results, (list, tuple)) else [results]
 
 
-# Elementwise operations by name, with the interval where they are smooth and the kinds they take.
-UNARY = {
-    **dict.fromkeys(["negative", "square", "conjugate", "exp", "sin", "cos"], unary()),
-    **dict.fromkeys(["real", "imag", "expm1", "sigmoid", "silu", "sinh", "cosh"], unary()),
-    **dict.fromkeys(["abs", "sign", "sqrt", "rsqrt", "reciprocal", "log"], unary(ABOVE)),
-    **dict.fromkeys(["log2", "log10", "log1p"], unary(ABOVE)),
-    **dict.fromkeys(["arctan", "arcsinh", "tan", "tanh"], unary(UNIT)),
-    **dict.fromkeys(["arcsin", "arccos", "arctanh"], unary(UNIT)),
-    "arccosh": unary((1.2, 3)),
-    "erf": unary(kinds="f"),
-    "erfinv": unary(UNIT, "f"),
-}
-BINARY = {
-    **dict.fromkeys(["add", "subtract", "multiply"], (WIDE, WIDE, "fc")),
-    "divide": (WIDE, ABOVE, "fc"),
-    "power": (ABOVE, WIDE, "fc"),
-    "remainder": ((5.1, 5.9), (2.1, 2.4), "f"),
-    **dict.fromkeys(["maximum", "minimum"], (WIDE, WIDE, "f")),
-    "logaddexp": (WIDE, WIDE, "fc"),
-    "arctan2": (ABOVE, WIDE, "f"),
-}
-# Of these the derivative is zero, or there is none.
-FLAT = {"floor", "ceil", "trunc", "rint", "floor_divide", "isnan", "isinf", "isfinite"}
-FLAT |= {"logical_not", "logical_and", "logical_or", "logical_xor", "left_shift", "right_shift"}
-FLAT |= {"bitwise_invert", "bitwise_and", "bitwise_or", "bitwise_xor"}
-FLAT |= {"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"}
+class Sample:
+    """A row's function with inputs of a kind: of those that have derivatives, or of all."""
 
-INDEX = mx.array([2, 0, 2])
-MASK = mx.array([True, False, True, True])
-VECTOR, MATRIX = (4,), (3, 4)
+    def __init__(self, row, kind, rng):
+        self.row, self.kind, self.rng = row, kind, rng
+        self.dtype, self.precise = DTYPES[kind], kind == "f"
+        self.all = [self.draw(*pair) for pair in zip(row.inputs, row.shapes, strict=True)]
+        self.which = row.differentiated()
+        self.x = [self.all[i] for i in self.which]
+        self.v = [self.draw((-1, 1), a.shape) for a in self.x]
 
+    def draw(self, source, shape):
+        rng = self.rng
+        if source is bool:
+            return mx.array(rng.integers(0, 2, shape) > 0)
+        if isinstance(source, range):
+            return mx.array(rng.choice(source, shape), mx.int32)
+        x = rng.uniform(*source, shape)
+        return mx.array(x + 1j * rng.uniform(*source, shape) if self.kind == "c" else x, self.dtype)
 
-def scan(name, reverse, inclusive):
-    # The first result of an exclusive scan is a constant, perhaps an infinite one.
-    part = slice(
-        0 if inclusive or reverse else 1,
-        4 if inclusive or not reverse else 3,
-    )
-    function = getattr(mx, name)
-    return Row(
-        lambda x: function(x, axis=1, reverse=reverse, inclusive=inclusive)[:, part],
-        kinds="fc" if name in ("cumsum", "cumprod") else "f",
-    )
+    def weights(self, results):
+        """One for each element of results."""
+        return [
+            mx.array(
+                self.rng.normal(size=y.shape) + 1j * self.rng.normal(size=y.shape)
+                if y.dtype == mx.complex64
+                else self.rng.normal(size=y.shape),
+                y.dtype,
+            )
+            for y in results
+        ]
 
+    def apply(self, *inputs):
+        return flat(self.row.function(*inputs))
 
-def scans(name):
-    options = [(r, i) for r in (False, True) for i in (False, True)]
-    return {f"{name} {r} {i}": scan(name, r, i) for r, i in options}
+    def of(self, inputs):
+        """The function of those inputs that have derivatives, and these."""
 
+        def function(*x):
+            every = list(inputs)
+            for i, a in zip(self.which, x, strict=True):
+                every[i] = a
+            return self.apply(*every)
 
-def update(mode, place, kinds):
-    return Row(lambda x, u: getattr(x.at[place], mode)(u), (ABOVE, ABOVE), (MATRIX, (2, 4)), kinds)
+        return function, [inputs[i] for i in self.which]
 
+    def __call__(self, *x):
+        return self.of(self.all)[0](*x)
 
-def updates(mode, kinds):
-    places = {"rows": mx.array([2, 0]), "a row twice": mx.array([1, 1]), "a slice": slice(0, 3, 2)}
-    return {f"at {name} {mode}": update(mode, place, kinds) for name, place in places.items()}
+    def moved(self, step):
+        return [a + step * t for a, t in zip(self.x, self.v, strict=True)]
 
+    def loss(self, weights):
+        """A number that is not linear in the results."""
 
-def overwrite(x):
-    y = x * x
-    y[1] = x[0] * y[2]
-    y[:, ::2] = x[:, 1::2]
-    return y
+        def loss(*x):
+            parts = [
+                (mx.real(mx.conj(y) * y) * mx.real(w) + mx.real(mx.conj(w) * y)).sum()
+                for y, w in zip(self(*x), weights, strict=True)
+            ]
+            return sum(p.astype(parts[0].dtype) for p in parts)
 
+        return loss
 
-ROWS = {
-    **{name: Row(getattr(mx, name), (i,), kinds=k) for name, (i, k) in UNARY.items()},
-    **{
-        name: Row(getattr(mx, name), (i, j), (MATRIX, MATRIX), k)
-        for name, (i, j, k) in BINARY.items()
-    },
-    **{
-        f"{name} broadcast": Row(getattr(mx, name), (i, j), ((3, 1), VECTOR), k)
-        for name, (i, j, k) in BINARY.items()
-    },
-    "where": Row(lambda x, y: mx.where(MASK, x, y), (WIDE, WIDE), (MATRIX, VECTOR)),
-    "clip": Row(lambda x: mx.clip(x, -1, 1), kinds="f"),
-    "degrees": Row(mx.degrees, kinds="f"),
-    "nan_to_num": Row(mx.nan_to_num),
-    "astype": Row(lambda x: x.astype(mx.complex64) * (2 + 1j), kinds="c"),
-    "real of complex": Row(lambda x: mx.real(x * x) + mx.imag(x), kinds="c"),
-    "complex of real": Row(lambda x: x.astype(mx.float32) * mx.array(1 - 2j), kinds="c"),
-    "divmod": Row(lambda x: mx.divmod(x, 0.75)[1], ((0.1, 0.7),), kinds="f"),
-    # Reductions
-    "sum": Row(lambda x: x.sum(axis=0)),
-    "mean": Row(lambda x: x.mean(axis=1, keepdims=True)),
-    "prod": Row(lambda x: x.prod(axis=1)),
-    "prod of all": Row(lambda x: x.prod(), (UNIT,)),
-    "prod with a zero": Row(lambda x: (x * mx.array([1, 0, 1, 1])).prod(axis=1)),
-    "prod with zeros": Row(lambda x: (x * mx.array([1, 0, 0, 1])).prod(axis=1)),
-    "max": Row(lambda x: x.max(axis=0), kinds="f"),
-    "min": Row(lambda x: x.min(axis=1), kinds="f"),
-    "var": Row(lambda x: x.var(axis=1)),
-    "std": Row(lambda x: x.std(axis=1, ddof=1)),
-    "median": Row(lambda x: mx.median(x, axis=1), kinds="f"),
-    "logsumexp": Row(lambda x: mx.logsumexp(x, axis=1), kinds="f"),
-    "softmax": Row(lambda x: mx.softmax(x, axis=0), kinds="f"),
-    "norm": Row(lambda x: mx.linalg.norm(x, axis=1)),
-    "norm 3": Row(lambda x: mx.linalg.norm(x, 3, axis=1)),
-    "norm inf": Row(lambda x: mx.linalg.norm(x, float("inf"), axis=1), kinds="f"),
-    "norm fro": Row(lambda x: mx.linalg.norm(x, "fro")),
-    # Scans and order
-    **scans("cumsum"),
-    **scans("cumprod"),
-    **scans("cummax"),
-    **scans("cummin"),
-    **scans("logcumsumexp"),
-    "cumprod with zeros": Row(lambda x: mx.cumprod(x * mx.array([1, 0, 1, 0]), axis=1)),
-    "sort": Row(lambda x: mx.sort(x, axis=0), kinds="f"),
-    "partition": Row(lambda x: mx.sort(mx.partition(x, 1, axis=1), axis=1), kinds="f"),
-    "topk": Row(lambda x: mx.sort(mx.topk(x, 2, axis=1), axis=1), kinds="f"),
-    "diff": Row(lambda x: mx.diff(x, 2)),
-    # Movement
-    "broadcast_to": Row(lambda x: mx.broadcast_to(x, (2, 3, 4))),
-    "reshape": Row(lambda x: x.reshape(2, 6)),
-    "transpose": Row(lambda x: x.T),
-    "slice": Row(lambda x: x[::-2, 1:]),
-    "slices": Row(lambda x: x[0] * x[1] + x[1] * x[2]),
-    "slice at": Row(lambda x: mx.slice(x, mx.array([1]), [0], (2, 4))),
-    "as_strided": Row(lambda x: mx.as_strided(x, (3, 3), (2, 1), 1)),
-    "contiguous": Row(lambda x: mx.contiguous(x.T)),
-    "pad": Row(lambda x: mx.pad(x, 1)),
-    "pad edge": Row(lambda x: mx.pad(x, 2, mode="edge")),
-    "concatenate": Row(lambda x, y: mx.concatenate([x, y, x]), (WIDE, WIDE), (MATRIX, MATRIX)),
-    "stack": Row(lambda x, y: mx.stack([x, y], axis=1), (WIDE, WIDE), (MATRIX, MATRIX)),
-    "split": Row(lambda x: mx.split(x, 2, axis=1)[1] * mx.split(x, 2, axis=1)[0]),
-    "roll": Row(lambda x: mx.roll(x, 1, axis=1)),
-    "repeat and tile": Row(lambda x: mx.repeat(mx.tile(x, (1, 2)), 2, axis=0)),
-    "diagonal": Row(lambda x: mx.diagonal(x) * mx.trace(x)),
-    "tril": Row(mx.tril),
-    "depends": Row(lambda x, y: mx.depends(x, y), (WIDE, WIDE), (MATRIX, MATRIX)),
-    # Indexing
-    "take": Row(lambda x: x[INDEX] * mx.take(x, INDEX, axis=1)[:, :1]),
-    "gather": Row(lambda x: x[INDEX, mx.array([0, 1, 0])]),
-    "take_along_axis": Row(lambda x: mx.take_along_axis(x, mx.array([[0], [3], [3]]), axis=1)),
-    "put_along_axis": Row(
-        lambda x, u: mx.put_along_axis(x, mx.array([[0], [3], [3]]), u, axis=1),
-        (WIDE, WIDE),
-        (MATRIX, (3, 1)),
-    ),
-    "slice_update": Row(
-        lambda x, u: mx.slice_update(x, u, mx.array([1]), [0]), (WIDE, WIDE), (MATRIX, (1, 4))
-    ),
-    "set": Row(
-        lambda x, u: mx.slice_update(x, u, mx.array([0, 1]), [0, 1]), (WIDE, WIDE), (MATRIX, (2, 2))
-    ),
-    "overwrite": Row(overwrite),
-    **updates("add", "fc"),
-    **updates("subtract", "fc"),
-    **updates("multiply", "fc"),
-    **updates("minimum", "f"),
-    **updates("maximum", "f"),
-    # Fourier transforms
-    "fft": Row(lambda x: mx.fft.fft(x, 6), kinds="c"),
-    "ifft": Row(lambda x: mx.fft.ifft(x, axis=0, norm="ortho"), kinds="c"),
-    "rfft": Row(lambda x: mx.fft.rfft(mx.real(x), 3) * mx.fft.rfft(mx.imag(x), 3), kinds="c"),
-    "irfft": Row(mx.fft.irfft, kinds="c"),
-    "irfft odd": Row(lambda x: mx.fft.irfft(x, 5, axis=0, norm="forward"), kinds="c"),
-    "rfft2": Row(lambda x: mx.fft.rfft2(mx.real(x)), kinds="c"),
-    "irfftn": Row(lambda x: mx.fft.irfftn(x, (4, 5), (1, 0)), kinds="c"),
-    "stft": Row(lambda x: mx.fft.stft(mx.real(x), 4, window=mx.arange(1, 5)), kinds="c"),
-    "istft": Row(lambda x: mx.fft.istft(x, hop_length=2), kinds="c"),
-    # Products
-    "matmul": Row(lambda x, y: x @ y, (WIDE, WIDE), (MATRIX, (4, 2))),
-    "matmul of batches": Row(lambda x, y: x @ y, (WIDE, WIDE), ((2, 1, 3, 4), (2, 4, 2))),
-    "matmul of vectors": Row(lambda x, y: x @ y, (WIDE, WIDE), (VECTOR, VECTOR)),
-    "matmul transposed": Row(lambda x, y: x.T @ y.T, (WIDE, WIDE), (MATRIX, (2, 3))),
-    "addmm": Row(
-        lambda c, x, y: mx.addmm(c, x, y, 2, 3), (WIDE,) * 3, (VECTOR, (3, 2), (2, 4)), "f"
-    ),
-    "einsum": Row(lambda x, y: mx.einsum("ij,kj->ki", x, y), (WIDE, WIDE), (MATRIX, MATRIX)),
-    "outer, inner, kron": Row(
-        lambda x, y: mx.kron(mx.outer(x, y), mx.inner(x, y)), (WIDE, WIDE), (VECTOR, VECTOR)
-    ),
-    "conv1d": Row(
-        lambda x, w: mx.conv1d(x, w, stride=2, padding=1), (WIDE, WIDE), ((2, 7, 3), (4, 3, 3)), "f"
-    ),
-    "conv_transpose1d": Row(
-        lambda x, w: mx.conv_transpose1d(x, w, stride=2), (WIDE, WIDE), ((2, 4, 3), (4, 3, 3)), "f"
-    ),
-    "gather_mm": Row(
-        lambda x, w: mx.gather_mm(x, w, rhs_indices=mx.array([1, 0, 1])),
-        (WIDE, WIDE),
-        ((3, 2, 4), (2, 4, 2)),
-        "f",
-    ),
-    "hadamard_transform": Row(lambda x: mx.hadamard_transform(x), kinds="f"),
-    # Kernels by name
-    "rms_norm": Row(lambda x, w: mx.fast.rms_norm(x, w, 1e-5), (WIDE, WIDE), (MATRIX, VECTOR), "f"),
-    "layer_norm": Row(
-        lambda x, w, b: mx.fast.layer_norm(x, w, b, 1e-5),
-        (WIDE,) * 3,
-        (MATRIX, VECTOR, VECTOR),
-        "f",
-    ),
-    "rope": Row(
-        lambda x: mx.fast.rope(x, 4, traditional=False, base=100.0, scale=1.0, offset=1),
-        shapes=((1, 3, 4),),
-        kinds="f",
-    ),
-    "attention": Row(
-        lambda q, k, v: mx.fast.scaled_dot_product_attention(q, k, v, scale=0.5, mask="causal"),
-        (WIDE,) * 3,
-        ((1, 2, 3, 4), (1, 1, 3, 4), (1, 1, 3, 4)),
-        "f",
-    ),
-    "cross_entropy": Row(lambda x: mx.fast.cross_entropy(x, INDEX), kinds="f"),
-}
+    def slope(self, function, step):
+        """Of a function along the direction v, by differences."""
+        ahead, behind = (
+            [np.array(y) for y in function(*self.moved(sign * step))] for sign in (1, -1)
+        )
+        return [(a - b) / (2 * step) for a, b in zip(ahead, behind, strict=True)]
 
 
 def inner(a, b):
-    return float(np.real(np.vdot(np.array(a), np.array(b))))
+    return sum(float(np.real(np.vdot(np.array(x), np.array(y)))) for x, y in zip(a, b, strict=True))
 
 
-@pytest.mark.parametrize("name, kind", [(n, k) for n, row in ROWS.items() for k in row.kinds])
+def close(got, want, tolerance, size=1):
+    """Up to a part of the largest value, or of `size`."""
+    got, want = np.array(got), np.array(want)
+    assert got.shape == want.shape and np.isfinite(want).all()
+    atol = tolerance * max(size, np.abs(want).max(initial=0))
+    np.testing.assert_allclose(got, want, rtol=0, atol=atol)
+
+
+each = pytest.mark.parametrize("name, kind", [(n, k) for n, row in ROWS.items() for k in row.kinds])
+
+
+@each
 def test_derivatives(name, kind, rng):
-    row = ROWS[name]
-    dtype = mx.float64 if kind == "f" else mx.complex64
+    f = Sample(ROWS[name], kind, rng)
+    out, pushed = mx.jvp(lambda *x: f(*x), f.x, f.v)
+    assert [(t.shape, t.dtype) for t in pushed] == [(y.shape, y.dtype) for y in out]
+    size = sum(np.abs(np.array(y)).max(initial=0) for y in out)
+    for tangent, slope in zip(pushed, f.slope(f, 1e-6 if f.precise else 2e-3), strict=True):
+        close(tangent, slope, 1e-7 if f.precise else 5e-3, size + np.abs(slope).max(initial=0))
 
-    def draw(interval, shape):
-        x = rng.uniform(*interval, shape)
-        return mx.array(x + 1j * rng.uniform(*interval, shape) if kind == "c" else x, dtype=dtype)
-
-    x = [draw(*pair) for pair in zip(row.intervals, row.shapes, strict=True)]
-    v = [draw((-1, 1), shape) for shape in row.shapes]
-    outputs, (pushed,) = mx.jvp(lambda *a: row.function(*a), x, v)
-    out = outputs[0]
-    assert pushed.shape == out.shape and pushed.dtype == out.dtype
-
-    step = 1e-6 if kind == "f" else 2e-3
-    ahead, behind = (
-        np.array(row.function(*(a + sign * step * t for a, t in zip(x, v, strict=True))))
-        for sign in (1, -1)
-    )
-    slope, tolerance = (ahead - behind) / (2 * step), 1e-7 if kind == "f" else 5e-3
-    size = np.abs(slope).max() + np.abs(ahead).max()
-    np.testing.assert_allclose(pushed, slope, atol=tolerance * size)
-
-    w = rng.normal(size=out.shape) + (1j * rng.normal(size=out.shape) if out.dtype == dtype else 0)
-    w = mx.array(w.real if out.dtype != mx.complex64 else w, dtype=out.dtype)
-    _, pulled = mx.vjp(lambda *a: row.function(*a), x, [w])
-    assert [(g.shape, g.dtype) for g in pulled] == [(a.shape, a.dtype) for a in x]
-    forward = inner(w, pushed)
-    backward = sum(inner(g, t) for g, t in zip(pulled, v, strict=True))
+    w = f.weights(out)
+    _, pulled = mx.vjp(lambda *x: f(*x), f.x, w)
+    assert [(g.shape, g.dtype) for g in pulled] == [(a.shape, a.dtype) for a in f.x]
     scale = 1 + np.sqrt(inner(w, w) * inner(pushed, pushed))
-    assert abs(forward - backward) <= (1e-12 if kind == "f" else 1e-5) * scale
+    assert abs(inner(w, pushed) - inner(pulled, f.v)) <= (1e-12 if f.precise else 1e-5) * scale
 
 
-@pytest.mark.parametrize("name", [n for n, row in ROWS.items() if "f" in row.kinds])
-def test_second_derivatives(name, rng):
-    """Of a gradient along a direction, forwards and backwards; and a batch of gradients."""
-    row = ROWS[name]
-    draw = lambda interval, shape: mx.array(rng.uniform(*interval, shape), mx.float64)  # noqa: E731
-    x = [draw(*pair) for pair in zip(row.intervals, row.shapes, strict=True)]
-    v = [draw((-1, 1), shape) for shape in row.shapes]
-    out = row.function(*x)
-    w = mx.array(rng.normal(size=out.shape), out.dtype)
+@each
+def test_second_derivatives(name, kind, rng):
+    """Of a number along a direction: gradients forwards and backwards, tangents likewise."""
+    f = Sample(ROWS[name], kind, rng)
+    loss = f.loss(f.weights(f(*f.x)))
+    one = mx.array(1, loss(*f.x).dtype)
 
-    def gradient(*a):
-        loss = lambda *a: (mx.square(row.function(*a)) * w).sum()  # noqa: E731
-        return mx.vjp(loss, a, [mx.array(1, w.dtype)])[1]
+    def gradient(*x):
+        return mx.vjp(loss, x, [one])[1]
 
-    def along(*a):
-        return sum((g * t).sum() for g, t in zip(gradient(*a), v, strict=True))
+    def along(*x):
+        parts = [mx.real(mx.conj(g) * t).sum() for g, t in zip(gradient(*x), f.v, strict=True)]
+        return sum(p.astype(one.dtype) for p in parts)
 
-    def moved(step):
-        return [np.array(g) for g in gradient(*(a + step * t for a, t in zip(x, v, strict=True)))]
+    def tangent(*x):
+        return mx.jvp(loss, x, f.v)[1][0]
 
-    step = 1e-5
-    ahead, behind = moved(step), moved(-step)
-    forward = mx.jvp(lambda *a: gradient(*a), x, v)[1]
-    backward = mx.vjp(along, x, [mx.array(1, mx.float64)])[1]
-    batch = mx.vmap(gradient)(*(mx.stack([a * 0.99, a]) for a in x))
-    for i, want in enumerate(moved(0)):
-        slope = (ahead[i] - behind[i]) / (2 * step)
-        atol = 1e-5 * (1 + np.abs(slope).max())
-        np.testing.assert_allclose(forward[i], slope, atol=atol)
-        np.testing.assert_allclose(backward[i], slope, atol=atol)
-        np.testing.assert_allclose(batch[i][1], want, atol=1e-12 * (1 + np.abs(want).max()))
+    want = f.slope(gradient, 1e-5 if f.precise else 2e-3)
+    size = max(np.abs(np.array(g)).max(initial=0) for g in gradient(*f.x))
+    tolerance = 1e-6 if f.precise else 1e-2
+    for got in (
+        mx.jvp(lambda *x: gradient(*x), f.x, f.v)[1],
+        mx.vjp(along, f.x, [one])[1],
+        mx.vjp(tangent, f.x, [one])[1],
+    ):
+        for g, slope in zip(got, want, strict=True):
+            close(g, slope, tolerance, 1 + size)
+    twice = mx.jvp(tangent, f.x, f.v)[1][0].item()
+    assert abs(twice - inner(want, f.v)) <= tolerance * (1 + size) * sum(a.size for a in f.x)
+
+
+def entries(f, which, axis):
+    """Two values of an input, on an axis of one array; or an input alone."""
+    a = f.all[which]
+    other = f.draw(f.row.inputs[which], a.shape)
+    return [a, other], mx.stack([a, other], axis=axis)
+
+
+def check_map(function, f, axes, tolerance, out_axis=0):
+    """vmap of a function of all inputs is a loop, where the axes are not None."""
+    pairs = [entries(f, i, axis or 0) for i, axis in enumerate(axes)]
+    each = [
+        function(*(f.all[i] if axis is None else pairs[i][0][n] for i, axis in enumerate(axes)))
+        for n in range(2)
+    ]
+    batch = [f.all[i] if axis is None else pairs[i][1] for i, axis in enumerate(axes)]
+    got = mx.vmap(lambda *x: function(*x), in_axes=tuple(axes), out_axes=out_axis)(*batch)
+    assert len(got) == len(each[0])
+    for mapped, *alone in zip(got, *each, strict=True):
+        assert mapped.dtype == alone[0].dtype
+        close(mapped, np.stack([np.array(y) for y in alone], axis=out_axis), tolerance)
+
+
+@each
+def test_vmap(name, kind, rng):
+    """Over each axis of each input, over all of them, and twice."""
+    f = Sample(ROWS[name], kind, rng)
+    tolerance = 1e-12 if f.precise else 2e-5
+    none = [None] * len(f.all)
+    for which, a in enumerate(f.all):
+        for axis in range(a.ndim + 1):
+            check_map(f.apply, f, [*none[:which], axis, *none[which + 1 :]], tolerance)
+    check_map(f.apply, f, [0] * len(f.all), tolerance)
+    check_map(f.apply, f, [-1] * len(f.all), tolerance, out_axis=-1)
+
+    grid = [[[f.draw(s, a.shape) for s, a in zip(f.row.inputs, f.all, strict=True)]
+             for _ in range(2)] for _ in range(2)]  # fmt: skip
+    batch = [mx.stack([mx.stack([p[i] for p in row]) for row in grid]) for i in range(len(f.all))]
+    got = mx.vmap(mx.vmap(lambda *x: f.apply(*x)))(*batch)
+    for i, j in product(range(2), range(2)):
+        for mapped, alone in zip(got, f.apply(*grid[i][j]), strict=True):
+            close(mapped[i, j], alone, tolerance)
+
+
+@each
+def test_vmap_and_derivatives(name, kind, rng):
+    """vmap of gradients and of tangents is a loop, and the derivative of vmap is that of a loop."""
+    f = Sample(ROWS[name], kind, rng)
+    w = f.weights(f(*f.x))
+    tolerance = 1e-11 if f.precise else 1e-4
+
+    def gradient(*inputs):
+        function, x = f.of(inputs)
+        return mx.vjp(function, x, w)[1]
+
+    def tangent(*inputs):
+        function, x = f.of(inputs)
+        return mx.jvp(function, x, f.v)[1]
+
+    for function in (gradient, tangent):
+        for which in range(len(f.all)):
+            axes = [0 if i == which else None for i in range(len(f.all))]
+            check_map(function, f, axes, tolerance)
+        check_map(function, f, [0] * len(f.all), tolerance)
+
+    pairs = [entries(f, i, 0) for i in range(len(f.all))]
+    batch = [b for _, b in pairs]
+    _, x = f.of(batch)
+
+    def mapped(*x):
+        every = list(batch)
+        for i, a in zip(f.which, x, strict=True):
+            every[i] = a
+        return mx.vmap(lambda *a: f.apply(*a))(*every)
+
+    pulled = mx.vjp(mapped, x, [mx.stack([a, a]) for a in w])[1]
+    pushed = mx.jvp(mapped, x, [mx.stack([a, a]) for a in f.v])[1]
+    for got, alone in ((pulled, gradient), (pushed, tangent)):
+        want = [alone(*(p[n] for p, _ in pairs)) for n in range(2)]
+        for g, *both in zip(got, *want, strict=True):
+            close(g, np.stack([np.array(a) for a in both]), tolerance)
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_functions_without_a_derivative_have_zeros(name, rng):
+    f = Sample(FLAT[name], "f", rng)
+    out, pushed = mx.jvp(lambda *x: f.apply(*x), f.all, [mx.ones_like(a) for a in f.all])
+    for y, t in zip(out, pushed, strict=True):
+        assert not t.any().item() and (t.shape, t.dtype) == (y.shape, y.dtype)
+    _, pulled = mx.vjp(lambda *x: f.apply(*x), f.all, [mx.ones_like(y) for y in out])
+    assert not any(g.any().item() for g in pulled)
+    none = [None] * len(f.all)
+    for which, a in enumerate(f.all):
+        for axis in range(a.ndim + 1):
+            check_map(f.apply, f, [*none[:which], axis, *none[which + 1 :]], 0)
+    check_map(f.apply, f, [0] * len(f.all), 0)
 
 
 def test_integers():
@@ -328,21 +273,25 @@ def test_lengths_of_zero():
     assert mx.grad(mx.linalg.norm)(zero).tolist() == [0, 0, 0]
     assert mx.grad(lambda x: mx.linalg.norm(x, 3))(zero).tolist() == [0, 0, 0]
     assert mx.grad(mx.std)(zero).tolist() == [0, 0, 0]
+    direction = lambda z: mx.jvp(mx.abs, [z], [mx.array(1j)])[1][0]  # noqa: E731
+    for z in (mx.array(0j), mx.array(0.0)):
+        assert mx.grad(direction)(z).item() == 0
 
 
-@pytest.mark.parametrize("name", sorted(FLAT))
-def test_operations_without_a_derivative_have_zeros(name):
-    integers = name.startswith("bitwise") or name.endswith("shift")
-    x = mx.array([3, 5]) if integers else mx.array([0.4, 1.6])
-    function = getattr(mx, name)
-    arity = next(op["arity"] for op in mx._operations() if op["name"] == name)
-    primals = [x] * arity
-    outputs, (pushed,) = mx.jvp(lambda *a: function(*a), primals, [mx.ones_like(x)] * arity)
-    assert not pushed.any().item() and pushed.dtype == outputs[0].dtype
-    _, pulled = mx.vjp(lambda *a: function(*a), primals, [mx.ones_like(outputs[0])])
-    assert not any(g.any().item() for g in pulled)
+def public():
+    """The names of what can be called, as the table's keys have them."""
+    modules = {"": mx, "linalg.": mx.linalg, "fft.": mx.fft, "fast.": mx.fast, "random.": mx.random}
+    for prefix, module in {**modules, "nn.": nn, "nn.losses.": nn.losses}.items():
+        for name, value in vars(module).items():
+            kind = isinstance(value, type) and module is mx  # such as Dtype
+            if name[0] != "_" and callable(value) and not kind:
+                yield prefix + name
 
 
-def test_table_covers_every_operation():
-    names = {op["name"] for op in mx._operations()}
-    assert names <= set(UNARY) | set(BINARY) | FLAT | {"select"}
+def test_every_public_function_is_in_the_table_or_has_a_reason():
+    rows = {name.split()[0] for name in (*ROWS, *FLAT)}
+    named = [name for names in WITHOUT.values() for name in names.split()]
+    assert sorted(set(public()) - rows - set(named)) == []
+    assert sorted(set(named) - set(public())) == []
+    assert sorted(name for name in named if named.count(name) > 1 or name in rows) == []
+    assert {op["name"] for op in mx._operations()} <= {*UNARY, *BINARY, *FLAT, "select"}

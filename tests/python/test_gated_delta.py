@@ -89,27 +89,6 @@ def test_empty(rng, empty):
     assert state.shape == (x[2].shape[0], *x[2].shape[2:], x[0].shape[3])
 
 
-def test_gradient_and_vmap(rng):
-    x = [to_mx(a) for a in inputs(rng, length=3)]
-
-    def loss(*x):
-        results, state = update(*x)
-        return mx.sum(results * results) + mx.sum(mx.sin(state))
-
-    gradients = mx.grad(loss, argnums=[0, 1, 2, 3, 4])(*x)
-    for i, (a, g) in enumerate(zip(x, gradients, strict=True)):
-        direction = to_mx(rng.normal(size=a.shape).astype("float32"))
-        step = (
-            [*x[:i], a + 1e-2 * direction, *x[i + 1 :]],
-            [*x[:i], a - 1e-2 * direction, *x[i + 1 :]],
-        )
-        slope = (loss(*step[0]) - loss(*step[1])) / 2e-2
-        assert_close(mx.sum(g * direction), slope.item(), 2e-2, 2e-2)
-    many = mx.stack([x[0], 2 * x[0]])
-    each = mx.stack([update(q, *x[1:])[0] for q in many])
-    assert_close(mx.vmap(lambda q: update(q, *x[1:])[0])(many), np.array(each), 1e-5, 1e-5)
-
-
 @pytest.mark.parametrize(
     ("place", "shape", "error"),
     [
