@@ -1,0 +1,38 @@
+"""Language models of the Llama family: loading, generating, serving.
+
+``python -m cermet.llm`` is the program. What it needs beyond Cermet comes with the extra ``llm``.
+"""
+
+try:
+    import jinja2 as _jinja2  # noqa: F401
+    import tokenizers as _tokenizers  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        f"cermet.llm needs the package {error.name}: python -m pip install 'cermet[llm]'"
+    ) from error
+
+from cermet.llm.cache import Cache
+from cermet.llm.errors import ModelError
+from cermet.llm.generate import Session, Statistics, generate, stream
+from cermet.llm.load import load
+from cermet.llm.model import Config, Model, Rope
+from cermet.llm.run import Runner
+from cermet.llm.sample import Sampler, Sampling
+from cermet.llm.tokenizer import Tokenizer
+
+__all__ = [
+    "Cache",
+    "Config",
+    "Model",
+    "ModelError",
+    "Rope",
+    "Runner",
+    "Sampler",
+    "Sampling",
+    "Session",
+    "Statistics",
+    "Tokenizer",
+    "generate",
+    "load",
+    "stream",
+]
