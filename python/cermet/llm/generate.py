@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 import cermet.core as mx
 from cermet.llm.cache import Cache
@@ -122,7 +123,7 @@ class Session:
                     logits = self.runner.step(token.reshape(1, 1), self.cache)
                     following = sampler(logits[0, 0])
                     mx.async_eval(following)
-                value = int(token.item())
+                value = cast(int, token.item())
                 note.answer_time = time.perf_counter() - first
                 if value in ends:
                     note.finish = "stop"

@@ -106,7 +106,7 @@ def config(fields: Fields, weights: dict[str, mx.array]) -> Config:
 
 def _rope(fields: Fields, weights: dict[str, mx.array]) -> Rope | None:
     if "rope_freqs.weight" in weights:
-        return Rope("factors", factors=tuple(weights["rope_freqs.weight"].tolist()))
+        return Rope("factors", factors=tuple(plain(weights["rope_freqs.weight"])))
     kind = fields.own("rope.scaling.type", "none")
     if kind == "none":
         return None

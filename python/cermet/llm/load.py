@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cermet.core as mx
 import cermet.nn as nn
@@ -15,7 +15,7 @@ from cermet.llm.model import Config, Model
 from cermet.llm.tokenizer import Tokenizer
 from cermet.utils import tree_flatten
 
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
+Progress = Callable[[list[Any]], Iterable[Any]]
 
 
 def load(
@@ -68,10 +68,12 @@ def load(
 
 def _from_gguf(path: Path) -> tuple[Config, dict[str, mx.array], Tokenizer]:
     try:
-        weights, metadata = mx.load(str(path), format="gguf", return_metadata=True)
+        weights, metadata = cast(
+            tuple[dict[str, mx.array], dict[str, Any]],
+            mx.load(str(path), format="gguf", return_metadata=True),
+        )
     except ValueError as error:
         raise ModelError(f"'{path}' is no whole GGUF file: {error}") from None
-    assert isinstance(weights, dict)
     fields = gguf.Fields(str(path), metadata)
     config = gguf.config(fields, weights)
     return (

@@ -37,7 +37,7 @@ class QuantizedEmbedding(nn.QuantizedEmbedding):
         )
 
 
-_KINDS = {
+_KINDS: dict[type, type[nn.Module]] = {
     nn.Linear: Linear,
     nn.Embedding: Embedding,
     nn.QuantizedEmbedding: QuantizedEmbedding,

@@ -198,7 +198,7 @@ class Detokenizer:
 
 def _byte_pairs(path: str, tokens: list[str], merges: list[str], words: str) -> Any:
     """Pairs of bytes (Sennrich et al. 2016; bytes as in GPT-2)."""
-    pairs = [tuple(merge.split(" ", 1)) for merge in merges]
+    pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
     vocabulary = {token: i for i, token in enumerate(tokens)}
     whole = words == "llama-bpe"  # a word that is a token is taken as it is
     inner = tokenizers.Tokenizer(
