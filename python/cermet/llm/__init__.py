@@ -11,20 +11,27 @@ except ImportError as error:
         f"cermet.llm needs the package {error.name}: python -m pip install 'cermet[llm]'"
     ) from error
 
+from cermet.llm.batch import Batch, Member, generate_batch
 from cermet.llm.cache import Cache
 from cermet.llm.errors import ModelError
 from cermet.llm.generate import Session, Statistics, generate, stream
 from cermet.llm.load import load
 from cermet.llm.model import Config, Model, Rope
+from cermet.llm.propose import Draft, PromptLookup
 from cermet.llm.run import Runner
 from cermet.llm.sample import Sampler, Sampling
+from cermet.llm.store import load_session, save_session
 from cermet.llm.tokenizer import Tokenizer
 
 __all__ = [
+    "Batch",
     "Cache",
     "Config",
+    "Draft",
+    "Member",
     "Model",
     "ModelError",
+    "PromptLookup",
     "Rope",
     "Runner",
     "Sampler",
@@ -33,6 +40,9 @@ __all__ = [
     "Statistics",
     "Tokenizer",
     "generate",
+    "generate_batch",
     "load",
+    "load_session",
+    "save_session",
     "stream",
 ]

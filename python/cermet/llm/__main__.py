@@ -13,8 +13,10 @@ import cermet.core as mx
 from cermet.llm.errors import ModelError
 from cermet.llm.generate import Session, Statistics, stream
 from cermet.llm.load import load
+from cermet.llm.propose import Draft, PromptLookup, Proposer
 from cermet.llm.run import Runner
 from cermet.llm.sample import Sampling
+from cermet.llm.store import load_session, save_session
 
 _TYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
@@ -59,6 +61,12 @@ def _arguments() -> argparse.ArgumentParser:
     add("--min-p", type=float, default=0.0, help="only among those of this part of the likeliest")
     add("--repetition-penalty", type=float, default=1.0, help="above 1: repeats less")
     add("--seed", type=int, default=0, help="of the random numbers (0)")
+    add("--lookup", type=int, default=0, metavar="TOKENS", help="propose up to so many tokens "
+        "that followed the last ones before: the same text, sooner where it repeats")  # fmt: skip
+    add("--draft", metavar="MODEL", help="a smaller model with the same tokens that proposes "
+        "some: the same text")  # fmt: skip
+    add("--prompt-cache", metavar="FILE", help="take up what a prompt was computed to, if the "
+        "file is there, and write it")  # fmt: skip
     add("--system", help="instructions that stand before the dialogue")
     commands = parser.add_subparsers(dest="command", required=True)
     chat = commands.add_parser(
@@ -101,6 +109,12 @@ class _Loaded:
         self.time = time.perf_counter() - begin
         self.session = Session(Runner(self.model), given.max_context)
         self.quiet = given.quiet
+        self.draft: Runner | None = None
+        if getattr(given, "draft", None):
+            self.draft = Runner(load(given.draft, dtype=_TYPES.get(given.dtype or ""))[0])
+        self.cache_file = getattr(given, "prompt_cache", None)
+        if self.cache_file and os.path.exists(self.cache_file):
+            load_session(self.session, self.cache_file)
 
     def answer(self, tokens: list[int], given: argparse.Namespace) -> str:
         """Prints the answer as it comes, and gives it as far as it came."""
@@ -112,11 +126,17 @@ class _Loaded:
             repetition_penalty=given.repetition_penalty,
             seed=given.seed,
         )
+        proposer: Proposer | None = None
+        if self.draft is not None:
+            proposer = Draft(self.draft)
+        elif given.lookup:
+            proposer = PromptLookup()
         note, text = Statistics(), ""
         try:
             for piece in stream(
                 self.model, self.tokenizer, tokens, sampling, max_tokens=given.max_tokens,
-                session=self.session, statistics=note,
+                session=self.session, proposer=proposer,
+                proposals=given.lookup or 7, statistics=note,
             ):  # fmt: skip
                 text += piece
                 print(piece, end="", flush=True)
@@ -127,6 +147,8 @@ class _Loaded:
             print(flush=True)
             if not self.quiet:
                 print(_speed(note), file=sys.stderr)
+        if self.cache_file:
+            save_session(self.session, self.cache_file)
         return text
 
 

@@ -34,6 +34,29 @@ class Cache:
         cache.keys, cache.values, cache._start = list(keys), list(values), start
         return cache
 
+    @classmethod
+    def joined(cls, caches: list[Cache]) -> Cache:
+        """The sequences of several caches, of which each has some tokens, in one."""
+        out = cls(caches[0].layers)
+        out.lengths = [n for cache in caches for n in cache.lengths]
+        out._reserved = max(cache.capacity for cache in caches)
+        for cache in caches:
+            cache.reserve(out._reserved)
+        for i in range(out.layers):
+            out.keys.append(mx.concatenate([cache.keys[i] for cache in caches]))
+            out.values.append(mx.concatenate([cache.values[i] for cache in caches]))
+        return out
+
+    def chosen(self, sequences: list[int]) -> Cache:
+        """Some of the sequences, in a cache of their own."""
+        out = Cache(self.layers)
+        out.lengths = [self.lengths[i] for i in sequences]
+        out._reserved = self.capacity
+        rows = mx.array(sequences)
+        out.keys = [a[rows] for a in self.keys]
+        out.values = [a[rows] for a in self.values]
+        return out
+
     @property
     def capacity(self) -> int:
         """For how many tokens of a sequence there is memory."""

@@ -53,7 +53,7 @@ def mix(model: nn.Module, dtype: mx.Dtype) -> None:
         if kind is not None:
             weight = layer.scales if "scales" in layer else layer.weight
             if weight.dtype != dtype:
-                layer.__class__ = kind
+                object.__setattr__(layer, "__class__", kind)
                 layer.dtype = dtype
         if "scales" not in layer:
             for name, a in list(layer.items()):

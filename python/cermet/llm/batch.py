@@ -1,0 +1,119 @@
+"""Several sequences at once: each step of the model serves them all."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+import cermet.core as mx
+from cermet.llm.cache import Cache
+from cermet.llm.generate import GREEDY, check_prompt
+from cermet.llm.model import Model
+from cermet.llm.run import Runner
+from cermet.llm.sample import Sampler, Sampling
+
+
+@dataclass(eq=False)
+class Member:
+    """A sequence of a batch: what has been written so far, and what is next."""
+
+    sampler: Sampler
+    left: int  # how many tokens may still follow
+    answer: list[int] = field(default_factory=list)
+
+
+class Batch:
+    """Sequences that are continued together. They come and go at any time, and each has the tokens
+    that it would have alone, bit for bit: a row of a product does not depend on the others.
+
+    Args:
+        runner: what runs the model.
+        limit: for how many tokens of a sequence there may be room; None: as many as the model was
+            trained for.
+    """
+
+    def __init__(self, runner: Runner, limit: int | None = None):
+        self.runner = runner
+        self.limit = limit or runner.model.config.max_position_embeddings
+        self.members: list[Member] = []
+        self._cache: Cache | None = None
+
+    def add(
+        self, prompt: Sequence[int], sampling: Sampling = GREEDY, *, max_tokens: int | None = None
+    ) -> Member:
+        """Takes up a sequence: computes its prompt, and its first token.
+
+        Raises:
+            ModelError: the prompt is empty, has an unknown token, or leaves no room.
+        """
+        count = check_prompt(self.runner, prompt, self.limit, max_tokens)
+        cache = self.runner.cache()
+        logits = self.runner.prompt(prompt, cache)
+        member = Member(Sampler(sampling, self.runner.model.config.vocab_size, prompt), count)
+        self._choose([member], logits)
+        self._cache = cache if self._cache is None else Cache.joined([self._cache, cache])
+        self.members.append(member)
+        return member
+
+    def remove(self, members: Collection[Member]) -> None:
+        """Lets sequences go."""
+        stay = [i for i, member in enumerate(self.members) if member not in members]
+        if len(stay) == len(self.members):
+            return
+        self.members = [self.members[i] for i in stay]
+        self._cache = self._cache.chosen(stay) if self._cache is not None and stay else None
+
+    def step(self) -> None:
+        """Adds a token to each answer."""
+        if self._cache is None:
+            return
+        tokens = mx.array([[member.answer[-1]] for member in self.members])
+        self._choose(self.members, self.runner.step(tokens, self._cache)[:, -1])
+
+    @staticmethod
+    def _choose(members: list[Member], logits: mx.array) -> None:
+        tokens = [member.sampler(logits[i]) for i, member in enumerate(members)]
+        mx.eval(tokens)
+        for member, token in zip(members, tokens, strict=True):
+            member.answer.append(cast(int, token.item()))
+            member.left -= 1
+
+
+def generate_batch(
+    model: Model,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling = GREEDY,
+    *,
+    max_tokens: int | None = None,
+    ends: Collection[int] = (),
+    limit: int | None = None,
+) -> list[list[int]]:
+    """Continues several texts together.
+
+    Args:
+        model: the model.
+        prompts: the tokens of each text, of any lengths.
+        sampling: how tokens are chosen.
+        max_tokens: how many follow each at most; None: as many as there is room for.
+        ends: tokens that end a text; they are not given.
+        limit: for how many tokens of a text there is room; None: as many as the model was trained
+            for.
+
+    Returns:
+        The tokens that follow each text: those that would follow it alone.
+
+    Raises:
+        ModelError: a prompt is empty, has an unknown token, or leaves no room.
+    """
+    batch = Batch(Runner(model), limit)
+    for prompt in prompts:
+        check_prompt(batch.runner, prompt, batch.limit, max_tokens)
+    if max_tokens == 0:
+        return [[] for _ in prompts]
+    all_ = [batch.add(prompt, sampling, max_tokens=max_tokens) for prompt in prompts]
+    while batch.members:
+        done = {m for m in batch.members if m.left <= 0 or m.answer[-1] in ends}
+        batch.remove(done)
+        batch.step()
+    return [m.answer[:-1] if m.answer[-1] in ends else m.answer for m in all_]
