@@ -11,7 +11,7 @@ from llm_reference import FAMILIES, random_weights, reference, settings, write_f
 import cermet.core as mx
 
 pytest.importorskip("tokenizers")
-from cermet.llm import Runner, load
+from cermet.llm import Runner, Session, load
 
 gguf = pytest.importorskip("gguf")
 
@@ -261,3 +261,28 @@ def test_smollm2s_logits_are_those_of_float64(language_model, dequantized):
     tokens = tokenizer.chat([{"role": "user", "content": PROMPTS[0]}])[:32]
     got = to_np(model(mx.array([tokens])))[0]
     assert relative(got, reference(CONFIG, dequantized, tokens)) < 1e-3
+
+
+@pytest.mark.skipif(SIMULATED, reason="promised on the CPU")
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_smollm2s_prompt_in_pieces_has_the_same_bits(size, language_model):
+    model, tokenizer = language_model
+    tokens = tokenizer.chat([{"role": "user", "content": PROMPTS[0] * 5}])[:80]
+    at_once, in_pieces = Runner(model), Runner(model, piece=size)
+    caches = at_once.cache(), in_pieces.cache()
+    want, got = at_once.prompt(tokens, caches[0]), in_pieces.prompt(tokens, caches[1])
+    assert mx.array_equal(got, want)
+    for a, b in zip(caches[0].keys, caches[1].keys, strict=True):
+        assert mx.array_equal(a[:, :, :80], b[:, :, :80])
+
+
+@pytest.mark.skipif(SIMULATED, reason="takes minutes on the simulator")
+def test_smollm2_takes_little_more_memory_than_its_file():
+    mx.clear_cache()
+    before = mx.get_active_memory()
+    model, _ = load(smollm2())
+    size = os.path.getsize(smollm2())
+    assert mx.get_active_memory() - before < 1.15 * size
+    session = Session(Runner(model))
+    list(session.generate([1, 2, 3], max_tokens=5))
+    assert mx.get_active_memory() - before - session.cache.nbytes < 1.15 * size

@@ -63,6 +63,11 @@ class Cache:
         return self.keys[0].shape[2] if self.keys else 0
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of memory."""
+        return sum(a.nbytes for a in (*self.keys, *self.values))
+
+    @property
     def start(self) -> int | mx.array:
         """Where the next tokens go: a number, or an array (batch,) where sequences differ."""
         if self._start is not None:
