@@ -275,40 +275,4 @@ bool Clusters::merge(int a, int b, Mask mask) {
   return true;
 }
 
-std::vector<int> Clusters::order() const {
-  std::vector<int> out;
-  std::vector<char> seen(clusters.size());
-  struct Frame {
-    int cluster;
-    std::size_t member, input;
-  };
-  std::vector<Frame> stack;
-  for (Slot root = 0; root < items.size(); ++root) {
-    if (!tape_.is(root, Tape::held) || seen[items[root].cluster]) continue;
-    seen[items[root].cluster] = 1;
-    stack.push_back({items[root].cluster, 0, 0});
-    while (!stack.empty()) {
-      Frame& f = stack.back();
-      const auto& members = clusters[f.cluster].members;
-      if (f.member == members.size()) {
-        out.push_back(f.cluster);
-        stack.pop_back();
-        continue;
-      }
-      const auto inputs = tape_.inputs(members[members.size() - 1 - f.member]);
-      if (f.input == inputs.size()) {
-        ++f.member;
-        f.input = 0;
-        continue;
-      }
-      const Item* p = producer(inputs[f.input++]);
-      if (p && !seen[p->cluster]) {
-        seen[p->cluster] = 1;
-        stack.push_back({p->cluster, 0, 0});
-      }
-    }
-  }
-  return out;
-}
-
 }  // namespace cermet

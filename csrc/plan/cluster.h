@@ -65,8 +65,7 @@ class Clusters {
   std::vector<Item> items;  // by slot
   std::vector<Cluster> clusters;
 
-  // The clusters in the order to run them: depth first from what is held, so that intermediates
-  // are used soon after they are made.
+  // The clusters in the order to run them (order.cpp).
   std::vector<int> order() const;
   // Moves an item's mask to the domain as extended since the mask was noted.
   void refresh(Item& i, const Cluster& c) const;

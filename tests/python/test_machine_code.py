@@ -161,8 +161,8 @@ divide: fdiv o, a, b
 negate: fneg o, a
 abs: fabs o, a
 copysign: movi s, #0x80, lsl #24; move o, a; bit o, b, s
-scale: sshr s, b, #1; sub t, b, s; fmov o, #1.00000000; shl s, s, #0x17; add s, s, o; shl t, t, #0x17; \
-add t, t, o; fmul s, a, s; fmul o, s, t
+scale: sshr s, b, #1; sub t, b, s; fmov o, #1.00000000; shl s, s, #0x17; add s, s, o; \
+shl t, t, #0x17; add t, t, o; fmul s, a, s; fmul o, s, t
 copysign o=b: movi s, #0x80, lsl #24; bif o, a, s
 sqrt: fsqrt o, a
 floor: frintm o, a

@@ -219,6 +219,30 @@ def test_functions_are_not_more_than_the_plans_that_are_kept_need():
     assert mx.plan_counts()["function_bytes"] <= 64 << 20
 
 
+@pytest.mark.parametrize(("checkpoint", "stored"), [(False, 3), (True, 1)])
+def test_a_backward_pass_holds_what_the_forward_pass_stores(checkpoint, stored):
+    """Not the cotangents of all layers, nor what all checkpoints compute again."""
+    layers, activation = 24, 4 * 4096 * 64
+
+    def layer(x, w):
+        return mx.tanh(mx.tanh(mx.tanh(x @ w) @ w) @ w)
+
+    def loss(weights, x):
+        for w in weights:
+            x = (mx.checkpoint(layer) if checkpoint else layer)(x, w)
+        return mx.mean(x)
+
+    weights = [mx.random.normal((64, 64)) / 8 for _ in range(layers)]
+    x = mx.random.normal((4096, 64))
+    mx.eval(weights, x)
+    before = mx.get_active_memory()
+    value, gradients = mx.value_and_grad(loss)(weights, x)
+    mx.reset_peak_memory()
+    mx.eval(value, gradients)
+    held = (mx.get_peak_memory() - before) / activation
+    assert held < layers * stored + 12
+
+
 def test_functions_go_with_plans_that_are_dropped():
     program = """
 import cermet.core as mx
