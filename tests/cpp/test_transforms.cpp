@@ -12,7 +12,7 @@
 #include "cermet/ops.h"
 #include "cermet/random.h"
 #include "cermet/transforms.h"
-#include "graph/primitive.h"
+#include "graph/primitives.h"
 
 using namespace cermet;
 
