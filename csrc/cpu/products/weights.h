@@ -159,6 +159,19 @@ class Weights {
     // Units from <= p < to, ascending from call to call, of whole groups or blocks.
     template <class Sink>
     [[gnu::always_inline]] void visit(std::int64_t from, std::int64_t to, Sink&& sink) {
+      if constexpr (Code::kBiased && !kPairs)
+        if (is_half(weights_.q_.scale_type)) return visit_with<true>(from, to, sink);
+      visit_with<false>(from, to, sink);
+    }
+
+    Vector<float> scales[G][kSpan / kLeastGroup];
+    Vector<float> biases[G][Code::kBiased ? kSpan / kLeastGroup : 1];
+
+   private:
+    // `exact`: a float32 holds the product of a scale and a code, so that to add the bias in the
+    // same instruction rounds no differently.
+    template <bool exact, class Sink>
+    [[gnu::always_inline]] void visit_with(std::int64_t from, std::int64_t to, Sink&& sink) {
       for (from *= kDepth, to *= kDepth; from < to;) {
         const std::int64_t chunk = from / kChunk * kChunk;
         if (from == chunk)
@@ -199,6 +212,8 @@ class Weights {
                   low[g] = (Vector<std::uint32_t>)value >> 16;
                 else
                   unit[g] = low[g] | ((Vector<std::uint32_t>)value & 0xffff0000u);
+              } else if constexpr (exact) {
+                unit[g] = multiply_add(scales[g][group], value, biases[g][group]);
               } else if constexpr (Code::kBiased) {
                 unit[g] = scales[g][group] * value + biases[g][group];
               } else {
@@ -216,10 +231,6 @@ class Weights {
       }
     }
 
-    Vector<float> scales[G][kSpan / kLeastGroup];
-    Vector<float> biases[G][Code::kBiased ? kSpan / kLeastGroup : 1];
-
-   private:
     // `count` codes of each lane, in order.
     template <int count, class Sink>
     [[gnu::always_inline]] void unpack(std::int64_t first, Sink&& sink) const {
