@@ -267,7 +267,8 @@ def along(name: str, axis: int, dtypes: tuple[str, ...]) -> Case:
 
 def unary(name: str, real: Callable[[np.ndarray], np.ndarray] | None = None) -> Case:
     """The extra case of a function of one array, in every dtype that it has."""
-    dtypes = FLOATS if name in ("erf", "erfinv", "gelu", "gelu_tanh", "softplus") else COMPLEX
+    real_only = ("erf", "erfc", "erfinv", "gelu", "gelu_tanh", "softplus", "lgamma", "digamma")
+    dtypes = FLOATS if name in real_only else COMPLEX
     source = Input(MATRIX.shape, real=real)
     return extra(f"unary_{name}", f"{name}(x)", 512, dtypes, call(name), source)
 
@@ -475,6 +476,26 @@ CASES = (
     extra("sum_short", "n sums of 16", 65_536, FLOATS, lambda f, x: f.sum(x, axis=-1), SHORT),
     extra("searchsorted", "n among n", MILLION, ("f32",), call("searchsorted"), RISING, VECTOR),
     extra("sort_all", "sort of n", MILLION, (*FLOATS, "i32", "c64"), call("sort", axis=0), VECTOR),
+    extra("mask_read", "x[x > 0]", 1024, FLOATS, lambda f, x: x[x > 0], MATRIX),
+    extra(
+        "mask_write",
+        "x[y > 0] = 0",
+        1024,
+        FLOATS,
+        lambda f, x, y: f.put(x, y > 0, 0),
+        MATRIX,
+        MATRIX,
+    ),
+    extra("nonzero", "places of x > 0", 1024, ("f32",), lambda f, x: f.nonzero(x > 0), MATRIX),
+    extra("quantile", "of rows", 1024, ("f32",), call("quantile", q=0.9, axis=-1), MATRIX),
+    *(along(name, -1, ("f32",)) for name in ("nansum", "nanvar", "nanmax")),
+    *map(unary, ("erfc", "lgamma", "digamma")),
+    extra("bincount", "n among n", MILLION, ("f32",), lambda f, x, i: f.bincount(i), VECTOR, ROWS),
+    extra("histogram", "n in 100 bins", MILLION, ("f32",), call("histogram", bins=100), VECTOR),
+    extra("digitize", "n among n", MILLION, ("f32",), call("digitize"), VECTOR, RISING),
+    extra("interp", "n among n", MILLION, ("f32",), call("interp"), VECTOR, RISING, VECTOR),
+    extra("cov", "of n variables", 1024, ("f32",), call("cov"), MATRIX),
+    extra("gradient", "of n x n", 1024, ("f32",), call("gradient"), MATRIX),
     extra("partition", "n around their median", MILLION, ("f32",), halved("partition"), VECTOR),
     extra("argpartition", "the same, places", MILLION, ("f32",), halved("argpartition"), VECTOR),
     extra("topk", "the 50 largest of n", MILLION, ("f32",), call("topk", k=50), VECTOR),
@@ -484,8 +505,8 @@ CASES = (
     extra("take_along", "n of n", MILLION, ("f32",), along_axis(0), VECTOR, ROWS),
     extra("negative", "-x, which moves what a copy does", 4096, ("f32",), lambda f, x: -x, MATRIX),
     extra("norm", "norm of everything", 4096, ("f32",), lambda f, x: f.linalg.norm(x), MATRIX),
-    fourier("fft", "of rows of n", (64, 1000, 1024, 4096, 10007, 2**20), "c64", SIGNALS),
-    fourier("rfft", "of rows of n real numbers", (256, 1000, 4096, 2**20), "f32", SIGNALS),
+    fourier("fft", "of rows of n", (64, 97, 480, 1000, 1024, 4096, 10007, 2**20), "c64", SIGNALS),
+    fourier("rfft", "of rows of n real numbers", (256, 960, 1000, 4096, 2**20), "f32", SIGNALS),
     fourier("irfft", "of rows of n", (257, 4097), "c64", SIGNALS),
     extra("fft_row", "fft of one row", 1024, ("c64",), lambda f, x: f.fft.fft(x), VECTOR),
     extra("fft2", "of n x n", 1024, ("c64",), lambda f, x: f.fft.fft2(x), MATRIX),
