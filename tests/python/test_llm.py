@@ -171,6 +171,25 @@ def test_speculation_gives_the_same_tokens_by_chance(model):
     assert speculated(model, llm.Draft(llm.Runner(model)), 40, sampling)[0] == want
 
 
+@cpu_alone
+def test_a_step_that_fails_leaves_the_cache(model, monkeypatch):
+    runner = llm.Runner(model)
+    cache = runner.cache()
+    mx.eval(runner.prompt(PROMPT, cache))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "_compiled", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runner.step(mx.array([[3]]), cache)
+    other = runner.cache()
+    mx.eval(runner.prompt(PROMPT, other))
+    a, b = (runner.step(mx.array([[3]]), c) for c in (cache, other))
+    assert mx.array_equal(a, b)
+
+
 def test_a_draft_model_with_other_tokens_is_refused(model, tmp_path):
     config = {**settings("qwen3"), "vocab_size": 90}
     draft, _ = llm.load(write_folder(tmp_path, config, random_weights(config)))

@@ -15,7 +15,7 @@ from cermet.llm.batch import Batch, Member, generate_batch
 from cermet.llm.cache import Cache
 from cermet.llm.errors import ModelError
 from cermet.llm.generate import Session, Statistics, generate, stream
-from cermet.llm.load import load
+from cermet.llm.load import load, shipped
 from cermet.llm.model import Config, Model, Rope
 from cermet.llm.propose import Draft, PromptLookup
 from cermet.llm.run import Runner
@@ -44,5 +44,6 @@ __all__ = [
     "load",
     "load_session",
     "save_session",
+    "shipped",
     "stream",
 ]

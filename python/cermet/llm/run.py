@@ -51,7 +51,11 @@ class Runner:
         start = mx.array(cache.lengths)
         keys, values = cache.keys, cache.values
         cache.keys, cache.values = [], []  # so that nothing but the graph holds them: no copy
-        logits, cache.keys, cache.values = self._compiled(tokens, start, keys, values)
+        try:
+            logits, cache.keys, cache.values = self._compiled(tokens, start, keys, values)
+        except BaseException:  # Ctrl-C while it is traced, say
+            cache.keys, cache.values = keys, values
+            raise
         cache.advance(count)
         return logits
 
