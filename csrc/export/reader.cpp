@@ -326,7 +326,7 @@ class ImportedFunction::Functions {
     for (const One& f : functions)
       if (const auto inputs = f.inputs_of(args, kwargs))
         return f
-            .calls([&](const Arrays& in) { return Traced{(*f.graph)(in), nullptr}; }, *inputs, {})
+            .calls([&](const Arrays& in) { return Traced{graph_of(f, in), nullptr}; }, *inputs, {})
             .outputs;
     Signature given{false, args.size(), {}, {}};
     for (const array& a : args) given.inputs.push_back({a.shape(), a.dtype()});
@@ -370,6 +370,15 @@ class ImportedFunction::Functions {
     }
   };
   std::vector<One> functions;
+
+  // Of a shapeless function: operations may refuse the extents.
+  Arrays graph_of(const One& f, const Arrays& in) const {
+    try {
+      return (*f.graph)(in);
+    } catch (const std::invalid_argument& e) {
+      throw std::invalid_argument(std::string(kImport) + ": " + file + ": " + e.what());
+    }
+  }
 };
 
 ImportedFunction import_function(const Ref<const Source>& source) {

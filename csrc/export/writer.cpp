@@ -241,7 +241,7 @@ class FunctionExporter::Exporter {
         metadata_(std::move(metadata)) {}
 
   void add(const Arrays& args, const ArrayMap& kwargs) {
-    if (closed_) throw std::runtime_error(std::string(kExport) + ": " + file_ + " is closed");
+    check_open();
     Signature signature{shapeless_, args.size(), {}, results_of(all_inputs(args, kwargs))};
     for (const auto& [name, a] : kwargs) signature.names.push_back(name);
     for (const Signature& s : known_)
@@ -249,6 +249,7 @@ class FunctionExporter::Exporter {
         throw std::runtime_error(std::string(kExport) +
                                  ": there is a function of such inputs already:\n" + s.text());
     const Recording r = record_call(fun_, args, kwargs, shapeless_);
+    check_open();  // by the function
     signature.shapeless = shapeless_ && !r.tied;
     Bytes function;
     signature.write(function);
@@ -283,6 +284,10 @@ class FunctionExporter::Exporter {
   }
 
  private:
+  void check_open() const {
+    if (closed_) throw std::runtime_error(std::string(kExport) + ": " + file_ + " is closed");
+  }
+
   const std::string file_;
   const NamedFunction fun_;
   const bool shapeless_;

@@ -89,12 +89,30 @@ class Exporter {
       : exporter_(path_of(file), named_function(fun), shapeless, metadata_of(metadata)) {}
   void operator()(const nb::args& args, const nb::kwargs& kwargs) {
     const Arguments all = arguments_of(args, kwargs, "exporter");
+    if (writing_) refuse("its file is being written");
+    const Use use(traces_);
     exporter_(all.args, all.kwargs);
   }
-  void close() { exporter_.close(); }
+  void close() {
+    if (traces_ > 0) refuse("its function is being traced");
+    if (writing_ > 0) refuse("its file is being written");
+    const Use use(writing_);
+    const Unlocked unlocked;
+    exporter_.close();
+  }
 
  private:
+  struct Use {
+    explicit Use(int& count) : count(count) { ++count; }
+    ~Use() { --count; }
+    int& count;
+  };
+  [[noreturn]] static void refuse(const char* why) {
+    throw std::runtime_error(std::string("exporter: ") + why);
+  }
+
   FunctionExporter exporter_;
+  int traces_ = 0, writing_ = 0;  // under Python's lock, which both let go of meanwhile
 };
 
 nb::object to_python(const ExportedArgument& argument) {
@@ -183,9 +201,12 @@ void write_dot(nb::handle file, const nb::args& args, const nb::kwargs& kwargs) 
     names.emplace_back(text_of(key, "a keyword"), *a);
   }
   const std::string text = to_dot(outputs, names);
-  if (is_path(file))
-    return replace_file(kOperation, path_of(file),
+  if (is_path(file)) {
+    const std::string path = path_of(file);
+    const Unlocked unlocked;
+    return replace_file(kOperation, path,
                         [&](const Sink& out) { out(std::as_bytes(std::span(text))); });
+  }
   if (!nb::hasattr(file, "write"))
     throw std::invalid_argument(std::string(kOperation) +
                                 ": expected a path or an object with the method write, got " +
@@ -225,9 +246,13 @@ void bind_export(nb::module_& m) {
           throw nb::type_error(
               ("export_function: a function is needed, not " + class_name(fun)).c_str());
         const Arguments all = arguments_of(args, kwargs, "export_function");
-        if (is_path(target))
-          return export_function(path_of(target), named_function(fun), all.args, all.kwargs,
-                                 shapeless, metadata_of(metadata));
+        if (is_path(target)) {
+          FunctionExporter exporter(path_of(target), named_function(fun), shapeless,
+                                    metadata_of(metadata));
+          exporter(all.args, all.kwargs);
+          const Unlocked unlocked;
+          return exporter.close();
+        }
         if (!PyCallable_Check(target.ptr()))
           throw nb::type_error(
               ("export_function: a path or a function is needed, not " + class_name(target))

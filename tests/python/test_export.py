@@ -7,6 +7,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 import weakref
 
 import numpy as np
@@ -214,6 +215,49 @@ def test_an_exception_in_the_context_writes_nothing(path, xy):
         exporter(*xy)
         raise ZeroDivisionError
     assert not os.path.exists(path)
+
+
+@pytest.mark.parametrize("what", ["export_function", "exporter", "export_to_dot"])
+def test_other_threads_run_while_a_file_is_written(what, tmp_path):
+    path = str(tmp_path / "pipe")
+    os.mkfifo(path)
+    read = []
+    reader = threading.Thread(target=lambda: read.append(pathlib.Path(path).read_bytes()))
+    reader.daemon = True
+    c = mx.arange(100_000.0)  # more than a pipe holds
+    started = threading.Timer(0.1, reader.start)  # when the pipe is being opened
+    started.start()
+    if what == "export_function":
+        mx.export_function(path, lambda x: x + c, c)
+    elif what == "exporter":
+        with mx.exporter(path, lambda x: x + c) as exporter:
+            exporter(c)
+    else:
+        mx.export_to_dot(path, c + 1)
+    started.join()
+    reader.join()
+    assert read[0].startswith(b"digraph" if what == "export_to_dot" else b"CERMETFN")
+    assert what == "export_to_dot" or len(read[0]) > c.nbytes
+
+
+def test_an_exporter_is_not_closed_by_its_function(path, xy):
+    def closes(x):
+        exporter.close()
+        return x
+
+    exporter = mx.exporter(path, closes)
+    with pytest.raises(RuntimeError, match="exporter: its function is being traced"):
+        exporter(xy[0])
+    exporter.close()
+    with pytest.raises(ValueError, match="It has none"):
+        mx.import_function(path)(xy[0])
+
+
+def test_extents_that_an_operation_refuses_are_an_error_of_the_import(path, xy):
+    f = back(path, lambda x, y: x @ y, mx.ones((2, 3)), mx.ones((3, 2)), shapeless=True)
+    assert f(mx.ones((4, 5)), mx.ones((5, 6)))[0].shape == (4, 6)
+    with pytest.raises(ValueError, match=rf"import_function: {re.escape(path)}: node 0: matmul"):
+        f(mx.ones((4, 5)), mx.ones((4, 5)))
 
 
 def test_an_exporter_lets_go_of_its_function(path, xy):
