@@ -1,6 +1,7 @@
 // Linear algebra: one primitive with several results, the factorizations, and compositions.
 #include "cermet/linalg.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -49,6 +50,8 @@ void check_matrix(std::string_view op, const array& a, bool square) {
     fail(op, a.dtype(), " is not supported, expected float32, float64 or complex64");
   if (a.ndim() < 2) fail(op, "shape ", a.shape(), ": expected at least 2 dimensions");
   if (square && a.shape(-2) != a.shape(-1)) fail(op, "matrices ", a.shape(), " are not square");
+  if (std::max(a.shape(-2), a.shape(-1)) > std::numeric_limits<int>::max())  // LAPACK's
+    fail(op, "matrices ", a.shape(), " have more rows or columns than 31 bits count");
 }
 
 // `results` are those of one matrix.

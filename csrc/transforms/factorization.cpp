@@ -74,6 +74,7 @@ std::pair<array, array> eig(const array& values, const array& vectors, const arr
   array dv = matmul(vectors, gaps(values) * p);
   const auto along = [&](const array& x) { return sum(x, Axes{-2}, true); };
   dv = dv - vectors * astype(real(along(conjugate(vectors) * dv)), complex64);
+  if (vectors.shape(-1) == 0) return {diagonal_of(p), dv};
   const array at = argmax(abs(vectors), -2, true);
   const array turned = take_along_axis(dv, at, -2) / take_along_axis(vectors, at, -2);
   return {diagonal_of(p), dv - vectors * imaginary_part(turned)};

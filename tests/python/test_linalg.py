@@ -362,6 +362,39 @@ def test_expm_of_other_matrices():
     assert mx.linalg.expm(mx.zeros((0, 0))).shape == (0, 0)
 
 
+@pytest.mark.parametrize("dtype", [mx.float32, mx.complex64])
+@pytest.mark.parametrize("shape", [(0, 0), (2, 0, 0), (0, 3, 3), (0, 3), (3, 0)], ids=str)
+@pytest.mark.parametrize(
+    "name", ["inv", "pinv", "qr", "svd", "eig", "eigvals", "eigh", "eigvalsh", "cholesky", "lu"]
+)
+def test_derivatives_of_empty_matrices(name, shape, dtype):
+    if shape[-1] != shape[-2] and name not in ("pinv", "qr", "svd", "lu"):
+        pytest.skip("of square matrices")
+
+    def function(a):
+        results = getattr(mx.linalg, name)(a)
+        results = results if isinstance(results, (list, tuple)) else [results]
+        return [r for r in results if r.dtype != mx.uint32]
+
+    a = mx.zeros(shape, dtype)
+    slope = mx.grad(lambda a: mx.sum(mx.stack([mx.abs(r).sum() for r in function(a)])))(a)
+    assert slope.shape == shape and slope.dtype == dtype
+    values, tangents = mx.jvp(function, [a], [a])
+    mx.eval(slope, values, tangents)
+    assert [t.shape for t in tangents] == [v.shape for v in values]
+
+
+def test_matrices_that_lapack_cannot_count_are_refused():
+    wide = mx.broadcast_to(mx.array(1.0), (1, 2**31))
+    for call in (
+        lambda: mx.linalg.svd(wide, compute_uv=False),
+        lambda: mx.linalg.qr(wide.T),
+        lambda: mx.linalg.solve(mx.eye(1), wide),
+    ):
+        with pytest.raises(ValueError, match="more rows or columns than 31 bits count"):
+            call()
+
+
 def test_empty_matrices():
     a = mx.zeros((2, 0, 0))
     assert mx.linalg.det(a).tolist() == [1, 1]
