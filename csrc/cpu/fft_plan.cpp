@@ -130,10 +130,14 @@ void add_between(FftPlan& plan) {
   plan.tables.push_back(std::move(table)), plan.tables.push_back(std::move(coarse));
 }
 
-// A length of at least this whose transform is quick.
+// A length of at least this whose transform is quick: with no prime factors but 2, 3 and 5.
 std::int64_t quick_length(std::int64_t least) {
-  for (std::int64_t n = (least + 15) / 16 * 16;; n += 16)
-    if (largest_prime(n) <= 5) return n;
+  for (std::int64_t n = (least + 15) / 16 * 16;; n += 16) {
+    std::int64_t rest = n;
+    for (const int p : {2, 3, 5})
+      while (rest % p == 0) rest /= p;
+    if (rest == 1) return n;
+  }
 }
 
 void add_convolution(FftPlan& plan) {

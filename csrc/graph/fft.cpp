@@ -272,18 +272,19 @@ namespace {
 // The sum of frames (..., count, n) that lie `hop` apart: `parts` of them reach a stretch of `hop`
 // samples, one part each.
 array overlapped(const array& rows, std::int64_t hop, StreamOrDevice s) {
-  const std::int64_t count = rows.shape(-2), n = rows.shape(-1), parts = (n + hop - 1) / hop;
-  const array whole = pad_one(pad_one(rows, 1, 0, parts * hop - n, s), 2, parts - 1, parts - 1, s);
+  const std::int64_t count = rows.shape(-2), n = rows.shape(-1), parts = (n - 1) / hop + 1;
+  const std::int64_t reach = (Size("istft", parts) * hop).value();  // of a frame's stretches
+  const array whole = pad_one(pad_one(rows, 1, 0, reach - n, s), 2, parts - 1, parts - 1, s);
   Shape shape = rows.shape();
   shape.back() = parts, shape.end()[-2] = count + parts - 1;
   shape.push_back(hop);
   Strides strides = row_major(whole.shape());
-  strides.back() = hop - parts * hop;
+  strides.back() = hop - reach;
   strides.push_back(1);
   const array stretches =
-      sum(as_strided(whole, shape, strides, (parts - 1) * parts * hop, s), Axes{-2}, false, s);
-  return section(flatten(stretches, -2, -1, s), stretches.ndim() - 2, 0, (count - 1) * hop + n, 1,
-                 s);
+      sum(as_strided(whole, shape, strides, (parts - 1) * reach, s), Axes{-2}, false, s);
+  const std::int64_t samples = (Size("istft", count - 1) * hop + n).value();
+  return section(flatten(stretches, -2, -1, s), stretches.ndim() - 2, 0, samples, 1, s);
 }
 
 }  // namespace
@@ -306,10 +307,11 @@ array istft(const array& a, std::optional<std::int64_t> n_fft, const Frames& fra
   // Where no window reaches there is nothing to divide.
   array out =
       divide(overlapped(rows, hop, s), maximum(overlapped(squares, hop, s), array(1e-8f), s), s);
-  const std::int64_t samples = out.shape(-1), start = frames.center ? n / 2 : 0;
-  const std::int64_t stop = length ? start + *length : samples - start;
-  out = section(out, out.ndim() - 1, std::min(start, samples),
-                std::min(samples, std::max(stop, start)), 1, s);
+  const std::int64_t samples = out.shape(-1), margin = frames.center ? n / 2 : 0;
+  const std::int64_t start = std::min(margin, samples);
+  const std::int64_t stop =
+      length ? start + std::min(*length, samples - start) : std::max(start, samples - margin);
+  out = section(out, out.ndim() - 1, start, stop, 1, s);
   return length ? resized(out, out.ndim() - 1, *length, s) : out;
 }
 
