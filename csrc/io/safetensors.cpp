@@ -58,7 +58,6 @@ class Header final : public nlohmann::json_sax<json> {
     return true;
   }
   bool start_array(std::size_t) override {
-    if (depth_ == 0) throw std::invalid_argument("the header is not a JSON object");
     const bool known = name_ != kMetadata && (field_ == "shape" || field_ == "data_offsets");
     if (depth_ != 2 || !known || list_) refuse("a list in place of a value");
     list_ = &(field_ == "shape" ? shape_ : offsets_).emplace();
@@ -92,6 +91,7 @@ class Header final : public nlohmann::json_sax<json> {
 
  private:
   [[noreturn]] void refuse(const std::string& what) const {
+    if (depth_ == 0) throw std::invalid_argument("the header is not a JSON object");
     throw std::invalid_argument("tensor '" + name_ + "': " + what);
   }
 

@@ -233,6 +233,12 @@ def test_malformed_safetensors_are_named(name, tmp_path):
         evaluate(mx.load(path))
 
 
+@pytest.mark.parametrize("header", ["[]", "5", "-5", "0.5", '"a"', "null", "true"])
+def test_safetensors_whose_header_is_no_object(header):
+    with pytest.raises(ValueError, match="file: the header is not a JSON object"):
+        mx.load(io.BytesIO(safetensors(header)))
+
+
 def test_header_length_beyond_the_file(tmp_path):
     path = tmp_path / "broken.safetensors"
     for length in (2**63, 2**64 - 1, 10**9, 100):
