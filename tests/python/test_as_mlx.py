@@ -67,7 +67,7 @@ def test_names_are_those_of_mlx():
         print(nn.Linear, nn.Module, optim.Adam, mx.AxisError, nn.relu.__module__)
         print(str(mx)[:17], str(nn)[:15], mx.random, mlx.utils.__name__, mx.__name__)
         print(mx.add.__module__, mx.linalg.norm.__module__, mx.fast.rms_norm.__module__)
-        print(mx.__version__, metadata.version("mlx"), metadata.metadata("mlx")["Name"])
+        print(mx.__version__, metadata.version("MLX"), metadata.metadata("mlx")["Name"])
         assert pickle.loads(pickle.dumps(nn.Linear(2, 3))).weight.shape == (3, 2)
         assert pickle.loads(pickle.dumps([mx.float16, mx.arange(3)]))[0] is mx.float16
         """

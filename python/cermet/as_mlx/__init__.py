@@ -96,7 +96,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         self, context: importlib.metadata.DistributionFinder.Context | None = None
     ) -> Iterable[importlib.metadata.Distribution]:
         name = None if context is None else context.name
-        return [_Distribution()] if name in (None, "mlx") else []
+        return [_Distribution()] if name is None or name.lower() == "mlx" else []
 
 
 def _exists(name: str) -> bool:
