@@ -95,6 +95,22 @@ def test_properties_with_setters_work():
     assert module.gain.item() == 2 and names(module.parameters()) == ["raw"]
 
 
+def test_a_module_takes_another_class(model):
+    class Doubled(nn.Linear):
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    x = mx.ones((1, 4))
+    layer = nn.Linear(4, 3)
+    y = layer(x)
+    layer.__class__ = Doubled
+    assert type(layer) is Doubled
+    assert mx.array_equal(layer(x), 2 * y)
+    assert set(layer.parameters()) == {"weight", "bias"}
+    with pytest.raises(TypeError):
+        layer.__class__ = 3
+
+
 def test_copies_are_independent(model):
     for clone in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         clone.eval()
@@ -507,6 +523,33 @@ def test_value_and_grad_has_the_tree_of_the_trainable_parameters():
     np.testing.assert_allclose(value.item(), 2 * (y**2).sum(), rtol=1e-5)
     expected = 4 * y.T @ hidden
     np.testing.assert_allclose(grads["layers"][1]["weight"], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "optimizer", [optimizers.SGD(0.1), optimizers.AdamW(0.1, weight_decay=0.5)]
+)
+def test_parameters_of_integers_are_not_trained(optimizer):
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.packed = mx.array([1, 2], mx.uint8)
+            self.places = [mx.array([3], mx.int32), mx.array([2.0, 4.0])]
+            self.scale = mx.array([0.5])
+
+        def __call__(self, x):
+            return (x * self.packed * self.scale + self.places[1]).sum()
+
+    model = Packed()
+    value, gradients = nn.value_and_grad(model, lambda model, x: model(x))(model, mx.ones(2))
+    assert value.item() == 7.5
+    assert gradients["scale"].item() == 3
+    assert gradients["packed"].tolist() == [0, 0]
+    assert [g.tolist() for g in gradients["places"]] == [[0], [1, 1]]
+    optimizer.update(model, gradients)
+    assert (model.packed.dtype, model.packed.tolist()) == (mx.uint8, [1, 2])
+    assert (model.places[0].dtype, model.places[0].tolist()) == (mx.int32, [3])
+    assert model.scale.item() < 0.5
+    assert model.places[1].tolist() != [2, 4]
 
 
 def test_value_and_grad_passes_other_results_through_and_restores_the_parameters():

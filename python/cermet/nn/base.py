@@ -154,6 +154,9 @@ class Module(dict):
         raise _no_attribute(self, key)
 
     def __setattr__(self, key: str, val: Any) -> None:
+        if key.startswith("__") and key.endswith("__"):  # Python's own, such as __class__
+            super().__setattr__(key, val)
+            return
         # Properties and ModuleInfo set it themselves, but beside a property that cannot be set the
         # tree may hold a parameter or child of its name.
         own = getattr(type(self), key, None)

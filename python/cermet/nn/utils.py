@@ -47,7 +47,8 @@ def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
         fn: returns a scalar, or a tuple or list whose first element is the scalar to differentiate.
 
     Returns:
-        A function with the arguments of ``fn`` that returns its value and a tree of gradients.
+        A function with the arguments of ``fn`` that returns its value and a tree of gradients,
+        which are zeros for integers; optimizers leave those as they are.
 
     Example::
 
@@ -60,7 +61,9 @@ def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, dict]:
-        tree, places = trainable_places(model)
+        tree, every = trainable_places(model)
+        # Integers, such as packed weights, stay where they are.
+        places = [place for place in every if mx.issubdtype(at(place).dtype, mx.inexact)]
 
         def of_parameters(parameters: list[mx.array], *args: Any, **kwargs: Any) -> Any:
             with _lent(places, parameters, updates=True):
@@ -69,7 +72,12 @@ def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
         parameters = [at(place) for place in places]
         value, gradients = mx.value_and_grad(of_parameters)(parameters, *args, **kwargs)
         one_by_one = iter(gradients)
-        return value, tree_map(lambda _: next(one_by_one), tree)
+
+        def gradient(parameter: mx.array) -> mx.array:
+            is_number = mx.issubdtype(parameter.dtype, mx.inexact)
+            return next(one_by_one) if is_number else mx.zeros_like(parameter)
+
+        return value, tree_map(gradient, tree)
 
     return wrapped
 

@@ -57,7 +57,13 @@ class Optimizer:
         for name, schedule in self._schedulers.items():
             self._state[name] = mx.array(schedule(self.step))
         self._state["step"] = self.step + 1
-        return tree_map(self.apply_single, gradients, parameters, self._state)
+        return tree_map(self._apply_if_trained, gradients, parameters, self._state)
+
+    def _apply_if_trained(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+        """:meth:`apply_single`, but integers with gradients of integers stay as they are."""
+        if mx.issubdtype(gradient.dtype, mx.inexact) or mx.issubdtype(parameter.dtype, mx.inexact):
+            return self.apply_single(gradient, parameter, state)
+        return parameter
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
         """The new value of one parameter; changes its state."""
