@@ -67,7 +67,7 @@ class Calls:
         self.dtype, self.kind = self.one(DTYPES), self.one(KINDS)
         sizes = (1, 2, 2, 3, 3, 4, 5, 0) if self.chance(0.4) else (1, 2, 3, 4)
         self.shape = tuple(self.several(lambda: self.one(sizes), (0, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4)))
-        self.extents = {}
+        self.extents, self.mode = {}, []
         self.wild = 0.08 if self.chance(0.35) else 0.0
 
     # ---- Arrays ----
@@ -260,13 +260,21 @@ class Calls:
 
     def draw(self, name):
         """What a name stands for, as text, or None."""
+        if name == "quantized":  # a mode, which all calls of a program share
+            self.mode = self.mode or [self.one(self.parts[name])]
+            return self.mode[0]
         if name in self.draws:
             return self.draws[name]()
         return self.filled(self.one(self.parts[name])) if name in self.parts else None
 
     def filled(self, text):
         """A text with the values of the names in its braces."""
-        return re.sub(r"(?<!\{)\{([a-z]\w*)\}", lambda m: self.draw(m[1]) or m[0], text)
+
+        def drawn(match):
+            made = self.draw(match[1])
+            return match[0] if made is None else made
+
+        return re.sub(r"(?<!\{)\{([a-z]\w*)\}", drawn, text)
 
     def with_arrays(self, text):
         """A text with arrays in place of letters in brackets, and of integers in angles."""
