@@ -50,8 +50,8 @@ class Placeholder final : public Custom {
   Arrays run(std::span<const array>) const override {
     throw std::invalid_argument(
         transform_ + ": an array was evaluated that depends on an input of the function being " +
-        "traced. Inside the function nothing may ask for values; outside, an array that the " +
-        "function kept by a side effect has none");
+        "traced. Nothing may ask for values during function transformations; outside, an array " +
+        "that the function kept by a side effect has none");
   }
 
  private:

@@ -624,6 +624,9 @@ def test_evaluation_inside_vmap_and_compile_is_refused():
     for transform in (mx.vmap, mx.compile):
         with pytest.raises((ValueError, RuntimeError)):
             transform(lambda a: a + a.sum().item())(X)
+        # Programs that evaluate where they can, and go on where not, look for these words of MLX's.
+        with pytest.raises(ValueError, match="during function transformations"):
+            transform(lambda a: [mx.eval(a), a][1])(X)
 
 
 def deep():
