@@ -429,8 +429,11 @@ array quantized_matmul(const Arrays& inputs, const QuantizedFormat& format, Stre
   const bool one = w.ndim() == 2;
   const Shape batch = one ? batch_of(x) : broadcast_shapes(batch_of(x), batch_of(w));
   SmallVector<array, 2> node_inputs;
+  // Scales and biases of 16 bits stay: widened ones would be a copy.
+  const bool kept = affine && inputs[2].dtype() == inputs[3].dtype() &&
+                    (inputs[2].dtype() == float16 || inputs[2].dtype() == bfloat16);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const bool floats = i == 0 || (affine && i > 1);
+    const bool floats = i == 0 || (affine && i > 1 && !kept);
     array a = floats ? astype(inputs[i], t, s) : inputs[i];
     if (!one && i <= format.parts())
       a = broadcast_to(a, matrices(batch, a.shape(-2), a.shape(-1)), s);

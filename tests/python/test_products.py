@@ -128,6 +128,32 @@ def test_a_quantized_product_is_that_of_the_dequantized_weights(rng):
             assert raw(mx.quantized_matmul(y, *w, False, 32, bits)) == raw(y @ whole)
 
 
+@pytest.mark.parametrize("scale_type", ("float16", "bfloat16"))
+def test_scales_of_16_bits_are_read_as_they_are(scale_type, rng):
+    dtype = getattr(mx, scale_type)
+    for bits in (3, 4, 8):
+        words, *scales = mx.quantize(drawn(rng, (50, 640), "float32"), 32, bits)
+        narrow = [s.astype(dtype) for s in scales]
+        wide = [s.astype(mx.float32) for s in narrow]
+        mx.eval(words, narrow, wide)
+        for transpose in (True, False):
+            for rows in (1, 4, 30):
+                x = drawn(rng, (rows, 640 if transpose else 50), "float32")
+                mx.eval(x)
+
+                def product(parts, x=x, transpose=transpose, bits=bits, words=words):
+                    return mx.quantized_matmul(x, words, *parts, transpose, 32, bits)
+
+                assert product(narrow).dtype == mx.float32
+                assert raw(product(narrow)) == raw(product(wide))
+                assert "astype" not in mx.explain(product(narrow))
+                batched = mx.vmap(lambda row, f=product, n=narrow: f(n, x=row))(x[:, None])
+                assert raw(batched) == raw(product(wide)[:, None])
+                grad = mx.grad(lambda x, f=product, n=narrow: f(n, x=x).square().sum())
+                want = mx.grad(lambda x, f=product, w=wide: f(w, x=x).square().sum())
+                assert raw(grad(x)) == raw(want(x))
+
+
 MODES = [("affine", b, 64) for b in (2, 3, 4, 5, 6, 8)]
 MODES += [("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
 

@@ -15,8 +15,6 @@ namespace cermet::cpu {
 namespace {
 
 constexpr std::int64_t kMostRows = 128;  // of a part: its scores and the packed keys fit the cache
-// Multiplications that outweigh their hand-over; of few rows those that as many keys take to read.
-constexpr double kLeastReading = 60e3;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 template <class T>

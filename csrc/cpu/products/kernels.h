@@ -112,6 +112,8 @@ struct Stream {
 inline constexpr std::int64_t kStreamRows = 8;
 
 inline constexpr double kLeastWork = 250e3;  // multiplications that outweigh their hand-over
+// Of few rows: those that take as long as so many numbers to read.
+inline constexpr double kLeastReading = 60e3;
 
 inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 inline std::int64_t round_up(std::int64_t a, std::int64_t to) { return ceil_div(a, to) * to; }

@@ -21,6 +21,11 @@ bool few(const Product& p, std::int64_t rows) {
   return rows <= kStreamRows && product_kernels().stream[static_cast<int>(p.b.packing)];
 }
 
+// Multiplications of a product of `rows` rows that outweigh their hand-over.
+double least_work(const Product& p, std::int64_t rows) {
+  return few(p, rows) ? kLeastReading * static_cast<double>(rows) : kLeastWork;
+}
+
 // Whether it reads those of b, which then stay in the nearest cache.
 bool reads_columns_in_place(const Product& p) {
   constexpr std::int64_t kMost = 16 << 10;  // bytes
@@ -61,13 +66,14 @@ struct Cut {
     const std::int64_t threads = get_num_threads();
     const double total =
         static_cast<double>(p.m * batches) * static_cast<double>(p.n) * static_cast<double>(p.k);
-    const auto wanted = std::clamp(static_cast<std::int64_t>(total / (8 * kLeastWork)), threads,
+    const double least = least_work(p, p.m);
+    const auto wanted = std::clamp(static_cast<std::int64_t>(total / (8 * least)), threads,
                                    (stream ? 2 : 4) * threads);
     const auto work = [&] {
       return static_cast<double>(rows) * static_cast<double>(columns) * static_cast<double>(p.k);
     };
     // Columns before rows: each is packed once then.
-    while (down * across * batches < wanted && work() > 2 * kLeastWork) {
+    while (down * across * batches < wanted && work() > 2 * least) {
       const bool can_rows = rows >= 4 * tile_rows, can_columns = columns >= 4 * panel;
       if (!can_rows && !can_columns) break;
       if (can_columns && (columns >= rows / 8 || !can_rows))
@@ -121,7 +127,8 @@ class Nest {
                         static_cast<double>(p_.k);
     if (pieces < get_num_threads() && spans_ > 1 && !cut_.keeps) return run_spans();
     if (!is_few() && cut_.shares) return run_sharing();
-    const auto grain = static_cast<std::int64_t>(1 + kLeastWork / std::max(1.0, work));
+    const auto grain =
+        static_cast<std::int64_t>(1 + least_work(p_, cut_.rows) / std::max(1.0, work));
     parallel_for(pieces, grain,
                  [&](std::int64_t begin, std::int64_t end) { compute(begin, end, nullptr); });
   }

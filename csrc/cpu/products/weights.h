@@ -174,11 +174,18 @@ class Weights {
     [[gnu::always_inline]] void visit_with(std::int64_t from, std::int64_t to, Sink&& sink) {
       for (from *= kDepth, to *= kDepth; from < to;) {
         const std::int64_t chunk = from / kChunk * kChunk;
-        if (from == chunk)
-          for (int g = 0; g < G; ++g)
-            weights_.gather_words(
-                w_ + g * L, weights_.start_ + chunk,
-                weights_.numbers_ - chunk < kChunk ? weights_.numbers_ - chunk : kChunk, words_[g]);
+        if (from == chunk) {
+          const std::int64_t left = weights_.numbers_ - chunk;
+          for (int g = 0; g < G; ++g) {
+            // More rows than the machine follows: what comes next, of them or of those below.
+            if (left > kChunk)
+              weights_.prefetch_words(w_ + g * L, weights_.start_ + chunk + kChunk);
+            else
+              weights_.prefetch_words(w_ + (G + g) * L, weights_.start_);
+            weights_.gather_words(w_ + g * L, weights_.start_ + chunk,
+                                  left < kChunk ? left : kChunk, words_[g]);
+          }
+        }
         const std::int64_t end = to < chunk + kChunk ? to : chunk + kChunk;
         const std::int64_t run = weights_.q_.group < 32 ? weights_.q_.group : 32;
         for (std::int64_t p = from; p < end; p += run) {
@@ -268,6 +275,13 @@ class Weights {
   };
 
  private:
+  // A chunk of L rows from code p on.
+  void prefetch_words(std::int64_t w, std::int64_t p) const {
+    constexpr std::int64_t kLine = 16;  // words
+    const std::uint32_t* row = q_.words + (first_ + w) * q_.row_words + p * kBits / 32;
+    for (std::int64_t l = 0; l < L; ++l, row += q_.row_words)
+      for (std::int64_t i = 0; i < kChunk * kBits / 32; i += kLine) __builtin_prefetch(row + i);
+  }
   // words[i][l] = word i of row w + l, from code p on, for `codes` of them.
   void gather_words(std::int64_t w, std::int64_t p, std::int64_t codes,
                     Vector<std::uint32_t>* words) const {
@@ -280,7 +294,6 @@ class Weights {
         const std::uint32_t* const row = from + l * q_.row_words + i;
         block[l] = Vector<std::uint32_t>{};
         if (l >= lanes) continue;
-        __builtin_prefetch(row + kChunk * kBits / 32);  // more rows than the machine follows
         if (i + L <= count || row + L <= q_.end)
           block[l] = load(row);
         else
