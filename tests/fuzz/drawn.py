@@ -326,6 +326,7 @@ class Calls:
             self.kind = "triangular" if "tri" in key else self.one(("definite", "normal"))
         texts, known = self.arguments(listed, draws)
         if key.startswith("array.") and path != "mx.array":
+            self.wild = 0
             path = f"({self.with_arrays(draws.get('self', '[]'))}).{key[6:]}"
         call = f"{path}({', '.join(texts)})"
         axis = known.get("axis", "-1")
