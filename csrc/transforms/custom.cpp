@@ -26,10 +26,20 @@ std::string kind_of(const Result& r) {
   return std::string(name_of(r.dtype)) + " of shape " + to_string(r.shape);
 }
 
+std::string named(const CustomRules& rules) {
+  return "custom_function" + (rules.name.empty() ? "" : " " + rules.name);
+}
+
+// The function's own derivative is not that of a rule.
+void refuse_other(const CustomRules& rules, const char* asked, const char* given) {
+  throw std::invalid_argument(std::string(asked) + ": " + named(rules) + " has a " + given +
+                              " rule of its own and no " + asked + " rule; expected one");
+}
+
 // What a rule returned: as many arrays as expected, of these shapes and types. One real floating
 // type is as good as another, and of integers' derivatives the type does not count.
-Arrays expect(Arrays arrays, const Results& expected, const char* rule) {
-  const std::string head = std::string("custom_function: its ") + rule + " rule returned ";
+Arrays expect(Arrays arrays, const Results& expected, const CustomRules& rules, const char* rule) {
+  const std::string head = named(rules) + ": its " + rule + " rule returned ";
   if (arrays.size() != expected.size())
     throw std::invalid_argument(head + count(arrays.size(), "array") + ", expected " +
                                 std::to_string(expected.size()));
@@ -66,10 +76,11 @@ class CustomFunction final : public Custom {
 
   std::vector<std::optional<array>> vjp_all(std::span<const array> inputs, const Arrays& outputs,
                                             const Arrays& cotangents) const override {
+    if (rules_.jvp && !rules_.vjp) refuse_other(rules_, "vjp", "jvp");
     const Arrays primals = concat({inputs.first(n_)});
     const Arrays found = expect(rules_.vjp ? rules_.vjp(primals, cotangents, outputs)
                                            : cermet::vjp(fun_, primals, cotangents).second,
-                                results_of(primals), "vjp");
+                                results_of(primals), rules_, "vjp");
     std::vector<std::optional<array>> all(found.begin(), found.end());
     all.resize(inputs.size());
     return all;
@@ -77,13 +88,14 @@ class CustomFunction final : public Custom {
 
   Arrays jvp_all(std::span<const array> inputs, const Arrays& outputs,
                  const std::vector<std::optional<array>>& tangents) const override {
+    if (rules_.vjp && !rules_.jvp) refuse_other(rules_, "jvp", "vjp");
     const Arrays primals = concat({inputs.first(n_)});
     Arrays filled;
     for (std::size_t i = 0; i < n_; ++i)
       filled.push_back(tangents[i].value_or(zeros_like(primals[i])));
     return expect(
         rules_.jvp ? rules_.jvp(primals, filled) : cermet::jvp(fun_, primals, filled).second,
-        results_of(outputs), "jvp");
+        results_of(outputs), rules_, "jvp");
   }
 
   Arrays vmap_all(const Batched& in, const Arrays& outputs) const override {
@@ -95,7 +107,7 @@ class CustomFunction final : public Custom {
 
     auto [results, result_axes] = rules_.vmap(primals, axes);
     if (result_axes.size() != results.size())
-      throw std::invalid_argument("custom_function: its vmap rule returned " +
+      throw std::invalid_argument(named(rules_) + ": its vmap rule returned " +
                                   count(results.size(), "array") + " and axes for " +
                                   std::to_string(result_axes.size()));
     for (std::size_t i = 0; i < results.size(); ++i) {
@@ -105,7 +117,10 @@ class CustomFunction final : public Custom {
     }
     Results batched = results_of(outputs);
     for (Result& r : batched) r.shape = batch_shape(in.size, r.shape);
-    return expect(std::move(results), batched, "vmap");
+    results = expect(std::move(results), batched, rules_, "vmap");
+    if (!rules_.vjp && !rules_.jvp) return results;
+    for (array& r : results) r = stop_gradient(r);
+    return wrap(cermet::vmap(fun_, axes), batched_rules(axes), primals, results);
   }
 
   CustomParts parts() const { return {fun_, rules_, n_}; }
@@ -114,6 +129,7 @@ class CustomFunction final : public Custom {
   // The rules of the function mapped over these axes of its primals.
   CustomRules batched_rules(const std::vector<int>& axes) const {
     CustomRules mapped;
+    mapped.name = rules_.name;
     if (rules_.vjp)
       mapped.vjp = [rule = rules_.vjp, axes](const Arrays& primals, const Arrays& cotangents,
                                              const Arrays& outputs) {
@@ -175,6 +191,9 @@ Function checkpoint(Function fun) {
   // The dependence keeps the second run from starting before its cotangents are there.
   rules.vjp = [fun](const Arrays& primals, const Arrays& cotangents, const Arrays&) {
     return vjp(fun, depends(primals, cotangents), cotangents).second;
+  };
+  rules.jvp = [fun](const Arrays& primals, const Arrays& tangents) {
+    return jvp(fun, primals, tangents).second;
   };
   return custom_function(std::move(fun), std::move(rules));
 }

@@ -56,21 +56,24 @@ class CustomFunction final : public Transformed {
     flatten_arrays(arguments, in);
     const std::size_t count = in.size();
     CustomRules rules;
+    rules.name =
+        nb::hasattr(fun, "__name__") ? nb::cast<std::string>(nb::str(fun.attr("__name__"))) : "";
     if (vjp.is_valid())
       rules.vjp = [rule = share(vjp), primals, result, count](const Arrays& in, const Arrays& ct,
                                                               const Arrays& out) {
         return checked((*rule)(rebuilt(*primals, in), rebuilt(*result, ct), rebuilt(*result, out)),
-                       count, "vjp: a cotangent for each primal");
+                       *primals, count, "vjp: a cotangent for each primal");
       };
     if (jvp.is_valid())
       rules.jvp = [rule = share(jvp), primals, result](const Arrays& in, const Arrays& tangents) {
         Arrays outputs;
         flatten_arrays(*result, outputs);
-        return checked((*rule)(rebuilt(*primals, in), rebuilt(*primals, tangents)), outputs.size(),
-                       "jvp: a tangent for each output");
+        return checked((*rule)(rebuilt(*primals, in), rebuilt(*primals, tangents)), *result,
+                       outputs.size(), "jvp: a tangent for each output");
       };
     if (vmap.is_valid())
-      rules.vmap = [rule = share(vmap), primals](const Arrays& in, const std::vector<int>& axes) {
+      rules.vmap = [rule = share(vmap), primals, result](const Arrays& in,
+                                                         const std::vector<int>& axes) {
         std::size_t next = 0;
         const nb::object axes_tree = tree_map(*primals, [&](nb::handle leaf) -> nb::object {
           const int axis = as_array(leaf) ? axes.at(next++) : kNotMapped;
@@ -80,7 +83,7 @@ class CustomFunction final : public Transformed {
         if (!nb::isinstance<nb::tuple>(answer) || nb::len(answer) != 2)
           throw std::invalid_argument("custom_function: vmap must return (outputs, axes)");
         std::pair<Arrays, std::vector<int>> out;
-        flatten_arrays(nb::object(answer[0]), out.first);
+        out.first = arrays_in_order(answer[0], *result);
         tree_visit(nb::object(answer[1]), [&](nb::handle axis) {
           out.second.push_back(axis.is_none() ? kNotMapped : nb::cast<int>(axis));
         });
@@ -111,9 +114,35 @@ class CustomFunction final : public Transformed {
   Held vjp, jvp, vmap;
 
  private:
-  static Arrays checked(nb::handle tree, std::size_t count, const char* what) {
+  // The arrays of a tree, those of a dict in the order of the keys that `like` has in its place.
+  static Arrays arrays_in_order(nb::handle tree, nb::handle like) {
+    const auto sequence = [](nb::handle t) {
+      return nb::isinstance<nb::list>(t) || nb::isinstance<nb::tuple>(t);
+    };
     Arrays arrays;
-    flatten_only_arrays(tree, arrays, "custom_function");
+    const auto add = [&](nb::handle part, nb::handle like_part) {
+      const Arrays more = arrays_in_order(part, like_part);
+      arrays.insert(arrays.end(), more.begin(), more.end());
+    };
+    if (nb::isinstance<nb::dict>(tree) && nb::isinstance<nb::dict>(like)) {
+      const nb::dict by_key = nb::borrow<nb::dict>(tree);
+      if (!nb::object(by_key.attr("keys")()).equal(like.attr("keys")()))
+        throw std::invalid_argument("custom_function: a rule returned a dict of the keys " +
+                                    text_of_keys(by_key) + ", expected " + text_of_keys(like));
+      for (auto item : nb::borrow<nb::dict>(like)) add(by_key[item.first], item.second);
+    } else if (sequence(tree) && sequence(like) && nb::len(tree) == nb::len(like)) {
+      for (std::size_t i = 0; i < nb::len(tree); ++i) add(tree[i], like[i]);
+    } else {
+      flatten_only_arrays(tree, arrays, "custom_function");
+    }
+    return arrays;
+  }
+  static std::string text_of_keys(nb::handle dict) {
+    return nb::cast<std::string>(nb::str(nb::list(dict)));
+  }
+
+  static Arrays checked(nb::handle tree, nb::handle like, std::size_t count, const char* what) {
+    const Arrays arrays = arrays_in_order(tree, like);
     if (arrays.size() != count)
       throw std::invalid_argument("custom_function: " + std::string(what) + " was expected, " +
                                   std::to_string(count) + " arrays, not " +

@@ -1049,6 +1049,70 @@ def test_custom_function_of_trees():
     assert gradients["a"].tolist() == [5] * 3 and gradients["b"].tolist() == X.tolist()
 
 
+def test_rules_may_return_dicts_in_any_order():
+    @mx.custom_function
+    def f(tree):
+        return {"first": tree["a"] * tree["b"], "second": [tree["a"], tree["b"]]}
+
+    f.vjp(lambda tree, ct, out: {"b": ct["second"][1] * 3, "a": ct["first"] * 5})
+    f.jvp(lambda tree, t: {"second": [t["a"], t["b"]], "first": t["a"] * 7})
+    f.vmap(
+        lambda tree, axes: ({"second": [tree["a"], tree["b"]], "first": tree["a"] * tree["b"]}, 0)
+    )
+
+    def total(a, b):
+        out = f({"a": a, "b": b})
+        return (out["first"] + out["second"][0] + 2 * out["second"][1]).sum()
+
+    assert [g.tolist() for g in mx.grad(total, (0, 1))(X, Y)] == [[5] * 3, [6] * 3]
+    ones = mx.ones(3)
+    _, (first, *second) = mx.jvp(
+        lambda a, b: [f({"a": a, "b": b})["first"], *f({"a": a, "b": b})["second"]],
+        [X, Y],
+        [ones, 2 * ones],
+    )
+    assert (first.tolist(), [s.tolist() for s in second]) == ([7] * 3, [[1] * 3, [2] * 3])
+    out = mx.vmap(f)({"b": mx.stack([Y, X]), "a": mx.stack([X, Y])})
+    assert mx.array_equal(out["first"], mx.stack([X * Y] * 2)).item()
+    f.vjp(lambda tree, ct, out: {"a": ct["first"], "c": ct["first"]})
+    with pytest.raises(ValueError, match=r"keys \['a', 'c'\], expected \['a', 'b'\]"):
+        mx.grad(total)(X, Y)
+
+
+def test_the_other_derivative_of_a_function_with_one_of_its_own_is_refused():
+    """Both follow from the function where it has neither rule, as for a checkpoint."""
+
+    def twice(x):
+        return mx.sin(x) * 2
+
+    for given, other in (("vjp", "jvp"), ("jvp", "vjp")):
+        f = mx.custom_function(twice)
+        assert_close(mx.jvp(f, [X], [Y])[1][0], 2 * np.cos(np.array(X)) * np.array(Y))
+        getattr(f, given)(lambda primal, t, output=None: t * 3)
+        assert getattr(mx, given)(f, [X], [Y])[1][0].tolist() == (Y * 3).tolist()
+        text = f"{other}: custom_function twice has a {given} rule of its own and no {other} rule"
+        for g in (f, mx.compile(f), mx.checkpoint(f), lambda x, f=f: mx.vmap(f)(x[None])[0]):
+            assert_close(g(X), 2 * np.sin(np.array(X)))
+            with pytest.raises(ValueError, match=text):
+                getattr(mx, other)(g, [X], [Y])
+    tangent = mx.jvp(mx.checkpoint(twice), [X], [Y])[1][0]
+    assert_close(tangent, 2 * np.cos(np.array(X)) * np.array(Y))
+
+
+def test_a_vmap_rule_keeps_the_derivatives_of_its_function():
+    f = mx.custom_function(lambda x, y: mx.sin(x) * y)
+    f.vjp(lambda primals, ct, out: (ct * 3, ct * 5))
+    f.jvp(lambda primals, tangents: tangents[0] * 7 + tangents[1])
+    f.vmap(lambda primals, axes: (mx.sin(primals[0]) * primals[1][None], 0))
+    x = mx.stack([X, Y])
+    mapped = mx.vmap(f, (0, None))
+    assert_close(mapped(x, Y), np.sin(np.array(x)) * np.array(Y))
+    pulled = mx.vjp(mapped, [x, Y], [mx.ones((2, 3))])[1]
+    assert [p.tolist() for p in pulled] == [[[3] * 3] * 2, [10] * 3]
+    pushed = mx.jvp(mapped, [x, Y], [x, Y])[1][0]
+    assert_close(pushed, np.array(x * 7 + Y))
+
+
 @pytest.mark.parametrize(
     "returned, text",
     [

@@ -71,7 +71,9 @@ void enable_compile();
 // "Training deep nets with sublinear memory cost", 2016).
 Function checkpoint(Function fun);
 
-// A function with its own derivatives or batching; absent ones follow from `fun`.
+// A function with its own derivatives or batching. Where neither derivative is given, both follow
+// from `fun`; where one is, the other is refused: `fun` would contradict it. Batching keeps the
+// derivatives.
 struct CustomRules {
   // (primals, cotangents, outputs) -> a cotangent for each primal
   std::function<Arrays(const Arrays&, const Arrays&, const Arrays&)> vjp;
@@ -79,6 +81,7 @@ struct CustomRules {
   std::function<Arrays(const Arrays&, const Arrays&)> jvp;
   // (inputs, axes) -> outputs and their axes
   std::function<std::pair<Arrays, std::vector<int>>(const Arrays&, const std::vector<int>&)> vmap;
+  std::string name = {};  // for errors
 };
 Function custom_function(Function fun, CustomRules rules);
 
