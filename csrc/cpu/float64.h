@@ -76,11 +76,10 @@ inline double remainder(double a, double b) {
   if (r == 0.0) return copysign(0.0, b);
   return (r < 0.0) != (b < 0.0) ? r + b : r;
 }
-// The integer (a - remainder) / b; of an infinite a none.
+// The integer (a - remainder) / b; of and by infinities the floor of the quotient.
 inline double floor_divide(double a, double b) {
-  if (b == 0.0) return a / b;
+  if (b == 0.0 || __builtin_isinf(a) || __builtin_isinf(b)) return __builtin_floor(a / b);
   const double r = remainder(a, b);
-  if (__builtin_isinf(r)) return -1.0;  // as b is, of the other sign
   const double q = rint((a - r) / b);
   return q == 0.0 ? copysign(0.0, a / b) : q;
 }

@@ -61,11 +61,11 @@ inline f32 lowered_quotient(f32 q, f32 r, f32 b) {
   b32 lifted = select(b < 0.0f, -r, r) < 0.0f;
   return select(lifted & (abs(q) <= 0x1p24f), q - 1.0f, q);
 }
-// No integer is the quotient of an infinity; of a divided by one, all is left.
+// Of and by infinities the floor of the quotient, as the array API standard has it: what is left is a
+// nan, or without end, and lowers nothing.
 inline f32 floor_divide(f32 a, f32 b) {
   f32 q = floor(a / b);
-  q = lowered_quotient(q, select(abs(b) == kInf, a, fma(-q, b, a)), b);
-  return select((abs(a) == kInf) & (b != 0.0f), kNan, q);
+  return lowered_quotient(q, fma(-q, b, a), b);
 }
 
 // Python's: exact but for the rounding of fmod(a, b) + b where the signs differ.

@@ -209,11 +209,7 @@ const Row kRows[] = {
     {Op::subtract, 0.5, 1, -9, 9, -9, 0, BOTH(x - y)},
     {Op::multiply, 0.5, 2, -11, 11, -9, 9, BOTH(x * y)},
     {Op::divide, 0.5, 4, -9, 9, -9, 9, BOTH(x / y)},
-    {Op::floor_divide, 0, 0, -9, 9, 1, 4,
-     REAL(integer && y == 0 ? 0
-          : std::isinf(x)   ? NAN
-                            : std::floor(x / y)),
-     nullptr},
+    {Op::floor_divide, 0, 0, -9, 9, 1, 4, REAL(integer && y == 0 ? 0 : std::floor(x / y)), nullptr},
     {Op::remainder, 0.5, 0, -9, 9, -4, 4, REAL(remainder_of(x, y, integer)), nullptr},
     {Op::power, 2, 32, 0, 3, 0, 4, BOTH(std::pow(x, y))},
     {Op::maximum, 0, 0, -9, 9, -9, 9, REAL(x != x || x > y ? x : y), nullptr},

@@ -79,11 +79,7 @@ double python_remainder(double a, double b) {
 }
 
 // No integer is that of an infinity; one by an infinity is between 0 and -1.
-double whole_quotient(double a, double b) {
-  if (std::isinf(a) && b != 0) return kNan;
-  if (std::isinf(b) && (a < 0 || a > 0)) return (a < 0) != (b < 0) ? -1 : 0;
-  return std::floor(a / b);
-}
+double whole_quotient(double a, double b) { return std::floor(a / b); }
 
 struct Function {
   std::string name;

@@ -374,6 +374,8 @@ def test_floor_division_of_and_by_zeros_and_infinities(name, dtype):
     x, y = (values.ravel() for values in np.meshgrid(special, special))
     with np.errstate(all="ignore"):
         want = getattr(np, name)(x, y)
+        if name == "floor_divide":  # NumPy has nan of infinities, and -1 by those of the other sign
+            want = np.where(np.isinf(x) | np.isinf(y), np.floor(x / y), want)
     got = getattr(mx, name)(to_mx(x), to_mx(y))
     assert_equal(got, want)
     numbers = ~np.isnan(want)

@@ -144,6 +144,7 @@ bitwise_right_shift = binary("bitwise_right_shift", mx.right_shift)
 bitwise_xor = binary("bitwise_xor", mx.bitwise_xor)
 divide = binary("divide", mx.divide)
 equal = binary("equal", mx.equal)
+floor_divide = binary("floor_divide", mx.floor_divide)
 greater = binary("greater", mx.greater)
 greater_equal = binary("greater_equal", mx.greater_equal)
 less = binary("less", mx.less)
@@ -165,14 +166,6 @@ def expm1(x: mx.array, /) -> mx.array:
     """exp(x) - 1, accurate near zero."""
     out = mx.expm1(x)  # of -0, a real part is -0 and a complex number's 0
     return out + complex(0.0, -0.0) if x.dtype == mx.complex64 else out
-
-
-def floor_divide(x1: Any, x2: Any, /) -> mx.array:
-    """Quotient rounded to minus infinity; of and by infinities, as division has it."""
-    out = mx.floor_divide(x1, x2)
-    if not mx.issubdtype(out.dtype, mx.floating):
-        return out
-    return mx.where(mx.isinf(x1) | mx.isinf(x2), mx.floor(mx.divide(x1, x2)), out)
 
 
 def clip(x: mx.array, /, min: Any = None, max: Any = None) -> mx.array:
