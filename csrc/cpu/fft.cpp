@@ -138,6 +138,8 @@ class RealRows {
         const std::int64_t count = std::min(group_, end - first);
         float *const x = data<float>(real) + first * n_, *const y =
                                                              data<float>(half) + first * width();
+        if (group_ == 1 && first + 1 < end)
+          forward ? ask_for(x + n_, n_) : ask_for(y + width(), width());
         if (forward)
           n_ % 2 ? odd_forward(x, y, count, memory.get()) : even_forward(x, y, count, memory.get());
         else

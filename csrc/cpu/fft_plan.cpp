@@ -92,7 +92,9 @@ std::int64_t rows_of(std::int64_t n) {
   if (n <= kOneStep) return n;
   const auto cost = [](std::int64_t columns, std::int64_t length) {
     const std::int64_t lanes = (columns + kFftLanes - 1) / kFftLanes * kFftLanes;
-    const auto passes = static_cast<double>(radices_of(length).size() + 2);
+    // Into scratch memory and out of it: lanes that do not fill a vector are moved one by one.
+    const int moves = columns < kFftLanes ? 12 : 2;
+    const auto passes = static_cast<double>(radices_of(length).size()) + moves;
     return static_cast<double>(lanes) * static_cast<double>(length) * passes *
            (length > 2048 ? 1.5 : 1);
   };
@@ -228,8 +230,12 @@ void transform_rows(const FftPlan& plan, const FftSide& from, const FftSide& to,
       kernels.multiply(from.at(row * from.lane), plan.chirp.data(), inner, n, 1);
       std::fill(inner.re + n, inner.re + length, 0.0f);
       std::fill(inner.im + n, inner.im + length, 0.0f);
-      transform_rows(longer, inner, inner, 1, 1, memory);
-      kernels.multiply(inner, plan.spectrum.data(), inner, length, 1);
+      const FftMatrix matrix(longer, memory);
+      float* const scratch = memory + 2 * longer.second.n * longer.pitch();
+      matrix.transform_columns(inner, 0, longer.second.n, scratch);
+      matrix.transform_rows(
+          inner, 0, longer.first.n, 1, scratch,
+          {plan.spectrum.data(), plan.spectrum.data() + length, longer.first.n, 1});
       transform_rows(longer, inner.swapped(), inner.swapped(), 1, 1, memory);
       kernels.multiply(inner, plan.chirp.data(), to.at(row * to.lane), n, scale);
     }
@@ -239,6 +245,7 @@ void transform_rows(const FftPlan& plan, const FftSide& from, const FftSide& to,
   const FftMatrix matrix(plan, workspace);
   float* const scratch = workspace + 2 * plan.second.n * plan.pitch();
   for (std::int64_t row = 0; row < rows; ++row) {
+    if (row + 1 < rows) ask_for(from.at((row + 1) * from.lane).re, plan.n * from.element);
     matrix.transform_columns(from.at(row * from.lane), 0, plan.second.n, scratch);
     matrix.transform_rows(to.at(row * to.lane), 0, plan.first.n, scale, scratch);
   }
@@ -254,10 +261,10 @@ void FftMatrix::transform_columns(const FftSide& from, std::int64_t begin, std::
                between_, begin, end, plan_.between, 1, scratch);
 }
 void FftMatrix::transform_rows(const FftSide& to, std::int64_t begin, std::int64_t end, float scale,
-                               float* scratch) const {
+                               float* scratch, const FftTwiddles& factors) const {
   CERMET_DISPATCH(fft_kernels())
       .columns(plan_.second, {between_.re, between_.im, between_.lane, between_.element},
-               {to.re, to.im, plan_.first.n * to.element, to.element}, begin, end, {}, scale,
+               {to.re, to.im, plan_.first.n * to.element, to.element}, begin, end, factors, scale,
                scratch);
 }
 

@@ -1,6 +1,7 @@
 // What a Fourier transform of one length needs to know, made once and kept.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <vector>
 
@@ -28,6 +29,12 @@ struct FftPlan {
   std::vector<std::vector<float>> tables;  // what the others point to
 };
 
+// Asks for a row that is read next: its steps are too short for the processor to see.
+inline void ask_for(const float* row, std::int64_t floats) {
+  constexpr std::int64_t kLine = 16, kMost = 1 << 13;
+  for (std::int64_t i = 0; i < std::min(floats, kMost); i += kLine) __builtin_prefetch(row + i);
+}
+
 // The transforms of rows, on this thread: row r is lane r of both sides.
 void transform_rows(const FftPlan& plan, const FftSide& from, const FftSide& to, std::int64_t rows,
                     float scale, float* workspace);
@@ -38,8 +45,9 @@ class FftMatrix {
   FftMatrix(const FftPlan& plan, float* memory);
   void transform_columns(const FftSide& from, std::int64_t begin, std::int64_t end,
                          float* scratch) const;
+  // The results are multiplied by `scale`, or by `factors` as they lie in a row.
   void transform_rows(const FftSide& to, std::int64_t begin, std::int64_t end, float scale,
-                      float* scratch) const;
+                      float* scratch, const FftTwiddles& factors = {}) const;
 
  private:
   const FftPlan& plan_;

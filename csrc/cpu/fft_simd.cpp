@@ -2,6 +2,8 @@
 // lanes are a vector and the imaginary ones the next.
 //
 // Nothing is contracted, and every element's operations are the same in vectors of any width.
+#include <algorithm>
+
 #include "cpu/fft_kernel.h"
 #include "cpu/products/vector.h"
 
@@ -174,6 +176,15 @@ void load_some(const FftSide& s, std::int64_t begin, std::int64_t end, int count
     }
 }
 
+// The blocks of `size` that cover n elements, of which the last lies within, too: some elements are
+// moved twice. Fewer elements than a block are left to others. Returns where they begin.
+template <class Move>
+[[gnu::always_inline]] inline std::int64_t in_blocks(std::int64_t n, std::int64_t size, Move move) {
+  if (n < size) return 0;
+  for (std::int64_t i = 0; i < n; i += size) move(std::min(i, n - size));
+  return n;
+}
+
 // Elements that far apart are on other pages: they are asked for in advance.
 constexpr std::int64_t kFar = 1024, kAhead = 16;
 
@@ -200,24 +211,24 @@ void load_block(const FftSide& s, std::int64_t n, int count, float* x) {
     }
   } else if (lanes == Lanes::rows_of_pairs) {
     const float* from = first_of(s);
-    for (; i + W / 2 <= n; i += W / 2) {
+    i = in_blocks(n, W / 2, [&](std::int64_t at) __attribute__((always_inline)) {
       V v[W];
 #pragma GCC unroll 16
-      for (int l = 0; l < W; ++l) v[l] = load(from + l * s.lane + 2 * i);
+      for (int l = 0; l < W; ++l) v[l] = load(from + l * s.lane + 2 * at);
       transpose<float>(v);
 #pragma GCC unroll 8
-      for (int k = 0; k < W / 2; ++k) put(x, i + k, ordered(s, {v[2 * k], v[2 * k + 1]}));
-    }
+      for (int k = 0; k < W / 2; ++k) put(x, at + k, ordered(s, {v[2 * k], v[2 * k + 1]}));
+    });
   } else if (lanes == Lanes::rows) {
     for (const bool imaginary : {false, true})
-      for (i = 0; i + W <= n; i += W) {
+      i = in_blocks(n, W, [&](std::int64_t at) __attribute__((always_inline)) {
         V v[W];
 #pragma GCC unroll 16
-        for (int l = 0; l < W; ++l) v[l] = load((imaginary ? s.im : s.re) + l * s.lane + i);
+        for (int l = 0; l < W; ++l) v[l] = load((imaginary ? s.im : s.re) + l * s.lane + at);
         transpose<float>(v);
 #pragma GCC unroll 16
-        for (int k = 0; k < W; ++k) store(x + (i + k) * 2 * W + imaginary * W, v[k]);
-      }
+        for (int k = 0; k < W; ++k) store(x + (at + k) * 2 * W + imaginary * W, v[k]);
+      });
   }
   load_some(s, i, n, count, x);
 }
@@ -266,31 +277,31 @@ void store_block(const FftSide& s, std::int64_t n, int count, Value value) {
     }
   } else if (lanes == Lanes::rows_of_pairs) {
     auto* to = const_cast<float*>(first_of(s));
-    for (; i + W / 2 <= n; i += W / 2) {
+    i = in_blocks(n, W / 2, [&](std::int64_t at) __attribute__((always_inline)) {
       V v[W];
 #pragma GCC unroll 8
       for (int k = 0; k < W / 2; ++k) {
-        const C c = ordered(s, value(i + k));
+        const C c = ordered(s, value(at + k));
         v[2 * k] = c.re, v[2 * k + 1] = c.im;
       }
       transpose<float>(v);
 #pragma GCC unroll 16
-      for (int l = 0; l < W; ++l) store(to + l * s.lane + 2 * i, v[l]);
-    }
+      for (int l = 0; l < W; ++l) store(to + l * s.lane + 2 * at, v[l]);
+    });
   } else if (lanes == Lanes::rows) {
-    for (; i + W <= n; i += W) {
+    i = in_blocks(n, W, [&](std::int64_t at) __attribute__((always_inline)) {
       V re[W], im[W];
 #pragma GCC unroll 16
       for (int k = 0; k < W; ++k) {
-        const C c = value(i + k);
+        const C c = value(at + k);
         re[k] = c.re, im[k] = c.im;
       }
       transpose<float>(re);
       transpose<float>(im);
 #pragma GCC unroll 16
       for (int l = 0; l < W; ++l)
-        store(s.re + l * s.lane + i, re[l]), store(s.im + l * s.lane + i, im[l]);
-    }
+        store(s.re + l * s.lane + at, re[l]), store(s.im + l * s.lane + at, im[l]);
+    });
   }
   for (; i < n; ++i) {
     const C c = value(i);
