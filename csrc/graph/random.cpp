@@ -9,6 +9,7 @@
 #include "graph/check.h"
 #include "graph/fork.h"
 #include "graph/primitives/creation.h"
+#include "graph/random_state.h"
 #include "ops/cpp.h"
 
 namespace cermet::random {
@@ -36,6 +37,8 @@ Global& global() {
   return *g;
 }
 
+thread_local array* scoped = nullptr;  // the state of the innermost StateContext
+
 array make_key(std::uint32_t x, std::uint32_t y) {
   const std::uint32_t words[] = {x, y};
   return array(words, {2});
@@ -45,22 +48,28 @@ array row(const array& keys, std::int64_t i) {
   return squeeze(slice(keys, {i, 0}, {i + 1, 2}), {0});
 }
 
-// The given key, or one split off the global state.
+// A key split off a state.
+array split_off(array& state) {
+  if (state.is_available()) {  // split here: numbers that nobody asks for leave no graph
+    const auto* words = state.data<std::uint32_t>();
+    const cpu::plain::Words own{words[0], words[state.strides()[0]]};
+    const cpu::plain::Words first = threefry(own, {0, 2}), second = threefry(own, {1, 3});
+    state = make_key(first.x, second.x);
+    return make_key(first.y, second.y);
+  }
+  const array keys = split(state);
+  state = row(keys, 0);
+  return row(keys, 1);
+}
+
+// The given key, or one of the thread's own state or the global one.
 array resolve(const Key& key) {
   if (key) return *key;
+  if (scoped) return split_off(*scoped);
   Global& g = global();
   const std::lock_guard lock(mutex_of(Lock::random));
   g.take_back();
-  if (g.state.is_available()) {  // split here: numbers that nobody asks for leave no graph
-    const auto* words = g.state.data<std::uint32_t>();
-    const cpu::plain::Words own{words[0], words[g.state.strides()[0]]};
-    const cpu::plain::Words first = threefry(own, {0, 2}), second = threefry(own, {1, 3});
-    g.state = make_key(first.x, second.x);
-    return make_key(first.y, second.y);
-  }
-  const array keys = split(g.state);
-  g.state = row(keys, 0);
-  return row(keys, 1);
+  return split_off(g.state);
 }
 
 // The integers of a type, from the lowest to the highest.
@@ -149,6 +158,7 @@ array key(std::uint64_t seed) {
 void seed(std::uint64_t seed) { set_state(key(seed)); }
 
 array state() {
+  if (scoped) return *scoped;
   Global& g = global();
   const std::lock_guard lock(mutex_of(Lock::random));
   return g.lent ? *g.lent : g.state;
@@ -156,6 +166,10 @@ array state() {
 
 void set_state(const array& state) {
   check_state(state);
+  if (scoped) {
+    *scoped = state;
+    return;
+  }
   Global& g = global();
   const std::lock_guard lock(mutex_of(Lock::random));
   g.lent = nullptr;
@@ -163,6 +177,10 @@ void set_state(const array& state) {
 }
 
 void lend_state(array& variable) {
+  if (scoped) {
+    variable = *scoped;
+    return;
+  }
   Global& g = global();
   const std::lock_guard lock(mutex_of(Lock::random));
   g.take_back();
@@ -171,10 +189,21 @@ void lend_state(array& variable) {
 }
 
 bool is_lent(const array& variable) {
+  if (scoped) return false;
   Global& g = global();
   const std::lock_guard lock(mutex_of(Lock::random));
   return g.lent == &variable;
 }
+
+StateContext::StateContext(const array& state) : state_(state), before_(scoped) {
+  Global& g = global();
+  {
+    const std::lock_guard lock(mutex_of(Lock::random));
+    g.take_back();  // whoever shows the state meanwhile may let go of what was lent
+  }
+  scoped = &state_;
+}
+StateContext::~StateContext() { scoped = before_; }
 
 array split(const array& key, int num, StreamOrDevice s) {
   if (num < 0) fail("split", "the number of keys is ", num, ", expected at least 0");

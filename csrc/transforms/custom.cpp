@@ -4,6 +4,8 @@
 #include <stdexcept>
 
 #include "cermet/ops.h"
+#include "cermet/random.h"
+#include "graph/random_state.h"
 #include "graph/rules.h"
 #include "transforms/custom.h"
 #include "transforms/walk.h"
@@ -176,26 +178,52 @@ std::optional<CustomParts> parts_of_custom(const Primitive& primitive) {
   return custom ? std::optional(custom->parts()) : std::nullopt;
 }
 
+namespace {
+
+bool any_traced(const Arrays& inputs) {
+  return std::any_of(inputs.begin(), inputs.end(),
+                     [](const array& in) { return is_traced(*in.node()); });
+}
+// The function without a derivative.
+Arrays run_detached(const Function& fun, const Arrays& inputs) {
+  Arrays detached;
+  for (const array& in : inputs) detached.push_back(stop_gradient(in));
+  return fun(detached);
+}
+
+}  // namespace
+
 Function custom_function(Function fun, CustomRules rules) {
   return [fun = std::move(fun), rules = std::move(rules)](const Arrays& inputs) {
-    const auto traced = [](const array& in) { return is_traced(*in.node()); };
-    if (std::none_of(inputs.begin(), inputs.end(), traced)) return fun(inputs);
-    Arrays detached;
-    for (const array& in : inputs) detached.push_back(stop_gradient(in));
-    return wrap(fun, rules, inputs, fun(detached));
+    return any_traced(inputs) ? wrap(fun, rules, inputs, run_detached(fun, inputs)) : fun(inputs);
   };
 }
 
 Function checkpoint(Function fun) {
-  CustomRules rules;
-  // The dependence keeps the second run from starting before its cotangents are there.
-  rules.vjp = [fun](const Arrays& primals, const Arrays& cotangents, const Arrays&) {
-    return vjp(fun, depends(primals, cotangents), cotangents).second;
+  return [fun = std::move(fun)](const Arrays& inputs) {
+    if (!any_traced(inputs)) return fun(inputs);
+    const array state = random::state();
+    const Arrays outputs = run_detached(fun, inputs);
+    Arrays primals = inputs;
+    Function again = fun;
+    // Where it draws random numbers the state is an input, and the second run has the same ones.
+    if (random::state().node() != state.node()) {
+      primals.push_back(state);
+      again = [fun, n = inputs.size()](const Arrays& all) {
+        const random::StateContext own(all[n]);
+        return fun(part(all, 0, n));
+      };
+    }
+    CustomRules rules;
+    // The dependence keeps the second run from starting before its cotangents are there.
+    rules.vjp = [again](const Arrays& of, const Arrays& cotangents, const Arrays&) {
+      return vjp(again, depends(of, cotangents), cotangents).second;
+    };
+    rules.jvp = [again](const Arrays& of, const Arrays& tangents) {
+      return jvp(again, of, tangents).second;
+    };
+    return wrap(again, rules, primals, outputs);
   };
-  rules.jvp = [fun](const Arrays& primals, const Arrays& tangents) {
-    return jvp(fun, primals, tangents).second;
-  };
-  return custom_function(std::move(fun), std::move(rules));
 }
 
 }  // namespace cermet

@@ -1206,3 +1206,55 @@ def test_the_second_derivative_of_a_rule_that_reads_several_results():
     x = mx.array([0.25, -0.5])
     second = mx.grad(lambda x: mx.grad(total)(x).sum())(x)
     assert_close(second, 9 * np.exp(3 * np.array(x)) + np.exp(np.array(x)), 1e-5)
+
+
+def noisy(x):
+    """Draws twice, and depends on what is drawn."""
+    kept = x * mx.random.bernoulli(0.5, x.shape)
+    return mx.sin(kept) * mx.random.uniform(shape=x.shape)
+
+
+def compiled(f):
+    return mx.compile(f, inputs=mx.random.state, outputs=mx.random.state)
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        mx.grad,
+        lambda f: mx.grad(mx.checkpoint(f)),
+        lambda f: compiled(mx.grad(f)),
+        lambda f: mx.grad(compiled(f)),
+        lambda f: lambda x: mx.jvp(f, [x], [mx.ones_like(x)])[1][0],
+        lambda f: mx.vmap(mx.grad(f)),
+        lambda f: mx.grad(lambda x: mx.vmap(f)(x).sum()),
+    ],
+)
+def test_a_checkpoint_draws_the_same_numbers_again(transform):
+    x = mx.arange(1.0, 65).reshape(4, 16)
+    results = []
+    for f in lambda x: noisy(x).sum(), mx.checkpoint(lambda x: noisy(x).sum()):
+        mx.random.seed(7)
+        derivative = transform(f)
+        results.append([derivative(x), derivative(x + 1), mx.random.uniform(shape=(4,))])
+    for plain, again in zip(*results, strict=True):
+        assert_close(again, np.array(plain), rtol=1e-6)
+    assert not mx.array_equal(results[0][0], results[0][1]).item()
+
+
+def test_a_checkpoint_that_runs_again_leaves_the_random_state_as_it_is():
+    def shown(x):
+        seen.append(mx.random.state[0].tolist())
+        y = x * mx.random.uniform(shape=x.shape)
+        seen.append(mx.random.state[0].tolist())
+        return y.sum()
+
+    seen = []
+    mx.random.seed(3)
+    key = mx.random.state[0]
+    before = key.tolist()
+    gradient = mx.grad(mx.checkpoint(shown))(mx.ones((3,)))
+    assert seen == [before, seen[1], before, seen[1]] and seen[1] != before
+    assert mx.random.state[0].tolist() == seen[1]
+    mx.random.seed(3)
+    assert_close(gradient, np.array(mx.random.uniform(shape=(3,))))
