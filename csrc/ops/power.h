@@ -61,8 +61,8 @@ inline f32 lowered_quotient(f32 q, f32 r, f32 b) {
   b32 lifted = select(b < 0.0f, -r, r) < 0.0f;
   return select(lifted & (abs(q) <= 0x1p24f), q - 1.0f, q);
 }
-// Of and by infinities the floor of the quotient, as the array API standard has it: what is left is a
-// nan, or without end, and lowers nothing.
+// Of and by infinities the floor of the quotient, as the array API standard has it: what is left is
+// a nan, or without end, and lowers nothing.
 inline f32 floor_divide(f32 a, f32 b) {
   f32 q = floor(a / b);
   return lowered_quotient(q, fma(-q, b, a), b);

@@ -726,9 +726,10 @@ TEST_CASE("custom rules replace those that follow from the function") {
   check_close(gradients({x, y})[0], y * 10.0);
   CHECK(largest(gradients({x, y})[1]) == 0);
   // The function's tangents are not those of the rule.
-  CHECK_THROWS_WITH_AS(jvp(f, {x, y}, {ones_like(x), zeros_like(y)}),
-                       "jvp: custom_function has a vjp rule of its own and no jvp rule; expected one",
-                       std::invalid_argument);
+  CHECK_THROWS_WITH_AS(
+      jvp(f, {x, y}, {ones_like(x), zeros_like(y)}),
+      "jvp: custom_function has a vjp rule of its own and no jvp rule; expected one",
+      std::invalid_argument);
   // The rule holds under a map, with a shared input too.
   const array matrix = values({4, 3}, -1, 1);
   const auto mapped = grad([&](const Arrays& in) { return sum(vmap(f, {0, kNotMapped})(in)[0]); });
