@@ -71,7 +71,7 @@ def test_numpys_strings_differ_from_every_array():
     assert (mx.ones(1) == np.array(["a"])) is False
 
 
-@pytest.mark.parametrize("index", [1.0, "a", object(), mx.array([0.0])], ids=str)
+@pytest.mark.parametrize("index", [1.0, "a", object(), mx.array([0.0])])
 def test_an_index_of_a_wrong_kind(index):
     with pytest.raises(mx.KindError):
         mx.ones(3)[index]
