@@ -234,4 +234,5 @@ def test_equal_huge_logits_are_equally_likely(logit, dtype):
             assert loss.tolist() == [-log] * 2 and loss.dtype == dtype
     gradient = mx.grad(lambda x: nn.losses.cross_entropy(x, mx.array([1, 2])).sum())(logits)
     assert gradient[0].tolist() == [0.25, -0.75, 0.25, 0.25]
-    assert mx.fast.cross_entropy(logits, mx.array([1, 2])).tolist() == [-log] * 2
+    wide = mx.array(math.log(4)).item()  # float32, whatever the logits are
+    assert mx.fast.cross_entropy(logits, mx.array([1, 2])).tolist() == [wide] * 2
