@@ -136,22 +136,39 @@ std::shared_ptr<Ticket> Work::copy(const Node& from, const Node& to) {
 
 void Work::hold(const Ref<Buffer>& buffer) {
   if (held_.try_emplace(buffer.get(), buffer).second && !buffer->borrowed())
-    by_capacity_.emplace(buffer->capacity(), buffer.get());
+    used_.push_back(buffer.get());
+}
+
+// Memory that only earlier work of this stream still uses: hazards are ordered. It is looked for
+// again after so many misses that an allocation looks at few, and few wait to be found.
+Buffer* Work::take_free(std::size_t bytes) {
+  const auto find = [&] {
+    const auto it = free_.lower_bound(bytes);
+    return it != free_.end() && it->first <= bytes + bytes / 4 + 64 ? it : free_.end();
+  };
+  auto found = find();
+  if (found == free_.end() && ++misses_ * 8 > used_.size()) {
+    misses_ = 0;
+    std::erase_if(used_, [&](Buffer* b) {
+      const bool is_free = b->refs() == 1;
+      if (is_free) free_.emplace(b->capacity(), b);
+      return is_free;
+    });
+    found = find();
+  }
+  if (found == free_.end()) return nullptr;
+  Buffer* const taken = found->second;
+  free_.erase(found);
+  used_.push_back(taken);
+  return taken;
 }
 
 Ref<Buffer> Work::allocate(std::size_t bytes) {
-  // Memory that only earlier work of this stream still uses is free again: hazards are ordered.
-  const auto end = by_capacity_.upper_bound(bytes + bytes / 4 + 64);
-  int tries = 16;
-  for (auto it = by_capacity_.lower_bound(bytes); it != end && tries-- > 0; ++it)
-    if (it->second->refs() == 1) {
-      fresh_.insert(it->second);
-      return held_.at(it->second);
-    }
-  Ref<Buffer> made = cermet::allocate(bytes);
-  hold(made);
-  fresh_.insert(made.get());
-  return made;
+  Buffer* const found = take_free(bytes);
+  const Ref<Buffer> result = found ? held_.at(found) : cermet::allocate(bytes);
+  hold(result);
+  fresh_.insert(result.get());
+  return result;
 }
 
 Tensor Work::temporary(Shape shape, Dtype dtype) {
@@ -334,7 +351,9 @@ void Work::finish() {
   }
   checks_.clear();
   held_.clear();
-  by_capacity_.clear();
+  used_.clear();
+  free_.clear();
+  misses_ = 0;
   fresh_.clear();
   unwritten_.clear();
   for (const auto& step : std::exchange(steps_, {})) step->work = nullptr;

@@ -93,6 +93,7 @@ class Work final : public Commands, public cermet::Queue {
   Bound bind(const Argument& argument);
   bool conflicts(const Record& record) const;
   void hold(const Ref<Buffer>& buffer);
+  Buffer* take_free(std::size_t bytes);
   void compile_recorded();
   void declare_written(const Range& range);
   void encode(CommandBuffer& commands);
@@ -103,8 +104,10 @@ class Work final : public Commands, public cermet::Queue {
   std::vector<Record> records_;
   std::vector<Range> read_, written_;  // since the last barrier
   std::unordered_map<const Buffer*, Ref<Buffer>> held_;
-  std::multimap<std::size_t, Buffer*> by_capacity_;  // of held_, what may be used again
-  std::unordered_set<const Buffer*> fresh_;          // allocated and not written yet
+  std::vector<Buffer*> used_;                 // of held_, what may be free later
+  std::multimap<std::size_t, Buffer*> free_;  // by capacity: what only earlier work uses
+  std::size_t misses_ = 0;                    // since used_ was looked through
+  std::unordered_set<const Buffer*> fresh_;   // allocated and not written yet
   std::vector<std::shared_ptr<Flight>> flights_;
   std::vector<Point> waits_;
   struct Check {

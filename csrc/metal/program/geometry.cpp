@@ -243,7 +243,7 @@ std::int64_t reduction_chunks(std::int64_t outer, std::int64_t length, std::int6
   constexpr std::int64_t kManyGroups = 256;  // that fill a GPU without chunks
   const std::int64_t groups = outer * (inner == 1 ? 1 : (inner + kColumns - 1) / kColumns);
   const std::int64_t blocks = (length + kReductionBlock - 1) / kReductionBlock;
-  if (groups >= kManyGroups || blocks == 1) return 1;
+  if (groups == 0 || groups >= kManyGroups || blocks <= 1) return 1;
   std::int64_t run = 1;
   while (blocks > run * std::min(kMaxChunks, 4 * kManyGroups / groups)) run *= 2;
   return (blocks + run - 1) / run;
