@@ -15,7 +15,9 @@ constexpr double kLongest = 256;  // expression that flows
 constexpr std::size_t kMostDemands = 32;
 constexpr int kDeepest = 128;
 
-double weight_of(Op op) {
+}  // namespace
+
+double cost_of(Op op) {
   switch (op) {
     case Op::negative:
     case Op::abs:
@@ -33,7 +35,12 @@ double weight_of(Op op) {
     case Op::greater_equal:
     case Op::logical_and:
     case Op::logical_or:
+    case Op::logical_xor:
     case Op::logical_not:
+    case Op::bitwise_and:
+    case Op::bitwise_or:
+    case Op::bitwise_xor:
+    case Op::bitwise_invert:
     case Op::select:
     case Op::cast: return 1;
     case Op::divide:
@@ -45,8 +52,6 @@ double weight_of(Op op) {
     default: return 16;
   }
 }
-
-}  // namespace
 
 Flow::Flow(const Tape& tape, const std::unordered_set<const Node*>& outer)
     : tape(tape), items(tape.nodes.size()) {
@@ -115,7 +120,7 @@ void Flow::weigh(Slot s) {
     i.weight = i.role == Role::elementwise ? i.weight + in.weight : std::max(i.weight, in.weight);
   }
   if (i.role == Role::elementwise)
-    i.weight += weight_of(static_cast<const Elementwise&>(*node(s).primitive).op);
+    i.weight += cost_of(static_cast<const Elementwise&>(*node(s).primitive).op);
   // What flows is walked recursively.
   i.forced = ++i.depth == kDeepest;
   if (i.forced) i.depth = 0;

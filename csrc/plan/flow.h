@@ -10,6 +10,9 @@
 
 namespace cermet {
 
+// What an operation costs for each element, in simple ones.
+double cost_of(Op op);
+
 class Flow {
  public:
   // What is among `outer` does not flow, nor is it looked into.

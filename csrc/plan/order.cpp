@@ -92,7 +92,7 @@ class Order {
         if (held) memory_[memory_[s].owner].dies = false;
       } else {
         memory_[s] = {s, i.role != Role::leaf && !held};
-        if (i.role != Role::leaf && (held || i.escapes)) takes_[at(i.cluster)] += bytes(s);
+        if (i.role != Role::leaf && all_.is_stored(s)) takes_[at(i.cluster)] += bytes(s);
       }
     }
   }

@@ -1,41 +1,16 @@
 // What a program would store for others to read, though they can compute it again from arrays of
 // which fewer are read: a centred row, a scaled one.
 #include "plan/cluster.h"
+#include "plan/flow.h"
 
 namespace cermet {
 namespace {
 
 constexpr std::size_t kMostSteps = 8;  // for one value
 
-// Whether an operation costs no more than a load does.
+// Whether it costs no more than a load does.
 bool is_cheap(const Node& n) {
-  switch (static_cast<const Elementwise&>(*n.primitive).op) {
-    case Op::cast:
-    case Op::abs:
-    case Op::negative:
-    case Op::square:
-    case Op::logical_not:
-    case Op::bitwise_invert:
-    case Op::add:
-    case Op::subtract:
-    case Op::multiply:
-    case Op::maximum:
-    case Op::minimum:
-    case Op::equal:
-    case Op::not_equal:
-    case Op::less:
-    case Op::less_equal:
-    case Op::greater:
-    case Op::greater_equal:
-    case Op::logical_and:
-    case Op::logical_or:
-    case Op::logical_xor:
-    case Op::bitwise_and:
-    case Op::bitwise_or:
-    case Op::bitwise_xor:
-    case Op::select: return !is_complex(n.dtype);
-    default: return false;
-  }
+  return cost_of(static_cast<const Elementwise&>(*n.primitive).op) <= 1 && !is_complex(n.dtype);
 }
 
 void add_once(std::vector<Slot>& list, Slot s) {
