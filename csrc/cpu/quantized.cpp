@@ -50,21 +50,25 @@ QuantizedProduct::QuantizedProduct(const QuantizedFormat& p, std::span<const Ten
                         : p.transpose ? Packing::weights
                                       : Packing::weight_rows;
   product_ = {
-      pairs ? &kernels.bf16_scaled : &kernels.f32,
+      pairs         ? &kernels.bf16_scaled
+      : p.transpose ? &kernels.f32_scaled
+                    : &kernels.f32,
       {left, x.data, k, 1},
       {packing_of(right, format_of(p)), reinterpret_cast<const std::byte*>(&weights_), 0, 0},
       rows / matrices,
       n,
       k,
       {{matrices}, {Strides{rows / matrices * k}, Strides{w_rows}}}};
-  if (!pairs) return;
+  if (!p.transpose) return;
   const std::int64_t groups = k / p.group_size;
-  product_.sums = {nullptr, groups, p.group_size / 2};
+  product_.sums = {nullptr, groups, p.group_size / product_.kernel->numbers};
   if (!p.is_affine()) return;
   product_.sums.data = sums_.emplace(rows * groups).get();
+  const auto sum = kernels.sum_groups[static_cast<int>(pairs ? Packing::bf16 : left)];
+  const std::size_t row_bytes = static_cast<std::size_t>(k) * size_of(x.dtype);
   parallel_for(rows, grain_for(k), [&](std::int64_t begin, std::int64_t end) {
-    kernels.sum_groups(data<const bfloat16_t>(x) + begin * k, p.group_size, (end - begin) * groups,
-                       sums_->get() + begin * groups);
+    sum(x.data + static_cast<std::size_t>(begin) * row_bytes, p.group_size, (end - begin) * groups,
+        sums_->get() + begin * groups);
   });
 }
 

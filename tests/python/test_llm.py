@@ -260,6 +260,16 @@ def test_a_wrong_prompt_cache_is_refused(model, tmp_path):
 
 
 @cpu_alone
+def test_a_token_is_written_into_the_cache_where_it_is(model):
+    session = llm.Session(llm.Runner(model))
+    places = set()
+    for i, _ in enumerate(session.generate(PROMPT, max_tokens=8, proposer=llm.PromptLookup())):
+        if i > 1:  # the prompt's own memory was extended
+            places.add(np.asarray(session.cache.values[0]).__array_interface__["data"][0])
+    assert len(places) == 1
+
+
+@cpu_alone
 def test_a_thousand_tokens_take_few_plans(tmp_path):
     config = {**settings("llama"), "max_position_embeddings": 2048}
     model, _ = llm.load(write_folder(tmp_path, config, random_weights(config)))
@@ -267,10 +277,12 @@ def test_a_thousand_tokens_take_few_plans(tmp_path):
     tokens = session.generate(PROMPT, max_tokens=1010)
     for _ in range(3):
         next(tokens)
+    mx.synchronize()  # the next token is on its way
     before = mx.plan_counts()["made"]
     bytes_before = mx.get_active_memory() - session.cache.nbytes
     for _ in range(1000):
         next(tokens)
+    mx.synchronize()
     assert mx.plan_counts()["made"] - before <= 12
     # Memory grows by the cache alone.
     assert mx.get_active_memory() - session.cache.nbytes - bytes_before < 1 << 16

@@ -21,7 +21,7 @@ enum class Packing : std::uint8_t {
   bf16,        // to float
   bf16_pairs,  // two along the depth
   c64,         // of a: re, im along the depth. Of b: columns (re, im), below them (-im, re)
-  weights,     // the first of those of kWeightFormats, packed along the depth, as floats
+  weights,     // the first of those of kWeightFormats, packed along the depth: codes as floats
   weight_pairs = weights + 8,      // as pairs of bfloat16
   weight_rows = weight_pairs + 8,  // packed along the width, as floats
   count = weight_rows + 8
@@ -128,11 +128,12 @@ struct ProductKernels {
   PackRows rows[kPackings] = {};                  // of left operands
   PackPanels panels[kPackings] = {};              // of right ones
   void (*stream[kPackings])(const Stream&) = {};  // some have none
-  BlockKernel f32, f64;
+  BlockKernel f32, f64, f32_scaled;
   BlockKernel bf16_pairs, bf16_scaled;  // only where there is an instruction
-  // The sums of x over each group, ascending.
-  void (*sum_groups)(const bfloat16_t* x, std::int64_t group, std::int64_t groups,
-                     float* sums) = nullptr;
+  // The sums of x, of f32, f16 or bf16, over each group: those of every sixteenth number ascending,
+  // then of halves of these.
+  void (*sum_groups[kPackings])(const void* x, std::int64_t group, std::int64_t groups,
+                                float* sums) = {};
 };
 
 const ProductKernels& product_kernels();

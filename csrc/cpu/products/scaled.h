@@ -97,11 +97,16 @@ void multiply_scaled(const Block& block) {
       });
 }
 
+template <class K>
+BlockKernel scaled_kernel() {
+  return {kTileRows, kTileVectors * kVectorLanes<float>, K::kNumbers, &multiply_scaled<K>};
+}
+
 template <class K, class Source, bool kBiased, int R>
 void stream_scaled_rows(const Stream& s) {
   using Unit = typename K::Unit;
   constexpr std::int64_t L = kVectorLanes<Unit>;
-  constexpr int G = R < 8 ? 2 : 1;
+  constexpr int G = R == 1 ? 4 : R < 8 ? 2 : 1;
   const Source source(s.b);
   const Unit* a[R];  // a missing row is the last one
   const float* row_sums[R];
@@ -131,10 +136,14 @@ void stream_scaled_rows(const Stream& s) {
             totals[i][r] = multiply_add(b.biases[i][g], splat(row_sums[r][g]), totals[i][r]);
         }
     }
-    for (int i = 0; i < G; ++i)
-      for (int r = 0; r < R && r < s.rows; ++r)
-        for (std::int64_t l = 0; l < L && j + i * L + l < columns; ++l)
-          static_cast<float*>(s.c)[r * s.c_step + j + i * L + l] = totals[i][r][l];
+    for (int r = 0; r < R && r < s.rows; ++r)
+      for (int i = 0; i < G; ++i) {
+        float* const to = static_cast<float*>(s.c) + r * s.c_step + j + i * L;
+        if (j + (i + 1) * L <= columns)
+          store(to, totals[i][r]);
+        else
+          for (std::int64_t l = 0; j + i * L + l < columns; ++l) to[l] = totals[i][r][l];
+      }
   }
 }
 

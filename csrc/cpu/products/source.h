@@ -122,9 +122,16 @@ class Source {
   }
   Vector<Unit> row(std::int64_t p, std::int64_t w) const {
     if (has_rows(p, w, 1)) return row_at(p, w);
-    Vector<Unit> v{};
-    for (std::int64_t l = 0; l < L; ++l) v[l] = one(p, w + l);
-    return v;
+    if constexpr (kDepth == 1) {
+      Element elements[L] = {};
+      for (std::int64_t l = 0; l < L && w + l < width_; ++l)
+        elements[l] = from_[(w + l) * width_step_ + p * depth_step_];
+      return R::along(elements);
+    } else {
+      Vector<Unit> v{};
+      for (std::int64_t l = 0; l < L; ++l) v[l] = one(p, w + l);
+      return v;
+    }
   }
   // A vector of columns from w on. visit calls sink(p, {row(p, w)}) for depths from <= p < to:
   // blocks are transposed in registers.

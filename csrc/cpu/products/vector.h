@@ -89,7 +89,7 @@ inline V shuffle(V a, V b) {
 
 // x[i][j] = x[j][i]: within blocks of 128 bits, then of blocks, which is what instructions do.
 template <class T>
-inline void transpose(Vector<T> (&x)[kVectorLanes<T>]) {
+[[gnu::always_inline]] inline void transpose(Vector<T> (&x)[kVectorLanes<T>]) {
   constexpr int L = kVectorLanes<T>, P = 16 / static_cast<int>(sizeof(T)), blocks = L / P;
   Vector<T> y[L];
 #pragma GCC unroll 8

@@ -122,9 +122,8 @@ struct PowerCode {
 
 // ---- Sources ----
 
-// Packed along the depth in a little-endian stream: code p of row w. As numbers, unit (p, w) is
-// scale * code + bias as `dequantize` has it, rounded after each. As pairs of bfloat16, which hold
-// every code, it is codes 2p and 2p + 1: scale and bias are left to the kernel.
+// Packed along the depth in a little-endian stream: unit (p, w) is code p of row w or, as a pair of
+// bfloat16, which holds every code, codes 2p and 2p + 1. Scale and bias are left to the kernel.
 template <class Code, bool kPairs>
 class Weights {
  public:
@@ -155,41 +154,22 @@ class Weights {
         weights.gather_scales(w + g * L, scales[g]);
         if constexpr (Code::kBiased) weights.gather(weights.q_.biases, w + g * L, biases[g]);
       }
+      weights.prefetch_scales(w + G * L, G * L);
     }
     // Units from <= p < to, ascending from call to call, of whole groups or blocks.
     template <class Sink>
     [[gnu::always_inline]] void visit(std::int64_t from, std::int64_t to, Sink&& sink) {
-      if constexpr (Code::kBiased && !kPairs)
-        if (is_half(weights_.q_.scale_type)) return visit_with<true>(from, to, sink);
-      visit_with<false>(from, to, sink);
-    }
-
-    Vector<float> scales[G][kSpan / kLeastGroup];
-    Vector<float> biases[G][Code::kBiased ? kSpan / kLeastGroup : 1];
-
-   private:
-    // `exact`: a float32 holds the product of a scale and a code, so that to add the bias in the
-    // same instruction rounds no differently.
-    template <bool exact, class Sink>
-    [[gnu::always_inline]] void visit_with(std::int64_t from, std::int64_t to, Sink&& sink) {
       for (from *= kDepth, to *= kDepth; from < to;) {
         const std::int64_t chunk = from / kChunk * kChunk;
-        if (from == chunk) {
-          const std::int64_t left = weights_.numbers_ - chunk;
-          for (int g = 0; g < G; ++g) {
-            // More rows than the machine follows: what comes next, of them or of those below.
-            if (left > kChunk)
-              weights_.prefetch_words(w_ + g * L, weights_.start_ + chunk + kChunk);
-            else
-              weights_.prefetch_words(w_ + (G + g) * L, weights_.start_);
+        const std::int64_t left = weights_.numbers_ - chunk;
+        if (from == chunk)
+          for (int g = 0; g < G; ++g)
             weights_.gather_words(w_ + g * L, weights_.start_ + chunk,
                                   left < kChunk ? left : kChunk, words_[g]);
-          }
-        }
         const std::int64_t end = to < chunk + kChunk ? to : chunk + kChunk;
         const std::int64_t run = weights_.q_.group < 32 ? weights_.q_.group : 32;
         for (std::int64_t p = from; p < end; p += run) {
-          const std::int64_t group = p / weights_.q_.group;
+          weights_.prefetch(w_ + G * L, G * L, p, run);
           Vector<std::uint32_t> low[G];
           if constexpr (kPairs && kLooksUp<Code> && kBits == 4) {
             const std::int64_t first = (p - chunk) / 8;
@@ -219,12 +199,8 @@ class Weights {
                   low[g] = (Vector<std::uint32_t>)value >> 16;
                 else
                   unit[g] = low[g] | ((Vector<std::uint32_t>)value & 0xffff0000u);
-              } else if constexpr (exact) {
-                unit[g] = multiply_add(scales[g][group], value, biases[g][group]);
-              } else if constexpr (Code::kBiased) {
-                unit[g] = scales[g][group] * value + biases[g][group];
               } else {
-                unit[g] = scales[g][group] * value;
+                unit[g] = value;
               }
             }
             if (!kPairs || i % 2 == 1) sink((p + i) / kDepth, unit);
@@ -238,6 +214,10 @@ class Weights {
       }
     }
 
+    Vector<float> scales[G][kSpan / kLeastGroup];
+    Vector<float> biases[G][Code::kBiased ? kSpan / kLeastGroup : 1];
+
+   private:
     // `count` codes of each lane, in order.
     template <int count, class Sink>
     [[gnu::always_inline]] void unpack(std::int64_t first, Sink&& sink) const {
@@ -271,39 +251,56 @@ class Weights {
 
     const Weights& weights_;
     const std::int64_t w_;
-    Vector<std::uint32_t> words_[G][kChunk * kBits / 32];
+    Vector<std::uint32_t> words_[G][(kChunk * kBits / 32 + L - 1) / L * L];
   };
 
  private:
-  // A chunk of L rows from code p on.
-  void prefetch_words(std::int64_t w, std::int64_t p) const {
-    constexpr std::int64_t kLine = 16;  // words
-    const std::uint32_t* row = q_.words + (first_ + w) * q_.row_words + p * kBits / 32;
-    for (std::int64_t l = 0; l < L; ++l, row += q_.row_words)
-      for (std::int64_t i = 0; i < kChunk * kBits / 32; i += kLine) __builtin_prefetch(row + i);
+  // Of the words of `rows` rows from w on, the share that codes [p, p + count) are of the depth:
+  // what comes next is read ahead, little by little, as it lies in memory.
+  void prefetch(std::int64_t w, std::int64_t rows, std::int64_t p, std::int64_t count) const {
+    const std::int64_t words = numbers_ * kBits / 32;
+    const std::int64_t first = rows * p / numbers_, last = rows * (p + count) / numbers_;
+    const std::uint32_t* row = q_.words + (first_ + w + first) * q_.row_words + start_ * kBits / 32;
+    for (std::int64_t l = first; l < last; ++l, row += q_.row_words) prefetch_lines(row, words);
   }
-  // words[i][l] = word i of row w + l, from code p on, for `codes` of them.
+  template <class T>
+  static void prefetch_lines(const T* from, std::int64_t count) {
+    constexpr std::int64_t kLine = 64 / sizeof(T);
+    for (std::int64_t i = 0; i < count; i += kLine) __builtin_prefetch(from + i);
+  }
+  // words[i][l] = word i of row w + l, from code p on, for `codes` of them. There is room for whole
+  // vectors of words.
   void gather_words(std::int64_t w, std::int64_t p, std::int64_t codes,
                     Vector<std::uint32_t>* words) const {
     const std::int64_t count = codes * kBits / 32;
     const std::int64_t lanes = width_ - w < L ? width_ - w : L;
     const std::uint32_t* const from = q_.words + (first_ + w) * q_.row_words + p * kBits / 32;
     for (std::int64_t i = 0; i < count; i += L) {
-      Vector<std::uint32_t> block[L];
-      for (std::int64_t l = 0; l < L; ++l) {
-        const std::uint32_t* const row = from + l * q_.row_words + i;
-        block[l] = Vector<std::uint32_t>{};
-        if (l >= lanes) continue;
-        if (i + L <= count || row + L <= q_.end)
-          block[l] = load(row);
-        else
-          for (std::int64_t j = 0; i + j < count; ++j) block[l][j] = row[j];
-      }
+      Vector<std::uint32_t> block[L] = {};
+      const std::uint32_t* const last = from + (L - 1) * q_.row_words + i;
+      if (lanes == L && (i + L <= count || last + L <= q_.end))
+#pragma GCC unroll 16
+        for (std::int64_t l = 0; l < L; ++l) block[l] = load(from + l * q_.row_words + i);
+      else
+        for (std::int64_t l = 0; l < lanes; ++l)
+          for (std::int64_t j = 0; j < L && i + j < count; ++j)
+            block[l][j] = from[l * q_.row_words + i + j];
       transpose<std::uint32_t>(block);
-      for (std::int64_t l = 0; l < L && i + l < count; ++l) words[i + l] = block[l];
+#pragma GCC unroll 16
+      for (std::int64_t l = 0; l < L; ++l) words[i + l] = block[l];
     }
   }
 
+  void prefetch_scales(std::int64_t w, std::int64_t rows) const {
+    const auto size = static_cast<std::int64_t>(size_of(q_.scale_type));
+    const std::int64_t at = ((first_ + w) * q_.row_groups + start_ / q_.group) * size;
+    for (const void* values : {q_.scales, Code::kBiased ? q_.biases : nullptr}) {
+      if (!values) continue;
+      const auto* row = static_cast<const std::byte*>(values) + at;
+      for (std::int64_t l = 0; l < rows; ++l, row += q_.row_groups * size)
+        prefetch_lines(row, groups() * size);
+    }
+  }
   // to[g][l] = the value of the strip's group g in row w + l.
   template <class R>
   void gather_with(const void* values, std::int64_t w, Vector<float>* to) const {
@@ -311,8 +308,11 @@ class Weights {
     const Strip strip{x + first_ * q_.row_groups + start_ / q_.group, q_.row_groups, 1, width_,
                       groups()};
     const Source<R> source(strip);
-    typename Source<R>::template Columns<1>(source, w).visit(
-        0, groups(), [&](std::int64_t g, const Vector<float>(&v)[1]) { to[g] = v[0]; });
+    const auto put = [&](std::int64_t g, const Vector<float>(&v)[1]) { to[g] = v[0]; };
+    typename Source<R>::template Columns<1> columns(source, w);
+    const std::int64_t count = groups(), whole = count < L ? count : count / L * L;
+    columns.visit(0, whole, put);
+    if (whole < count) columns.visit(count - L, count, put);  // some of them again
   }
   void gather(const void* values, std::int64_t w, Vector<float>* to) const {
     switch (q_.scale_type) {

@@ -130,7 +130,8 @@ class Session:
             if i + 1 < count:
                 logits = self.runner.step(token.reshape(1, 1), self.cache)
                 following = sampler(logits[0, 0])
-                mx.async_eval(following)
+                # With the cache: what is left lazy holds the memory that it could be written to.
+                mx.async_eval(following, self.cache.keys, self.cache.values)
             value = cast(int, token.item())
             if following is not None:
                 note.steps += 1
@@ -158,6 +159,7 @@ class Session:
             # One shape for all: a compiled step is made for each.
             given = [value, *guess, *[0] * (most - len(guess))] if guess else [value]
             logits = self.runner.step(mx.array([given]), self.cache)
+            mx.eval(logits, self.cache.keys, self.cache.values)
             note.steps += 1
             for i in range(len(guess) + 1):
                 self.tokens.append(value)
