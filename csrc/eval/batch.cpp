@@ -80,6 +80,9 @@ void Batch::adopt(const Tape& tape) {
     flags |= tape.flags[s];
     if (tape.is(s, Tape::held)) held_[s] = Ref<Node>(tape.nodes[s]);
   }
+  for (Node* n : tape.pending)
+    if (n->slot < tape.nodes.size() && tape.nodes[n->slot] == n)
+      awaited_.push_back({n->slot, Ref<Node>(n), tape.uses[n->slot]});
   nodes_ = tape.nodes;
   flags_ = tape.flags;
   if (flags & Tape::traced) keep_traced();
@@ -126,6 +129,7 @@ std::exception_ptr Batch::run() {
   Evaluation evaluation(*this);
   try {
     for (auto& d : dependencies_) d->wait(this);
+    take_up();
     for (; next_ < steps.size(); ++next_) {
       const Step& step = steps[next_];
       poll_interrupt();
@@ -171,8 +175,13 @@ std::exception_ptr Batch::run() {
   } catch (...) {
     if (!finished_) stop(std::current_exception());
   }
-  if (!finished_) publish();
-  clear();
+  if (!finished_) {
+    hand_over();
+    clear();  // so that who waits finds nothing held
+    tell();
+  } else {
+    clear();
+  }
   return evaluation.withdrawn ? nullptr : first_;
 }
 
@@ -216,6 +225,10 @@ void Batch::abandon() {
 
 void Batch::publish() {
   hand_over();
+  tell();
+}
+
+void Batch::tell() {
   {
     std::scoped_lock lock(mutex_of(Lock::batches));
     finished_ = true;
@@ -227,6 +240,7 @@ void Batch::clear() {
   wanted_.clear();
   asked_.clear();
   dependencies_.clear();
+  awaited_.clear();
   // A host's queue has nothing under way, and serves the next batch.
   if (queues_.size() != 1 || !queues_[0].first.first->is_host()) queues_.clear();
   next_ = 0;

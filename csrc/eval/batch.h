@@ -63,6 +63,12 @@ class Batch : public std::enable_shared_from_this<Batch> {
     std::uint32_t operand = 0;
     std::int64_t start = 0;
   };
+  // A leaf that another batch computed, and how often this one's graph reads it.
+  struct Awaited {
+    Slot slot;
+    Ref<Node> node;
+    std::uint32_t uses;
+  };
   struct Result {
     Ref<Node> node;
     std::size_t step;  // its place in under_way_
@@ -84,6 +90,8 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // runs on stand-ins, one for each result of a step, and in the end hands their values over.
   void stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolded, const Arrays& asked);
   void hand_over();
+  // Finds what is held by this batch alone of what it waited for, so that it may be written over.
+  void take_up();
   // Lets go of the memory that a step was the last to read.
   void release(const Step& step);
   // Gives the parts nodes after all, so that what was not done can be asked for again. False when
@@ -129,8 +137,9 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void note_error(Node& node, const std::exception_ptr& error) noexcept;
   // Waits for what is under way.
   void settle();
-  // Tells who waits.
+  // Hands over, and tells who waits.
   void publish();
+  void tell();
   void clear();
 
   const int generation_ = process_generation();
@@ -144,6 +153,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
   Arrays asked_;
   std::vector<std::pair<Slot, Ref<Node>>> wanted_;  // the nodes that stand-ins stand for
   std::vector<std::shared_ptr<Batch>> dependencies_;
+  std::vector<Awaited> awaited_;
   bool traced_ = false;
   std::exception_ptr first_;  // the first error
 

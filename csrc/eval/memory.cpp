@@ -1,6 +1,7 @@
 // The caching allocator. A freed block waits in a list of its size class: on a server or a virtual
 // machine the page faults of a fresh block cost more than the arithmetic on it. Small blocks are
-// cut from slabs, so that a GPU has to map few regions.
+// cut from slabs, so that a GPU has to map few regions; those below a huge page from chunks of huge
+// pages, so that a processor has to look up few.
 #include "eval/memory.h"
 
 #include "cermet/memory.h"
@@ -12,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <bit>
+#include <bitset>
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
@@ -25,6 +27,7 @@ namespace {
 constexpr std::size_t kHuge = std::size_t{2} << 20;   // from here on blocks are whole huge pages
 constexpr std::size_t kPage = std::size_t{16} << 10;  // Apple's, the largest
 constexpr std::size_t kSlab = std::size_t{1} << 20;   // blocks below a page are cut from these
+constexpr std::size_t kChunk = 8 * kHuge;             // and blocks below a huge page from these
 constexpr std::size_t kKept = std::size_t{64} << 20;  // free memory that is never too much
 
 // How much larger than asked for a free block may be, and all memory than what arrays held at most.
@@ -47,6 +50,66 @@ Slab& slab_of(void* block) {
   return *reinterpret_cast<Slab*>(reinterpret_cast<std::uintptr_t>(block) & ~(kSlab - 1));
 }
 bool is_small(std::size_t capacity) { return capacity < kPage; }
+
+#if defined(MADV_HUGEPAGE) && !defined(__SANITIZE_ADDRESS__)  // which sees what lies apart
+bool is_medium(std::size_t capacity) { return !is_small(capacity) && capacity < kHuge; }
+#else
+bool is_medium(std::size_t) { return false; }
+#endif
+
+void* huge_pages(std::size_t alignment, std::size_t bytes) {
+  void* const data = std::aligned_alloc(alignment, bytes);
+#ifdef MADV_HUGEPAGE
+  if (data) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+
+// Medium blocks: runs of pages in chunks, the first that is free.
+class Chunks {
+ public:
+  // Null without memory for another chunk.
+  void* take(std::size_t capacity) {
+    const std::size_t pages = pages_of(capacity);
+    for (Chunk* c = first_; c; c = c->next)
+      if (void* const block = c->take(pages)) return block;
+    void* const memory = huge_pages(kChunk, kChunk);
+    if (!memory) return nullptr;
+    first_ = new (memory) Chunk{first_};
+    first_->used.set(0);
+    return first_->take(pages);
+  }
+  void give(void* block, std::size_t capacity) {
+    const auto address = reinterpret_cast<std::uintptr_t>(block);
+    auto* const chunk = reinterpret_cast<Chunk*>(address & ~(kChunk - 1));
+    const std::size_t page = (address & (kChunk - 1)) / kPage;
+    for (std::size_t i = 0; i < pages_of(capacity); ++i) chunk->used.reset(page + i);
+    if (chunk->used.count() > 1) return;
+    Chunk** at = &first_;
+    while (*at != chunk) at = &(*at)->next;
+    *at = chunk->next;
+    std::free(chunk);
+  }
+
+ private:
+  static std::size_t pages_of(std::size_t bytes) { return (bytes + kPage - 1) / kPage; }
+  // Stands at the start of its memory, which is aligned to its size, and uses a page of it.
+  struct Chunk {
+    Chunk* next;
+    std::bitset<kChunk / kPage> used;
+
+    void* take(std::size_t pages) {
+      for (std::size_t i = 1, run = 0; i < used.size(); ++i) {
+        run = used[i] ? 0 : run + 1;
+        if (run < pages) continue;
+        for (; run > 0; --run) used.set(i + 1 - run);
+        return reinterpret_cast<std::byte*>(this) + (i + 1 - pages) * kPage;
+      }
+      return nullptr;
+    }
+  };
+  Chunk* first_ = nullptr;
+};
 
 // Free blocks, each with the link to the next in it: to free memory takes none.
 class Stack {
@@ -103,7 +166,8 @@ class Allocator {
     if (!data) {  // the system refuses: give back what waits, then try once more
       std::scoped_lock lock(mutex_of(Lock::memory));
       trim(0);
-      data = is_small(capacity) ? take(capacity) : fresh(capacity);
+      data = take(capacity);
+      if (!data) data = fresh(capacity);
     }
     if (!data) {
       std::scoped_lock lock(mutex_of(Lock::memory));
@@ -182,6 +246,7 @@ class Allocator {
       cached_ -= capacity = it->first;
       return data;
     }
+    if (is_medium(capacity)) return chunks_.take(capacity);
     if (!is_small(capacity)) return nullptr;
     Class& own = classes_[capacity];
     void* data = own.spare.pop();
@@ -220,7 +285,7 @@ class Allocator {
       for (; cached_ > target && !own.waiting.empty(); cached_ -= capacity) {
         void* const data = own.waiting.pop();
         if (!is_small(capacity)) {
-          release(data);
+          release(data, capacity);
           continue;
         }
         own.spare.push(data);
@@ -233,29 +298,30 @@ class Allocator {
       own.spare.erase_if([&](void* block) { return &slab_of(block) == slab; });
       if (own.cutting == slab) own.cutting = nullptr;
     }
-    while (unused) release(std::exchange(unused, unused->next_unused));
+    while (unused) release(std::exchange(unused, unused->next_unused), 0);
   }
 
-  static void release(void* data) {
+  // A large or medium block of a capacity, or a slab.
+  void release(void* data, std::size_t capacity) {
     if (auto* hook = release_hook.load()) hook(data);
-    std::free(data);
+    if (is_medium(capacity))
+      chunks_.give(data, capacity);
+    else
+      std::free(data);
   }
 
   static void* fresh(std::size_t capacity) {
-    if (is_small(capacity)) return nullptr;
-    const bool huge = capacity >= kHuge;
-    const std::size_t alignment = huge ? kHuge : kPage;
+    if (is_small(capacity) || is_medium(capacity)) return nullptr;
+    const std::size_t alignment = capacity >= kHuge ? kHuge : kPage;
     if (capacity > std::numeric_limits<std::size_t>::max() - alignment) return nullptr;
-    void* data = std::aligned_alloc(alignment, (capacity + alignment - 1) / alignment * alignment);
-#ifdef MADV_HUGEPAGE
-    if (data && huge) madvise(data, capacity, MADV_HUGEPAGE);
-#endif
-    return data;
+    const std::size_t bytes = (capacity + alignment - 1) / alignment * alignment;
+    return capacity >= kHuge ? huge_pages(kHuge, bytes) : std::aligned_alloc(alignment, bytes);
   }
 
   std::size_t high_ = 0;  // the most that arrays held
   std::uint64_t clock_ = 0;
   Classes classes_;  // none goes: what was allocated can be freed
+  Chunks chunks_;
 };
 
 // Never destroyed: arrays may outlive every static object.

@@ -34,6 +34,12 @@ void Batch::stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolde
     if (from == From::tape) flags_[s] = folded.flags[place];
     if (is(s, Tape::held)) {
       wanted_.emplace_back(s, Ref<Node>(n));
+    } else if (from == From::tape && !available && is(s, Tape::leaf)) {
+      awaited_.push_back({s, Ref<Node>(n), folded.uses[place]});
+      held_[s] =
+          array(Identity::instance(Identity::Why::depends), n->shape, n->dtype, {}, n->stream)
+              .ref();
+      n = held_[s].get();
     } else if (available && (from != From::tape || is(s, Tape::kept) || !n->buffer)) {
       flags_[s] |= Tape::kept;
     } else if (available) {  // its memory goes with its last reader
@@ -62,6 +68,34 @@ void Batch::stand_in(const Tape& folded, std::shared_ptr<const Unfolded> unfolde
       node->buffer = {};
     else
       schedule(*node);
+}
+
+void Batch::take_up() {
+  if (awaited_.empty()) return;
+  wanted_.reserve(wanted_.size() + awaited_.size());
+  const std::scoped_lock lock(graph_mutex());
+  for (const auto& [slot, from, uses] : awaited_) {
+    Node& to = node(slot);
+    const bool stands_in = &to != from.get();
+    const bool available = from->status.load(std::memory_order_acquire) == Status::available;
+    const bool alone = available && from->refs() == uses + 1u;  // and `awaited_`
+    if (alone)
+      flags_[slot] &= static_cast<std::uint8_t>(~Tape::kept);
+    else
+      flags_[slot] |= Tape::kept;
+    if (!stands_in) continue;
+    if (!available) {  // it carries its error, or is lazy again
+      held_[slot] = from;
+      nodes_[slot] = from.get();
+      continue;
+    }
+    copy_value(*from, to);
+    to.status.store(Status::available, std::memory_order_release);
+    if (!alone) continue;
+    from->buffer = {};
+    wanted_.emplace_back(slot, from);
+  }
+  awaited_.clear();
 }
 
 void Batch::hand_over() {
@@ -112,7 +146,8 @@ bool Batch::unfold(std::size_t steps_done) {
   wanted_.clear();
   adopt(tape);
   for (Slot s = 0; s < stand_ins.size(); ++s)
-    if (stand_ins[s]) copy_value(*stand_ins[s], node(s));
+    if (stand_ins[s] && (stand_ins[s]->buffer || !is(s, Tape::leaf)))
+      copy_value(*stand_ins[s], node(s));
   for (std::size_t i = 0; i < steps_done; ++i) {
     const Step& step = plan_->steps[i];
     std::exception_ptr error;

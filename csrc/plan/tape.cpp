@@ -80,7 +80,7 @@ class Recorder {
     };
     empty(tape_.nodes.capacity() <= kMostKept, tape_.nodes, tape_.kinds, tape_.flags, tape_.first,
           tape_.operands, tape_.constants, tape_.pending, tape_.calls, tape_.key, tape_.numbers,
-          stack_, uses_, shape_numbers_);
+          stack_, tape_.uses, shape_numbers_);
     shapes_.clear();
     extents_.clear();
     constants_.clear();
@@ -225,7 +225,7 @@ class Recorder {
     n->slot = static_cast<Slot>(tape_.nodes.size());
     tape_.nodes.push_back(n);
     tape_.first.push_back(static_cast<std::uint32_t>(tape_.operands.size()));
-    uses_.push_back(0);
+    tape_.uses.push_back(0);
     const bool leaf = flags & Tape::leaf;
     Kind kind = Kind::identity;
     std::uint32_t operation = 0, product = 0;
@@ -235,9 +235,10 @@ class Recorder {
       if (flags & Tape::expanded) {
         // The composite has one handle on its expansion, and keeps its inputs.
         if (const Node* e = reads[0].node(); !e->constant && !counted_.insert(e).second)
-          --uses_[e->slot];
+          --tape_.uses[e->slot];
         for (const array& in : n->inputs)
-          if (in.node()->mark == epoch_ && !merged_.contains(in.node())) ++uses_[in.node()->slot];
+          if (in.node()->mark == epoch_ && !merged_.contains(in.node()))
+            ++tape_.uses[in.node()->slot];
       } else {
         kind = n->primitive->kind();
       }
@@ -313,7 +314,7 @@ class Recorder {
 
   void read(Node* in) {
     if (!in->constant) {
-      ++uses_[in->slot];
+      ++tape_.uses[in->slot];
       return tape_.operands.push_back(Operand::node(in->slot));
     }
     const auto [number, added] = constants_.number({in->dtype, in->scalar});
@@ -356,7 +357,7 @@ class Recorder {
 
   void find_held(const Arrays& outputs, const NodeSet& kept) {
     for (Slot s = 0; s < tape_.nodes.size(); ++s)
-      if (tape_.nodes[s]->refs() > uses_[s] + (!kept.empty() && kept.contains(tape_.nodes[s])))
+      if (tape_.nodes[s]->refs() > tape_.uses[s] + (!kept.empty() && kept.contains(tape_.nodes[s])))
         tape_.flags[s] |= tape_.is(s, Tape::leaf) ? Tape::kept : Tape::held;
     for (const array& out : outputs)
       if (out.node()->mark == epoch_ && !tape_.is(out.node()->slot, Tape::leaf))
@@ -379,7 +380,7 @@ class Recorder {
   Stream stream_;  // of the node before
   std::vector<Frame> stack_;
   Tape tape_;
-  std::vector<std::uint32_t> uses_, shape_numbers_;  // of each node
+  std::vector<std::uint32_t> shape_numbers_;  // of each node
   Numbering<Shape, ShapeHash> shapes_;
   Numbering<std::int64_t, ExtentHash> extents_;  // from 2 on
   Numbering<Scalar, ScalarHash> constants_;

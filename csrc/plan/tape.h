@@ -64,6 +64,7 @@ struct Tape {
   std::vector<Operand> operands;
   std::vector<const Node*> constants;  // by type and bits
   std::vector<Node*> pending;          // leaves that another batch computes
+  std::vector<std::uint32_t> uses;     // of each node, by others on the tape
   std::vector<Slot> calls;             // of compiled functions, that were not expanded
   bool put_together = false;           // something reads a part, or parts (see flow_through)
   bool rewritten = false;              // by flow_through

@@ -260,13 +260,17 @@ def test_a_wrong_prompt_cache_is_refused(model, tmp_path):
 
 
 @cpu_alone
-def test_a_token_is_written_into_the_cache_where_it_is(model):
+@pytest.mark.parametrize("proposer", [None, llm.PromptLookup()], ids=["plain", "proposed"])
+def test_a_token_is_written_into_the_cache_where_it_is(model, proposer):
     session = llm.Session(llm.Runner(model))
-    places = set()
-    for i, _ in enumerate(session.generate(PROMPT, max_tokens=8, proposer=llm.PromptLookup())):
-        if i > 1:  # the prompt's own memory was extended
-            places.add(np.asarray(session.cache.values[0]).__array_interface__["data"][0])
-    assert len(places) == 1
+    places = []
+    for i, _ in enumerate(session.generate(PROMPT, max_tokens=20, proposer=proposer)):
+        if i % 5 == 4:  # between these, steps are given while others run
+            mx.synchronize()
+            memory = np.asarray(session.cache.values[0])
+            places.append(memory.__array_interface__["data"][0])
+            del memory
+    assert len(places) == 4 and len(set(places)) == 1
 
 
 @cpu_alone
