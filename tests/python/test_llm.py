@@ -288,8 +288,9 @@ def test_a_thousand_tokens_take_few_plans(tmp_path):
         next(tokens)
     mx.synchronize()
     assert mx.plan_counts()["made"] - before <= 12
-    # Memory grows by the cache alone.
-    assert mx.get_active_memory() - session.cache.nbytes - bytes_before < 1 << 16
+    # Memory grows by the cache alone; a block may be a quarter larger than what it is for.
+    spare = session.cache.nbytes // 4 + (1 << 16)
+    assert mx.get_active_memory() - session.cache.nbytes - bytes_before < spare
 
 
 # ---- Sampling ----
