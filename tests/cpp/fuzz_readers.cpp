@@ -4,9 +4,10 @@
 //   fuzz_readers [--seconds N] [--seed N] [FORMAT ...]    all formats, N seconds each
 //   fuzz_readers --replay FORMAT FILE                     one file
 //
-// A file may be refused (FormatError). A crash, another error, more memory than the file accounts
-// for, and arrays that do not come back when they are saved are findings. The last file is in
-// fuzz_readers.FORMAT in the current folder; it is removed where nothing was found.
+// A file may be refused (FormatError), and a call of a function (std::logic_error, too). A crash,
+// another error, more memory than the file accounts for, and arrays that do not come back when they
+// are saved are findings. The last file is in fuzz_readers.FORMAT in the current folder; it is
+// removed where nothing was found.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@
 #include <fstream>
 #include <iterator>
 #include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -45,7 +47,7 @@ bool reached_more() {
 
 }  // namespace
 
-// The compiler calls it in each block of csrc/io. A pair of blocks is a place.
+// The compiler calls it in each block of csrc/io and csrc/export. A pair of blocks is a place.
 extern "C" void __sanitizer_cov_trace_pc() {
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)) -
                     reinterpret_cast<std::uintptr_t>(&__sanitizer_cov_trace_pc);
@@ -140,6 +142,55 @@ Result read_gguf(const Ref<const Source>& source) {
   return {look_at(arrays), saved([&](const Sink& out) { save_gguf(out, arrays, metadata); })};
 }
 
+// ---- Functions ----
+
+// The elements of all arrays that must be computed for these, or the limit.
+std::size_t to_compute(const Arrays& arrays, std::size_t limit) {
+  std::set<const Node*> seen;
+  std::vector<const array*> left;
+  for (const array& a : arrays) left.push_back(&a);
+  std::size_t elements = 0;
+  while (!left.empty() && elements < limit) {
+    const array& a = *left.back();
+    left.pop_back();
+    if (a.is_available() || !seen.insert(a.node()).second) continue;
+    elements +=
+        static_cast<std::size_t>(std::min<std::int64_t>(a.size(), std::int64_t{1} << 40)) + 1;
+    for (const array& input : a.inputs()) left.push_back(&input);
+  }
+  return std::min(elements, limit);
+}
+
+Arrays example(const Shape& shape) {
+  return {reshape(arange(0, static_cast<double>(element_count(shape)), 1, float32), shape) - 5.5,
+          array(std::initializer_list<std::int32_t>{1, 2})};
+}
+
+std::string exported(const NamedFunction& fun, const Arrays& in, bool shapeless) {
+  const std::string name = "fuzz_readers.exported";
+  export_function(name, fun, in, {}, shapeless);
+  std::ifstream file(name, std::ios::binary);
+  std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  ::unlink(name.c_str());
+  return bytes;
+}
+
+Result read_function(const Ref<const Source>& source) {
+  const ImportedFunction fun = import_function(source);
+  Result result;
+  for (const Shape& shape : {Shape{3, 4}, Shape{1, 4}, Shape{5, 6}}) try {
+      const Arrays in = example(shape), out = fun(in, {});
+      constexpr std::size_t kMost = 1 << 15;
+      if (to_compute(out, kMost) < kMost)
+        for (const array& a : out) look_at(a);
+      if (shape[0] == 3)
+        result.again = exported(
+            [&](const Arrays& a, const ArrayMap& named) { return fun(a, named); }, in, false);
+    } catch (const std::logic_error&) {  // no function of such arrays
+    }
+  return result;
+}
+
 // ---- Sound files ----
 
 array some(Dtype dtype, Shape shape) {
@@ -207,6 +258,64 @@ std::vector<std::string> gguf_files() {
   return files;
 }
 
+// Of x (3, 4) and i (2,): one has the other primitives than the next.
+std::vector<std::string> function_files() {
+  const auto in = example({3, 4});
+  const auto rows = [](const array& x) { return reshape(x, {1, 1, x.shape(0), x.shape(1)}); };
+  const auto gram = [](const array& x) { return matmul(x, transpose(x)); };
+  const Function own = checkpoint([](const Arrays& a) { return Arrays{tanh(a[0]) * a[0]}; });
+  const std::vector<std::function<Arrays(const array& x, const array& i)>> functions{
+      [](const array& x, const array&) {
+        return Arrays{softmax(x, Axes{-1}) + reshape(transpose(x), {3, 4}), sum(x), mean(x)};
+      },
+      [](const array& x, const array& i) {
+        return Arrays{take(x, i, 0) * slice(x, {0, 0}, {2, 4}), concatenate({x, x}, 0),
+                      put_along_axis(x, argsort(x), x, 1), searchsorted(sort(flatten(x)), x)};
+      },
+      [](const array& x, const array&) {
+        return Arrays{cumsum(sort(x, 0), 1),
+                      argmax(x, 1),
+                      topk(x, 2),
+                      partition(x, 1),
+                      as_strided(x, Shape{2, 3}, Shape{4, 1}, 1),
+                      view(x, uint8)};
+      },
+      [](const array&, const array& i) {
+        return Arrays{random::normal({2, 3}, float32, {}, {}, view(i, uint32))};
+      },
+      [&](const array& x, const array&) {
+        const Quantized w = quantize(ones({8, 64}), 32, 4);
+        return Arrays{quantized_matmul(tile(x, {1, 16}), w.w, w.scales, w.biases, true, 32, 4),
+                      addmm(x, gram(x), x, 2, 0.5)};
+      },
+      [&](const array& x, const array& i) {
+        return Arrays{fast::scaled_dot_product_attention(rows(x), rows(x), rows(x), 0.5),
+                      fast::rope(rows(x), 4, false, 100.0, 1.0, take(i, 0))};
+      },
+      [&](const array& x, const array&) {
+        const array images = reshape(x, {1, 3, 4, 1});
+        return grad([&](const Arrays& a) {
+          return sum(square(conv(2, a[0], ones({2, 2, 2, 1}), {1, 1}, {1, 1})) +
+                     sum(fast::max_pool(a[0], {2, 2}, {1, 1}, {0, 0})));
+        })({images});
+      },
+      [&](const array& x, const array&) {
+        return Arrays{fft::irfft(fft::fft(fft::rfft(x), {}, 0), 7), std::get<1>(linalg::svd(x)),
+                      linalg::cholesky(gram(x) + 9.0 * identity(3, float32))};
+      },
+      [&](const array& x, const array&) { return own({x}); },
+  };
+  std::vector<std::string> files;
+  for (const auto& fun : functions)
+    for (const bool shapeless : {false, true}) try {
+        files.push_back(exported([&](const Arrays& a, const ArrayMap&) { return fun(a[0], a[1]); },
+                                 in, shapeless));
+      } catch (const std::exception&) {
+        if (!shapeless) throw;  // it asks for extents
+      }
+  return files;
+}
+
 struct Format {
   const char* name;
   std::vector<std::string> (*files)();
@@ -226,6 +335,10 @@ const Format kFormats[] = {
       "\"__metadata__\"", "\"F6_E2M3\"", "\"F64\"", "18446744073709551615", "-1", "1e9", "null",
       "\\u0000", "\\ud800"}},
     {"gguf", gguf_files, read_gguf, {"GGUF", "general.alignment", ".weight", ".scales"}},
+    {"function",
+     function_files,
+     read_function,
+     {"add", "reduce", "slice", "gather", "pick", "matmul"}},
 };
 
 // ---- Changes ----
