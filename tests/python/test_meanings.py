@@ -279,6 +279,17 @@ def test_numbers_of_any_size_are_true():
     assert mx.logical_and(mx.ones(1, mx.uint8), 2**70).item() is True
 
 
+def test_complex_numbers_are_true_by_both_parts():
+    assert mx.array([1j, 0j, 1 + 0j, 2 - 1j]).astype(mx.bool_).tolist() == [True, False, True, True]
+    assert mx.array([1j], mx.bool_).tolist() == [True] == [bool(mx.array(1j))]
+
+
+@pytest.mark.parametrize("dtype", [mx.bool_, mx.int8, mx.uint32])
+def test_hadamard_transforms_of_integers_are_floats(dtype):
+    for extent in (1, 2):
+        assert mx.hadamard_transform(mx.ones((2, extent), dtype), scale=1.0).dtype == mx.float32
+
+
 def test_clipping_a_number():
     assert mx.clip(5.0, 0, 1).item() == 1 and nn.hard_tanh(np.float64(-3)).item() == -1
 
