@@ -1,5 +1,6 @@
 // The graph of arrays as text for Graphviz.
 #include <unordered_map>
+#include <unordered_set>
 
 #include "export/format.h"
 #include "graph/primitive.h"
@@ -16,13 +17,25 @@ std::string quoted(const std::string& name) {
   return text + "\"";
 }
 
+// A primitive's name as MLX writes it: `FloorDivide` of floor_divide.
+std::string capitalised(std::string_view name) {
+  std::string text;
+  bool first = true;
+  for (const char c : name) {
+    if (c != '_') text += first && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    first = c == '_';
+  }
+  return text;
+}
+
 // Arrays are their names, primitives are boxes.
 class Dot {
  public:
   Dot(const Arrays& outputs, const NamedArrays& names) {
     for (const auto& [name, a] : names) names_.emplace(a.node(), quoted(name));
-    for (const array& out : outputs) outputs_.emplace(out.node(), true);
     for (const array& out : outputs) visit(out);
+    for (const auto& [name, a] : names) visit(a);
+    for (const auto& [a, lazy] : order_) draw(a, lazy);
   }
   std::string text() const { return "digraph {\n" + text_ + "}\n"; }
 
@@ -35,7 +48,7 @@ class Dot {
     };
     std::vector<Visit> stack;
     const auto enter = [&](const array& a) {
-      if (done_.emplace(a.node(), true).second) stack.push_back({a, 0});
+      if (done_.insert(a.node()).second) stack.push_back({a, 0});
     };
     enter(output);
     while (!stack.empty()) {
@@ -43,12 +56,12 @@ class Dot {
       const bool lazy = is_lazy(a);
       if (lazy && next < a.inputs().size()) {
         const array in = a.inputs()[next++];
+        used_.insert(in.node());
         enter(in);
         continue;
       }
-      const array done = a;
+      order_.emplace_back(a, lazy);
       stack.pop_back();
-      draw(done, lazy);
     }
   }
   static bool is_lazy(const array& a) {
@@ -67,7 +80,7 @@ class Dot {
     if (!lazy) return show(a, "source");
     const std::string box = std::to_string(boxes_.size());
     boxes_.emplace(a.node(), box);
-    text_ += "{ " + box + " [label=" + quoted(std::string(a.primitive()->name())) +
+    text_ += "{ " + box + " [label=" + quoted(capitalised(a.primitive()->name())) +
              ", shape=rectangle]; }\n";
     for (const array& in : a.inputs()) text_ += name_of(in) + " -> " + box + "\n";
     if (several) return;
@@ -75,7 +88,7 @@ class Dot {
     text_ += box + " -> " + name_of(a) + "\n";
   }
   void show(const array& a, const char* rank = nullptr) {
-    if (outputs_.contains(a.node())) rank = "sink";
+    if (!rank && !used_.contains(a.node())) rank = "sink";
     text_ +=
         "{ " + (rank ? std::string("rank=") + rank + "; " : std::string()) + name_of(a) + "; }\n";
   }
@@ -86,7 +99,8 @@ class Dot {
   }
 
   std::unordered_map<const Node*, std::string> names_, boxes_;
-  std::unordered_map<const Node*, bool> outputs_, done_;
+  std::unordered_set<const Node*> done_, used_;
+  std::vector<std::pair<array, bool>> order_;  // and whether it is lazy
   std::size_t made_up_ = 0;
   std::string text_;
 };

@@ -289,7 +289,7 @@ void bind_export(nb::module_& m) {
   m.def("export_to_dot", &write_dot, "file"_a, "args"_a, "kwargs"_a,
         nb::sig("def export_to_dot(file: object, *args: typing.Any, **kwargs: array) -> None"),
         "Writes the graph of what is not computed yet as text for Graphviz, to a path or an object "
-        "with write. Keywords name arrays.");
+        "with write. Keywords are further arrays, by name.");
 }
 
 }  // namespace cermet::python

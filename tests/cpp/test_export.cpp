@@ -494,11 +494,11 @@ TEST_CASE("a graph as text") {
   CHECK(to_dot({y}, {{"x", x}, {"y \"here\"", y}}) ==
         R"(digraph {
 { rank=source; "x"; }
-{ 0 [label="exp", shape=rectangle]; }
+{ 0 [label="Exp", shape=rectangle]; }
 "x" -> 0
 { "A"; }
 0 -> "A"
-{ 1 [label="add", shape=rectangle]; }
+{ 1 [label="Add", shape=rectangle]; }
 "A" -> 1
 "x" -> 1
 { rank=sink; "y \"here\""; }

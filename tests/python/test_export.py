@@ -500,16 +500,22 @@ def test_dot(tmp_path, xy):
     mx.export_to_dot(file, {"a": x + y, "b": [x - y]}, x=x, y=y)
     assert file.getvalue() == (
         'digraph {\n{ rank=source; "x"; }\n{ rank=source; "y"; }\n'
-        '{ 0 [label="add", shape=rectangle]; }\n"x" -> 0\n"y" -> 0\n{ rank=sink; "A"; }\n0 -> "A"\n'
-        '{ 1 [label="subtract", shape=rectangle]; }\n"x" -> 1\n"y" -> 1\n{ rank=sink; "B"; }\n'
+        '{ 0 [label="Add", shape=rectangle]; }\n"x" -> 0\n"y" -> 0\n{ rank=sink; "A"; }\n0 -> "A"\n'
+        '{ 1 [label="Subtract", shape=rectangle]; }\n"x" -> 1\n"y" -> 1\n{ rank=sink; "B"; }\n'
         '1 -> "B"\n}\n'
     )
+    # Named arrays are drawn though no other needs them; one that another needs is no end.
+    file, inner = io.StringIO(), mx.floor_divide(x, y)
+    mx.export_to_dot(file, inner + y, inner=inner, alone=mx.sin(x))
+    drawn = file.getvalue()
+    assert '{ "inner"; }' in drawn and '{ rank=sink; "alone"; }' in drawn
+    assert 'label="FloorDivide"' in drawn and 'label="Sin"' in drawn
     path = tmp_path / "g.dot"
     mx.export_to_dot(str(path), mx.exp(x))
     assert path.read_text().startswith("digraph {")
     file = io.StringIO()
     mx.export_to_dot(file, mx.linalg.qr(mx.ones((2, 2)) + x, stream=mx.cpu))
-    assert file.getvalue().count('label="qr"') == 1
+    assert file.getvalue().count('label="Qr"') == 1
     file = io.StringIO()
     mx.export_to_dot(file)
     assert file.getvalue() == "digraph {\n}\n"

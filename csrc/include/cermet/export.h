@@ -83,7 +83,7 @@ struct ExportedGraph {
 ExportedGraph describe_export(const NamedFunction& fun, const Arrays& args,
                               const ArrayMap& kwargs = {}, bool shapeless = false);
 
-// The graph of what is not computed yet, as text for Graphviz. Arrays have the names given.
+// The graph of what outputs and named arrays need and is not computed yet, as text for Graphviz.
 std::string to_dot(const Arrays& outputs, const NamedArrays& names = {});
 
 }  // namespace cermet
