@@ -1,5 +1,7 @@
 """Inner names and texts of modules and optimizers that published packages go by."""
 
+import copy
+
 import pytest
 
 import cermet.core as mx
@@ -37,6 +39,54 @@ def test_layers_that_quantize_themselves():
     nn.quantize(model, group_size=32, bits=8)
     assert isinstance(model.layers[0], nn.QuantizedLinear)
     assert model.layers[0].asked == (32, 8, "affine")
+
+
+class OfNoMode(nn.Linear):
+    """A layer from before there were modes."""
+
+    def to_quantized(self, group_size=64, bits=4):
+        layer = nn.QuantizedLinear.from_linear(self, group_size, bits)
+        layer.asked = (group_size, bits)
+        return layer
+
+
+def test_layers_that_know_no_mode():
+    model = nn.Sequential(OfNoMode(64, 4), nn.Linear(64, 4))
+    nn.quantize(model, group_size=32, bits=8)
+    assert model.layers[0].asked == (32, 8) and model.layers[1].mode == "affine"
+    with pytest.raises(TypeError, match="mode"):  # which it would not obey
+        nn.quantize(nn.Sequential(OfNoMode(64, 4)), mode="mxfp4")
+
+    class Wide(OfNoMode):
+        def to_quantized(self, **settings):
+            assert settings == {"group_size": 64, "bits": 4, "mode": "affine"}
+            return nn.QuantizedLinear.from_linear(self, 64, 4)
+
+    nn.quantize(nn.Sequential(Wide(64, 4)), 64, 4)
+
+
+class Hasty(Module):
+    """A module that begins without Module's own beginning."""
+
+    def __init__(self):
+        self.inner = nn.Linear(2, 3)
+        self.scale = mx.ones(3)
+
+    def __call__(self, x):
+        return self.inner(x) * self.scale
+
+
+def test_modules_that_call_no_init():
+    model = Hasty()
+    assert model.training and not model.eval().training and model.train().training
+    _, gradient = nn.value_and_grad(model, lambda m, x: m(x).sum())(model, mx.ones((1, 2)))
+    assert gradient["inner"]["bias"].tolist() == [1, 1, 1] and "scale" in gradient
+    model.freeze(keys="scale", recurse=False)
+    assert list(model.trainable_parameters()) == ["inner"]
+    assert list(copy.deepcopy(model).trainable_parameters()) == ["inner"]
+    assert "scale" in Hasty().trainable_parameters()  # each has its own
+    with pytest.raises(AttributeError, match="other"):
+        _ = model.other
 
 
 def test_training_and_frozen_keys():

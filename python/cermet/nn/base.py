@@ -151,6 +151,8 @@ class Module(dict):
     def __getattr__(self, key: str) -> Any:
         if key in self:
             return self[key]
+        if key in ("_no_grad", "_training"):  # of a subclass that calls no `Module.__init__`
+            return self.__dict__.setdefault(key, set() if key == "_no_grad" else True)
         raise _no_attribute(self, key)
 
     def __setattr__(self, key: str, val: Any) -> None:

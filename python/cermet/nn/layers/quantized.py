@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
+from typing import Any
 
 import cermet.core as mx
 from cermet.nn.base import Module
@@ -13,6 +15,14 @@ __all__ = ["QQLinear", "QuantizedEmbedding", "QuantizedLinear", "quantize"]
 
 # mode: (elements that share a scale, bits of an element)
 _DEFAULTS = {"affine": (64, 4), "mxfp4": (32, 4), "mxfp8": (32, 8), "nvfp4": (16, 4)}
+
+
+def _accepted(function: Callable, settings: dict[str, Any]) -> dict[str, Any]:
+    """``settings`` without the usual mode for a function from before there were modes."""
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.name == "mode" or p.kind is p.VAR_KEYWORD for p in parameters):
+        return settings
+    return {k: v for k, v in settings.items() if (k, v) != ("mode", "affine")}
 
 
 def quantize(
@@ -62,7 +72,9 @@ def quantize(
             raise ValueError(
                 f"quantize: '{path}' is a {type(module).__name__}, which has no to_quantized"
             )
-        return module.to_quantized(**(choice if isinstance(choice, dict) else settings))
+        if isinstance(choice, dict):
+            return module.to_quantized(**choice)
+        return module.to_quantized(**_accepted(module.to_quantized, settings))
 
     layers = tree_map_with_path(quantized, model.leaf_modules(), is_leaf=Module.is_module)
     model.update_modules(layers)
