@@ -121,6 +121,37 @@ def test_members_of_a_batch_come_and_go(model):
 
 
 @cpu_alone
+def test_a_prompt_in_pieces_beside_others_has_the_tokens_of_it_alone(model):
+    batch = llm.Batch(llm.Runner(model))
+    first = batch.add(PROMPT, max_tokens=100)
+    longer = PROMPT * 12
+    second = batch.begin(longer, max_tokens=20)
+    while second.rest:
+        batch.step()
+        batch.take_up(second, 17)
+    for _ in range(5):
+        batch.step()
+    assert second.answer == greedy(model, longer, 6)
+    assert first.answer == greedy(model, PROMPT, len(first.answer))
+    with pytest.raises(ValueError, match=r"Batch\.take_up: .* computed already"):
+        batch.take_up(second, 1)
+
+
+@cpu_alone
+def test_a_batch_takes_no_more_memory_than_those_that_are_left_need(model):
+    batch = llm.Batch(llm.Runner(model))
+    short = batch.add(PROMPT)
+    long = batch.add(PROMPT * 20)
+    batch.step()
+    before = batch._cache.nbytes
+    batch.remove([long])
+    assert before == 2 * 3 * batch._cache.nbytes  # 384 tokens of two, 128 of one
+    for _ in range(130):
+        batch.step()
+    assert short.answer == greedy(model, PROMPT, 132)
+
+
+@cpu_alone
 def test_one_and_two_threads_have_the_same_bits(model):
     tokens = np.random.default_rng(4).integers(0, 96, 100).tolist()
     threads = mx.get_num_threads()
@@ -317,6 +348,14 @@ def test_restrictions_allow_what_they_say(options, allowed):
     assert {sampler(logits).item() for _ in range(200)} == allowed
 
 
+@pytest.mark.parametrize("temperature", [1e-300, 1e-30, 1e-7])
+@pytest.mark.parametrize("penalty", [1.0, 1.0001])
+def test_a_temperature_near_zero_takes_the_likeliest(temperature, penalty):
+    sampler = llm.Sampler(llm.Sampling(temperature, repetition_penalty=penalty), 4)
+    logits = mx.array([0.1, 3.0, -1.0, 2.9])
+    assert [sampler(logits).item() for _ in range(5)] == [1] * 5
+
+
 def test_frequencies_are_the_probabilities():
     p = np.array([0.15, 0.4, 0.1, 0.35])
     for temperature in 1.0, 0.5:
@@ -343,7 +382,15 @@ def test_a_penalty_keeps_from_repeating():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"temperature": -1}, {"top_k": -1}, {"top_p": 0}, {"min_p": 2}, {"repetition_penalty": 0}],
+    [
+        {"temperature": -1},
+        {"top_k": -1},
+        {"top_p": 0},
+        {"min_p": 2},
+        {"repetition_penalty": 0},
+        {"seed": -1},
+        {"seed": 2**64},
+    ],
 )
 def test_wrong_sampling_is_refused(wrong):
     with pytest.raises(ValueError, match=f"Sampling: {next(iter(wrong))} is .* expected"):

@@ -87,6 +87,13 @@ def test_control_tokens_are_found_and_not_given():
     assert end in tokenizer.ends
 
 
+def test_half_of_a_character_is_refused():
+    with pytest.raises(llm.ModelError, match="half of a character"):
+        byte_level("qwen2").encode("a\ud800b")
+    with pytest.raises(TypeError):
+        byte_level("qwen2").encode(3)
+
+
 # ---- Sentence pieces ----
 
 PIECES = {"<unk>": 0, "<s>": 0, "</s>": 0, "\u2581": -1, "h": -9, "e": -9, "l": -9, "o": -9,

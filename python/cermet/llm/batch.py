@@ -21,6 +21,8 @@ class Member:
     sampler: Sampler
     left: int  # how many tokens may still follow
     answer: list[int] = field(default_factory=list)
+    rest: Sequence[int] = ()  # of its prompt: what is not computed yet
+    cache: Cache | None = None  # its own, until its prompt is computed
 
 
 class Batch:
@@ -36,7 +38,7 @@ class Batch:
     def __init__(self, runner: Runner, limit: int | None = None):
         self.runner = runner
         self.limit = limit or runner.model.config.max_position_embeddings
-        self.members: list[Member] = []
+        self.members: list[Member] = []  # those whose prompts are computed
         self._cache: Cache | None = None
 
     def add(
@@ -47,14 +49,40 @@ class Batch:
         Raises:
             ModelError: the prompt is empty, has an unknown token, or leaves no room.
         """
+        member = self.begin(prompt, sampling, max_tokens=max_tokens)
+        while member.rest:
+            self.take_up(member, len(prompt))
+        return member
+
+    def begin(
+        self, prompt: Sequence[int], sampling: Sampling = GREEDY, *, max_tokens: int | None = None
+    ) -> Member:
+        """A sequence of which nothing is computed yet; :meth:`take_up` does that. In between, the
+        others can be continued.
+
+        Raises:
+            ModelError: the prompt is empty, has an unknown token, or leaves no room.
+        """
         count = check_prompt(self.runner, prompt, self.limit, max_tokens)
+        sampler = Sampler(sampling, self.runner.model.config.vocab_size, prompt)
         cache = self.runner.cache()
-        logits = self.runner.prompt(prompt, cache)
-        member = Member(Sampler(sampling, self.runner.model.config.vocab_size, prompt), count)
+        cache.reserve(len(prompt) + 1)
+        return Member(sampler, count, rest=prompt, cache=cache)
+
+    def take_up(self, member: Member, count: int) -> None:
+        """Computes up to ``count`` more tokens of the prompt of a sequence that has begun. With the
+        last ones comes its first token, and it is among those that :meth:`step` continues."""
+        cache = member.cache
+        if cache is None:
+            raise ValueError("Batch.take_up: the prompt of this sequence is computed already")
+        logits = self.runner.prompt(member.rest[:count], cache)
+        member.rest = member.rest[count:]
+        if member.rest:
+            return
         self._choose([member], logits)
         self._cache = cache if self._cache is None else Cache.joined([self._cache, cache])
         self.members.append(member)
-        return member
+        member.cache = None
 
     def remove(self, members: Collection[Member]) -> None:
         """Lets sequences go."""
@@ -65,7 +93,7 @@ class Batch:
         self._cache = self._cache.chosen(stay) if self._cache is not None and stay else None
 
     def step(self) -> None:
-        """Adds a token to each answer."""
+        """Adds a token to the answer of each member."""
         if self._cache is None:
             return
         tokens = mx.array([[member.answer[-1]] for member in self.members])

@@ -48,13 +48,13 @@ class Cache:
         return out
 
     def chosen(self, sequences: list[int]) -> Cache:
-        """Some of the sequences, in a cache of their own."""
+        """Some of the sequences, in a cache of their own, which is no larger than they need."""
         out = Cache(self.layers)
         out.lengths = [self.lengths[i] for i in sequences]
-        out._reserved = self.capacity
+        out._reserved = min(self.capacity, _rounded(max(out.lengths) + 1))
         rows = mx.array(sequences)
-        out.keys = [a[rows] for a in self.keys]
-        out.values = [a[rows] for a in self.values]
+        out.keys = [a[:, :, : out._reserved][rows] for a in self.keys]
+        out.values = [a[:, :, : out._reserved][rows] for a in self.values]
         return out
 
     @property
@@ -77,7 +77,7 @@ class Cache:
 
     def reserve(self, length: int) -> None:
         """Makes sure that there is memory for ``length`` tokens of each sequence."""
-        self._reserved = max(self._reserved, -(-length // STEP) * STEP)
+        self._reserved = max(self._reserved, _rounded(length))
         if self.keys and self._reserved > self.capacity:
             for arrays in (self.keys, self.values):
                 for i, a in enumerate(arrays):
@@ -128,6 +128,10 @@ class Cache:
     def advance(self, length: int) -> None:
         """Counts tokens that all layers have stored."""
         self.lengths = [n + length for n in self.lengths]
+
+
+def _rounded(length: int) -> int:
+    return -(-length // STEP) * STEP
 
 
 def _extended(a: mx.array, capacity: int) -> mx.array:

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import cermet.core as mx
 
+LEAST = 1e-6  # quotients by smaller temperatures may overflow
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How the next token is chosen: the likeliest one, or by chance.
 
     Args:
-        temperature: what logits are divided by; 0: always the likeliest token.
+        temperature: what logits are divided by; 0, or less than a millionth: always the likeliest
+            token.
         top_k: only among so many of the likeliest; 0: all.
         top_p: only among the likeliest that together have this probability (Holtzman et al. 2020).
         min_p: only among those of at least this part of the likeliest's probability (Nguyen et al.
@@ -39,6 +42,7 @@ class Sampling:
             ("top_p", 0 < self.top_p <= 1, "more than 0 and at most 1"),
             ("min_p", 0 <= self.min_p <= 1, "0 to 1"),
             ("repetition_penalty", self.repetition_penalty > 0, "more than 0"),
+            ("seed", 0 <= self.seed < 2**64, "0 to 2**64 - 1"),
         ):
             if not fits:
                 raise ValueError(f"Sampling: {name} is {getattr(self, name)}, expected {expected}")
@@ -70,7 +74,7 @@ class Sampler:
     def __call__(self, logits: mx.array) -> mx.array:
         """The next token, an integer without axes, by the logits (vocabulary,); it is not
         evaluated."""
-        if self.sampling.temperature == 0 and self._seen is None:
+        if self.sampling.temperature < LEAST and self._seen is None:
             return mx.argmax(logits)
         place = mx.array(self.place)
         self.place += 1
@@ -90,7 +94,7 @@ class Sampler:
             penalty = s.repetition_penalty
             less = mx.where(logits > 0, logits / penalty, logits * penalty)
             logits = mx.where(seen, less, logits)
-        if s.temperature == 0:
+        if s.temperature < LEAST:
             token = mx.argmax(logits)
         else:
             key = self._key + place.astype(mx.uint32)

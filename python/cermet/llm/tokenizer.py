@@ -61,8 +61,17 @@ class Tokenizer:
         return self.inner.get_vocab_size()
 
     def encode(self, text: str, *, beginning: bool = True) -> list[int]:
-        """The tokens of a text, with the one that a text begins with where the model has one."""
-        tokens = self.inner.encode(text, add_special_tokens=False).ids
+        """The tokens of a text, with the one that a text begins with where the model has one.
+
+        Raises:
+            ModelError: the text has half of a character, a surrogate.
+        """
+        try:
+            tokens = self.inner.encode(text, add_special_tokens=False).ids
+        except TypeError:  # that is how the package says it
+            if not isinstance(text, str):
+                raise
+            raise ModelError("the text has half of a character, a surrogate") from None
         first = [self.beginning] if beginning and self.beginning is not None else []
         return first + tokens
 
