@@ -1,7 +1,10 @@
 """Language models of the Llama family: loading, generating, serving.
 
-``python -m cermet.llm`` is the program. What it needs beyond Cermet comes with the extra ``llm``.
+``python -m cermet.llm`` is the program. What it needs beyond Cermet comes with the extra ``llm``;
+``app`` and ``serve`` need the extra ``serve``.
 """
+
+from typing import TYPE_CHECKING, Any
 
 try:
     import jinja2 as _jinja2  # noqa: F401
@@ -23,6 +26,9 @@ from cermet.llm.sample import Sampler, Sampling
 from cermet.llm.store import load_session, save_session
 from cermet.llm.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from cermet.llm.server import app, serve
+
 __all__ = [
     "Batch",
     "Cache",
@@ -39,11 +45,21 @@ __all__ = [
     "Session",
     "Statistics",
     "Tokenizer",
+    "app",
     "generate",
     "generate_batch",
     "load",
     "load_session",
     "save_session",
+    "serve",
     "shipped",
     "stream",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("app", "serve"):  # the rest works without the packages that these need
+        from cermet.llm import server
+
+        return getattr(server, name)
+    raise AttributeError(f"module 'cermet.llm' has no attribute '{name}'")

@@ -1,4 +1,4 @@
-"""The program: python -m cermet.llm chat, generate or bench."""
+"""The program: python -m cermet.llm chat, generate, serve or bench."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import cermet.core as mx
@@ -36,14 +37,16 @@ def _arguments() -> argparse.ArgumentParser:
     add("--max-context", type=int, metavar="TOKENS", help="room for the prompt and the answer; "
         "by default as much as the model was trained for")  # fmt: skip
     add("--quiet", action="store_true", help="print the text alone: no bar, no speed")
-    writing = argparse.ArgumentParser(add_help=False)
-    add = writing.add_argument
+    choosing = argparse.ArgumentParser(add_help=False)
+    add = choosing.add_argument
     add("--max-tokens", type=int, default=512, help="of an answer (512)")
-    add("--temperature", type=float, default=0.0, help="0 (the default): the likeliest token")
     add("--top-k", type=int, default=0, help="only among so many likeliest")
     add("--top-p", type=float, default=1.0, help="only among those likeliest of this probability")
     add("--min-p", type=float, default=0.0, help="only among those of this part of the likeliest")
     add("--repetition-penalty", type=float, default=1.0, help="above 1: repeats less")
+    writing = argparse.ArgumentParser(add_help=False)
+    add = writing.add_argument
+    add("--temperature", type=float, default=0.0, help="0 (the default): the likeliest token")
     add("--seed", type=int, default=0, help="of the random numbers (0)")
     add("--lookup", type=int, default=0, metavar="TOKENS", help="propose up to so many tokens "
         "that followed the last ones before: the same text, sooner where it repeats")  # fmt: skip
@@ -54,13 +57,28 @@ def _arguments() -> argparse.ArgumentParser:
     add("--system", help="instructions that stand before the dialogue")
     commands = parser.add_subparsers(dest="command", required=True)
     chat = commands.add_parser(
-        "chat", parents=[shared, writing], help="a dialogue; Ctrl-C stops an answer"
+        "chat", parents=[shared, choosing, writing], help="a dialogue; Ctrl-C stops an answer"
     )
     chat.set_defaults(run=_chat)
-    generate = commands.add_parser("generate", parents=[shared, writing], help="one answer")
+    generate = commands.add_parser(
+        "generate", parents=[shared, choosing, writing], help="one answer"
+    )
     generate.add_argument("prompt", help="the message; - reads it from the standard input")
     generate.add_argument("--raw", action="store_true", help="continue the text as it is")
     generate.set_defaults(run=_generate)
+    serve = commands.add_parser(
+        "serve", parents=[shared, choosing], help="answer clients over HTTP; needs the extra serve",
+        description="Answer clients over HTTP. How tokens are chosen, and how many, is meant for "
+        "requests that do not say it.",
+    )  # fmt: skip
+    add = serve.add_argument
+    add("--temperature", type=float, default=1.0, help="0: the likeliest token (1)")
+    add("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    add("--port", type=int, default=8080, help="the port (8080); 0: one that is free")
+    add("--name", help="the model's name for clients; by default that of its file")
+    add("--max-clients", type=int, default=8, help="answers that are written at once (8)")
+    add("--queue", type=int, default=32, help="more that may wait (32)")
+    serve.set_defaults(run=_serve)
     bench = commands.add_parser("bench", parents=[shared], help="measure the speed")
     bench.add_argument("--prompt-tokens", type=int, default=512)
     bench.add_argument("--answer-tokens", type=int, default=128)
@@ -102,14 +120,7 @@ class _Loaded:
 
     def answer(self, tokens: list[int], given: argparse.Namespace) -> str:
         """Prints the answer as it comes, and gives it as far as it came."""
-        sampling = Sampling(
-            temperature=given.temperature,
-            top_k=given.top_k,
-            top_p=given.top_p,
-            min_p=given.min_p,
-            repetition_penalty=given.repetition_penalty,
-            seed=given.seed,
-        )
+        sampling = _sampling(given, given.seed)
         proposer: Proposer | None = None
         if self.draft is not None:
             proposer = Draft(self.draft)
@@ -134,6 +145,17 @@ class _Loaded:
         if self.cache_file:
             save_session(self.session, self.cache_file)
         return text
+
+
+def _sampling(given: argparse.Namespace, seed: int) -> Sampling:
+    return Sampling(
+        temperature=given.temperature,
+        top_k=given.top_k,
+        top_p=given.top_p,
+        min_p=given.min_p,
+        repetition_penalty=given.repetition_penalty,
+        seed=seed,
+    )
 
 
 def _speed(note: Statistics) -> str:
@@ -181,6 +203,26 @@ def _chat(given: argparse.Namespace) -> None:
         messages.append({"role": "assistant", "content": text})
 
 
+def _serve(given: argparse.Namespace) -> None:
+    from cermet.llm.server import serve  # first: without its packages nothing need be loaded
+
+    path = given.model or shipped()
+    loaded = _Loaded(given)
+    serve(
+        loaded.model,
+        loaded.tokenizer,
+        host=given.host,
+        port=given.port,
+        quiet=given.quiet,
+        name=given.name or Path(path).resolve().name.removesuffix(".gguf"),
+        sampling=_sampling(given, 0),
+        max_tokens=given.max_tokens,
+        limit=given.max_context,
+        places=given.max_clients,
+        queue=given.queue,
+    )
+
+
 def _bench(given: argparse.Namespace) -> None:
     loaded = _Loaded(given)
     vocabulary = loaded.model.config.vocab_size
@@ -206,7 +248,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = _arguments().parse_args(arguments)
     try:
         given.run(given)
-    except (ModelError, OSError, MemoryError) as error:
+    except (ValueError, OSError, MemoryError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
