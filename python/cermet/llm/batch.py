@@ -79,7 +79,7 @@ class Batch:
         member.rest = member.rest[count:]
         if member.rest:
             return
-        self._choose([member], logits)
+        self._choose([member], logits, cache)
         self._cache = cache if self._cache is None else Cache.joined([self._cache, cache])
         self.members.append(member)
         member.cache = None
@@ -97,12 +97,14 @@ class Batch:
         if self._cache is None:
             return
         tokens = mx.array([[member.answer[-1]] for member in self.members])
-        self._choose(self.members, self.runner.step(tokens, self._cache)[:, -1])
+        logits = self.runner.step(tokens, self._cache)
+        self._choose(self.members, logits[:, -1], self._cache)
 
     @staticmethod
-    def _choose(members: list[Member], logits: mx.array) -> None:
+    def _choose(members: list[Member], logits: mx.array, cache: Cache) -> None:
         tokens = [member.sampler(logits[i]) for i, member in enumerate(members)]
-        mx.eval(tokens)
+        # With the cache: what is left lazy holds the memory that it could be written to.
+        mx.eval(tokens, cache.keys, cache.values)
         for member, token in zip(members, tokens, strict=True):
             member.answer.append(cast(int, token.item()))
             member.left -= 1
