@@ -135,31 +135,37 @@ std::shared_ptr<Ticket> Work::copy(const Node& from, const Node& to) {
 }
 
 void Work::hold(const Ref<Buffer>& buffer) {
-  if (held_.try_emplace(buffer.get(), buffer).second && !buffer->borrowed())
-    used_.push_back(buffer.get());
+  if (!held_.try_emplace(buffer.get(), buffer).second || buffer->borrowed()) return;
+  used_[buffer->capacity()].push_back(buffer.get());
+  ++in_use_;
 }
 
-// Memory that only earlier work of this stream still uses: hazards are ordered. It is looked for
-// again after so many misses that an allocation looks at few, and few wait to be found.
+// Memory that only earlier work of this stream still uses: hazards are ordered. What was given last
+// is free first, mostly; all is looked through after so many misses that each looks at few.
 Buffer* Work::take_free(std::size_t bytes) {
-  const auto find = [&] {
-    const auto it = free_.lower_bound(bytes);
-    return it != free_.end() && it->first <= bytes + bytes / 4 + 64 ? it : free_.end();
-  };
-  auto found = find();
-  if (found == free_.end() && ++misses_ * 8 > used_.size()) {
-    misses_ = 0;
-    std::erase_if(used_, [&](Buffer* b) {
-      const bool is_free = b->refs() == 1;
-      if (is_free) free_.emplace(b->capacity(), b);
-      return is_free;
-    });
-    found = find();
+  constexpr std::size_t kLast = 16, kPart = 8;
+  const std::size_t most = bytes + bytes / 4 + 64;
+  const auto end = used_.upper_bound(most);
+  for (auto it = used_.lower_bound(bytes); it != end; ++it) {
+    auto& blocks = it->second;
+    for (std::size_t i = 1; i <= std::min(kLast, blocks.size()); ++i)
+      if (const auto at = blocks.end() - static_cast<std::ptrdiff_t>(i); (*at)->refs() == 1) {
+        std::rotate(at, at + 1, blocks.end());
+        return blocks.back();
+      }
   }
-  if (found == free_.end()) return nullptr;
+  if (++misses_ * kPart > in_use_) {
+    misses_ = 0;
+    for (auto& [capacity, blocks] : used_)
+      in_use_ -= std::erase_if(
+          blocks, [&](Buffer* b) { return b->refs() == 1 && (free_.emplace(capacity, b), true); });
+  }
+  const auto found = free_.lower_bound(bytes);
+  if (found == free_.end() || found->first > most) return nullptr;
   Buffer* const taken = found->second;
+  used_[found->first].push_back(taken);
+  ++in_use_;
   free_.erase(found);
-  used_.push_back(taken);
   return taken;
 }
 
@@ -353,7 +359,7 @@ void Work::finish() {
   held_.clear();
   used_.clear();
   free_.clear();
-  misses_ = 0;
+  in_use_ = misses_ = 0;
   fresh_.clear();
   unwritten_.clear();
   for (const auto& step : std::exchange(steps_, {})) step->work = nullptr;

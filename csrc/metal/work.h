@@ -104,10 +104,12 @@ class Work final : public Commands, public cermet::Queue {
   std::vector<Record> records_;
   std::vector<Range> read_, written_;  // since the last barrier
   std::unordered_map<const Buffer*, Ref<Buffer>> held_;
-  std::vector<Buffer*> used_;                 // of held_, what may be free later
-  std::multimap<std::size_t, Buffer*> free_;  // by capacity: what only earlier work uses
-  std::size_t misses_ = 0;                    // since used_ was looked through
-  std::unordered_set<const Buffer*> fresh_;   // allocated and not written yet
+  // Of held_, by capacity: what only earlier work uses, and what may come to that, the last one
+  // that was given last.
+  std::multimap<std::size_t, Buffer*> free_;
+  std::map<std::size_t, std::vector<Buffer*>> used_;
+  std::size_t in_use_ = 0, misses_ = 0;      // of used_, and since all of it was looked through
+  std::unordered_set<const Buffer*> fresh_;  // allocated and not written yet
   std::vector<std::shared_ptr<Flight>> flights_;
   std::vector<Point> waits_;
   struct Check {
