@@ -5,6 +5,7 @@ import http.client
 import itertools
 import json
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from conftest import SIMULATED
@@ -675,6 +677,15 @@ def test_the_memory_of_those_who_left_is_free(loaded):
 
 
 # ---- The program, and the package without the extra ----
+
+
+@cpu_alone
+def test_all_kinds_of_clients_for_some_seconds(folder):
+    file = str(Path(__file__).parents[1] / "clients.py")
+    options = ["--model", str(folder), "--seconds", "2", "--seed", "3"]
+    done = subprocess.run([sys.executable, file, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.search(r"(\d+) whole", done.stdout)[1]) > 3
 
 
 @contextlib.contextmanager

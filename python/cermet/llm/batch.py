@@ -80,7 +80,10 @@ class Batch:
         if member.rest:
             return
         self._choose([member], logits, cache)
-        self._cache = cache if self._cache is None else Cache.joined([self._cache, cache])
+        if self._cache is None:
+            self._cache = cache
+        else:
+            self._cache.join(cache)
         self.members.append(member)
         member.cache = None
 
@@ -90,7 +93,10 @@ class Batch:
         if len(stay) == len(self.members):
             return
         self.members = [self.members[i] for i in stay]
-        self._cache = self._cache.chosen(stay) if self._cache is not None and stay else None
+        if self._cache is not None and stay:
+            self._cache.keep(stay)
+        else:
+            self._cache = None
 
     def step(self) -> None:
         """Adds a token to the answer of each member."""

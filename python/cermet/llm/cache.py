@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import cermet.core as mx
 
 STEP = 128  # memory grows by so many tokens at once: a plan serves all lengths between
@@ -34,28 +36,34 @@ class Cache:
         cache.keys, cache.values, cache._start = list(keys), list(values), start
         return cache
 
-    @classmethod
-    def joined(cls, caches: list[Cache]) -> Cache:
-        """The sequences of several caches, of which each has some tokens, in one."""
-        out = cls(caches[0].layers)
-        out.lengths = [n for cache in caches for n in cache.lengths]
-        out._reserved = max(cache.capacity for cache in caches)
-        for cache in caches:
-            cache.reserve(out._reserved)
-        for i in range(out.layers):
-            out.keys.append(mx.concatenate([cache.keys[i] for cache in caches]))
-            out.values.append(mx.concatenate([cache.values[i] for cache in caches]))
-        return out
+    def join(self, *others: Cache) -> None:
+        """Takes over the sequences of other caches and leaves those empty; each has some tokens."""
+        caches = (self, *others)
+        self._reserved = max(cache.capacity for cache in caches)
+        self._rewrite(
+            caches, lambda parts: mx.concatenate([_extended(a, self._reserved) for a in parts])
+        )
+        self.lengths = [n for cache in caches for n in cache.lengths]
+        for cache in others:
+            cache.lengths, cache.keys, cache.values = [], [], []
 
-    def chosen(self, sequences: list[int]) -> Cache:
-        """Some of the sequences, in a cache of their own, which is no larger than they need."""
-        out = Cache(self.layers)
-        out.lengths = [self.lengths[i] for i in sequences]
-        out._reserved = min(self.capacity, _rounded(max(out.lengths) + 1))
+    def keep(self, sequences: list[int]) -> None:
+        """Forgets all but some of the sequences, and the memory that those do not need."""
+        self.lengths = [self.lengths[i] for i in sequences]
+        self._reserved = min(self.capacity, _rounded(max(self.lengths) + 1))
         rows = mx.array(sequences)
-        out.keys = [a[:, :, : out._reserved][rows] for a in self.keys]
-        out.values = [a[:, :, : out._reserved][rows] for a in self.values]
-        return out
+        self._rewrite((self,), lambda parts: parts[0][:, :, : self._reserved][rows])
+
+    @staticmethod
+    def _rewrite(caches: Sequence[Cache], make: Callable[[list[mx.array]], mx.array]) -> None:
+        """Puts what ``make`` gives in the place of arrays, of one after the other: never more than
+        one of them is in memory twice."""
+        for lists in [cache.keys for cache in caches], [cache.values for cache in caches]:
+            for i in range(len(lists[0])):
+                made = make([arrays[i] for arrays in lists])
+                mx.eval(made)
+                for arrays in lists:
+                    arrays[i] = made
 
     @property
     def capacity(self) -> int:

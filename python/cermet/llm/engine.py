@@ -7,11 +7,13 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+import cermet.core as mx
 from cermet.llm.batch import Batch, Member
 from cermet.llm.run import Runner
 from cermet.llm.sample import Sampling
 
 PIECE = 128  # tokens of a prompt between two steps: others wait no longer than these take
+IDLE = 5.0  # seconds without work after which free memory goes back to the system
 
 _log = logging.getLogger("cermet.llm")
 
@@ -149,8 +151,14 @@ class Engine:
 
     def _next(self) -> bool:
         """Waits for something to do; lets jobs go that were left, and others take their places."""
+
+        def ready() -> bool:
+            return bool(self._closed or self._waiting or self._running)
+
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting or self._running)
+            if not self._changed.wait_for(ready, IDLE):
+                mx.clear_cache()
+                self._changed.wait_for(ready)
             if self._closed:
                 return False
             left, self._left = self._left, set()
