@@ -75,6 +75,26 @@ def test_layouts(left, right, dtype, rng):
         )
 
 
+@pytest.mark.parametrize("dtype", INEXACT)
+@pytest.mark.parametrize(
+    "m, k, n", [(2, 3, 8), (16, 2, 16), (32, 32, 32), (64, 9, 64), (400, 3, 8)]
+)
+@pytest.mark.parametrize("lazily", [False, True])
+def test_operands_that_repeat_a_row_or_column(m, k, n, lazily, dtype, rng):
+    def repeated(shape, axis):
+        cut = tuple(slice(1) if i == axis else slice(None) for i in range(2))
+        x = exact_sample(rng, shape, dtype)[cut]
+        wide = mx.broadcast_to(to_mx(x), shape)
+        return np.broadcast_to(x, shape), wide if lazily else (mx.eval(wide), wide)[1]
+
+    whole = [(x, to_mx(x)) for x in matrices(rng, dtype, (m, k), (k, n))]
+    for left in (whole[0], repeated((m, k), 0), repeated((m, k), 1)):
+        for right in (whole[1], repeated((k, n), 0), repeated((k, n), 1)):
+            rtol = {"float16": 1e-3, "bfloat16": 8e-3}.get(dtype, 0)
+            want = reference(np.matmul, left[0], right[0])
+            assert_close(left[1] @ right[1], want, rtol=rtol, atol=0)
+
+
 def test_swapped_batch_axes(rng):
     x, y = matrices(rng, "float32", (4, 2, 7, 9), (4, 2, 9, 5))
     a, b = (to_mx(v).transpose(1, 0, 2, 3) for v in (x, y))

@@ -29,8 +29,9 @@ double least_work(const Product& p, std::int64_t rows) {
 // Whether it reads those of b, which then stay in the nearest cache.
 bool reads_columns_in_place(const Product& p) {
   constexpr std::int64_t kMost = 16 << 10;  // bytes
-  return (p.b.packing == Packing::f32 || p.b.packing == Packing::f64) && p.b.width_step == 1 &&
-         2 * p.n % p.kernel->columns == 0 &&
+  // A kernel takes a step of 0 for panels' own.
+  return p.b.depth_step != 0 && (p.b.packing == Packing::f32 || p.b.packing == Packing::f64) &&
+         p.b.width_step == 1 && 2 * p.n % p.kernel->columns == 0 &&
          p.k * p.n * static_cast<std::int64_t>(element_size(p.b.packing)) <= kMost;
 }
 
