@@ -72,7 +72,9 @@ array full_like(const array& a, const array& value, std::optional<Dtype> dtype, 
 array arange(double start, double stop, double step, Dtype dtype, StreamOrDevice s) {
   if (dtype == Dtype::bool_) fail("arange", "bool is not supported, expected a number type");
   if (step == 0) fail("arange", "the step is zero");
-  const double count = std::ceil((stop - start) / step);
+  const double steps = (stop - start) / step;
+  double count = std::ceil(steps);
+  if (count == 0 && stop != start && !std::signbit(steps)) count = 1;  // the step is far longer
   if (!(count < 0x1p62))
     fail("arange", "cannot count from ", std::to_string(start), " to ", std::to_string(stop),
          " by ", std::to_string(step));
@@ -80,6 +82,7 @@ array arange(double start, double stop, double step, Dtype dtype, StreamOrDevice
     start = std::trunc(start);
     step = std::trunc(step);
   }
+  if (count == 1) step = 0;  // the first is not nan by an endless one
   return array(make_ref<const Arange>(start, step),
                {static_cast<std::int64_t>(std::max(count, 0.0))}, dtype, {}, s.resolve());
 }

@@ -404,9 +404,15 @@ array norm(const array& a, const std::string& order, const OptionalAxes& axes, b
 
 array cross(const array& a, const array& b, int axis, StreamOrDevice s) {
   const int ndim = std::max(a.ndim(), b.ndim());
+  for (const array* v : {&a, &b}) normalize_axis("cross", axis, v->ndim());
   axis = normalize_axis("cross", axis, ndim);
-  const array x = moveaxis(atleast_nd(a, ndim, s), axis, 0, s);
-  const array y = moveaxis(atleast_nd(b, ndim, s), axis, 0, s);
+  // Of another rank, the axis is that of the arrays broadcast, whose new ones are the first.
+  const auto moved = [&](const array& v) {
+    Shape shape(static_cast<std::size_t>(ndim - v.ndim()), 1);
+    for (const std::int64_t extent : v.shape()) shape.push_back(extent);
+    return moveaxis(reshape(v, shape, s), axis, 0, s);
+  };
+  const array x = moved(a), y = moved(b);
   const auto extent = [](const array& v) { return v.shape(0); };
   if ((extent(x) != 2 && extent(x) != 3) || (extent(y) != 2 && extent(y) != 3))
     fail("cross", "axis ", axis, " of ", a.shape(), " and ", b.shape(),

@@ -373,7 +373,8 @@ array roll(const array& a, const Shape& shift, const Axes& axes, StreamOrDevice 
   if (shift.size() != axes.size() && shift.size() != 1 && axes.size() != 1)
     fail("roll", "shifts ", shift, " and axes ", axes, " differ in number");
   array out = a;
-  for (std::size_t i = 0; i < std::max(shift.size(), axes.size()); ++i) {
+  const std::size_t count = shift.size() == 1 ? axes.size() : shift.size();  // broadcast
+  for (std::size_t i = 0; i < count; ++i) {
     const int axis = normalize_axis("roll", axes[axes.size() == 1 ? 0 : i], a.ndim());
     const std::int64_t n = a.shape()[axis];
     if (n == 0) continue;

@@ -67,6 +67,12 @@ def test_arange_dtypes(dtype):
     assert a.dtype == mx_dtype(dtype) and a.tolist() == [1, 3, 5, 7]
 
 
+def test_arange_by_endless_steps():
+    for arguments in ((-1, 1e10, mx.inf), (5, 1, -mx.inf), (0, 1e-200, 1e200), (5, 5, mx.inf)):
+        assert mx.arange(*arguments).tolist() == np.arange(*arguments).tolist()
+    assert mx.arange(5, 1, mx.inf).shape == mx.arange(1, 5, -mx.inf).shape == (0,)
+
+
 def test_arange_forms():
     assert mx.arange(stop=3).tolist() == [0, 1, 2]
     assert mx.arange(start=1, stop=3, step=None).tolist() == [1, 2]

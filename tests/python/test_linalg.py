@@ -215,6 +215,16 @@ def test_cross(extents, axis, rng):
     assert_close(mx.linalg.cross(to_mx(a), to_mx(b), axis=axis), want)
 
 
+def test_cross_of_different_ranks():
+    a, b = mx.array([[1.0, 2.0]]), mx.array([[[1.0, 2.0, 3.0]], [[0.0, 1.0, 0.0]]])
+    want = np.cross([[[1.0, 2.0, 0.0]]], to_np(b))
+    assert_close(mx.linalg.cross(a, b), want)
+    assert_close(mx.linalg.cross(b, a), -want)
+    for scalar in (0, -1):
+        with pytest.raises(mx.AxisError, match="cross"):
+            mx.linalg.cross(mx.ones((2, 3)), mx.array(1), axis=scalar)
+
+
 def test_cross_in_a_plane():
     assert mx.linalg.cross(mx.array([1.0, 2.0]), mx.array([3.0, 5.0])).tolist() == [0, 0, -1]
 
