@@ -79,7 +79,7 @@ def tree_map_with_path(
     items = _items(tree, is_leaf)
     if items is None:
         return fn(path, tree, *rest)
-    prefix = "" if path is None else f"{path}."
+    prefix = f"{path}." if path else ""
     return _rebuilt(
         tree,
         (

@@ -12,7 +12,8 @@ EXPECTED = set(
     """TypeError ValueError IndexError AxisError OverflowError MemoryError AttributeError KeyError
     RecursionError ZeroDivisionError OSError FileNotFoundError IsADirectoryError PermissionError
     NotADirectoryError FileExistsError UnsupportedOperation NotImplementedError BufferError
-    StopIteration AssertionError NameError UnicodeEncodeError ForkedError""".split()
+    StopIteration AssertionError NameError UnicodeEncodeError ForkedError KindError
+    IntegerRangeError""".split()
 )
 INSIDE = re.compile(
     r"std::|bad_cast|bad_alloc|Critical|basic_string|vector::|map::at|another way"

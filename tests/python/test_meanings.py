@@ -290,6 +290,61 @@ def test_hadamard_transforms_of_integers_are_floats(dtype):
         assert mx.hadamard_transform(mx.ones((2, extent), dtype), scale=1.0).dtype == mx.float32
 
 
+@pytest.mark.parametrize("steps", [0, -1, 0.5])
+def test_schedules_without_steps(steps):
+    for schedule in (
+        lambda: optimizers.step_decay(0.1, 0.9, steps),
+        lambda: optimizers.cosine_decay(0.1, steps),
+        lambda: optimizers.linear_schedule(0.1, 0.0, steps),
+    ):
+        with pytest.raises(ValueError, match=rf"is {steps}, expected at least 1"):
+            schedule()
+
+
+@pytest.mark.parametrize("layer", [nn.AvgPool2d, nn.MaxPool2d])
+def test_sizes_of_windows(layer):
+    x = mx.arange(16.0).reshape(1, 4, 4, 1)
+    for two in (2, np.int64(2), np.array(2), mx.array(2), mx.array([2, 2]), [2, 2]):
+        assert mx.array_equal(layer(two, stride=two)(x), layer((2, 2))(x))
+    for wrong in (2.0, "xx", None):
+        with pytest.raises(mx.KindError, match="kernel_size"):
+            layer(wrong)
+
+
+def test_scales_in_arrays():
+    x = mx.arange(8.0).reshape(1, 2, 4, 1)
+    for mode in ("nearest", "linear", "cubic"):
+        want = nn.Upsample((2, 3), mode)(x)
+        assert mx.array_equal(nn.Upsample(mx.array([2, 3]), mode)(x), want)
+
+
+def test_activations_of_integers_do_not_wrap():
+    assert nn.hardswish(mx.array([255, 1], mx.uint8)).tolist() == pytest.approx([255, 2 / 3])
+    assert nn.log_softmax(mx.array([127, -128], mx.int8)).tolist() == [0, -255]
+    assert nn.celu(2.5, 0.0).item() == nn.celu(2.5, False).item() == 2.5
+
+
+def test_losses_of_answers_that_are_bools():
+    answers, truth = mx.array([True, False]), mx.array([True, True])
+    loss = nn.losses.binary_cross_entropy(answers, truth, with_logits=False)
+    assert loss.tolist() == 50
+
+
+@pytest.mark.parametrize("path", [None, "", [], ()])
+def test_paths_without_a_prefix(path):
+    tree = {"a": [1], "b": 2}
+    got = utils.tree_map_with_path(lambda p, leaf: p, tree, path=path)
+    assert got == {"a": ["a.0"], "b": "b"}
+
+
+def test_rolling_by_no_shift():
+    x = mx.arange(4).reshape(2, 2)
+    for shifts, axes in (((), (0,)), ((), ()), (1, ()), ((1,), ())):
+        assert mx.array_equal(mx.roll(x, shifts, axes), x)
+    with pytest.raises(ValueError, match="roll: shifts"):
+        mx.roll(x, (2, 0, 3), ())
+
+
 def test_clipping_a_number():
     assert mx.clip(5.0, 0, 1).item() == 1 and nn.hard_tanh(np.float64(-3)).item() == -1
 

@@ -111,7 +111,7 @@ def elu(x: mx.array, alpha: float = 1.0) -> mx.array:
 
 def celu(x: mx.array, alpha: float = 1.0) -> mx.array:
     """``max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)`` (Barron, 2017)."""
-    return mx.maximum(x, 0) + alpha * _expm1_negative(x / alpha)
+    return mx.maximum(x, 0) + alpha * _expm1_negative(mx.divide(x, alpha))
 
 
 def selu(x: mx.array) -> mx.array:
@@ -193,7 +193,7 @@ def mish(x: mx.array) -> mx.array:
 
 def hardswish(x: mx.array) -> mx.array:
     """``x * min(max(x + 3, 0), 6) / 6`` (Howard et al., 2019)."""
-    return x * relu6(x + 3) / 6
+    return x * relu6(x + 3.0) / 6  # floats, which do not wrap
 
 
 def hard_tanh(x: mx.array, min_val: float = -1.0, max_val: float = 1.0) -> mx.array:

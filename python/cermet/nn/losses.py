@@ -125,7 +125,7 @@ def binary_cross_entropy(
         loss = mx.logaddexp(inputs, 0) - inputs * targets
     else:
         log_yes = mx.maximum(mx.log(inputs), -100)
-        log_no = mx.maximum(mx.log1p(-inputs), -100)
+        log_no = mx.maximum(mx.log1p(0.0 - inputs), -100)
         loss = -(targets * log_yes + (1 - targets) * log_no)
     loss = _weighted("binary_cross_entropy", loss, weights)
     return _reduce("binary_cross_entropy", loss, reduction)

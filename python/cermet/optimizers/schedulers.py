@@ -35,7 +35,13 @@ def _exponential(init: float, decay_rate: float, step: mx.array) -> mx.array:
 
 
 def step_decay(init: float, decay_rate: float, step_size: int) -> Schedule:
-    """``init``, multiplied by ``decay_rate`` after every ``step_size`` steps."""
+    """``init``, multiplied by ``decay_rate`` after every ``step_size`` steps.
+
+    Raises:
+        ValueError: ``step_size`` is less than 1.
+    """
+    if step_size < 1:
+        raise ValueError(f"step_decay: step_size is {step_size}, expected at least 1")
     return partial(_steps, init, decay_rate, step_size)
 
 
@@ -44,7 +50,13 @@ def _steps(init: float, decay_rate: float, step_size: int, step: mx.array) -> mx
 
 
 def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Schedule:
-    """From ``init`` to ``end`` along half a wave in ``decay_steps`` steps (Loshchilov, 2016)."""
+    """From ``init`` to ``end`` along half a wave in ``decay_steps`` steps (Loshchilov, 2016).
+
+    Raises:
+        ValueError: ``decay_steps`` is less than 1.
+    """
+    if decay_steps < 1:
+        raise ValueError(f"cosine_decay: decay_steps is {decay_steps}, expected at least 1")
     return partial(_cosine, init, decay_steps, end)
 
 

@@ -14,7 +14,10 @@ __all__ = ["Conv1d", "Conv2d", "Conv3d"]
 
 def as_tuple(value: int | tuple[int, ...], n: int) -> tuple[int, ...]:
     """``value`` for each of ``n`` dimensions."""
-    return (value,) * n if isinstance(value, int) else tuple(map(operator.index, value))
+    try:
+        return (operator.index(value),) * n  # type: ignore[arg-type]
+    except (TypeError, ValueError):  # also of several in an array
+        return tuple(map(operator.index, value))  # type: ignore[arg-type]
 
 
 class Convolution(Module):

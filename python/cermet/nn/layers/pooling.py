@@ -46,7 +46,13 @@ class _Pool(Module):
         self._padding = self._checked("padding", padding or 0, least=0)
 
     def _checked(self, name: str, value: int | tuple[int, ...], least: int) -> tuple[int, ...]:
-        values = as_tuple(value, self._spatial_dims)
+        try:
+            values = as_tuple(value, self._spatial_dims)
+        except (TypeError, ValueError):
+            raise mx.KindError(
+                f"{type(self).__name__}: {name} is {type(value).__name__}, "
+                f"expected an integer or {self._spatial_dims} of them"
+            ) from None
         if len(values) != self._spatial_dims or any(v < least for v in values):
             raise ValueError(
                 f"{type(self).__name__}: {name} is {value}, "

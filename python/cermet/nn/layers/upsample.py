@@ -9,7 +9,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import cermet.core as mx
 from cermet.nn.base import Module
@@ -90,8 +90,13 @@ def _interpolate(
     return x
 
 
+def _listed(scale_factor: Any) -> Any:
+    return scale_factor.tolist() if isinstance(scale_factor, mx.array) else scale_factor
+
+
 def _scales(x: mx.array, scale_factor: Scale) -> tuple[float, ...]:
     spatial_dims = x.ndim - 2
+    scale_factor = _listed(scale_factor)
     if spatial_dims < 1:
         raise ValueError(f"upsample: input has {x.ndim} dimensions, expected at least 3")
     if not isinstance(scale_factor, (tuple, list)):
@@ -165,6 +170,7 @@ class Upsample(Module):
             raise ValueError(f"Upsample: mode is '{mode}', expected 'nearest', 'linear' or 'cubic'")
         if antialias and (align_corners or mode == "nearest"):
             raise ValueError("Upsample: antialias excludes align_corners and mode 'nearest'")
+        scale_factor = _listed(scale_factor)
         if isinstance(scale_factor, (tuple, list)):
             self.scale_factor: float | tuple[float, ...] = tuple(map(float, scale_factor))
         else:
