@@ -324,6 +324,14 @@ def test_activations_of_integers_do_not_wrap():
     assert nn.celu(2.5, 0.0).item() == nn.celu(2.5, False).item() == 2.5
 
 
+@pytest.mark.parametrize("logits", [mx.float16, mx.bfloat16, mx.float32])
+@pytest.mark.parametrize("targets", [mx.float16, mx.bfloat16, mx.float32, mx.int32])
+def test_cross_entropy_has_the_type_of_its_products(logits, targets):
+    x, p = mx.ones((2, 4), logits), mx.ones((2, 4), targets)
+    assert nn.losses.cross_entropy(x, p).dtype == (x * p).dtype
+    assert nn.losses.cross_entropy(x, mx.array([1, 2])).dtype == logits
+
+
 def test_losses_of_answers_that_are_bools():
     answers, truth = mx.array([True, False]), mx.array([True, True])
     loss = nn.losses.binary_cross_entropy(answers, truth, with_logits=False)

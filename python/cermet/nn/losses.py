@@ -98,8 +98,10 @@ def cross_entropy(
     if label_smoothing > 0:
         uniform_loss = total.squeeze(axis) - mx.mean(low, axis=axis)
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform_loss
-    if logits.dtype in _HALVES:
-        loss = loss.astype(logits.dtype)
+    # Probabilities of a wider type widen the result.
+    dtype = mx.result_type(logits, targets) if targets.shape == logits.shape else logits.dtype
+    if dtype in _HALVES:
+        loss = loss.astype(dtype)
     return _reduce("cross_entropy", _weighted("cross_entropy", loss, weights), reduction)
 
 
