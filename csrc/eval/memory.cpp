@@ -51,19 +51,36 @@ Slab& slab_of(void* block) {
 }
 bool is_small(std::size_t capacity) { return capacity < kPage; }
 
-#if defined(MADV_HUGEPAGE) && !defined(__SANITIZE_ADDRESS__)  // which sees what lies apart
-bool is_medium(std::size_t capacity) { return !is_small(capacity) && capacity < kHuge; }
+#ifdef __SANITIZE_ADDRESS__
+constexpr bool kWatched = true;  // each block of malloc's for itself
 #else
-bool is_medium(std::size_t) { return false; }
+constexpr bool kWatched = false;
 #endif
+bool is_medium(std::size_t capacity) {
+  return !kWatched && !is_small(capacity) && capacity < kHuge;
+}
 
-void* huge_pages(std::size_t alignment, std::size_t bytes) {
-  void* const data = std::aligned_alloc(alignment, bytes);
+// Memory in huge pages, where the system has any; null if there is none. It comes from the system
+// itself, as what goes back to malloc may stay a hole in its heap.
+void* map_memory(std::size_t alignment, std::size_t bytes) {
+  if (kWatched) return std::aligned_alloc(alignment, bytes);
+  if (bytes > std::numeric_limits<std::size_t>::max() - alignment) return nullptr;
+  void* const region =
+      mmap(nullptr, bytes + alignment, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (region == MAP_FAILED) return nullptr;
+  const std::size_t before = -reinterpret_cast<std::uintptr_t>(region) % alignment;
+  std::byte* const data = static_cast<std::byte*>(region) + before;
+  if (before > 0) munmap(region, before);
+  if (before < alignment) munmap(data + bytes, alignment - before);
 #ifdef MADV_HUGEPAGE
-  if (data) madvise(data, bytes, MADV_HUGEPAGE);
+  madvise(data, bytes, MADV_HUGEPAGE);
 #endif
   return data;
 }
+void unmap_memory(void* data, std::size_t bytes) {
+  kWatched ? std::free(data) : void(munmap(data, bytes));
+}
+std::size_t whole(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
 // Medium blocks: runs of pages in chunks, the first that is free.
 class Chunks {
@@ -73,7 +90,7 @@ class Chunks {
     const std::size_t pages = pages_of(capacity);
     for (Chunk* c = first_; c; c = c->next)
       if (void* const block = c->take(pages)) return block;
-    void* const memory = huge_pages(kChunk, kChunk);
+    void* const memory = map_memory(kChunk, kChunk);
     if (!memory) return nullptr;
     first_ = new (memory) Chunk{first_};
     first_->used.set(0);
@@ -88,11 +105,11 @@ class Chunks {
     Chunk** at = &first_;
     while (*at != chunk) at = &(*at)->next;
     *at = chunk->next;
-    std::free(chunk);
+    unmap_memory(chunk, kChunk);
   }
 
  private:
-  static std::size_t pages_of(std::size_t bytes) { return (bytes + kPage - 1) / kPage; }
+  static std::size_t pages_of(std::size_t bytes) { return whole(bytes, kPage) / kPage; }
   // Stands at the start of its memory, which is aligned to its size, and uses a page of it.
   struct Chunk {
     Chunk* next;
@@ -306,16 +323,17 @@ class Allocator {
     if (auto* hook = release_hook.load()) hook(data);
     if (is_medium(capacity))
       chunks_.give(data, capacity);
+    else if (capacity >= kHuge)
+      unmap_memory(data, whole(capacity, kHuge));
     else
       std::free(data);
   }
 
   static void* fresh(std::size_t capacity) {
     if (is_small(capacity) || is_medium(capacity)) return nullptr;
-    const std::size_t alignment = capacity >= kHuge ? kHuge : kPage;
-    if (capacity > std::numeric_limits<std::size_t>::max() - alignment) return nullptr;
-    const std::size_t bytes = (capacity + alignment - 1) / alignment * alignment;
-    return capacity >= kHuge ? huge_pages(kHuge, bytes) : std::aligned_alloc(alignment, bytes);
+    if (capacity > std::numeric_limits<std::size_t>::max() - kHuge) return nullptr;
+    return capacity < kHuge ? std::aligned_alloc(kPage, whole(capacity, kPage))
+                            : map_memory(kHuge, whole(capacity, kHuge));
   }
 
   std::size_t high_ = 0;  // the most that arrays held
