@@ -239,7 +239,7 @@ void gathered_matmul(const GatheredMatmul& op, std::span<const Tensor> inputs, c
   Product p = quantized.get();
   p.m = out.shape.end()[-2];
   Offsets rows = a, matrices = b;
-  for (std::int64_t& n : rows) n *= p.m * p.k;
+  for (std::int64_t& n : rows) n *= p.m * p.a.width_step;
   for (std::int64_t& n : matrices) n *= inputs[1].shape.end()[-2];
   multiply_groups(p, rows, matrices, out);
 }

@@ -18,10 +18,14 @@ namespace {
 bool has_arm_bf16() {
   int has = 0;
   std::size_t size = sizeof has;
-  return sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has;
+  return sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has &&
+         sysctlbyname("hw.optional.arm.FEAT_I8MM", &has, &size, nullptr, 0) == 0 && has;
 }
 #elif defined(__aarch64__)
-bool has_arm_bf16() { return getauxval(AT_HWCAP2) & 1ul << 14; }  // HWCAP2_BF16
+bool has_arm_bf16() {  // HWCAP2_I8MM and HWCAP2_BF16
+  constexpr unsigned long kBoth = 1ul << 13 | 1ul << 14;
+  return (getauxval(AT_HWCAP2) & kBoth) == kBoth;
+}
 #elif !defined(__x86_64__) || defined(CERMET_BASE_ISA)
 bool has_arm_bf16() { return false; }
 #endif
@@ -34,7 +38,8 @@ Isa best() {
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
-  if (v4) return __builtin_cpu_supports("avx512bf16") ? Isa::v4_bf16 : Isa::v4;
+  const bool dots = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
+  if (v4) return dots ? Isa::v4_bf16 : Isa::v4;
   return v3 ? Isa::v3 : Isa::v2;
 #else
   return has_arm_bf16() ? Isa::base_bf16 : Isa::base;

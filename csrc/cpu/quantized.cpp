@@ -41,34 +41,46 @@ QuantizedProduct::QuantizedProduct(const QuantizedFormat& p, std::span<const Ten
   const std::int64_t k = x.shape.back();
   const std::int64_t rows = element_count(Shape(x.shape.begin(), x.shape.end() - 1));
   const ProductKernels& kernels = product_kernels();
-  const bool pairs = p.transpose && x.dtype == bfloat16 && kernels.bf16_scaled.multiply;
-  const Packing left = x.dtype == float32   ? Packing::f32
+  const Packing type = x.dtype == float32   ? Packing::f32
                        : x.dtype == float16 ? Packing::f16
-                       : pairs              ? Packing::bf16_pairs
                                             : Packing::bf16;
+  const bool pairs = p.transpose && type == Packing::bf16 && kernels.bf16_scaled.multiply;
+  const bool quads = p.transpose && type != Packing::bf16 && p.is_affine() && 8 % p.bits == 0 &&
+                     kernels.quads.multiply;
+  const BlockKernel& kernel = pairs         ? kernels.bf16_scaled
+                              : quads       ? kernels.quads
+                              : p.transpose ? kernels.f32_scaled
+                                            : kernels.f32;
   const Packing right = pairs         ? Packing::weight_pairs
+                        : quads       ? Packing::weight_quads
                         : p.transpose ? Packing::weights
                                       : Packing::weight_rows;
+  Factor left{pairs ? Packing::bf16_pairs : type, x.data, k, 1};
+  if (quads)
+    left = {Packing::quads, rows_.emplace(kernel.slices * rows * k).get(), kernel.slices * k,
+            kernel.slices};
   product_ = {
-      pairs         ? &kernels.bf16_scaled
-      : p.transpose ? &kernels.f32_scaled
-                    : &kernels.f32,
-      {left, x.data, k, 1},
+      &kernel,
+      left,
       {packing_of(right, format_of(p)), reinterpret_cast<const std::byte*>(&weights_), 0, 0},
       rows / matrices,
       n,
       k,
-      {{matrices}, {Strides{rows / matrices * k}, Strides{w_rows}}}};
+      {{matrices}, {Strides{rows / matrices * left.width_step}, Strides{w_rows}}}};
   if (!p.transpose) return;
-  const std::int64_t groups = k / p.group_size;
-  product_.sums = {nullptr, groups, p.group_size / product_.kernel->numbers};
+  const std::int64_t groups = k / p.group_size, parts = quads ? 2 : 1;
+  product_.sums = {nullptr, parts * groups, p.group_size / kernel.numbers, parts};
   if (!p.is_affine()) return;
-  product_.sums.data = sums_.emplace(rows * groups).get();
-  const auto sum = kernels.sum_groups[static_cast<int>(pairs ? Packing::bf16 : left)];
+  product_.sums.data = sums_.emplace(rows * parts * groups).get();
   const std::size_t row_bytes = static_cast<std::size_t>(k) * size_of(x.dtype);
   parallel_for(rows, grain_for(k), [&](std::int64_t begin, std::int64_t end) {
-    sum(x.data + static_cast<std::size_t>(begin) * row_bytes, p.group_size, (end - begin) * groups,
-        sums_->get() + begin * groups);
+    const std::byte* const from = x.data + static_cast<std::size_t>(begin) * row_bytes;
+    float* const sums = sums_->get() + begin * parts * groups;
+    const std::int64_t count = (end - begin) * groups;
+    kernels.sum_groups[static_cast<int>(type)](from, p.group_size, count, sums, parts);
+    if (quads)
+      kernels.split_groups[static_cast<int>(type)](from, p.bits, p.group_size, count,
+                                                   rows_->get() + begin * left.width_step, sums);
   });
 }
 

@@ -133,6 +133,30 @@ def test_a_quantized_product_is_that_of_the_dequantized_weights(rng):
             assert raw(mx.quantized_matmul(y, *w, False, 32, bits)) == raw(y @ whole)
 
 
+@pytest.mark.parametrize("bits", (2, 4, 8))
+def test_rows_of_any_size_keep_their_precision_beside_packed_weights(bits, rng):
+    w = mx.quantize(drawn(rng, (50, 256), "float32"), 32, bits)
+    weights = exact(mx.dequantize(*w, 32, bits))
+    size = np.abs(weights) + 2 * np.repeat(np.abs(np.array(w[2])), 32, axis=1)
+    for scale in (1e-36, 1e-30, 1e-9, 1.0, 1e20):
+        # Groups of all sizes, outliers in some of them, and rows of nothing.
+        x = np.array(drawn(rng, (9, 256), "float32")) * np.float32(scale)
+        x[:, 32:64] *= 1e6
+        x[:, 70] *= 1e3
+        x[2] = 0
+        got = exact(mx.quantized_matmul(mx.array(x), *w, True, 32, bits))
+        wide = x.astype(np.float64)
+        largest = np.repeat(np.abs(wide).reshape(9, 8, 32).max(axis=2), 32, axis=1)
+        bound = 2**-22 * (np.abs(wide) @ size.T) + 2**-24 * (largest @ size.T) + 2e-45 * 256
+        assert (np.abs(got - wide @ weights.T) <= bound).all(), scale
+        assert not got[2].any()
+    for special in (np.inf, -np.inf, np.nan):
+        x = np.ones((3, 256), np.float32)
+        x[1, 100] = special
+        got = np.array(mx.quantized_matmul(mx.array(x), *w, True, 32, bits))
+        assert not np.isfinite(got[1]).any() and np.isfinite(got[[0, 2]]).all()
+
+
 @pytest.mark.parametrize("scale_type", ("float16", "bfloat16"))
 def test_scales_of_16_bits_are_read_as_they_are(scale_type, rng):
     dtype = getattr(mx, scale_type)

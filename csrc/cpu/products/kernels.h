@@ -21,9 +21,11 @@ enum class Packing : std::uint8_t {
   bf16,        // to float
   bf16_pairs,  // two along the depth
   c64,         // of a: re, im along the depth. Of b: columns (re, im), below them (-im, re)
+  quads,       // of a, and made before: slices of integers, byte by byte (see quads.h)
   weights,     // the first of those of kWeightFormats, packed along the depth: codes as floats
-  weight_pairs = weights + 8,      // as pairs of bfloat16
-  weight_rows = weight_pairs + 8,  // packed along the width, as floats
+  weight_pairs = weights + 8,       // as pairs of bfloat16
+  weight_quads = weight_pairs + 8,  // codes of 2, 4 or 8 bits as four bytes
+  weight_rows = weight_quads + 8,   // packed along the width, as floats
   count = weight_rows + 8
 };
 // Integers with scale and bias; floats of 4 bits (E2M1) and 8 bits (E4M3) with a scale alone.
@@ -65,11 +67,13 @@ using PackPanels = void (*)(const Strip& strip, std::int64_t panel_width, std::i
                             void* panels);
 
 // A scaled kernel multiplies the sum over each group by its scale, and adds its bias times the sum
-// of a's row over the group, of which group g of row r is at data[r * step + g]. A panel has the
-// scales behind its units, group by group, then the biases.
+// of a's row over the group, of which group g of row r is at data[r * step + g * parts]. A panel
+// has the scales behind its units, group by group, then the biases. Of quads there are two parts:
+// the scale of the row's group, and its sum.
 struct RowSums {
   const float* data = nullptr;
-  std::int64_t step = 0, group = 0;  // in units
+  std::int64_t step = 0, group = 0;  // in floats; in units
+  std::int64_t parts = 1;
 };
 
 inline constexpr std::int64_t kSlack = 64;
@@ -97,6 +101,7 @@ struct BlockKernel {
   int rows = 0, columns = 0;  // the most of a tile, and of a panel
   int numbers = 1;            // of a unit, along the depth
   void (*multiply)(const Block& block) = nullptr;
+  int slices = 1;  // units of a for each of b
 };
 
 // c (+)= a b over a span for up to kStreamRows rows, b being read in place.
@@ -129,11 +134,14 @@ struct ProductKernels {
   PackPanels panels[kPackings] = {};              // of right ones
   void (*stream[kPackings])(const Stream&) = {};  // some have none
   BlockKernel f32, f64, f32_scaled;
-  BlockKernel bf16_pairs, bf16_scaled;  // only where there is an instruction
-  // The sums of x, of f32, f16 or bf16, over each group: those of every sixteenth number ascending,
-  // then of halves of these.
-  void (*sum_groups[kPackings])(const void* x, std::int64_t group, std::int64_t groups,
-                                float* sums) = {};
+  BlockKernel bf16_pairs, bf16_scaled, quads;  // only where there is an instruction
+  // The sums of x, of f32, f16 or bf16, over each group, as the last of its parts: those of every
+  // sixteenth number ascending, then of halves of these.
+  void (*sum_groups[kPackings])(const void* x, std::int64_t group, std::int64_t groups, float* sums,
+                                std::int64_t parts) = {};
+  // Rows of x as quads for codes of `bits` bits, with scales and sums.
+  void (*split_groups[kPackings])(const void* x, std::int64_t bits, std::int64_t group,
+                                  std::int64_t groups, std::byte* rows, float* sums) = {};
 };
 
 const ProductKernels& product_kernels();

@@ -213,7 +213,7 @@ class Nest {
     RowSums sums = product.sums;
     if (sums.data)
       sums.data += (piece.batch * product.m + piece.row) * sums.step +
-                   p / product.kernel->numbers / sums.group;
+                   p / product.kernel->numbers / sums.group * sums.parts;
     return sums;
   }
 
@@ -435,6 +435,7 @@ std::size_t element_size(Packing p) {
     case Packing::bf16:
     case Packing::bf16_pairs: return 2;
     case Packing::f32: return 4;
+    case Packing::quads: return 1;
     default: return 8;
   }
 }
@@ -442,6 +443,7 @@ std::size_t element_size(Packing p) {
 bool reads_in_place(const Product& p, std::int64_t rows, std::int64_t step, std::int64_t depth,
                     std::int64_t columns) {
   const auto is = [&](Packing packing) { return p.a.packing == packing; };
+  if (is(Packing::quads)) return true;
   const bool even = depth % 2 == 0 && step % 2 == 0;
   if (p.a.depth_step != 1 || !(is(Packing::f32) || is(Packing::f64) || is(Packing::c64) ||
                                (is(Packing::bf16_pairs) && even)))

@@ -22,6 +22,7 @@ class QuantizedProduct {
 
  private:
   std::optional<Scratch> holders_[4];
+  std::optional<Workspace<std::byte>> rows_;
   std::optional<Workspace<float>> sums_;
   QuantizedWeights weights_;
   Product product_;

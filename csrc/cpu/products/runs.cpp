@@ -19,6 +19,7 @@ class RunNest {
         limits_(limits),
         out_(out),
         numbers_(p.kernel->numbers),
+        slices_(p.kernel->slices),
         block_(kBlockDepth * numbers_),
         size_(static_cast<std::int64_t>(element_size(p.a.packing))),
         stream_(product_kernels().stream[static_cast<int>(p.b.packing)]) {}
@@ -65,8 +66,9 @@ class RunNest {
   std::int64_t units(std::int64_t numbers) const { return ceil_div(numbers, numbers_); }
   std::int64_t a_units() const {
     return limits_.rows *
-           (units(most(limits_.rows <= kStreamRows ? kSpan : block_)) + kPad<Sum>)+kStreamRows *
-           units(most(kSpan));
+           (slices_ * units(most(limits_.rows <= kStreamRows ? kSpan : block_)) +
+            kPad<Sum>)+kStreamRows *
+           slices_ * units(most(kSpan));
   }
   std::int64_t b_units() const {
     return ceil_div(limits_.columns, p_.kernel->columns) * panel_units(p_, units(most(block_)));
@@ -118,7 +120,8 @@ class RunNest {
     float* to = m.row_sums.get();
     for (const RowRun& run : part.rows)
       for (std::int64_t r = 0; r < run.count; ++r, to += sums.step)
-        std::copy_n(p_.sums.data + (run.a + r * run.step) / p_.k * sums.step, sums.step, to);
+        std::copy_n(p_.sums.data + (run.a + r * run.step) / p_.a.width_step * sums.step, sums.step,
+                    to);
     sums.data = m.row_sums.get();
     return sums;
   }
@@ -128,7 +131,7 @@ class RunNest {
             const RowSums& row_sums, const Memory& m, Sum* to, std::int64_t step) const {
     const auto sums_at = [&](std::int64_t p) {
       RowSums sums = row_sums;
-      if (sums.data) sums.data += p / numbers_ / sums.group;
+      if (sums.data) sums.data += p / numbers_ / sums.group * sums.parts;
       return sums;
     };
     if (rows <= kStreamRows && stream_ && part.depth.size() == 1 && part.depth[0].first == 0) {
@@ -204,9 +207,9 @@ class RunNest {
     if (pieces.size() == 1 && part.rows.size() == 1 &&
         reads_in_place(p_, only.count, only.step, pieces[0].count, part.columns))
       return {p_.a.data + (only.a + pieces[0].a) * size_, only.step / numbers_};
-    const std::int64_t step = units(depth) + kPad<Sum>;
+    const std::int64_t step = slices_ * units(depth) + kPad<Sum>;
     for (const Piece& piece : pieces) {
-      Sum* to = m.a + piece.at / numbers_;
+      Sum* to = m.a + slices_ * (piece.at / numbers_);
       for (const RowRun& run : part.rows) {
         product_kernels().rows[static_cast<int>(p_.a.packing)](
             {p_.a.data + (run.a + piece.a) * size_, run.step, p_.a.depth_step, run.count,
@@ -247,7 +250,7 @@ class RunNest {
   const Product& p_;
   const PartLimits& limits_;
   const Tensor& out_;
-  const std::int64_t numbers_, block_, size_;
+  const std::int64_t numbers_, slices_, block_, size_;
   void (*const stream_)(const Stream&);
 };
 

@@ -102,6 +102,13 @@ BlockKernel scaled_kernel() {
   return {kTileRows, kTileVectors * kVectorLanes<float>, K::kNumbers, &multiply_scaled<K>};
 }
 
+// A vector of columns from j on, as far as there are any.
+inline void store_columns(float* row, std::int64_t j, std::int64_t columns, Vector<float> v) {
+  constexpr std::int64_t L = kVectorLanes<float>;
+  if (j + L <= columns) return store(row + j, v);
+  for (std::int64_t l = 0; j + l < columns; ++l) row[j + l] = v[l];
+}
+
 template <class K, class Source, bool kBiased, int R>
 void stream_scaled_rows(const Stream& s) {
   using Unit = typename K::Unit;
@@ -137,13 +144,8 @@ void stream_scaled_rows(const Stream& s) {
         }
     }
     for (int r = 0; r < R && r < s.rows; ++r)
-      for (int i = 0; i < G; ++i) {
-        float* const to = static_cast<float*>(s.c) + r * s.c_step + j + i * L;
-        if (j + (i + 1) * L <= columns)
-          store(to, totals[i][r]);
-        else
-          for (std::int64_t l = 0; j + i * L + l < columns; ++l) to[l] = totals[i][r][l];
-      }
+      for (int i = 0; i < G; ++i)
+        store_columns(static_cast<float*>(s.c) + r * s.c_step, j + i * L, columns, totals[i][r]);
   }
 }
 

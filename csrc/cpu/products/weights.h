@@ -122,14 +122,20 @@ struct PowerCode {
 
 // ---- Sources ----
 
-// Packed along the depth in a little-endian stream: unit (p, w) is code p of row w or, as a pair of
-// bfloat16, which holds every code, codes 2p and 2p + 1. Scale and bias are left to the kernel.
-template <class Code, bool kPairs>
+// What a unit is: a float, a pair of bfloat16, which holds every code, or four bytes. Of a word of
+// codes of 2, 4 or 8 bits byte b of unit i is code i + b * units of the word.
+enum class Form { numbers, pairs, quads };
+
+// Packed along the depth in a little-endian stream: unit (p, w) is code p of row w, or several.
+// Scale and bias are left to the kernel.
+template <class Code, Form kForm>
 class Weights {
  public:
-  using Unit = std::conditional_t<kPairs, std::uint32_t, float>;
+  static constexpr bool kPairs = kForm == Form::pairs;
+  using Unit = std::conditional_t<kForm == Form::numbers, float, std::uint32_t>;
   static constexpr int kBits = Code::kBits;
-  static constexpr std::int64_t L = kVectorLanes<float>, kDepth = kPairs ? 2 : 1;
+  static constexpr std::int64_t L = kVectorLanes<float>;
+  static constexpr std::int64_t kDepth = kForm == Form::quads ? 4 : kPairs ? 2 : 1;
   static constexpr Reads kReads = Reads::along;
   static constexpr std::int64_t kChunk = 256, kLeastGroup = 16;
 
@@ -149,11 +155,16 @@ class Weights {
   template <int G>
   class Columns {
    public:
-    Columns(const Weights& weights, std::int64_t w) : weights_(weights), w_(w) {
+    Columns(const Weights& weights, std::int64_t w)
+        : weights_(weights),
+          w_(w),
+          ahead_(w + G * L),
+          ahead_step_((G * L * 32 - 1) / weights.numbers_ + 1) {
       for (int g = 0; g < G; ++g) {
         weights.gather_scales(w + g * L, scales[g]);
         if constexpr (Code::kBiased) weights.gather(weights.q_.biases, w + g * L, biases[g]);
       }
+      if (w == 0) weights.prefetch_words(0, G * L);
       weights.prefetch_scales(w + G * L, G * L);
     }
     // Units from <= p < to, ascending from call to call, of whole groups or blocks.
@@ -169,9 +180,23 @@ class Weights {
         const std::int64_t end = to < chunk + kChunk ? to : chunk + kChunk;
         const std::int64_t run = weights_.q_.group < 32 ? weights_.q_.group : 32;
         for (std::int64_t p = from; p < end; p += run) {
-          weights_.prefetch(w_ + G * L, G * L, p, run);
-          Vector<std::uint32_t> low[G];
-          if constexpr (kPairs && kLooksUp<Code> && kBits == 4) {
+          weights_.prefetch_words(ahead_, ahead_ + ahead_step_);  // little by little
+          ahead_ += ahead_step_;
+          if constexpr (kForm == Form::quads) {
+            constexpr int kUnits = 8 / kBits;
+            constexpr std::uint32_t kMask = 0x01010101u * ((1u << kBits) - 1);
+            const std::int64_t first = (p - chunk) * kBits / 32;
+            for (std::int64_t word = 0; word < run * kBits / 32; ++word)
+#pragma GCC unroll 4
+              for (int i = 0; i < kUnits; ++i) {
+                Vector<Unit> unit[G];
+#pragma GCC unroll 4
+                for (int g = 0; g < G; ++g)
+                  unit[g] = kUnits == 1 ? words_[g][first + word]
+                                        : words_[g][first + word] >> (i * kBits) & kMask;
+                sink(p / 4 + kUnits * word + i, unit);
+              }
+          } else if constexpr (kPairs && kLooksUp<Code> && kBits == 4) {
             const std::int64_t first = (p - chunk) / 8;
             for (std::int64_t word = 0; word < run / 8; ++word)
 #pragma GCC unroll 4
@@ -182,33 +207,34 @@ class Weights {
                   unit[g] = look_up_pair<Code>(words_[g][first + word], i);
                 sink(p / 2 + 4 * word + i, unit);
               }
-            continue;
-          }
-          const auto each = [&](int i,
-                                const Vector<std::uint32_t>(&q)[G]) __attribute__((always_inline)) {
-            Vector<Unit> unit[G];
+          } else {
+            Vector<std::uint32_t> low[G];
+            const auto each =
+                [&](int i, const Vector<std::uint32_t>(&q)[G]) __attribute__((always_inline)) {
+                  Vector<Unit> unit[G];
 #pragma GCC unroll 4
-            for (int g = 0; g < G; ++g) {
-              Vector<float> value;
-              if constexpr (kLooksUp<Code>)
-                value = look_up<Code>(q[g]);
-              else
-                value = Code::decode(q[g]);
-              if constexpr (kPairs) {
-                if (i % 2 == 0)
-                  low[g] = (Vector<std::uint32_t>)value >> 16;
-                else
-                  unit[g] = low[g] | ((Vector<std::uint32_t>)value & 0xffff0000u);
-              } else {
-                unit[g] = value;
-              }
-            }
-            if (!kPairs || i % 2 == 1) sink((p + i) / kDepth, unit);
-          };
-          if (run == 32)
-            unpack<32>((p - chunk) * kBits / 32, each);
-          else
-            unpack<16>((p - chunk) * kBits / 32, each);
+                  for (int g = 0; g < G; ++g) {
+                    Vector<float> value;
+                    if constexpr (kLooksUp<Code>)
+                      value = look_up<Code>(q[g]);
+                    else
+                      value = Code::decode(q[g]);
+                    if constexpr (kPairs) {
+                      if (i % 2 == 0)
+                        low[g] = (Vector<std::uint32_t>)value >> 16;
+                      else
+                        unit[g] = low[g] | ((Vector<std::uint32_t>)value & 0xffff0000u);
+                    } else {
+                      unit[g] = value;
+                    }
+                  }
+                  if (!kPairs || i % 2 == 1) sink((p + i) / kDepth, unit);
+                };
+            if (run == 32)
+              unpack<32>((p - chunk) * kBits / 32, each);
+            else
+              unpack<16>((p - chunk) * kBits / 32, each);
+          }
         }
         from = end;
       }
@@ -251,17 +277,16 @@ class Weights {
 
     const Weights& weights_;
     const std::int64_t w_;
+    std::int64_t ahead_;  // the next row, of those below, to be read ahead
+    const std::int64_t ahead_step_;
     Vector<std::uint32_t> words_[G][(kChunk * kBits / 32 + L - 1) / L * L];
   };
 
  private:
-  // Of the words of `rows` rows from w on, the share that codes [p, p + count) are of the depth:
-  // what comes next is read ahead, little by little, as it lies in memory.
-  void prefetch(std::int64_t w, std::int64_t rows, std::int64_t p, std::int64_t count) const {
-    const std::int64_t words = numbers_ * kBits / 32;
-    const std::int64_t first = rows * p / numbers_, last = rows * (p + count) / numbers_;
-    const std::uint32_t* row = q_.words + (first_ + w + first) * q_.row_words + start_ * kBits / 32;
-    for (std::int64_t l = first; l < last; ++l, row += q_.row_words) prefetch_lines(row, words);
+  // The words of rows [first, last): what follows is read ahead as it lies in memory.
+  void prefetch_words(std::int64_t first, std::int64_t last) const {
+    const std::uint32_t* row = q_.words + (first_ + first) * q_.row_words + start_ * kBits / 32;
+    for (; first < last; ++first, row += q_.row_words) prefetch_lines(row, numbers_ * kBits / 32);
   }
   template <class T>
   static void prefetch_lines(const T* from, std::int64_t count) {
@@ -276,15 +301,17 @@ class Weights {
     const std::int64_t lanes = width_ - w < L ? width_ - w : L;
     const std::uint32_t* const from = q_.words + (first_ + w) * q_.row_words + p * kBits / 32;
     for (std::int64_t i = 0; i < count; i += L) {
-      Vector<std::uint32_t> block[L] = {};
+      Vector<std::uint32_t> block[L];
       const std::uint32_t* const last = from + (L - 1) * q_.row_words + i;
       if (lanes == L && (i + L <= count || last + L <= q_.end))
 #pragma GCC unroll 16
         for (std::int64_t l = 0; l < L; ++l) block[l] = load(from + l * q_.row_words + i);
       else
-        for (std::int64_t l = 0; l < lanes; ++l)
-          for (std::int64_t j = 0; j < L && i + j < count; ++j)
+        for (std::int64_t l = 0; l < L; ++l) {
+          block[l] = Vector<std::uint32_t>{};
+          for (std::int64_t j = 0; l < lanes && j < L && i + j < count; ++j)
             block[l][j] = from[l * q_.row_words + i + j];
+        }
       transpose<std::uint32_t>(block);
 #pragma GCC unroll 16
       for (std::int64_t l = 0; l < L; ++l) words[i + l] = block[l];
@@ -310,9 +337,11 @@ class Weights {
     const Source<R> source(strip);
     const auto put = [&](std::int64_t g, const Vector<float>(&v)[1]) { to[g] = v[0]; };
     typename Source<R>::template Columns<1> columns(source, w);
-    const std::int64_t count = groups(), whole = count < L ? count : count / L * L;
-    columns.visit(0, whole, put);
-    if (whole < count) columns.visit(count - L, count, put);  // some of them again
+    // Of many that are left over some are read again.
+    const std::int64_t count = groups(), left = count % L;
+    const bool again = count > L && left > 4;
+    columns.visit(0, again ? count - left : count, put);
+    if (again) columns.visit(count - L, count, put);
   }
   void gather(const void* values, std::int64_t w, Vector<float>* to) const {
     switch (q_.scale_type) {
