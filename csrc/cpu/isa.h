@@ -18,7 +18,8 @@ enum class Isa : std::uint8_t { base, base_bf16, v2, v3, v4, v4_bf16 };
 Isa isa();
 std::string_view name_of(Isa isa);
 // Whether there are instructions for products of bfloat16 and of bytes (AVX512-BF16 and VNNI, Arm's
-// BF16 and I8MM): a file named *_bf16.cpp is compiled for them, into the namespace cermet::cpu::bf16.
+// BF16 and I8MM). A file named *_bf16.cpp is compiled for them, into the namespace
+// cermet::cpu::bf16.
 inline bool has_bf16_products() { return isa() == Isa::base_bf16 || isa() == Isa::v4_bf16; }
 
 // CERMET_EACH_ISA(declarations) declares kernels in every instruction set's namespace;
