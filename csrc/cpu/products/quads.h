@@ -70,14 +70,17 @@ void split_groups_for(const typename R::Element* x, std::int64_t group, std::int
     std::uint32_t top = 0;
     for (int l = 0; l < L; ++l) top = most[l] > top ? most[l] : top;
     const bool finite = top < 0x7f800000u;
+    // A power of two, so that integers stay what they are: the largest that no slice overflows.
+    constexpr std::uint32_t kLeast = (127 - 100) << 23, kExponents = 0xffu << 23;
     const float largest = __builtin_bit_cast(float, top);
-    const float bound = largest > 0x1p-100f ? largest : 0x1p-100f;
-    sums[2 * g] = finite ? bound / kMostInteger : __builtin_nanf("");
-    const Vector<float> factor = splat(kMostInteger / bound);
+    const std::uint32_t exponent = (top > kLeast ? top : kLeast) & kExponents;
+    float factor = __builtin_bit_cast(float, ((2 * 127 + 22u) << 23) - exponent);
+    if (largest * factor > kMostInteger) factor /= 2;
+    sums[2 * g] = finite ? 1 / factor : __builtin_nanf("");
     for (std::int64_t i = 0; i < parts; ++i) {
       Bytes slices[kSlices];
       for (int v = 0; v < V; ++v) {
-        const Vector<float> scaled = finite ? values[i][v] * factor : Vector<float>{};
+        const Vector<float> scaled = finite ? values[i][v] * splat(factor) : Vector<float>{};
         const Vector<float> half = scaled < 0.0f ? splat(-0.5f) : splat(0.5f);
         Vector<std::int32_t> n = __builtin_convertvector(scaled + half, Vector<std::int32_t>);
         for (int s = kSlices - 1; s >= 0; --s) {
