@@ -692,7 +692,12 @@ def test_all_kinds_of_clients_for_some_seconds(folder):
 def program(folder, *options):
     command = [sys.executable, "-m", "cermet.llm", "serve", "--model", str(folder), "--port", "0"]
     with subprocess.Popen(
-        [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         try:
             yield process, process.stdout.readline().split()[-1]
