@@ -510,3 +510,11 @@ def test_choice():
     for arguments in ((0, 1), (3, 4, False), (3, 1, True, mx.ones(2))):
         with pytest.raises(ValueError, match="choice: "):
             mx.random.choice(*arguments)
+
+
+def test_limits_and_pairs_of_other_lengths_are_refused_by_name():
+    with pytest.raises(ValueError, match="range has 3 limits, expected 2"):
+        mx.histogram_bin_edges(mx.ones((2,)), range=(0, 1, 2))
+    for wrong in (mx.zeros((0,)), mx.zeros((2,)), (1, 2, 3)):
+        with pytest.raises(ValueError, match="scan: the function gave"):
+            mx.scan(lambda c, x, w=wrong: w, mx.array(0), length=3)

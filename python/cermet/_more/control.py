@@ -138,7 +138,13 @@ def scan(
     carry, results = init, []
     steps = range(n)  # type: ignore[arg-type]
     for i in reversed(steps) if reverse else steps:
-        carry, result = f(carry, None if xs is None else tree_map(lambda x, i=i: x[i], xs))
+        pair = f(carry, None if xs is None else tree_map(lambda x, i=i: x[i], xs))
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(
+                f"scan: the function gave {type(pair).__name__}, expected the next value and a "
+                "result"
+            )
+        carry, result = pair
         results.append(result)
     if reverse:
         results.reverse()

@@ -109,6 +109,8 @@ def histogram_bin_edges(
         raise ValueError(f"histogram: {bins} bins, expected at least 1")
     dtype = a.dtype if mx.issubdtype(a.dtype, mx.floating) else mx.float32
     if range is not None:
+        if len(range) != 2:
+            raise ValueError(f"histogram: range has {len(range)} limits, expected 2")
         if not range[0] <= range[1]:
             raise ValueError(f"histogram: the range {range} is empty")
         low, high = (mx.array(limit, dtype) for limit in range)
