@@ -269,6 +269,24 @@ def test_a_growing_array_leaves_a_bounded_cache():
     assert most <= 96 << 20
 
 
+@pytest.mark.skipif(SIMULATED or sys.platform != "linux", reason="counts the CPU's memory")
+@pytest.mark.parametrize("size", [40_000, 300_000, 5_000_000])
+def test_memory_of_blocks_goes_back_to_the_system(size):
+    def resident():
+        with open("/proc/self/statm") as f:
+            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    mx.clear_cache()
+    before = resident()
+    count = 200_000_000 // size
+    arrays = [mx.zeros((size // 4,)) + float(i) for i in range(count)]
+    mx.eval(arrays)
+    assert resident() - before > 150_000_000
+    del arrays
+    mx.clear_cache()
+    assert resident() - before < 40_000_000
+
+
 @pytest.mark.skipif(not mx.metal.is_available(), reason="without a GPU nothing is wired")
 def test_the_wired_limit_of_a_device():
     largest = mx.metal.device_info()["max_recommended_working_set_size"]

@@ -11,7 +11,7 @@
 namespace cermet::cpu::CERMET_ISA {
 
 inline constexpr int kSlices = 3;                   // the highest first
-inline constexpr float kMostInteger = 127 * 65536;  // and as many again before a slice overflows
+inline constexpr float kMostInteger = 127 * 65536;  // one that rounds up fits the slices, too
 
 // A unit is four bytes along the depth: signed ones of a, codes of b.
 struct QuadDot {

@@ -139,11 +139,10 @@ def scan(
     steps = range(n)  # type: ignore[arg-type]
     for i in reversed(steps) if reverse else steps:
         pair = f(carry, None if xs is None else tree_map(lambda x, i=i: x[i], xs))
-        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(
-                f"scan: the function gave {type(pair).__name__}, expected the next value and a "
-                "result"
-            )
+        several = isinstance(pair, (tuple, list))
+        if not several or len(pair) != 2:
+            gave = f"{len(pair)} values" if several else type(pair).__name__
+            raise ValueError(f"scan: the function gave {gave}, expected the next one and a result")
         carry, result = pair
         results.append(result)
     if reverse:
