@@ -83,7 +83,7 @@ std::int64_t part_rows(std::int64_t m) {
 // And columns, where there are so many parts of rows, of `work` multiplications a column.
 std::int64_t part_columns(const Product& p, std::int64_t parts, double work) {
   const std::int64_t panel = p.kernel->columns;
-  std::int64_t columns = even_part(p.n, kMostPartColumns);
+  std::int64_t columns = round_up(even_part(p.n, kMostPartColumns), kRowsBeside);
   while (parts * ceil_div(p.n, columns) < 4 * get_num_threads() && columns >= 2 * panel &&
          static_cast<double>(columns) * work > 500e3)
     columns = ceil_div(ceil_div(columns, 2), panel) * panel;

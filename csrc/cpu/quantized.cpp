@@ -1,6 +1,7 @@
 // Products with quantized weights: how the engine reads them.
 #include "cpu/products/operands.h"
 
+#include <algorithm>
 #include <list>
 
 #include "cpu/primitives.h"
@@ -13,13 +14,28 @@ WeightFormat format_of(const QuantizedFormat& p) {
   return p.bits == 8 ? WeightFormat::i8 : static_cast<WeightFormat>(p.bits - 2);
 }
 
+// Whether the rows of matrices lie side by side, the matrices one behind the other.
+bool lie_beside(const Tensor& t) {
+  Shape shape = t.shape;
+  Strides strides = t.strides;
+  std::swap(shape.end()[-1], shape.end()[-2]);
+  std::swap(strides.end()[-1], strides.end()[-2]);
+  return is_row_major(shape, strides);
+}
+
 }  // namespace
 
 QuantizedProduct::QuantizedProduct(const QuantizedFormat& p, std::span<const Tensor> inputs,
                                    const Tensor& out) {
-  const Tensor words = dense(inputs[1], holders_[0]), scales = dense(inputs[2], holders_[1]);
+  const std::int64_t w_rows = inputs[1].shape.end()[-2];
+  const std::span<const Tensor> packed = inputs.subspan(1, p.parts());
+  const bool beside = p.transpose && w_rows % kRowsBeside == 0 &&
+                      std::all_of(packed.begin(), packed.end(), lie_beside);
+  const auto placed = [&](std::size_t i) {
+    return beside ? inputs[i] : dense(inputs[i], holders_[i - 1]);
+  };
+  const Tensor words = placed(1), scales = placed(2);
   const std::size_t axes = words.shape.size();
-  const std::int64_t w_rows = words.shape[axes - 2];
   const std::int64_t n = out.shape.back();
   weights_ = {data<const std::uint32_t>(words),
               data<const std::uint32_t>(words) + words.size(),
@@ -28,9 +44,10 @@ QuantizedProduct::QuantizedProduct(const QuantizedFormat& p, std::span<const Ten
               scales.dtype,
               p.group_size,
               words.shape[axes - 1],
-              scales.shape.back()};
+              scales.shape.back(),
+              beside ? w_rows : 0};
   if (p.is_affine())
-    weights_.biases = dense(inputs[3], holders_[2]).data;
+    weights_.biases = placed(3).data;
   else if (inputs.size() > p.parts() + 1)
     weights_.factor = *data<const float>(inputs.back()) / kGlobalUnit;
   std::int64_t matrices = 1;

@@ -806,6 +806,24 @@ def test_quantized_embedding():
     assert repr(layer) == "QuantizedEmbedding(10, 64, group_size=32, bits=8, mode=affine)"
 
 
+@pytest.mark.parametrize("mode", ["affine", "mxfp4"])
+def test_column_major_changes_no_value(mode):
+    group = 32
+    model = nn.Sequential(nn.Embedding(16, 64), nn.Linear(64, 32), nn.LayerNorm(32))
+    nn.quantize(model, group, 4, mode=mode, class_predicate=lambda _, m: hasattr(m, "to_quantized"))
+    tokens = mx.array([[3, 15, 0]])
+    before, output = tree_flatten(model.parameters()), model(tokens)
+    mx.eval(before, output)
+    assert nn.column_major(model) is model
+    after = tree_flatten(model.parameters())
+    assert [name for name, _ in after] == [name for name, _ in before]
+    for (_, a), (_, b) in zip(after, before, strict=True):
+        assert a.dtype == b.dtype and mx.array_equal(a, b)
+    assert mx.array_equal(model(tokens), output)
+    packed = memoryview(model.layers[1].weight)
+    assert packed.f_contiguous and not packed.c_contiguous
+
+
 def test_quantized_weights_are_frozen():
     fresh = [nn.QuantizedLinear(64, 8), nn.QuantizedEmbedding(8, 64)]
     for layer in [*fresh, nn.Embedding(8, 64).to_quantized()]:

@@ -117,6 +117,63 @@ def test_quantized_rows_have_the_same_bits_alone_and_in_any_batch(dtype, bits, r
             assert raw(stacked[0]) == raw(whole)
 
 
+def beside(a):
+    """The same matrices, stored column by column."""
+    return mx.contiguous(a.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+FORMATS = [("affine", bits, group) for bits in (2, 3, 4, 5, 6, 8) for group in (32, 64, 128)]
+FORMATS += [("mxfp4", 4, 32), ("mxfp8", 8, 32), ("nvfp4", 4, 16)]
+
+
+@pytest.mark.parametrize("mode, bits, group", FORMATS)
+@pytest.mark.parametrize("dtype", ("float16", "bfloat16", "float32"))
+def test_matrices_stored_by_columns_give_the_same_bits(mode, bits, group, dtype, rng):
+    kind = {"group_size": group, "bits": bits, "mode": mode}
+    for n, k in ((16, 128), (48, 384), (80, 2304), (1040, 256), (33, 256)):
+        w = mx.quantize(drawn(rng, (n, k), dtype), **kind)
+        columns = [beside(a) for a in w]
+        mx.eval(columns)
+        for rows in (1, 2, 3, 8, 9, 33):
+            x = drawn(rng, (rows, k), dtype)
+            want = mx.quantized_matmul(x, *w, transpose=True, **kind)
+            assert raw(mx.quantized_matmul(x, *columns, transpose=True, **kind)) == raw(want)
+    # One of the arrays as it was, and the product with the matrix itself.
+    mixed = [columns[0], *w[1:]]
+    assert raw(mx.quantized_matmul(x, *mixed, transpose=True, **kind)) == raw(want)
+    y = drawn(rng, (2, n), dtype)
+    want = mx.quantized_matmul(y, *w, transpose=False, **kind)
+    assert raw(mx.quantized_matmul(y, *columns, transpose=False, **kind)) == raw(want)
+
+
+@pytest.mark.parametrize("mode, bits, group", FORMATS[::4])
+def test_several_matrices_stored_by_columns_give_the_same_bits(mode, bits, group, rng):
+    kind = {"group_size": group, "bits": bits, "mode": mode}
+    for n in (48, 1072):  # the second is cut into pieces that are no multiple of 16 as even parts
+        w = mx.quantize(drawn(rng, (3, n, 128), "float32"), **kind)
+        columns = [beside(a) for a in w]
+        mx.eval(columns)
+        index = mx.array([2, 0, 0, 1, 2])
+        for rows in (1, 5, 40):
+            x = drawn(rng, (3, rows, 128), "float32")
+            want = mx.quantized_matmul(x, *w, **kind)
+            assert raw(mx.quantized_matmul(x, *columns, **kind)) == raw(want)
+            x = drawn(rng, (5, rows, 128), "float32")
+            want = mx.gather_qmm(x, *w, rhs_indices=index, **kind)
+            assert raw(mx.gather_qmm(x, *columns, rhs_indices=index, **kind)) == raw(want)
+
+
+@pytest.mark.parametrize("rows", (1, 40))
+def test_matrices_stored_by_columns_are_read_in_place(rows, rng):
+    columns = [beside(a) for a in mx.quantize(drawn(rng, (4096, 2048), "float32"))]
+    x = drawn(rng, (rows, 2048), "float32")
+    mx.eval(columns, x)
+    mx.reset_peak_memory()
+    before = mx.get_active_memory()
+    mx.eval(mx.quantized_matmul(x, *columns))
+    assert mx.get_peak_memory() - before < columns[0].nbytes  # of the words alone
+
+
 def test_a_quantized_product_is_that_of_the_dequantized_weights(rng):
     for bits in (2, 3, 4, 5, 6, 8):
         w = mx.quantize(drawn(rng, (50, 2304), "float32"), 32, bits)

@@ -37,13 +37,18 @@ inline Packing packing_of(Packing first, WeightFormat format) {
 
 // Matrices of packed weights, one below the other. A group of integers has a scale and a bias of
 // scale_type; one of floats a scale: 2 to a power (E8M0), or of 16 elements E4M3 times `factor`.
+// Rows may lie side by side: then word i of row r is at i * rows + r, and scales and biases are so,
+// too.
 struct QuantizedWeights {
   const std::uint32_t *words, *end;
   const void *scales, *biases;
   Dtype scale_type;
   std::int64_t group, row_words, row_groups;
+  std::int64_t rows = 0;  // of a matrix, if they lie side by side
   float factor = 1;
 };
+// Of rows that lie side by side no vector goes beyond the last one.
+inline constexpr std::int64_t kRowsBeside = 16;
 
 // The order of a sum: units by ascending depth in blocks of kBlockDepth, these ascending in spans
 // of kSpan numbers, these ascending. It follows from k and the type alone, so that no bit of a row

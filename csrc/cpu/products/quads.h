@@ -177,7 +177,6 @@ inline void multiply_quads(const Block& block) {
 
 template <class Source, int R>
 void stream_quad_rows(const Stream& s) {
-  constexpr std::int64_t L = kVectorLanes<float>;
   constexpr int G = R == 1 ? 4 : R < 8 ? 2 : 1;
   const Source source(s.b);
   const std::uint32_t* a[R];  // a missing row is the last one
@@ -187,37 +186,34 @@ void stream_quad_rows(const Stream& s) {
     a[r] = static_cast<const std::uint32_t*>(s.a) + row * s.a_step;
     row_sums[r] = s.sums.data + row * s.sums.step;
   }
-  const std::int64_t columns = s.b.width, group = s.sums.group;
-  for (std::int64_t j = 0; j < columns; j += G * L) {
-    typename Source::template Columns<G> b(source, j);
-    Vector<float> totals[R][G] = {};
-    for (std::int64_t g = 0, p = 0; p < source.depth; ++g, p += group) {
-      Vector<std::int32_t> sums[R][G][kSlices] = {};
-      const std::int64_t skipped = (kSlices - 1) * p;
-      b.visit(p, p + group,
-              [&](std::int64_t q, const Vector<std::uint32_t>(&v)[G])
-                  __attribute__((always_inline)) {
+  const std::int64_t group = s.sums.group;
+  stream_groups<Source, R, G>(
+      s, source,
+      [&](auto& b, std::int64_t g, Vector<float>(&totals)[R][G]) __attribute__((always_inline)) {
+        const std::int64_t p = g * group, skipped = (kSlices - 1) * p;
+        Vector<std::int32_t> sums[R][G][kSlices] = {};
+        b.visit(p, p + group,
+                [&](std::int64_t q, const Vector<std::uint32_t>(&v)[G])
+                    __attribute__((always_inline)) {
 #pragma GCC unroll 8
-                    for (int r = 0; r < R; ++r)
+                      for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
-                      for (int n = 0; n < kSlices; ++n) {
-                        const auto left = splat_at(a[r] + skipped + q + n * group);
+                        for (int n = 0; n < kSlices; ++n) {
+                          const auto left = splat_at(a[r] + skipped + q + n * group);
 #pragma GCC unroll 4
-                        for (int i = 0; i < G; ++i)
-                          sums[r][i][n] = QuadDot::add(left, v[i], sums[r][i][n]);
-                      }
-                  });
+                          for (int i = 0; i < G; ++i)
+                            sums[r][i][n] = QuadDot::add(left, v[i], sums[r][i][n]);
+                        }
+                    });
+#pragma GCC unroll 4
+        for (int i = 0; i < G; ++i) {
+          const Vector<float> scale = b.scale(i, g), bias = b.bias(i, g);
 #pragma GCC unroll 8
-      for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-        for (int i = 0; i < G; ++i)
-          totals[r][i] = add_group(sums[r][i], b.scales[i][g], b.biases[i][g],
-                                   row_sums[r] + g * s.sums.parts, totals[r][i]);
-    }
-    for (int r = 0; r < R && r < s.rows; ++r)
-      for (int i = 0; i < G; ++i)
-        store_columns(static_cast<float*>(s.c) + r * s.c_step, j + i * L, columns, totals[r][i]);
-  }
+          for (int r = 0; r < R; ++r)
+            totals[r][i] =
+                add_group(sums[r][i], scale, bias, row_sums[r] + g * s.sums.parts, totals[r][i]);
+        }
+      });
 }
 
 template <class Source>

@@ -15,18 +15,22 @@ void pack_scaled(const Strip& strip, std::int64_t W, std::int64_t step, void* pa
   const Source source(strip);
   const std::int64_t groups = source.groups();
   auto* to = static_cast<Unit*>(panels);
-  for (std::int64_t first = 0; first < strip.width; first += W, to += step)
-    for (std::int64_t w = 0; w < W; w += L) {
-      typename Source::template Columns<1> columns(source, first + w);
-      columns.visit(0, source.depth,
-                    [&](std::int64_t p, const Vector<Unit>(&v)[1])
-                        __attribute__((always_inline)) { store(to + p * W + w, v[0]); });
-      auto* const scales = reinterpret_cast<float*>(to + source.depth * W) + w;
-      for (std::int64_t g = 0; g < groups; ++g) {
-        store(scales + g * W, columns.scales[0][g]);
-        if constexpr (kBiased) store(scales + (groups + g) * W, columns.biases[0][g]);
-      }
+  const auto pack = [&](auto columns, std::int64_t w) {
+    columns.visit(0, source.depth,
+                  [&](std::int64_t p, const Vector<Unit>(&v)[1])
+                      __attribute__((always_inline)) { store(to + p * W + w, v[0]); });
+    auto* const scales = reinterpret_cast<float*>(to + source.depth * W) + w;
+    for (std::int64_t g = 0; g < groups; ++g) {
+      store(scales + g * W, columns.scale(0, g));
+      if constexpr (kBiased) store(scales + (groups + g) * W, columns.bias(0, g));
     }
+  };
+  for (std::int64_t first = 0; first < strip.width; first += W, to += step)
+    for (std::int64_t w = 0; w < W; w += L)
+      if (source.beside())
+        pack(typename Source::template Beside<1>(source, first + w), w);
+      else
+        pack(typename Source::template Columns<1>(source, first + w), w);
 }
 
 // A tile over the groups of a block. The registers hold the sums of a group, memory the totals.
@@ -109,10 +113,55 @@ inline void store_columns(float* row, std::int64_t j, std::int64_t columns, Vect
   for (std::int64_t l = 0; j + l < columns; ++l) row[j + l] = v[l];
 }
 
+inline Vector<float> load_columns(const float* row, std::int64_t j, std::int64_t columns) {
+  constexpr std::int64_t L = kVectorLanes<float>;
+  if (j + L <= columns) return load(row + j);
+  Vector<float> v{};
+  for (std::int64_t l = 0; j + l < columns; ++l) v[l] = row[j + l];
+  return v;
+}
+
+// Calls add(columns, group, totals) for all columns, G vectors of them at a time, and all groups:
+// those of some columns, or, where rows of weights lie side by side, the columns of a group.
+template <class Source, int R, int G, class Add>
+[[gnu::always_inline]] inline void stream_groups(const Stream& s, const Source& source, Add&& add) {
+  constexpr std::int64_t L = kVectorLanes<float>;
+  const std::int64_t columns = s.b.width, groups = (source.depth - 1) / s.sums.group + 1;
+  const auto row = [&](int r) { return static_cast<float*>(s.c) + r * s.c_step; };
+  Vector<float> totals[R][G];
+  const auto put = [&](std::int64_t j) __attribute__((always_inline)) {
+    for (int r = 0; r < R && r < s.rows; ++r)
+      for (int i = 0; i < G; ++i) store_columns(row(r), j + i * L, columns, totals[r][i]);
+  };
+  if (source.beside()) {
+    constexpr std::int64_t kTogether = Source::kTogether;
+    const std::int64_t group = source.group(), together = group < kTogether ? kTogether / group : 1;
+    for (std::int64_t first = 0, last; first < groups; first = last) {
+      last = first + together < groups ? first + together : groups;
+      for (std::int64_t j = 0; j < columns; j += G * L) {
+        typename Source::template Beside<G> b(source, j);
+        for (int r = 0; r < R; ++r)
+          for (int i = 0; i < G; ++i)
+            totals[r][i] = first > 0 && r < s.rows ? load_columns(row(r), j + i * L, columns)
+                                                   : Vector<float>{};
+        for (std::int64_t g = first; g < last; ++g) add(b, g, totals);
+        put(j);
+      }
+    }
+    return;
+  }
+  for (std::int64_t j = 0; j < columns; j += G * L) {
+    typename Source::template Columns<G> b(source, j);
+    for (int r = 0; r < R; ++r)
+      for (int i = 0; i < G; ++i) totals[r][i] = Vector<float>{};
+    for (std::int64_t g = 0; g < groups; ++g) add(b, g, totals);
+    put(j);
+  }
+}
+
 template <class K, class Source, bool kBiased, int R>
 void stream_scaled_rows(const Stream& s) {
   using Unit = typename K::Unit;
-  constexpr std::int64_t L = kVectorLanes<Unit>;
   constexpr int G = R == 1 ? 4 : R < 8 ? 2 : 1;
   const Source source(s.b);
   const Unit* a[R];  // a missing row is the last one
@@ -122,31 +171,29 @@ void stream_scaled_rows(const Stream& s) {
     a[r] = static_cast<const Unit*>(s.a) + row * s.a_step;
     row_sums[r] = kBiased ? s.sums.data + row * s.sums.step : nullptr;
   }
-  const std::int64_t columns = s.b.width, group = s.sums.group;
-  for (std::int64_t j = 0; j < columns; j += G * L) {
-    typename Source::template Columns<G> b(source, j);
-    Vector<float> totals[G][R] = {};
-    for (std::int64_t g = 0, p = 0; p < source.depth; ++g, p += group) {
-      Vector<float> sums[G][R] = {};
-      const std::int64_t end = source.depth - p < group ? source.depth : p + group;
-      b.visit(p, end,
-              [&](std::int64_t q, const Vector<Unit>(&v)[G]) __attribute__((always_inline)) {
+  const std::int64_t group = s.sums.group;
+  stream_groups<Source, R, G>(
+      s, source,
+      [&](auto& b, std::int64_t g, Vector<float>(&totals)[R][G]) __attribute__((always_inline)) {
+        const std::int64_t p = g * group;
+        Vector<float> sums[G][R] = {};
+        b.visit(p, source.depth - p < group ? source.depth : p + group,
+                [&](std::int64_t q, const Vector<Unit>(&v)[G]) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-                for (int i = 0; i < G; ++i) add_depth<K, R>(a, q, v[i], sums[i]);
-              });
+                  for (int i = 0; i < G; ++i) add_depth<K, R>(a, q, v[i], sums[i]);
+                });
 #pragma GCC unroll 4
-      for (int i = 0; i < G; ++i)
+        for (int i = 0; i < G; ++i) {
+          const Vector<float> scale = b.scale(i, g);
+          const Vector<float> bias = kBiased ? b.bias(i, g) : Vector<float>{};
 #pragma GCC unroll 8
-        for (int r = 0; r < R; ++r) {
-          totals[i][r] = multiply_add(b.scales[i][g], sums[i][r], totals[i][r]);
-          if constexpr (kBiased)
-            totals[i][r] = multiply_add(b.biases[i][g], splat(row_sums[r][g]), totals[i][r]);
+          for (int r = 0; r < R; ++r) {
+            totals[r][i] = multiply_add(scale, sums[i][r], totals[r][i]);
+            if constexpr (kBiased)
+              totals[r][i] = multiply_add(bias, splat(row_sums[r][g]), totals[r][i]);
+          }
         }
-    }
-    for (int r = 0; r < R && r < s.rows; ++r)
-      for (int i = 0; i < G; ++i)
-        store_columns(static_cast<float*>(s.c) + r * s.c_step, j + i * L, columns, totals[i][r]);
-  }
+      });
 }
 
 template <class K, class Source, bool kBiased>

@@ -145,9 +145,14 @@ class Weights {
         first_(s.offset + s.first_width),
         start_(s.first_depth),
         numbers_(s.depth),
+        last_(q_.rows - s.first_width - L),
+        beside_(s.offset * q_.row_words + start_ * kBits / 32 * q_.rows + s.first_width),
+        scales_beside_(s.offset * q_.row_groups + start_ / q_.group * q_.rows + s.first_width),
         depth((s.depth + kDepth - 1) / kDepth) {}
 
   static constexpr bool along() { return true; }
+  // Whether they lie side by side. Then memory is read by groups, each for all columns.
+  bool beside() const { return q_.rows != 0; }
   std::int64_t group() const { return q_.group; }
   std::int64_t groups() const { return (numbers_ - 1) / q_.group + 1; }
 
@@ -161,8 +166,8 @@ class Weights {
           ahead_(w + G * L),
           ahead_step_((G * L * 32 - 1) / weights.numbers_ + 1) {
       for (int g = 0; g < G; ++g) {
-        weights.gather_scales(w + g * L, scales[g]);
-        if constexpr (Code::kBiased) weights.gather(weights.q_.biases, w + g * L, biases[g]);
+        weights.gather_scales(w + g * L, scales_[g]);
+        if constexpr (Code::kBiased) weights.gather(weights.q_.biases, w + g * L, biases_[g]);
       }
       if (w == 0) weights.prefetch_words(0, G * L);
       weights.prefetch_scales(w + G * L, G * L);
@@ -170,6 +175,8 @@ class Weights {
     // Units from <= p < to, ascending from call to call, of whole groups or blocks.
     template <class Sink>
     [[gnu::always_inline]] void visit(std::int64_t from, std::int64_t to, Sink&& sink) {
+      const auto word = [&](int g, std::int64_t i)
+                            __attribute__((always_inline)) { return words_[g][i]; };
       for (from *= kDepth, to *= kDepth; from < to;) {
         const std::int64_t chunk = from / kChunk * kChunk;
         const std::int64_t left = weights_.numbers_ - chunk;
@@ -178,111 +185,167 @@ class Weights {
             weights_.gather_words(w_ + g * L, weights_.start_ + chunk,
                                   left < kChunk ? left : kChunk, words_[g]);
         const std::int64_t end = to < chunk + kChunk ? to : chunk + kChunk;
-        const std::int64_t run = weights_.q_.group < 32 ? weights_.q_.group : 32;
-        for (std::int64_t p = from; p < end; p += run) {
+        for (const std::int64_t run = weights_.run(); from < end; from += run) {
           weights_.prefetch_words(ahead_, ahead_ + ahead_step_);  // little by little
           ahead_ += ahead_step_;
-          if constexpr (kForm == Form::quads) {
-            constexpr int kUnits = 8 / kBits;
-            constexpr std::uint32_t kMask = 0x01010101u * ((1u << kBits) - 1);
-            const std::int64_t first = (p - chunk) * kBits / 32;
-            for (std::int64_t word = 0; word < run * kBits / 32; ++word)
-#pragma GCC unroll 4
-              for (int i = 0; i < kUnits; ++i) {
-                Vector<Unit> unit[G];
-#pragma GCC unroll 4
-                for (int g = 0; g < G; ++g)
-                  unit[g] = kUnits == 1 ? words_[g][first + word]
-                                        : words_[g][first + word] >> (i * kBits) & kMask;
-                sink(p / 4 + kUnits * word + i, unit);
-              }
-          } else if constexpr (kPairs && kLooksUp<Code> && kBits == 4) {
-            const std::int64_t first = (p - chunk) / 8;
-            for (std::int64_t word = 0; word < run / 8; ++word)
-#pragma GCC unroll 4
-              for (int i = 0; i < 4; ++i) {
-                Vector<Unit> unit[G];
-#pragma GCC unroll 4
-                for (int g = 0; g < G; ++g)
-                  unit[g] = look_up_pair<Code>(words_[g][first + word], i);
-                sink(p / 2 + 4 * word + i, unit);
-              }
-          } else {
-            Vector<std::uint32_t> low[G];
-            const auto each =
-                [&](int i, const Vector<std::uint32_t>(&q)[G]) __attribute__((always_inline)) {
-                  Vector<Unit> unit[G];
-#pragma GCC unroll 4
-                  for (int g = 0; g < G; ++g) {
-                    Vector<float> value;
-                    if constexpr (kLooksUp<Code>)
-                      value = look_up<Code>(q[g]);
-                    else
-                      value = Code::decode(q[g]);
-                    if constexpr (kPairs) {
-                      if (i % 2 == 0)
-                        low[g] = (Vector<std::uint32_t>)value >> 16;
-                      else
-                        unit[g] = low[g] | ((Vector<std::uint32_t>)value & 0xffff0000u);
-                    } else {
-                      unit[g] = value;
-                    }
-                  }
-                  if (!kPairs || i % 2 == 1) sink((p + i) / kDepth, unit);
-                };
-            if (run == 32)
-              unpack<32>((p - chunk) * kBits / 32, each);
-            else
-              unpack<16>((p - chunk) * kBits / 32, each);
-          }
+          weights_.template decode<G>(word, (from - chunk) * kBits / 32, from, run, sink);
         }
-        from = end;
       }
     }
-
-    Vector<float> scales[G][kSpan / kLeastGroup];
-    Vector<float> biases[G][Code::kBiased ? kSpan / kLeastGroup : 1];
+    Vector<float> scale(int g, std::int64_t group) const { return scales_[g][group]; }
+    Vector<float> bias(int g, std::int64_t group) const { return biases_[g][group]; }
 
    private:
-    // `count` codes of each lane, in order.
-    template <int count, class Sink>
-    [[gnu::always_inline]] void unpack(std::int64_t first, Sink&& sink) const {
-      constexpr std::uint32_t mask = kLooksUp<Code> ? ~0u : (1u << kBits) - 1;
-      if constexpr (32 % kBits == 0) {
-        constexpr int each = 32 / kBits;
-#pragma GCC unroll 1
-        for (int word = 0; word < count / each; ++word)
-#pragma GCC unroll 16
-          for (int i = 0; i < each; ++i) {
-            Vector<std::uint32_t> q[G];
-#pragma GCC unroll 4
-            for (int g = 0; g < G; ++g) q[g] = (words_[g][first + word] >> (i * kBits)) & mask;
-            sink(word * each + i, q);
-          }
-      } else {
-#pragma GCC unroll 32
-        for (int i = 0; i < count; ++i) {
-          const int word = i * kBits / 32, shift = i * kBits % 32;
-          Vector<std::uint32_t> q[G];
-#pragma GCC unroll 4
-          for (int g = 0; g < G; ++g) {
-            q[g] = words_[g][first + word] >> shift;
-            if (shift + kBits > 32) q[g] |= words_[g][first + word + 1] << (32 - shift);
-            q[g] &= mask;
-          }
-          sink(i, q);
-        }
-      }
-    }
-
     const Weights& weights_;
     const std::int64_t w_;
     std::int64_t ahead_;  // the next row, of those below, to be read ahead
     const std::int64_t ahead_step_;
+    Vector<float> scales_[G][kSpan / kLeastGroup];
+    Vector<float> biases_[G][Code::kBiased ? kSpan / kLeastGroup : 1];
     Vector<std::uint32_t> words_[G][(kChunk * kBits / 32 + L - 1) / L * L];
   };
 
+  // The same of rows that lie side by side, as they are. Of kTogether codes all columns are read
+  // before the next ones, which are read ahead.
+  static constexpr std::int64_t kTogether = kBits < 8 ? 128 : 32;
+  template <int G>
+  class Beside {
+   public:
+    Beside(const Weights& weights, std::int64_t w) : weights_(weights) {
+      for (int g = 0; g < G; ++g)  // in place of one that is missing the last is read
+        column_[g] = w + g * L < weights.last_ ? w + g * L : weights.last_;
+    }
+    template <class Sink>
+    [[gnu::always_inline]] void visit(std::int64_t from, std::int64_t to, Sink&& sink) const {
+      constexpr std::int64_t kAhead = kTogether * kBits / 32;
+      const std::int64_t step = weights_.q_.rows;
+      const std::uint32_t* const words = weights_.q_.words + weights_.beside_;
+      const auto word = [&](int g, std::int64_t i) __attribute__((always_inline)) {
+        const std::uint32_t* const at = words + i * step + column_[g];
+        __builtin_prefetch(at + kAhead * step);
+        return load(at);
+      };
+      for (from *= kDepth, to *= kDepth; from < to; from += weights_.run())
+        weights_.template decode<G>(word, from * kBits / 32, from, weights_.run(), sink);
+    }
+    Vector<float> scale(int g, std::int64_t group) const {
+      return weights_.scale_beside(group * weights_.q_.rows + column_[g]);
+    }
+    Vector<float> bias(int g, std::int64_t group) const {
+      return weights_.beside_at(weights_.q_.biases, group * weights_.q_.rows + column_[g]);
+    }
+
+   private:
+    const Weights& weights_;
+    std::int64_t column_[G];
+  };
+
  private:
+  // Codes that are decoded at a time.
+  std::int64_t run() const { return q_.group < 32 ? q_.group : 32; }
+  // Calls sink(unit, G vectors of it) for `run` codes from p on, in order, of the words from
+  // `first` on; word(g, i) is word i of vector g.
+  template <int G, class Word, class Sink>
+  [[gnu::always_inline]] void decode(Word&& word, std::int64_t first, std::int64_t p,
+                                     std::int64_t run, Sink&& sink) const {
+    if constexpr (kForm == Form::quads) {
+      constexpr int kUnits = 8 / kBits;
+      constexpr std::uint32_t kMask = 0x01010101u * ((1u << kBits) - 1);
+      for (std::int64_t n = 0; n < run * kBits / 32; ++n) {
+        Vector<std::uint32_t> words[G];
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) words[g] = word(g, first + n);
+#pragma GCC unroll 4
+        for (int i = 0; i < kUnits; ++i) {
+          Vector<Unit> unit[G];
+#pragma GCC unroll 4
+          for (int g = 0; g < G; ++g)
+            unit[g] = kUnits == 1 ? words[g] : words[g] >> (i * kBits) & kMask;
+          sink(p / 4 + kUnits * n + i, unit);
+        }
+      }
+    } else if constexpr (kPairs && kLooksUp<Code> && kBits == 4) {
+      for (std::int64_t n = 0; n < run / 8; ++n) {
+        Vector<std::uint32_t> words[G];
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) words[g] = word(g, first + n);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; ++i) {
+          Vector<Unit> unit[G];
+#pragma GCC unroll 4
+          for (int g = 0; g < G; ++g) unit[g] = look_up_pair<Code>(words[g], i);
+          sink(p / 2 + 4 * n + i, unit);
+        }
+      }
+    } else {
+      Vector<std::uint32_t> low[G];
+      const auto each = [&](int i, const Vector<std::uint32_t>(&q)[G])
+                            __attribute__((always_inline)) {
+                              Vector<Unit> unit[G];
+#pragma GCC unroll 4
+                              for (int g = 0; g < G; ++g) {
+                                Vector<float> value;
+                                if constexpr (kLooksUp<Code>)
+                                  value = look_up<Code>(q[g]);
+                                else
+                                  value = Code::decode(q[g]);
+                                if constexpr (kPairs) {
+                                  if (i % 2 == 0)
+                                    low[g] = (Vector<std::uint32_t>)value >> 16;
+                                  else
+                                    unit[g] = low[g] | ((Vector<std::uint32_t>)value & 0xffff0000u);
+                                } else {
+                                  unit[g] = value;
+                                }
+                              }
+                              if (!kPairs || i % 2 == 1) sink((p + i) / kDepth, unit);
+                            };
+      if (run == 32)
+        unpack<32, G>(word, first, each);
+      else
+        unpack<16, G>(word, first, each);
+    }
+  }
+  // `count` codes of each lane, in order.
+  template <int count, int G, class Word, class Sink>
+  [[gnu::always_inline]] static void unpack(Word&& word, std::int64_t first, Sink&& sink) {
+    constexpr std::uint32_t mask = kLooksUp<Code> ? ~0u : (1u << kBits) - 1;
+    if constexpr (32 % kBits == 0) {
+      constexpr int each = 32 / kBits;
+#pragma GCC unroll 1
+      for (int n = 0; n < count / each; ++n) {
+        Vector<std::uint32_t> words[G];
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) words[g] = word(g, first + n);
+#pragma GCC unroll 16
+        for (int i = 0; i < each; ++i) {
+          Vector<std::uint32_t> q[G];
+#pragma GCC unroll 4
+          for (int g = 0; g < G; ++g) q[g] = (words[g] >> (i * kBits)) & mask;
+          sink(n * each + i, q);
+        }
+      }
+    } else {
+      Vector<std::uint32_t> words[G];
+#pragma GCC unroll 32
+      for (int i = 0; i < count; ++i) {
+        const int n = i * kBits / 32, shift = i * kBits % 32;
+        Vector<std::uint32_t> q[G];
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) {
+          if (shift == 0) words[g] = word(g, first + n);
+          q[g] = words[g] >> shift;
+          if (shift + kBits > 32) {
+            words[g] = word(g, first + n + 1);
+            q[g] |= words[g] << (32 - shift);
+          }
+          q[g] &= mask;
+        }
+        sink(i, q);
+      }
+    }
+  }
+
   // The words of rows [first, last): what follows is read ahead as it lies in memory.
   void prefetch_words(std::int64_t first, std::int64_t last) const {
     const std::uint32_t* row = q_.words + (first_ + first) * q_.row_words + start_ * kBits / 32;
@@ -361,8 +424,27 @@ class Weights {
     }
   }
 
+  // Of rows that lie side by side: values of those from an index of `scales_beside_` on.
+  Vector<float> beside_at(const void* values, std::int64_t i) const {
+    i += scales_beside_;
+    switch (q_.scale_type) {
+      case Dtype::float16:
+        return Widened<float16_t>::along(static_cast<const float16_t*>(values) + i);
+      case Dtype::bfloat16:
+        return Widened<bfloat16_t>::along(static_cast<const bfloat16_t*>(values) + i);
+      default: return load(static_cast<const float*>(values) + i);
+    }
+  }
+  Vector<float> scale_beside(std::int64_t i) const {
+    if constexpr (Code::kBiased) return beside_at(q_.scales, i);
+    const auto* const codes = static_cast<const std::uint8_t*>(q_.scales) + scales_beside_ + i;
+    if (q_.group == 16) return q_.factor * ScaleCode<FloatCode<8, 3>>::along(codes);
+    return ScaleCode<PowerCode>::along(codes);
+  }
+
   const QuantizedWeights& q_;
   const std::int64_t width_, first_, start_, numbers_;
+  const std::int64_t last_, beside_, scales_beside_;  // of rows that lie side by side
 
  public:
   const std::int64_t depth;  // in units

@@ -81,6 +81,8 @@ def load(
     model = build(config, weights, dtype or plain, str(path))
     if quantize is not None:
         _quantize(model, quantize)
+    if mx.default_device() == mx.Device(mx.cpu):
+        nn.column_major(model)
     parameters = [a for _, a in tree_flatten(model.parameters())]
     for a in progress(parameters) if progress else parameters:
         mx.eval(a)

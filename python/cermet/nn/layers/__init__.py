@@ -98,6 +98,7 @@ __all__ = [
     "TransformerEncoderLayer",
     "Upsample",
     "adaptive_pooling",
+    "column_major",
     "containers",
     "convolution",
     "convolution_transpose",
