@@ -344,7 +344,7 @@ struct Cache {
   LruMap<Words, std::shared_ptr<const Plan>, WordsHash> plans{kMaxWeight};
   LruMap<Words, std::shared_ptr<Kernels>, WordsHash> kernels{kMaxWeight};  // by program
   LruMap<Words, std::shared_ptr<const Unfolded>, WordsHash> unfolded{kMaxWeight};
-  std::uint64_t made = 0, found = 0;
+  std::uint64_t made = 0, found = 0, expanded = 0;
 };
 Cache& cache() {
   static Cache* const c = new Cache;  // arrays may be evaluated after static objects are gone
@@ -409,6 +409,7 @@ std::vector<Ref<const Primitive>> primitives_of(const Tape& tape) {
 
 void keep_unfolded(const Tape& folded, std::vector<Ref<const Primitive>> primitives, Tape& unfolded,
                    std::shared_ptr<const Plan> plan) {
+  cache().expanded += !folded.calls.empty();
   using Place = Unfolded::Place;
   const auto is_call = [&](Slot s) {
     return std::binary_search(folded.calls.begin(), folded.calls.end(), s);
@@ -465,7 +466,7 @@ void keep_unfolded(const Tape& folded, std::vector<Ref<const Primitive>> primiti
 
 PlanCounts counts_of_plans() {
   const Cache& c = cache();
-  return {c.made, c.found, c.plans.dropped(), Kernels::made};
+  return {c.made, c.found, c.plans.dropped(), Kernels::made, c.expanded};
 }
 
 }  // namespace cermet

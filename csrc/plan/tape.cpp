@@ -89,6 +89,7 @@ class Recorder {
   }
   void forget_expansions() {
     insides_.clear();
+    if (!captured_.empty()) captured_ = {};
     if (!counted_.empty()) counted_ = {};
     if (!twins_.empty()) twins_ = {};
     if (!merged_.empty()) merged_ = {};
@@ -130,13 +131,19 @@ class Recorder {
       if (inside == kOutside || !merge(n)) add(n, {}, Tape::leaf);  // a failed one fails its step
       return;
     }
+    // What a call captured is no part of it, and has a value of its own from then on.
+    if (inside != kOutside && captured_.contains(n)) inside = kOutside;
     int within = inside;
     while (is_expanded(*n)) {
       if (is_traced(*n))
         return stack_.push_back({n, {&expansion_of(*n), 1}, 0, true, kOutside, kOutside});
       insides_.push_back({{}, within});
       within = static_cast<int>(insides_.size()) - 1;
-      for (const array& in : composite_of(*n)->inputs) insides_.back().inputs.push_back(in.node());
+      const Node& composite = *composite_of(*n);
+      for (const array& in : composite.inputs) insides_.back().inputs.push_back(in.node());
+      for (const array& a : static_cast<const Composite&>(*composite.primitive).captured())
+        if (a.node()->status.load(std::memory_order_acquire) == Status::lazy)
+          captured_.insert(a.node());
       become_expansion(*n);
     }
     if (n->primitive->kind() == Kind::slice_update) join_updates(*n);
@@ -386,6 +393,7 @@ class Recorder {
   Numbering<Scalar, ScalarHash> constants_;
   NodeSet counted_;  // expansions that were read
   std::vector<Inside> insides_;
+  NodeSet captured_;                                  // by calls, and not computed yet
   std::unordered_multimap<std::size_t, Slot> twins_;  // parts of expansions, by hash
   std::unordered_map<const Node*, array> merged_;     // kept until all is recorded
 };

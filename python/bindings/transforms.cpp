@@ -58,16 +58,16 @@ void bind_evaluation(nb::module_& m) {
       "plan_counts",
       [] {
         const PlanCounts c = plan_counts();
-        return std::map<std::string, std::uint64_t>{{"made", c.made},
-                                                    {"found", c.found},
-                                                    {"dropped", c.dropped},
-                                                    {"kernels", c.kernels},
-                                                    {"functions_made", c.functions_made},
-                                                    {"functions", c.functions},
-                                                    {"function_bytes", c.function_bytes}};
+        return std::map<std::string, std::uint64_t>{
+            {"made", c.made},           {"found", c.found},
+            {"dropped", c.dropped},     {"kernels", c.kernels},
+            {"expanded", c.expanded},   {"functions_made", c.functions_made},
+            {"functions", c.functions}, {"function_bytes", c.function_bytes}};
       },
       "What planning has done so far, in all threads: plans `made`, `found` among those kept, "
-      "`dropped` as not used for longest; `kernels` prepared for row programs; `functions_made` of "
+      "`dropped` as not used for longest; `kernels` prepared for row programs; evaluations that "
+      "`expanded` calls of compiled functions, as they had not been planned so; `functions_made` "
+      "of "
       "machine code, `functions` that are kept, and their `function_bytes`.");
   m.def(
       "depends",

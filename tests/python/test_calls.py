@@ -125,6 +125,22 @@ def test_captured_arrays():
         assert same(call(other), (other + late) @ W)
 
 
+def test_equal_constants_inside_are_computed_at_once():
+    def stack(x):
+        for w in weights:
+            x = x[mx.arange(2)[:, None], mx.arange(3)] * w
+        return x
+
+    weights = [mx.array(1.5 + i) for i in range(8)]
+    call, x = mx.compile(stack), mx.random.normal((4, 5))
+    want = stack(x)
+    assert same(call(x), want) and same(call(x), want)
+    before = counts()["expanded"]
+    for _ in range(3):
+        assert same(call(x), want)
+    assert counts()["expanded"] == before
+
+
 def test_inputs_and_constants_come_back():
     call = mx.compile(lambda x, y: (y, mx.array(3.0), x + y, x))
     for _ in range(3):

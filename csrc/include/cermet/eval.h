@@ -25,10 +25,11 @@ std::string explain(const Arrays& arrays, bool code = false);
 std::string metal_source(const Arrays& arrays, bool complete = false);
 
 // What planning has done so far: plans made, found among those kept, and dropped as not used for
-// long; kernels prepared for programs, each for a class of layouts. Of machine code: functions
-// made, those that plans keep, and the bytes of memory these have.
+// long; kernels prepared for programs, each for a class of layouts; evaluations that made the graph
+// inside calls of compiled functions. Of machine code: functions made, those that plans keep, and
+// the bytes of memory these have.
 struct PlanCounts {
-  std::uint64_t made, found, dropped, kernels;
+  std::uint64_t made, found, dropped, kernels, expanded;
   std::uint64_t functions_made = 0, functions = 0, function_bytes = 0;
 };
 PlanCounts plan_counts();
