@@ -46,6 +46,24 @@ inline Vector<float> add_group(const Vector<std::int32_t> (&slices)[kSlices], Ve
 typedef std::int8_t Bytes __attribute__((vector_size(16)));
 typedef std::int8_t Narrow __attribute__((vector_size(kVectorLanes<float>)));
 
+inline Narrow low_bytes(Vector<std::int32_t> n) {
+#if defined(__AVX512F__)
+  return (Narrow)_mm512_cvtepi32_epi8((__m512i)n);  // GCC takes the lanes one by one
+#else
+  return __builtin_convertvector(n, Narrow);
+#endif
+}
+template <int kApart = kVectorLanes<float> / 2>
+std::uint32_t largest(Vector<std::uint32_t> v) {
+  constexpr auto apart = [](int l) { return (l + kApart) % kVectorLanes<float>; };
+  const Vector<std::uint32_t> other = shuffle<apart>(v, v);
+  v = v > other ? v : other;
+  if constexpr (kApart > 1)
+    return largest<kApart / 2>(v);
+  else
+    return v[0];
+}
+
 // Splits `groups` groups of x; the bytes lie as codes of kBits bits do in units of b. A group that
 // is not finite has a scale that is not.
 template <class R, int kBits>
@@ -67,8 +85,7 @@ void split_groups_for(const typename R::Element* x, std::int64_t group, std::int
         const auto magnitude = (Vector<std::uint32_t>)values[i][v] & 0x7fffffffu;
         most = magnitude > most ? magnitude : most;
       }
-    std::uint32_t top = 0;
-    for (int l = 0; l < L; ++l) top = most[l] > top ? most[l] : top;
+    const std::uint32_t top = largest(most);
     const bool finite = top < 0x7f800000u;
     // A power of two, so that integers stay what they are: the largest that no slice overflows.
     constexpr std::uint32_t kLeast = (127 - 100) << 23, kExponents = 0xffu << 23;
@@ -84,7 +101,7 @@ void split_groups_for(const typename R::Element* x, std::int64_t group, std::int
         const Vector<float> half = scaled < 0.0f ? splat(-0.5f) : splat(0.5f);
         Vector<std::int32_t> n = __builtin_convertvector(scaled + half, Vector<std::int32_t>);
         for (int s = kSlices - 1; s >= 0; --s) {
-          const Narrow digits = __builtin_convertvector(n, Narrow);
+          const Narrow digits = low_bytes(n);
           std::memcpy(reinterpret_cast<std::byte*>(&slices[s]) + v * L, &digits, sizeof digits);
           n = (n - (n << 24 >> 24)) >> 8;
         }
