@@ -194,7 +194,7 @@ inline void multiply_quads(const Block& block) {
 
 template <class Source, int R>
 void stream_quad_rows(const Stream& s) {
-  constexpr int G = R == 1 ? 4 : R < 8 ? 2 : 1;
+  constexpr int G = R == 1 ? 4 : 2;
   const Source source(s.b);
   const std::uint32_t* a[R];  // a missing row is the last one
   const float* row_sums[R];
@@ -233,13 +233,20 @@ void stream_quad_rows(const Stream& s) {
       });
 }
 
+// Four rows at a time fill the registers.
 template <class Source>
-void stream_quads(const Stream& s) {
-  switch (s.rows <= 2 ? s.rows : s.rows <= 4 ? 4 : 8) {
-    case 1: return stream_quad_rows<Source, 1>(s);
-    case 2: return stream_quad_rows<Source, 2>(s);
-    case 4: return stream_quad_rows<Source, 4>(s);
-    default: return stream_quad_rows<Source, 8>(s);
+void stream_quads(const Stream& all) {
+  for (std::int64_t r = 0; r < all.rows; r += kQuadRows) {
+    Stream s = all;
+    s.a = static_cast<const std::uint32_t*>(s.a) + r * s.a_step;
+    s.c = static_cast<float*>(s.c) + r * s.c_step;
+    s.sums.data += r * s.sums.step;
+    s.rows = s.rows - r < kQuadRows ? s.rows - r : kQuadRows;
+    switch (s.rows) {
+      case 1: stream_quad_rows<Source, 1>(s); break;
+      case 2: stream_quad_rows<Source, 2>(s); break;
+      default: stream_quad_rows<Source, kQuadRows>(s);
+    }
   }
 }
 
