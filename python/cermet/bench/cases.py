@@ -531,6 +531,18 @@ CASES = (
         )
         for n in (8, 512)
     ),
+    *(
+        Case(
+            f"quantized_columns_{n}",
+            f"{n} rows times n x n of 4 bits, stored by columns",
+            quantized(n, by_columns=True),
+            (4096,),
+            WIDTHS[::2],
+            bytes=lambda n, item: n * n * (0.5 + 2 * item / GROUP),
+            extra=True,
+        )
+        for n in (1, 8, 512)
+    ),
     extra("matmul_transposed", "x @ y.T", 512, FLOATS, lambda f, x, y: x @ y.T, MATRIX, MATRIX),
     extra(
         "linear", "x @ w.T + b", 1024, FLOATS, lambda f, x, w, b: x @ w.T + b, FEW, MATRIX, VECTOR

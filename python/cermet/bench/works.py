@@ -243,13 +243,15 @@ def train_mlp(f: Peer, size: int, dtype: str) -> Work:
     return Work(lambda: wait(step()))
 
 
-def quantized(rows: int) -> Build:
-    """Builds `rows` rows times the transpose of a 4-bit square matrix."""
+def quantized(rows: int, by_columns: bool = False) -> Build:
+    """Builds `rows` rows times the transpose of a 4-bit square matrix, by rows or columns."""
 
     def build(f: Peer, size: int, dtype: str) -> Work:
         if size % GROUP:
             raise Unsupported(f"the size must be a multiple of {GROUP}, got {size}")
         packed = f.quantize(f.array(MATRIX.values(size, 0), dtype), group_size=GROUP, bits=4)
+        if by_columns:
+            packed = [f.transpose_copy(part).T for part in packed]
         f.wait(packed)
         x = f.array(Input(lambda n: (rows, n)).values(size, 1), dtype)
         product, wait = partial(f.quantized_matmul, group_size=GROUP, bits=4), f.wait
