@@ -450,6 +450,15 @@ def test_what_is_wrong_with_a_folder(tmp_path, folder):
         llm.load(new)
 
 
+@pytest.mark.parametrize("name", ["jinja2", "tokenizers"])
+def test_without_the_extra_the_package_is_named(name):
+    code = f"import sys; sys.modules['{name}'] = None; import cermet.llm"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    need = f"cermet.llm needs the package {name}: python -m pip install 'cermet[llm]'"
+    assert done.returncode == 1 and last == f"ImportError: {need}"
+
+
 def test_too_large_for_memory(folder):
     mx.eval(llm.load(folder)[0].parameters())
     limit = mx.set_memory_limit(mx.get_active_memory() + 1000)

@@ -4,11 +4,14 @@
 ``app`` and ``serve`` need the extra ``serve``.
 """
 
+from importlib.util import find_spec as _find_spec
 from typing import TYPE_CHECKING, Any
 
 try:
-    import jinja2 as _jinja2  # noqa: F401
     import tokenizers as _tokenizers  # noqa: F401
+
+    if _find_spec("jinja2") is None:  # which takes its time: imported with a tokenizer
+        raise ModuleNotFoundError(name="jinja2")
 except ImportError as error:
     raise ImportError(
         f"cermet.llm needs the package {error.name}: python -m pip install 'cermet[llm]'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +18,7 @@ from cermet.llm.model import Config, Model
 from cermet.llm.tokenizer import Tokenizer
 from cermet.utils import tree_flatten
 
+_TOGETHER = 16  # weights that are read one after the other before any is there
 Progress = Callable[[list[Any]], Iterable[Any]]
 
 
@@ -66,11 +68,12 @@ def load(
         config, weights = huggingface.config(path), huggingface.weights(path)
         if "lm_head.weight" not in weights:
             config = replace(config, tie_word_embeddings=True)
-        tokenizer = Tokenizer.from_folder(path)
+        tokenizer = partial(Tokenizer.from_folder, path)
     elif not path.exists():
         raise ModelError(f"'{path}' does not exist")
     else:
-        config, weights, tokenizer = _from_gguf(path)
+        config, weights, fields = _from_gguf(path)
+        tokenizer = partial(Tokenizer.from_gguf, fields)
     if dtype is not None:
         weights = {
             name: a if _packed(name, weights) or a.dtype == dtype else a.astype(dtype)
@@ -84,12 +87,15 @@ def load(
     if mx.default_device() == mx.Device(mx.cpu):
         nn.column_major(model)
     parameters = [a for _, a in tree_flatten(model.parameters())]
+    for i in range(0, len(parameters), _TOGETHER):  # while the tokenizer is made
+        mx.async_eval(parameters[i : i + _TOGETHER])
+    made = tokenizer()
     for a in progress(parameters) if progress else parameters:
         mx.eval(a)
-    return model, tokenizer
+    return model, made
 
 
-def _from_gguf(path: Path) -> tuple[Config, dict[str, mx.array], Tokenizer]:
+def _from_gguf(path: Path) -> tuple[Config, dict[str, mx.array], gguf.Fields]:
     try:
         weights, metadata = cast(
             tuple[dict[str, mx.array], dict[str, Any]],
@@ -99,11 +105,7 @@ def _from_gguf(path: Path) -> tuple[Config, dict[str, mx.array], Tokenizer]:
         raise ModelError(f"'{path}' is no whole GGUF file: {error}") from None
     fields = gguf.Fields(str(path), metadata)
     config = gguf.config(fields, weights)
-    return (
-        config,
-        gguf.renamed(weights, config, fields.architecture),
-        Tokenizer.from_gguf(fields),
-    )
+    return config, gguf.renamed(weights, config, fields.architecture), fields
 
 
 def build(

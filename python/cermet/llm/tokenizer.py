@@ -12,7 +12,6 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from cermet.llm.errors import ModelError
 from cermet.llm.gguf import Fields
 from cermet.llm.huggingface import read_json
-from cermet.llm.template import ChatTemplate
 
 # How GGUF's names for it cut a text into words, before bytes are paired.
 _LETTERS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
@@ -51,6 +50,8 @@ class Tokenizer:
         by_name = [tokenizer.token_to_id(name) for name in _ENDS]
         self.ends = {i for i in (*ends, end, *by_name) if i is not None}
         name_of = lambda i: "" if i is None else tokenizer.id_to_token(i) or ""  # noqa: E731
+        from cermet.llm.template import ChatTemplate  # late: a model is being read meanwhile
+
         self.template = (
             ChatTemplate(template, bos_token=name_of(beginning), eos_token=name_of(end))
             if template
