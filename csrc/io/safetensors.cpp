@@ -80,7 +80,10 @@ class Header final : public nlohmann::json_sax<json> {
       dtype_ = v;
     return true;
   }
-  bool null() override { refuse("null"); }
+  bool null() override {  // some writers' word for no metadata
+    if (depth_ != 1 || name_ != kMetadata) refuse("null");
+    return true;
+  }
   bool boolean(bool) override { refuse("a truth value"); }
   bool number_integer(std::int64_t) override { refuse("a negative number"); }
   bool number_float(double, const std::string&) override { refuse("a number that is not whole"); }

@@ -220,6 +220,8 @@ BROKEN_HEADERS = {
     '"x": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}}',
     "metadata that is a list": {"__metadata__": ["a"]},
     "metadata of numbers": {"__metadata__": {"a": 1}},
+    "metadata of null": {"__metadata__": {"a": None}},
+    "a tensor that is null": {"x": None},
     "no UTF-8": b'{"x\xbb\xff": 3}',
     "no UTF-8 in a type": b'{"x": {"dtype": "F\xbb2", "shape": [2], "data_offsets": [0, 8]}}',
 }
@@ -231,6 +233,12 @@ def test_malformed_safetensors_are_named(name, tmp_path):
     path.write_bytes(safetensors(BROKEN_HEADERS[name], bytes(8)))
     with pytest.raises(ValueError, match="broken"):
         evaluate(mx.load(path))
+
+
+def test_safetensors_whose_metadata_is_null():  # as MLX writes that there is none
+    file = io.BytesIO(safetensors({"__metadata__": None, "x": tensor()}, bytes(8)))
+    arrays, metadata = mx.load(file, format="safetensors", return_metadata=True)
+    assert (arrays["x"].tolist(), metadata) == ([0, 0], {})
 
 
 @pytest.mark.parametrize("header", ["[]", "5", "-5", "0.5", '"a"', "null", "true"])
