@@ -247,6 +247,7 @@ void transform_rows(const FftPlan& plan, const FftSide& from, const FftSide& to,
   for (std::int64_t row = 0; row < rows; ++row) {
     if (row + 1 < rows) ask_for(from.at((row + 1) * from.lane).re, plan.n * from.element);
     matrix.transform_columns(from.at(row * from.lane), 0, plan.second.n, scratch);
+    ask_for<true>(to.at(row * to.lane).re, plan.n * to.element);
     matrix.transform_rows(to.at(row * to.lane), 0, plan.first.n, scale, scratch);
   }
 }

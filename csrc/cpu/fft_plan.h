@@ -29,10 +29,12 @@ struct FftPlan {
   std::vector<std::vector<float>> tables;  // what the others point to
 };
 
-// Asks for a row that is read next: its steps are too short for the processor to see.
+// Asks for a row that is read next, or written: its steps are too short for the processor to see.
+template <bool kWritten = false>
 inline void ask_for(const float* row, std::int64_t floats) {
   constexpr std::int64_t kLine = 16, kMost = 1 << 13;
-  for (std::int64_t i = 0; i < std::min(floats, kMost); i += kLine) __builtin_prefetch(row + i);
+  for (std::int64_t i = 0; i < std::min(floats, kMost); i += kLine)
+    __builtin_prefetch(row + i, kWritten);
 }
 
 // The transforms of rows, on this thread: row r is lane r of both sides.

@@ -185,8 +185,9 @@ template <class Move>
   return n;
 }
 
-// Elements that far apart are on other pages: they are asked for in advance.
-constexpr std::int64_t kFar = 1024, kAhead = 16;
+// What is read or written in steps that the processor does not foresee is asked for in advance:
+// elements that far apart, and the same place of the next rows.
+constexpr std::int64_t kFar = 128, kAhead = 16;
 
 void load_block(const FftSide& s, std::int64_t n, int count, float* x) {
   std::int64_t i = 0;
@@ -214,7 +215,10 @@ void load_block(const FftSide& s, std::int64_t n, int count, float* x) {
     i = in_blocks(n, W / 2, [&](std::int64_t at) __attribute__((always_inline)) {
       V v[W];
 #pragma GCC unroll 16
-      for (int l = 0; l < W; ++l) v[l] = load(from + l * s.lane + 2 * at);
+      for (int l = 0; l < W; ++l) {
+        v[l] = load(from + l * s.lane + 2 * at);
+        __builtin_prefetch(from + (l + W) * s.lane + 2 * at, 0, 2);
+      }
       transpose<float>(v);
 #pragma GCC unroll 8
       for (int k = 0; k < W / 2; ++k) put(x, at + k, ordered(s, {v[2 * k], v[2 * k + 1]}));
@@ -269,7 +273,13 @@ void store_block(const FftSide& s, std::int64_t n, int count, Value value) {
   const Lanes lanes = count == W ? lanes_of(s) : Lanes::apart;
   if (lanes == Lanes::pairs) {
     auto* to = const_cast<float*>(first_of(s));
-    for (; i < n; ++i, to += s.element) store_pairs(to, ordered(s, value(i)));
+    for (; i < n; ++i, to += s.element) {
+      if (s.element >= kFar) {
+        __builtin_prefetch(to + kAhead * s.element, 1);
+        if (W == 16) __builtin_prefetch(to + kAhead * s.element + W, 1);
+      }
+      store_pairs(to, ordered(s, value(i)));
+    }
   } else if (lanes == Lanes::adjacent) {
     for (; i < n; ++i) {
       const C c = value(i);
@@ -286,7 +296,10 @@ void store_block(const FftSide& s, std::int64_t n, int count, Value value) {
       }
       transpose<float>(v);
 #pragma GCC unroll 16
-      for (int l = 0; l < W; ++l) store(to + l * s.lane + 2 * at, v[l]);
+      for (int l = 0; l < W; ++l) {
+        store(to + l * s.lane + 2 * at, v[l]);
+        __builtin_prefetch(to + (l + W) * s.lane + 2 * at, 1, 2);
+      }
     });
   } else if (lanes == Lanes::rows) {
     i = in_blocks(n, W, [&](std::int64_t at) __attribute__((always_inline)) {
