@@ -13,8 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import SIMULATED
 
 import cermet.core as mx
+
+pytestmark = pytest.mark.skipif(SIMULATED, reason="examples choose their device themselves")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # One thread and little work: what is tested is not speed.
