@@ -83,12 +83,12 @@ class BlasCall {
 };
 
 template <class T>
-constexpr bool is_complex = !std::is_same_v<T, Real<T>>;
+constexpr bool is_complex_type = !std::is_same_v<T, Real<T>>;
 
 // Elements as LAPACK's declarations have them.
 template <class T>
 auto* raw(T* p) {
-  if constexpr (is_complex<T>)
+  if constexpr (is_complex_type<T>)
     return reinterpret_cast<LapackComplex*>(p);
   else
     return p;
@@ -138,7 +138,7 @@ template <class T>
 int svd(int m, int n, T* a, T* u, Real<T>* s, T* vt) {
   char job = u ? 'A' : 'N';
   std::vector<int> integers(static_cast<std::size_t>(8 * std::min(m, n)));
-  if constexpr (is_complex<T>) {
+  if constexpr (is_complex_type<T>) {
     const std::int64_t k = std::min(m, n), most = std::max(m, n);
     const Workspace<Real<T>> reals(k * (u ? std::max(5 * k + 7, 2 * most + 2 * k + 1) : 7));
     return with_workspace<T>([&](T* work, int* size, int* info) {
@@ -188,7 +188,7 @@ int eigh(int n, T* a, bool upper, bool vectors, Real<T>* w) {
   const auto asked = [](int* size, int& count) {
     return *size < 0 ? size : &count;
   };  // all at once
-  if constexpr (is_complex<T>) {
+  if constexpr (is_complex_type<T>) {
     const std::int64_t width = n;
     const Workspace<Real<T>> reals(vectors ? 1 + 5 * width + 2 * width * width : width);
     int real_count = static_cast<int>(reals.span().size());
@@ -209,7 +209,7 @@ template <class T>
 int eig(int n, T* a, std::complex<float>* w, std::complex<float>* v) {
   char no = 'N', job = v ? 'V' : 'N';
   const auto count = static_cast<std::size_t>(n);
-  if constexpr (is_complex<T>) {
+  if constexpr (is_complex_type<T>) {
     std::vector<Real<T>> reals(2 * count);
     return with_workspace<T>([&](T* work, int* size, int* info) {
       CERMET_LAPACK(cgeev)

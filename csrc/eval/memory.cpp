@@ -350,7 +350,7 @@ Allocator& allocator() {
 
 }  // namespace
 
-Region region_of(const Buffer& buffer) {
+MemoryRegion region_of(const Buffer& buffer) {
   if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
   if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
   return {buffer.data(), buffer.capacity(), true};

@@ -16,12 +16,12 @@ std::size_t group_memory_limit(const std::filesystem::path& root);
 std::size_t system_memory();
 
 // The memory a buffer lies in: a block, or a slab that many small buffers share.
-struct Region {
+struct MemoryRegion {
   void* data;
   std::size_t bytes;
   bool owned;  // by the allocator; else it lives as long as the buffer
 };
-Region region_of(const Buffer& buffer);
+MemoryRegion region_of(const Buffer& buffer);
 
 // `released` is called with the start of each region before it goes back to the system, `reused`
 // with each block that is freed, whatever becomes of it.

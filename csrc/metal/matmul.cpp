@@ -330,7 +330,7 @@ Tensor broadcast(Tensor t, const Shape& shape) {
 }
 
 // The shape of a batch with other matrices.
-Shape matrices(Shape batch, std::int64_t rows, std::int64_t columns) {
+Shape matrix_shape(Shape batch, std::int64_t rows, std::int64_t columns) {
   batch.end()[-2] = rows;
   batch.back() = columns;
   return batch;
@@ -346,8 +346,8 @@ void addmm(Commands& commands, const Addmm& primitive, std::span<const Tensor> i
            const Tensor& out) {
   const Shape &shape_a = inputs[1].shape, &shape_b = inputs[2].shape;
   const Tensor c = broadcast(inputs[0], out.shape);
-  const Tensor a = broadcast(inputs[1], matrices(out.shape, shape_a.end()[-2], shape_a.back()));
-  const Tensor b = broadcast(inputs[2], matrices(out.shape, shape_b.end()[-2], shape_b.back()));
+  const Tensor a = broadcast(inputs[1], matrix_shape(out.shape, shape_a.end()[-2], shape_a.back()));
+  const Tensor b = broadcast(inputs[2], matrix_shape(out.shape, shape_b.end()[-2], shape_b.back()));
   const auto alpha = static_cast<float>(primitive.alpha), beta = static_cast<float>(primitive.beta);
   // The order of a sum may not follow from the addend's strides, which decide what batches fold.
   Tensor rows = c;

@@ -5,7 +5,7 @@
 
 namespace cermet::metal {
 
-std::shared_ptr<Memory> Regions::map(const Region& region) {
+std::shared_ptr<Memory> Regions::map(const MemoryRegion& region) {
   if (!region.owned) return device_.wrap(region.data, region.bytes);
   const std::scoped_lock lock(mutex_);
   auto [it, is_new] = mapped_.try_emplace(region.data);

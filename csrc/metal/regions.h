@@ -16,7 +16,7 @@ class Regions {
  public:
   explicit Regions(Device& device) : device_(device) {}
 
-  std::shared_ptr<Memory> map(const Region& region);
+  std::shared_ptr<Memory> map(const MemoryRegion& region);
   void forget(void* region);
   // Bytes to wire; none at first. Gives the limit before.
   std::size_t set_wired_limit(std::size_t limit);

@@ -210,7 +210,7 @@ Work::Bound Work::bind(const Argument& argument) {
   }
   const Tensor& t = *argument.tensor;
   hold(t.buffer);
-  const Region region = region_of(*t.buffer);
+  const MemoryRegion region = region_of(*t.buffer);
   std::tie(b.before, b.bytes) = reach(t);
   b.access = argument.access;
   b.memory = regions().map(region);
