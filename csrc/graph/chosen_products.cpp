@@ -222,15 +222,25 @@ array GatheredMatmul::vmap(const Batched& in, const array& output) const {
 
 namespace {
 
-// Zeroes or scales the blocks of matrices by a mask (..., row blocks, column blocks).
-array mask_blocks(std::string_view what, const array& a, const std::optional<array>& mask,
-                  int block_size, StreamOrDevice s) {
+// A mask for matrices of m rows and n columns: (..., row blocks, column blocks).
+std::optional<array> fitted(std::string_view what, const std::optional<array>& mask, std::int64_t m,
+                            std::int64_t n, int block_size, StreamOrDevice s) {
+  if (!mask) return mask;
+  const std::int64_t down = (m + block_size - 1) / block_size;
+  const std::int64_t across = (n + block_size - 1) / block_size;
+  const Shape& given = mask->shape();
+  const auto split = given.end() - std::min<std::size_t>(given.size(), 2);
+  if (!broadcasts_to(Shape(split, given.end()), {down, across}))
+    fail("block_masked_mm", what, " has shape ", given, ", expected (..., ", down, ", ", across,
+         ") for blocks of ", block_size, " in ", Shape{m, n});
+  return broadcast_to(*mask, matrices(Shape(given.begin(), split), down, across), s);
+}
+
+// Zeroes or scales the blocks of matrices by a mask.
+array mask_blocks(const array& a, const std::optional<array>& mask, int block_size,
+                  StreamOrDevice s) {
   if (!mask) return a;
   const std::int64_t m = a.shape(-2), n = a.shape(-1);
-  const auto blocks = [&](std::int64_t extent) { return (extent + block_size - 1) / block_size; };
-  if (mask->ndim() < 2 || mask->shape(-2) != blocks(m) || mask->shape(-1) != blocks(n))
-    fail("block_masked_mm", what, " has shape ", mask->shape(), ", expected (..., ", blocks(m),
-         ", ", blocks(n), ") for blocks of ", block_size, " in ", a.shape());
   const array rows = repeat(*mask, block_size, mask->ndim() - 2, s);
   const array whole = repeat(rows, block_size, mask->ndim() - 1, s);
   const array fitted = corner(whole, m, n, s);
@@ -252,10 +262,9 @@ struct Masks {
 
 array masked_product(const array& a, const array& b, Dtype t, int block_size, const Masks& masks,
                      StreamOrDevice s) {
-  const array x = mask_blocks("mask_lhs", a, masks.left, block_size, s);
-  const array y = mask_blocks("mask_rhs", b, masks.right, block_size, s);
-  return mask_blocks("mask_out", multiply_any("block_masked_mm", x, y, t, s), masks.out, block_size,
-                     s);
+  const array x = mask_blocks(a, masks.left, block_size, s);
+  const array y = mask_blocks(b, masks.right, block_size, s);
+  return mask_blocks(multiply_any("block_masked_mm", x, y, t, s), masks.out, block_size, s);
 }
 
 std::optional<array> transposed(const std::optional<array>& mask) {
@@ -273,10 +282,13 @@ array block_masked_mm(const array& a, const array& b, int block_size,
          ": expected at least 2 dimensions");
   const Dtype t = promote(a.dtype(), b.dtype());
   Masks masks;
-  masks.out = mask_out, masks.left = mask_lhs, masks.right = mask_rhs;
+  const std::int64_t m = a.shape(-2), k = a.shape(-1), n = b.shape(-1);
+  masks.out = fitted("mask_out", mask_out, m, n, block_size, s);
+  masks.left = fitted("mask_lhs", mask_lhs, m, k, block_size, s);
+  masks.right = fitted("mask_rhs", mask_rhs, k, n, block_size, s);
   const array composed = masked_product(a, b, t, block_size, masks, s);
   SmallVector<array, 2> inputs{astype(a, t, s), astype(b, t, s)};
-  for (const auto& mask : {mask_out, mask_lhs, mask_rhs}) {
+  for (const auto& mask : {masks.out, masks.left, masks.right}) {
     if (mask && mask->dtype() != bool_) return composed;
     if (mask) inputs.push_back(*mask);
   }

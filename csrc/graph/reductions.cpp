@@ -239,8 +239,8 @@ array logcumsumexp(const array& a, int axis, bool reverse, bool inclusive, Strea
 }
 
 array diff(const array& a, int n, int axis, StreamOrDevice s) {
-  if (n < 0) fail("diff", "the order is ", n, ", expected at least 0");
   axis = normalize_axis("diff", axis, a.ndim());
+  if (n < 0) fail("diff", "the order is ", n, ", expected at least 0");
   const Op difference = a.dtype() == Dtype::bool_ ? Op::not_equal : Op::subtract;
   array out = a;
   for (int i = 0; i < n && out.shape()[axis] > 0; ++i) {

@@ -324,17 +324,18 @@ array pad(const array& a, const std::vector<std::pair<std::int64_t, std::int64_t
     stop[i] = (Size("pad", stop[i]) + before).value();
     shape[i] = (Size("pad", stop[i]) + after).value();
   }
+  const bool constant = mode == "constant";
+  const auto* padding = std::find_if(std::begin(kPaddings), std::end(kPaddings),
+                                     [&](const auto& p) { return p.first == mode; });
+  if (!constant && padding == std::end(kPaddings))
+    fail("pad", "the mode is \"", mode, "\", expected constant, edge, reflect or symmetric");
+  if (constant && value.size() != 1)
+    fail("pad", "the value has shape ", value.shape(), ", expected a scalar");
   if (shape == a.shape()) return a;
-  if (mode == "constant") {
-    if (value.size() != 1)
-      fail("pad", "the value has shape ", value.shape(), ", expected a scalar");
+  if (constant) {
     const array background = full(shape, reshape(value, {}, s), a.dtype(), s);
     return slice_update(background, a, start, stop, Shape(a.ndim(), 1), Update::set, s);
   }
-  const auto* padding = std::find_if(std::begin(kPaddings), std::end(kPaddings),
-                                     [&](const auto& p) { return p.first == mode; });
-  if (padding == std::end(kPaddings))
-    fail("pad", "the mode is \"", mode, "\", expected constant, edge, reflect or symmetric");
   array out = a;
   for (int axis = 0; axis < a.ndim(); ++axis) {
     const std::int64_t n = a.shape()[axis];

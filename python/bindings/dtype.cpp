@@ -186,15 +186,24 @@ void bind_dtype(nb::module_& m) {
       });
 
   using Either = std::variant<Dtype, DtypeCategory>;
+  // By its class, as nanobind takes a category's number for it.
+  const auto either = [](nb::handle h) -> Either {
+    if (const auto t = as_dtype(h)) return *t;
+    if (nb::isinstance<DtypeCategory>(h)) return nb::cast<DtypeCategory>(h);
+    throw KindError("issubdtype: expected a type or a category of types, not " + class_name(h));
+  };
   m.def(
       "issubdtype",
-      [](Either t, Either of) {
+      [either](nb::object arg1, nb::object arg2) {
+        const Either t = either(arg1), of = either(arg2);
         if (const Dtype* d = std::get_if<Dtype>(&t))
           return std::visit([&](auto o) { return issubdtype(*d, o); }, of);
         const DtypeCategory* c = std::get_if<DtypeCategory>(&of);
         return c && issubdtype(std::get<DtypeCategory>(t), *c);
       },
-      "arg1"_a, "arg2"_a, "True when the first type or category lies within the second.");
+      nb::sig("def issubdtype(arg1: Dtype | DtypeCategory, arg2: Dtype | DtypeCategory) -> bool"),
+      "arg1"_a.none(), "arg2"_a.none(),
+      "True when the first type or category lies within the second.");
   m.def(
       "isdtype",
       [](Dtype t, const std::variant<Dtype, std::string, nb::tuple>& kind) {

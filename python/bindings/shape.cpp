@@ -1,9 +1,41 @@
 // Functions and methods that change shape, layout or type, or take parts of arrays.
-#include <nanobind/stl/variant.h>
-
 #include <algorithm>
 
 #include "bindings.h"
+
+namespace cermet::python {
+namespace {
+
+// How an array is split: in as many parts, or at the places.
+struct Sections {
+  std::optional<int> count;
+  Shape places;
+};
+
+}  // namespace
+}  // namespace cermet::python
+
+namespace nanobind::detail {
+template <>
+struct type_caster<cermet::python::Sections> {
+  NB_TYPE_CASTER(cermet::python::Sections, const_name("int | collections.abc.Sequence[int]"))
+  bool from_python(handle src, uint32_t flags, cleanup_list* cleanup) noexcept {
+    // Whatever is a number is a count; nanobind's integers leave out bools.
+    if (PyIndex_Check(src.ptr())) {
+      const Py_ssize_t n = PyNumber_AsSsize_t(src.ptr(), PyExc_OverflowError);
+      if (n != -1 || !PyErr_Occurred()) {
+        value.count = static_cast<int>(n);
+        return *value.count == n;
+      }
+      PyErr_Clear();
+    }
+    make_caster<cermet::Shape> places;
+    if (!places.from_python(src, flags, cleanup)) return false;
+    value.places = places.value;
+    return true;
+  }
+};
+}  // namespace nanobind::detail
 
 namespace cermet::python {
 namespace {
@@ -37,10 +69,8 @@ Widths pad_widths(nb::handle h, int ndim) {
       "pad: pad_width is an integer, one or two of them, or a pair for each axis");
 }
 
-using Sections = std::variant<int, Shape>;
 Arrays split_sections(const array& a, const Sections& at, int axis, StreamOrDevice s) {
-  if (const int* sections = std::get_if<int>(&at)) return split(a, *sections, axis, s);
-  return split(a, std::get<Shape>(at), axis, s);
+  return at.count ? split(a, *at.count, axis, s) : split(a, at.places, axis, s);
 }
 
 array roll_axes(const array& a, Shape shift, std::optional<Axes> axes, StreamOrDevice s) {
@@ -112,9 +142,16 @@ void bind_layout(nb::module_& m, ArrayClass& cls) {
   def_both(m, cls, "split", &split_sections,
            "Parts along an axis: as many equal ones, or cut at the indices.",
            "indices_or_sections"_a, "axis"_a = 0);
-  def_both(m, cls, "view", &view,
-           "The same bytes as another type; the last axis scales with the sizes' ratio.",
-           "dtype"_a);
+  const char* view_doc =
+      "The same bytes as another type; the last axis scales with the sizes' ratio.";
+  def_op(
+      m, "view",
+      [](Operand a, Dtype dtype, StreamOrDevice s) {
+        const Arrays inputs{to_array(a)};
+        return follow("view", inputs, [dtype, s](auto in) { return view(in[0], dtype, s); });
+      },
+      view_doc, "a"_a, "dtype"_a);
+  def_op(cls, "view", &view, view_doc, "dtype"_a);
   def_op(m, "astype", &astype, "The elements as another type.", "a"_a, "dtype"_a);
   cls.def("astype", &astype, "dtype"_a, "stream"_a = nb::none(), "The elements as another type.");
 

@@ -340,6 +340,20 @@ def test_masked_blocks_are_as_zeros(size, dtype, rng):
             assert same(got + 0.0, masked(a, b, out, left, right, size) + 0.0), (m, k, n, kept)
 
 
+def test_masks_of_blocks_broadcast(rng):
+    a, b = drawn(rng, (10, 12)), drawn(rng, (2, 12, 8))
+    for out, left, right in (((1, 1), (3, 1), (2,)), ((2, 3, 1), (), (2, 1, 1))):
+        given = [mx.array(rng.integers(0, 2, shape) > 0) for shape in (out, left, right)]
+        whole = ((2, 3, 2), (2, 3, 3), (2, 3, 2))
+        masks = [mx.broadcast_to(m, shape) for m, shape in zip(given, whole, strict=True)]
+        for dtype in (mx.bool_, mx.float32):
+            got = mx.block_masked_mm(a, b, 4, *[m.astype(dtype) for m in given])
+            want = mx.block_masked_mm(a, b, 4, *[m.astype(dtype) for m in masks])
+            assert mx.array_equal(got, want)
+        loss = lambda a, masks: mx.block_masked_mm(a, b, 4, *masks).sum()  # noqa: E731
+        assert_close(mx.grad(loss)(a, given), mx.grad(loss)(a, masks), rtol=1e-5, atol=1e-5)
+
+
 @ON_THE_CPU
 def test_blocks_without_a_mark_are_not_read(rng):
     a, b = drawn(rng, (128, 256)), drawn(rng, (256, 64))

@@ -61,7 +61,7 @@ def cross_entropy(
     logits: mx.array,
     targets: mx.array,
     weights: mx.array | None = None,
-    axis: int = -1,
+    axis: int | None = -1,
     label_smoothing: float = 0.0,
     reduction: Reduction = "none",
 ) -> mx.array:
@@ -72,7 +72,7 @@ def cross_entropy(
         targets: class indices, of the shape of ``logits`` without ``axis``; or class probabilities,
             of the shape of ``logits``.
         weights: factors for the losses, of the shape of the result for ``reduction="none"``.
-        axis: the axis of the classes.
+        axis: the axis of the classes; None for all axes together.
         label_smoothing: how much of the target is spread over all classes, from 0 up to (not
             including) 1 (Szegedy et al., 2015).
         reduction: "none", "mean" or "sum".
@@ -82,6 +82,9 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected [0, 1)")
+    if axis is None:
+        targets = targets.flatten() if targets.shape == logits.shape else targets
+        logits, axis = logits.flatten(), 0
     positions = list(logits.shape)
     positions.pop(axis)
     low, high, total = _log_total(logits, axis)
@@ -100,7 +103,7 @@ def cross_entropy(
         loss = (1 - label_smoothing) * loss + label_smoothing * uniform_loss
     # Probabilities of a wider type widen the result.
     dtype = mx.result_type(logits, targets) if targets.shape == logits.shape else logits.dtype
-    if dtype in _HALVES:
+    if logits.dtype in _HALVES:
         loss = loss.astype(dtype)
     return _reduce("cross_entropy", _weighted("cross_entropy", loss, weights), reduction)
 

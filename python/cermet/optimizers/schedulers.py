@@ -62,7 +62,7 @@ def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Schedule:
 
 def _cosine(init: float, decay_steps: int, end: float, step: mx.array) -> mx.array:
     fraction = mx.minimum(step, decay_steps) / decay_steps
-    return end + 0.5 * (init - end) * (1 + mx.cos(math.pi * fraction))
+    return (1 + mx.cos(math.pi * fraction)) * (0.5 * (init - end)) + end
 
 
 def linear_schedule(init: float, end: float, steps: int) -> Schedule:
@@ -77,7 +77,7 @@ def linear_schedule(init: float, end: float, steps: int) -> Schedule:
 
 
 def _line(init: float, end: float, steps: int, step: mx.array) -> mx.array:
-    return init + (end - init) * (mx.minimum(step, steps) / steps)
+    return (mx.minimum(step, steps) / steps) * (end - init) + init
 
 
 def join_schedules(schedules: list[Schedule], boundaries: list[int]) -> Schedule:

@@ -78,7 +78,7 @@ def arr(dtype, shape, seed=0, kind="small", layout=""):
     if layout == "transposed":
         return mx.array(np.ascontiguousarray(made.T).reshape(shape[::-1])).astype(to).transpose()
     if layout == "sliced":
-        padded = mx.array(np.pad(made, [(1, 2)] * made.ndim)).astype(to)
+        padded = mx.array(np.pad(made, [(1, 2)] * made.ndim) if shape else made).astype(to)
         return padded[tuple(slice(1, 1 + shape[i]) for i in axes)] if shape else padded
     if layout == "reversed" and shape:
         return (

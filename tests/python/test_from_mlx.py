@@ -1,0 +1,166 @@
+"""Calls that differed from MLX by mistake, and rows of docs/from-mlx.md without other tests."""
+
+import numpy as np
+import pytest
+
+import cermet.core as mx
+from cermet import nn, optimizers
+
+
+@pytest.mark.parametrize("count", [2, np.int64(2), np.uint8(2), mx.array(2)], ids=repr)
+def test_numbers_of_any_kind_count_parts(count):
+    x = mx.arange(6)
+    for parts in (mx.split(x, count), x.split(count)):
+        assert [part.tolist() for part in parts] == [[0, 1, 2], [3, 4, 5]]
+
+
+def test_parts_that_a_bool_counts():
+    assert [part.tolist() for part in mx.split(mx.arange(2), True)] == [[0, 1]]
+    with pytest.raises(ValueError, match="split"):
+        mx.split(mx.arange(2), False)
+
+
+@pytest.mark.parametrize("places", [[2], (2,), np.array([2]), mx.array([2])], ids=repr)
+def test_a_list_of_one_place_is_no_count(places):
+    assert [part.size for part in mx.split(mx.arange(6), places)] == [2, 4]
+
+
+def test_more_parts_than_integers_count():
+    with pytest.raises(TypeError):
+        mx.split(mx.arange(6), 2**40)
+
+
+def test_padding_of_no_width_is_checked():
+    with pytest.raises(ValueError, match='the mode is "x"'):
+        mx.pad(mx.ones(2), 0, "x")
+    with pytest.raises(ValueError, match="expected a scalar"):
+        mx.pad(mx.ones(2), 0, constant_values=mx.ones(2))
+    assert mx.pad(mx.ones(2), 0, "edge").shape == (2,)
+
+
+def test_the_bytes_of_a_number():
+    assert mx.view(1.0, mx.int32).item() == 0x3F800000
+    assert mx.view(-(2**33), mx.uint64).item() == 2**64 - 2**33
+
+
+@pytest.mark.parametrize("wrong", [True, 1, "x", None, np.float32], ids=repr)
+def test_what_is_no_type_is_no_subtype(wrong):
+    for pair in ((wrong, mx.floating), (mx.floating, wrong), (mx.float32, wrong)):
+        with pytest.raises(mx.KindError, match="issubdtype"):
+            mx.issubdtype(*pair)
+
+
+def test_the_axis_of_differences_is_checked_first():
+    with pytest.raises(mx.AxisError):
+        mx.diff(mx.array(1), -1, -7)
+
+
+def test_the_entropy_of_integers_is_float32():
+    logits, half = mx.array([[1, 2, 3]], mx.uint64), mx.ones((1, 3), mx.float16)
+    assert nn.losses.cross_entropy(logits, half).dtype == mx.float32
+
+
+def test_cross_entropy_over_all_axes():
+    rng = np.random.default_rng(0)
+    logits, targets = (mx.array(rng.random((2, 3)), mx.float32) for _ in range(2))
+    flat, at = logits.flatten(), mx.array(4)
+    for smoothing in (0.0, 0.1):
+        got = nn.losses.cross_entropy(logits, targets, axis=None, label_smoothing=smoothing)
+        want = nn.losses.cross_entropy(flat, targets.flatten(), label_smoothing=smoothing)
+        assert got.shape == () and got.item() == pytest.approx(want.item())
+    got = nn.losses.cross_entropy(logits, at, axis=None)
+    assert got.item() == pytest.approx(nn.losses.cross_entropy(flat, at).item())
+    with pytest.raises(ValueError, match="targets have shape"):
+        nn.losses.cross_entropy(logits, mx.array([1, 2]), axis=None)
+
+
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5), np.bool_(True)], ids=repr)
+def test_schedules_between_numbers_of_numpy_give_arrays(number):
+    for schedule in (
+        optimizers.linear_schedule(number, 0.0, 5),
+        optimizers.linear_schedule(0.0, number, 5),
+        optimizers.cosine_decay(number, 5),
+        optimizers.cosine_decay(1.0, 5, number),
+    ):
+        assert isinstance(schedule(mx.array(2)), mx.array)
+
+
+# ---- Rows of docs/from-mlx.md ----
+
+
+def test_segments_beyond_the_depth_add_nothing():
+    a, b = mx.array([[2.0], [3.0]]), mx.array([[5.0, 7.0]])
+    got = mx.segmented_mm(a, b, mx.array([[0, 1], [1, 2], [0, 9]]))
+    assert got.tolist() == [[[10, 14], [15, 21]], [[0, 0], [0, 0]], [[10, 14], [15, 21]]]
+
+
+@pytest.mark.parametrize("index", [None, ..., 0, slice(None)], ids=str)
+@pytest.mark.parametrize("update", ["add", "multiply", "divide", "maximum"])
+def test_updates_keep_the_type(index, update):
+    x = mx.array([1.0, 2.0], mx.float16)
+    got = getattr(x.at[index], update)(mx.array(3.0))
+    assert got.dtype == mx.float16
+
+
+def test_nan_stays_in_the_largest_and_the_least_at_places():
+    for update in ("maximum", "minimum"):
+        x = mx.array([1.0, mx.nan])
+        got = getattr(x.at[mx.array([0, 1])], update)(mx.array([mx.nan, 1.0]))
+        assert mx.all(mx.isnan(got)).item(), update
+
+
+def test_gradients_by_no_argument_are_refused_when_called():
+    for transform in (mx.grad, mx.value_and_grad):
+        function = transform(lambda x: x.sum(), ())
+        with pytest.raises(ValueError, match="argnums is empty"):
+            function(mx.ones(2))
+
+
+def test_equal_elements_share_the_derivatives_of_the_largest():
+    x, t = mx.array([[3.0, 1.0], [3.0, 3.0]]), mx.array([[1.0, 5.0], [4.0, 10.0]])
+    for function in (mx.max, lambda v: mx.min(-v), lambda v: mx.max(v, axis=(0, 1))):
+        _, (cotangents,) = mx.vjp(function, [x], [mx.array(3.0)])
+        _, (tangent,) = mx.jvp(function, [x], [t])
+        assert mx.abs(cotangents).tolist() == [[1, 0], [1, 1]]
+        assert abs(tangent.item()) == 5
+
+
+def test_more_values_than_a_mask_chooses_are_refused():
+    x = mx.array([1.0, 2.0, 3.0])
+    with pytest.raises(ValueError):
+        x[mx.array([True, False, True])] = mx.array([7.0, 8.0, 9.0])
+    assert x.tolist() == [1, 2, 3]
+
+
+def test_numbers_of_numpy_stay_floats_beside_bools():
+    assert np.float32(1.5) not in mx.array([True, False])
+    assert (mx.array([True]) + np.float32(1.5)).item() == 2.5
+
+
+def test_types_that_numpy_asks_for():
+    x = mx.array([1, 2])
+    assert x.__array__(np.float64).dtype == np.float64
+    assert not np.shares_memory(x.__array__(None, True), np.asarray(x))
+
+
+def test_an_empty_list_is_an_index():
+    assert mx.array([1.0, 2.0])[[]].shape == (0,)
+
+
+def test_paddings_that_are_refused():
+    with pytest.raises(ValueError, match="is empty"):
+        mx.pad(mx.ones((1, 0)), 1, "edge")
+    with pytest.raises(ValueError, match="expected a scalar"):
+        mx.pad(mx.ones(2), 1, constant_values=mx.ones(2))
+
+
+def test_kernels_that_reach_beyond_the_input():
+    with pytest.raises(ValueError, match="does not fit"):
+        mx.conv2d(mx.ones((1, 4, 4, 3)), mx.ones((3, 3, 3, 3)), stride=3, dilation=[1, 2])
+
+
+def test_rope_by_a_base_of_zero():
+    x = mx.ones((1, 1, 2, 4))
+    got = mx.fast.rope(x, 4, traditional=False, base=0.0, scale=1.0, offset=0)[0, 0]
+    turned = mx.fast.rope(x, 4, traditional=False, base=1.0, scale=1.0, offset=0)[0, 0]
+    assert mx.array_equal(got[:, ::2], turned[:, ::2]).item()
