@@ -110,6 +110,7 @@ array linspace(double start, double stop, std::int64_t num, bool endpoint, Dtype
                StreamOrDevice s) {
   if (num < 0) fail("linspace", "the number of samples is ", num, ", expected at least 0");
   const Dtype t = dtype == float64 ? float64 : float32;
+  if (num == 1) return full({1}, array(start, t), dtype, s);  // whatever the end
   const double steps = static_cast<double>(std::max<std::int64_t>(endpoint ? num - 1 : num, 1));
   const array i = arange(0, static_cast<double>(num), 1, t, s);
   const array at = divide(i, array(steps, t), s);

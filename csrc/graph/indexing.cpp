@@ -200,6 +200,9 @@ array scatter(const array& a, const Arrays& indices, const array& updates, const
   Places p = places("scatter", a, indices, axes, s);
   const array values = broadcast_to(astype(updates, a.dtype(), s), p.shape, s);
   if (values.size() == 0) return a;
+  for (const int axis : p.axes)  // which an evaluation of nothing would not see
+    if (a.shape()[axis] == 0)
+      throw IndexError("scatter: indices for axis " + std::to_string(axis) + " of size 0");
   SmallVector<array, 2> inputs{a, values};
   for (const array& index : p.indices) inputs.push_back(index);
   return array(make_ref<const Scatter>(std::move(p.axes), mode), a.shape(), a.dtype(),

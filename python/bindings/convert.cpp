@@ -509,7 +509,7 @@ void refuse_argument(nb::handle h, const char* function, const char* expected) {
 
 nb::object to_items(nb::handle h) noexcept {
   constexpr Py_ssize_t kMostRows = 65536;  // each becomes an object
-  if (!PySequence_Check(h.ptr()) || PyUnicode_Check(h.ptr())) return {};
+  if (!PySequence_Check(h.ptr()) || PyUnicode_Check(h.ptr()) || PyBytes_Check(h.ptr())) return {};
   if (PyList_CheckExact(h.ptr()) || PyTuple_CheckExact(h.ptr())) return nb::borrow(h);
   const Py_ssize_t rows = is_array(h) ? PySequence_Size(h.ptr()) : 0;
   const nb::object iterator =

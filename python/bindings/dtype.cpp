@@ -32,10 +32,11 @@ bool is_kind(Dtype t, std::string_view kind) {
                               "floating, complex floating or numeric");
 }
 
-using Kind = std::variant<Dtype, std::string>;
-bool matches(Dtype t, const Kind& kind) {
-  if (const Dtype* d = std::get_if<Dtype>(&kind)) return t == *d;
-  return is_kind(t, std::get<std::string>(kind));
+bool matches(Dtype t, nb::handle kind) {
+  if (const auto d = as_dtype(kind)) return t == *d;
+  if (nb::isinstance<nb::str>(kind)) return is_kind(t, nb::cast<std::string>(kind));
+  throw KindError("isdtype: expected a type, the name of a kind or a tuple of these, not " +
+                  class_name(kind));
 }
 
 // Limits of a floating type (of the parts of a complex one).
@@ -82,26 +83,25 @@ IntInfo iinfo(Dtype t) {
   });
 }
 
-using ArrayOrDtype = std::variant<const array*, Dtype>;
-Dtype dtype_of_either(const ArrayOrDtype& x) {
-  if (const Dtype* t = std::get_if<Dtype>(&x)) return *t;
-  return std::get<const array*>(x)->dtype();
+Dtype dtype_of_either(const char* function, nb::handle h) {
+  const array* a = as_array(h);
+  const std::optional<Dtype> t = a ? a->dtype() : as_dtype(h);
+  if (!t)
+    throw KindError(std::string(function) + ": expected arrays and types, not " + class_name(h));
+  return *t;
 }
 
 // True when promotion with `to` gives `to`: values survive, but for the precision of integers.
-bool can_cast(const ArrayOrDtype& from, Dtype to) {
-  return promote(dtype_of_either(from), to) == to;
+bool can_cast(nb::object from, Dtype to) {
+  return promote(dtype_of_either("can_cast", from), to) == to;
 }
 
 Dtype result_type(const nb::args& inputs) {
   if (inputs.size() == 0) throw std::invalid_argument("result_type: expected an array or a dtype");
   std::optional<Dtype> result;
   for (nb::handle h : inputs) {
-    const array* a = as_array(h);
-    const std::optional<Dtype> t = a ? a->dtype() : as_dtype(h);
-    if (!t)
-      throw std::invalid_argument("result_type: expected arrays and dtypes, not " + class_name(h));
-    result = result ? promote(*result, *t) : *t;
+    const Dtype t = dtype_of_either("result_type", h);
+    result = result ? promote(*result, t) : t;
   }
   return *result;
 }
@@ -206,20 +206,18 @@ void bind_dtype(nb::module_& m) {
       "True when the first type or category lies within the second.");
   m.def(
       "isdtype",
-      [](Dtype t, const std::variant<Dtype, std::string, nb::tuple>& kind) {
-        if (const nb::tuple* kinds = std::get_if<nb::tuple>(&kind)) {
-          for (nb::handle k : *kinds)
-            if (matches(t, nb::cast<Kind>(k))) return true;
-          return false;
-        }
-        const Dtype* d = std::get_if<Dtype>(&kind);
-        return matches(t, d ? Kind(*d) : Kind(std::get<std::string>(kind)));
+      [](Dtype t, nb::object kind) {
+        if (!PyTuple_Check(kind.ptr())) return matches(t, kind);
+        for (nb::handle k : nb::borrow<nb::tuple>(kind))
+          if (matches(t, k)) return true;
+        return false;
       },
-      "dtype"_a, "kind"_a,
+      nb::sig("def isdtype(dtype: Dtype, kind: Dtype | str | tuple[Dtype | str, ...]) -> bool"),
+      "dtype"_a, "kind"_a.none(),
       "True when a type is of a kind of the array API standard (\"integral\", \"real floating\", "
       "...), is the type given, or either of a tuple of these.");
-  m.def("can_cast", &can_cast, "from_"_a, "to"_a,
-        "True when promotion turns the first type into the second.");
+  m.def("can_cast", &can_cast, nb::sig("def can_cast(from_: array | Dtype, to: Dtype) -> bool"),
+        "from_"_a.none(), "to"_a, "True when promotion turns the first type into the second.");
   m.def("result_type", &result_type,
         nb::sig("def result_type(*arrays_and_dtypes: array | Dtype) -> Dtype"),
         "The type that all arrays and dtypes promote to.");

@@ -208,6 +208,8 @@ def tree_reduce(
 def tree_merge(tree_a: Any, tree_b: Any, merge_fn: Callable[[Any, Any], Any] | None = None) -> Any:
     """Merge two trees to one that has the leaves of both.
 
+    A list and a tuple become what the first of them is.
+
     Args:
         merge_fn: gives the leaf for a place where both trees have one.
 
@@ -221,7 +223,7 @@ def tree_merge(tree_a: Any, tree_b: Any, merge_fn: Callable[[Any, Any], Any] | N
     if isinstance(tree_a, dict) and isinstance(tree_b, dict):
         merged = {k: tree_merge(a, tree_b.get(k), merge_fn) for k, a in tree_a.items()}
         return merged | {k: b for k, b in tree_b.items() if k not in tree_a}
-    if isinstance(tree_a, (list, tuple)) and isinstance(tree_b, type(tree_a)):
+    if isinstance(tree_a, (list, tuple)) and isinstance(tree_b, (list, tuple)):
         shared = min(len(tree_a), len(tree_b))
         both = (tree_merge(a, b, merge_fn) for a, b in zip(tree_a, tree_b, strict=False))
         return type(tree_a)([*both, *tree_a[shared:], *tree_b[shared:]])

@@ -1,10 +1,12 @@
 """Calls that differed from MLX by mistake, and rows of docs/from-mlx.md without other tests."""
 
+import pickle
+
 import numpy as np
 import pytest
 
 import cermet.core as mx
-from cermet import nn, optimizers
+from cermet import nn, optimizers, utils
 
 
 @pytest.mark.parametrize("count", [2, np.int64(2), np.uint8(2), mx.array(2)], ids=repr)
@@ -48,6 +50,59 @@ def test_what_is_no_type_is_no_subtype(wrong):
     for pair in ((wrong, mx.floating), (mx.floating, wrong), (mx.float32, wrong)):
         with pytest.raises(mx.KindError, match="issubdtype"):
             mx.issubdtype(*pair)
+
+
+@pytest.mark.parametrize("wrong", [2.5, None, ("bool", 1), np.float32], ids=repr)
+def test_kinds_and_types_of_other_kinds(wrong):
+    for function in (lambda: mx.isdtype(mx.int8, wrong), lambda: mx.result_type(wrong)):
+        with pytest.raises(mx.KindError):
+            function()
+    with pytest.raises(mx.KindError, match="can_cast"):
+        mx.can_cast(wrong, mx.int8)
+
+
+def test_a_range_of_one_number_is_its_start():
+    assert mx.linspace(3, mx.inf, 1).tolist() == [3]
+    assert mx.linspace(3, 9, 1, dtype=mx.int8).tolist() == [3]
+
+
+def test_lists_and_tuples_merge():
+    add = lambda a, b: a + b  # noqa: E731
+    assert utils.tree_merge([1, 2], (3,), add) == [4, 2]
+    assert utils.tree_merge(({"a": 1},), [{"b": 2}, 3]) == ({"a": 1, "b": 2}, 3)
+
+
+def test_alibi_of_bools_marks_distances():
+    got = nn.ALiBi()(mx.zeros((1, 1, 2, 2), mx.bool_))
+    assert got.tolist() == [[[[False, True], [True, False]]]]
+
+
+def test_adafactor_of_a_number():
+    optimizer = optimizers.Adafactor(0.1)
+    got = optimizer.apply_gradients({"w": mx.ones(1)}, {"w": 3})["w"]
+    want = optimizers.Adafactor(0.1).apply_gradients({"w": mx.ones(1)}, {"w": mx.array([3.0])})
+    assert got.tolist() == pytest.approx(want["w"].tolist())
+
+
+def test_gelu_of_a_wrong_kind():
+    for wrong in ({}, 3, "x"):
+        with pytest.raises(ValueError, match="GELU"):
+            nn.GELU(wrong)
+
+
+def test_bytes_are_no_axes():
+    with pytest.raises(TypeError):
+        mx.reshape(mx.zeros(97), b"a")
+
+
+def test_places_along_an_axis_without_elements():
+    for shape in ((0,), (0, 2)):
+        for index in ([0, 1], mx.array([0])):
+            with pytest.raises(IndexError):
+                mx.zeros(shape)[index] = 5
+            with pytest.raises(IndexError):
+                mx.zeros(shape).at[index].add(1)
+        assert mx.zeros(shape).at[mx.array([], mx.int32)].add(1).shape == shape
 
 
 def test_the_axis_of_differences_is_checked_first():
@@ -164,3 +219,106 @@ def test_rope_by_a_base_of_zero():
     got = mx.fast.rope(x, 4, traditional=False, base=0.0, scale=1.0, offset=0)[0, 0]
     turned = mx.fast.rope(x, 4, traditional=False, base=1.0, scale=1.0, offset=0)[0, 0]
     assert mx.array_equal(got[:, ::2], turned[:, ::2]).item()
+
+
+def test_nothing_follows_from_bools():
+    b = mx.array([True, False])
+    assert mx.jvp(lambda x: x.astype(mx.float32), [b], [b])[1][0].tolist() == [0, 0]
+    assert mx.vjp(mx.add, [b, b], [b])[1][0].tolist() == [False, False]
+
+
+def test_derivatives_of_what_is_not_chosen():
+    x, y = mx.array([1.0, -mx.inf]), mx.array([2.0, 3.0])
+    for function in (mx.maximum, lambda x, y: mx.where(x > y, x, y)):
+        gradients = mx.vjp(function, [x, y], [mx.array([mx.inf, mx.nan])])[1]
+        assert gradients[0].tolist() == [0, 0]
+    assert mx.grad(mx.grad(lambda v: mx.tanh(v) * v))(mx.array(1e10)).item() == 0
+
+
+def test_strides_and_windows_that_are_refused():
+    with pytest.raises(ValueError, match="differ in length"):
+        mx.as_strided(mx.ones(4), (3,), (0, 1))
+    with pytest.raises(ValueError, match="expected at least the window"):
+        nn.MaxPool2d((2, 3), 1)(mx.ones((1, 1, 5, 5)))
+    with pytest.raises(ValueError, match="does not fit"):
+        mx.conv2d(mx.ones((1, 5, 5, 2)), mx.ones((2, 0, 4, 2)))
+    with pytest.raises(ValueError, match="does not broadcast"):
+        mx.full_like(mx.ones(2), mx.ones((2, 2)))
+    with pytest.raises(ValueError, match="as many columns as rows"):
+        mx.segmented_mm(mx.ones((1, 7)), mx.ones((1, 1)), mx.array([[0, 2]]))
+    with pytest.raises(ValueError, match="does not fit"):
+        mx.slice_update(mx.ones((0, 3)), mx.ones((1, 3)), mx.array([0]), (0,))
+    with pytest.raises(BufferError, match="bfloat16"):
+        memoryview(mx.ones(2, mx.bfloat16))
+
+
+def test_more_kinds_are_taken():
+    assert nn.Dropout2d(0.0)(mx.nan) is mx.nan
+    layer = nn.Linear(2, 3)
+    layer.training = ()
+    assert layer["training"] == () and layer.training is True
+    assert utils.tree_merge((), []) == []
+    assert optimizers.Adamax(0.1).apply_gradients([], {}) == []
+
+
+@pytest.mark.parametrize("index", [None, ...], ids=str)
+def test_assignments_keep_the_type(index):
+    x = mx.array([True, False])
+    x[index] = 2.5
+    assert x.dtype == mx.bool_ and x.tolist() == [True, True]
+
+
+def test_float64_stays():
+    x = mx.array([0.1], mx.float64)
+    assert mx.from_dlpack(x).dtype == pickle.loads(pickle.dumps(x)).dtype == mx.float64
+
+
+def test_losses_of_halves_are_rounded_in_the_end():
+    logits = mx.array([[1e4, 1e4]], mx.bfloat16)
+    assert mx.fast.cross_entropy(logits, mx.array([0])).item() == pytest.approx(0.6931, abs=0.003)
+
+
+def test_reductions_of_nothing():
+    x = mx.zeros((3, 0))
+    assert mx.all(x).item() is True and mx.prod(x, axis=1).tolist() == [1, 1, 1]
+    assert mx.logsumexp(x).item() == -mx.inf
+
+
+def test_ranges_of_integers_are_exact():
+    assert mx.arange(-(2**63), 2 - 2**63).tolist() == [-(2**63), 1 - 2**63]
+    assert mx.arange(2.0, -mx.inf).shape == (0,)
+    with pytest.raises(ValueError, match="cannot count"):
+        mx.arange(0, mx.inf)
+    assert mx.arange(2**31, 1e10).shape == (7852516352,)
+
+
+def test_integers_do_not_wrap():
+    small = mx.array([[200, 100]], mx.uint8)
+    assert mx.logsumexp(small).item() == 200
+    loss = nn.losses.cosine_similarity_loss(small, small, axis=1)
+    assert loss.item() == pytest.approx(1)
+    for function in (mx.sum, mx.prod):
+        assert function(mx.array(3, mx.int8)).dtype == function(small.astype(mx.int8)).dtype
+    assert (mx.array([True]) + 2**31).dtype == mx.int64
+
+
+def test_rounding_to_tens():
+    for dtype in (mx.float32, mx.float64):
+        assert mx.round(mx.array([5, 15, 25, 35], dtype), -1).tolist() == [0, 20, 20, 40]
+
+
+def test_infinities():
+    assert mx.sign(mx.array(complex(-mx.inf, 0))).item() == -1
+    c, a, b = mx.array([-mx.inf]), mx.array([[0.0, 1.0]]), mx.array([[3.0], [2.0]])
+    assert mx.addmm(c, a, b, alpha=-mx.inf).item() == -mx.inf
+    for name in ("cummax", "cummin"):
+        for dtype in (mx.float32, mx.bfloat16):
+            got = getattr(mx, name)(mx.array([1, mx.nan, -2], dtype))
+            assert mx.isnan(got).tolist() == [False, True, True]
+
+
+def test_segments_in_float16():
+    rng = np.random.default_rng(1)
+    a, b = (mx.array(rng.standard_normal(s), mx.float16) for s in ((4, 4), (4, 1)))
+    got = mx.segmented_mm(a, b, mx.array([[0, 2]]))[0]
+    assert np.allclose(got, a[:, :2] @ b[:2], atol=1e-2)

@@ -372,7 +372,7 @@ class GELU(Module):
 
     def __init__(self, approx: str = "none"):
         super().__init__()
-        if approx not in _GELUS:
+        if approx not in [*_GELUS]:  # which need not be hashable
             raise ValueError(f"GELU: approx is '{approx}', expected one of {[*_GELUS]}")
         self._approx = approx
 

@@ -257,6 +257,8 @@ def cosine_similarity_loss(
 
     The product of the norms, by which the inner product is divided, is at least ``eps``.
     """
+    if not mx.issubdtype(mx.result_type(x1, x2), mx.inexact):
+        x1, x2 = x1.astype(mx.float32), x2.astype(mx.float32)  # products of integers may wrap
     norms = mx.linalg.norm(x1, axis=axis) * mx.linalg.norm(x2, axis=axis)
     loss = mx.sum(x1 * x2, axis=axis) / mx.maximum(norms, eps)
     return _reduce("cosine_similarity_loss", loss, reduction)

@@ -144,7 +144,8 @@ class Adafactor(Optimizer):
         else:
             rate = self.learning_rate
         scale = mx.maximum(self.eps[1], _rms(parameter)) if self.scale_parameter else 1.0
-        return (scale * rate).astype(parameter.dtype)
+        size = scale * rate
+        return size.astype(parameter.dtype) if isinstance(parameter, mx.array) else size
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
         step_size = self._step_size(parameter)
