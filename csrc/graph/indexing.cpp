@@ -251,7 +251,9 @@ array put_along_axis(const array& a, const array& indices, const array& values, 
                      StreamOrDevice s) {
   axis = normalize_axis("put_along_axis", axis, a.ndim());
   const array at = match("put_along_axis", indices, a, axis, s);
-  return scatter(a, along_axis(at, axis, s), values, all_axes(a), Update::set, s);
+  array fitting = values;  // leading unit axes fall away, as in assignments
+  while (fitting.ndim() > at.ndim() && fitting.shape(0) == 1) fitting = squeeze(fitting, {0}, s);
+  return scatter(a, along_axis(at, axis, s), fitting, all_axes(a), Update::set, s);
 }
 
 }  // namespace cermet

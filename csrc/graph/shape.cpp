@@ -281,9 +281,9 @@ Arrays split(const array& a, const Shape& indices, int axis, StreamOrDevice s) {
 }
 
 array repeat(const array& a, std::int64_t repeats, std::optional<int> axis, StreamOrDevice s) {
-  if (repeats < 0) fail("repeat", "the count is ", repeats, ", expected at least 0");
   if (!axis) return repeat(flatten(a, 0, -1, s), repeats, 0, s);
   const int at = normalize_axis("repeat", *axis, a.ndim());
+  if (repeats < 0) fail("repeat", "the count is ", repeats, ", expected at least 0");
   Shape shape = a.shape(), grid = shape;
   grid.insert(grid.begin() + at + 1, repeats);
   shape[at] = (Size("repeat", shape[at]) * repeats).value();

@@ -139,5 +139,12 @@ inline c64 power_far(c64 a, c64 b) {
   if (is_zero(a) && b.re > 0.0f) return c64{0.0f, 0.0f};
   if (is_zero(a) || !isfinite(a) || !(larger_part(b) < 0x1p60f)) return exp(multiply(b, log(a)));
   PairComplex w = power_exponent(a, b);
-  return exp_pair(w, reduce_angle(w.im.hi));
+  if (abs(w.re.hi) > 1024.0f) w.re.lo = 0.0f;  // the result is 0 or infinite
+  // What a large angle leaves is not small: it has turns of its own.
+  Angle most = reduce_angle(w.im.hi), rest = reduce_angle(w.im.lo);
+  Pair r = pair_sum(Pair{most.r, most.low}, Pair{rest.r, rest.low});
+  Angle both = reduce_near(r.hi);
+  both.quadrant += most.quadrant + rest.quadrant;
+  w.im.lo = r.lo;
+  return exp_pair(w, both);
 }

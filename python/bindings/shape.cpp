@@ -56,6 +56,7 @@ Widths pad_widths(nb::handle h, int ndim) {
   if (Shape ints; nb::try_cast(h, ints)) {
     if (ints.size() == 1) return same(ints[0], ints[0]);
     if (ints.size() == 2) return same(ints[0], ints[1]);
+    if (ints.empty() && ndim == 0) return {};
   } else if (std::vector<Shape> rows; nb::try_cast(h, rows)) {
     Widths widths;
     for (const Shape& row : rows) {

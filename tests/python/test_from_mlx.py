@@ -40,6 +40,17 @@ def test_padding_of_no_width_is_checked():
     assert mx.pad(mx.ones(2), 0, "edge").shape == (2,)
 
 
+def test_pairs_for_no_axes():
+    assert mx.pad(mx.array(2.0), (), "edge").item() == 2
+
+
+def test_leading_unit_axes_of_what_is_put():
+    x, at = mx.zeros((2, 2)), mx.array([[1], [0]])
+    assert mx.put_along_axis(x, at, mx.ones((1, 1, 2, 1)), 1).tolist() == [[0, 1], [1, 0]]
+    with pytest.raises(ValueError):
+        mx.put_along_axis(x, at, mx.ones((2, 2, 1)), 1)
+
+
 def test_the_bytes_of_a_number():
     assert mx.view(1.0, mx.int32).item() == 0x3F800000
     assert mx.view(-(2**33), mx.uint64).item() == 2**64 - 2**33
@@ -59,6 +70,22 @@ def test_kinds_and_types_of_other_kinds(wrong):
             function()
     with pytest.raises(mx.KindError, match="can_cast"):
         mx.can_cast(wrong, mx.int8)
+
+
+@pytest.mark.parametrize("base", [-1, 1j, -1j, complex(np.complex64(0.6 + 0.8j))], ids=str)
+def test_complex_powers_of_many_turns(base):
+    base = complex(base)
+    want = base
+    for bits in range(1, 27):
+        want *= want
+        got = (mx.array(base) ** mx.array(2.0**bits)).item()
+        assert abs(got - want) < 1e-4 * abs(want), bits
+    for bits in (40, 50, 59):
+        n = mx.array(2.0**bits)
+        assert abs((mx.array(base / 2) ** n).item()) == 0
+        assert abs((mx.array(base * 2) ** n).item()) == mx.inf
+        if abs(base) == 1:
+            assert abs((mx.array(base) ** n).item()) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_range_of_one_number_is_its_start():
@@ -257,7 +284,9 @@ def test_more_kinds_are_taken():
     layer = nn.Linear(2, 3)
     layer.training = ()
     assert layer["training"] == () and layer.training is True
-    assert utils.tree_merge((), []) == []
+    assert utils.tree_merge((), []) == [] and utils.tree_merge([()], [[1]]) == [[1]]
+    states = nn.LSTM(3, 8)(mx.ones((2, 4, 3)), mx.ones(8), mx.ones((2, 8)))
+    assert states[0].shape == (2, 4, 8)
     assert optimizers.Adamax(0.1).apply_gradients([], {}) == []
 
 
@@ -280,7 +309,11 @@ def test_losses_of_halves_are_rounded_in_the_end():
 
 def test_reductions_of_nothing():
     x = mx.zeros((3, 0))
-    assert mx.all(x).item() is True and mx.prod(x, axis=1).tolist() == [1, 1, 1]
+    assert (
+        mx.all(x).item() is True
+        and mx.any(x).item() is False
+        and mx.prod(x, axis=1).tolist() == [1, 1, 1]
+    )
     assert mx.logsumexp(x).item() == -mx.inf
 
 
@@ -322,3 +355,47 @@ def test_segments_in_float16():
     a, b = (mx.array(rng.standard_normal(s), mx.float16) for s in ((4, 4), (4, 1)))
     got = mx.segmented_mm(a, b, mx.array([[0, 2]]))[0]
     assert np.allclose(got, a[:, :2] @ b[:2], atol=1e-2)
+
+
+def test_codes_of_float64():
+    x = mx.array([0.5, -3.0], mx.float64)
+    assert mx.to_fp8(x).tolist() == mx.to_fp8(x.astype(mx.float32)).tolist()
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_scans_of_halves_are_rounded_once(dtype):
+    x = mx.full((300,), 1.0, dtype)
+    assert mx.logcumsumexp(x)[-1].item() == mx.logsumexp(x.astype(mx.float32)).astype(dtype).item()
+    assert mx.cumsum(mx.full((600,), 1.0, dtype))[-1].item() == 600
+
+
+def test_bools_as_the_mask_of_alibi():
+    scores = mx.zeros((1, 1, 2, 2))
+    got = nn.ALiBi()(scores, 0, mx.array([[True, False], [True, True]]))
+    assert got.tolist() == [[[[0, -mx.inf], [-(2.0**-8), 0]]]]
+
+
+def test_factors_and_weights_that_are_infinite():
+    half = mx.zeros((1, 1), mx.float16)
+    assert mx.isnan(mx.addmm(half, half, half, beta=2.0**40)).item()
+    got = mx.conv_transpose1d(mx.ones((1, 2, 1)), mx.array([1.0, mx.inf]).reshape(1, 2, 1))
+    assert mx.isnan(got).flatten().tolist() == [True, False, False]
+    logits = mx.array([1.0, mx.inf])
+    assert nn.log_softmax(logits)[0].item() == -mx.inf
+
+
+def test_axes_of_empty_arrays():
+    with pytest.raises(mx.AxisError):
+        nn.softmax(mx.zeros(0), 3)
+    with pytest.raises(mx.AxisError):
+        mx.repeat(mx.array([0, 1]), -1, -2)
+
+
+def test_the_axis_of_vecdot_is_that_of_each_array():
+    a, b = mx.array([[1.0, 2.0], [3.0, 4.0]]), mx.array([10.0, 1.0])
+    assert mx.vecdot(a, b, 0).tolist() == np.vecdot(np.array(a), np.array(b), axis=0).tolist()
+
+
+def test_attention_by_infinite_scores():
+    q, k = mx.full((1, 1, 1, 2), mx.inf), mx.ones((1, 1, 3, 2))
+    assert mx.all(mx.isnan(mx.fast.scaled_dot_product_attention(q, k, k, scale=1.0))).item()

@@ -213,8 +213,10 @@ def plain(value, depth=0):
         return ("array", name, tuple(value.shape), np.array(value))
     if isinstance(value, mx.Dtype):
         return ("dtype", str(value).split(".")[-1])
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype != object:
         return ("numpy", value.dtype.name, value.shape, np.array(value))
+    if isinstance(value, np.ndarray):
+        return ("objects", [plain(value.tolist(), depth)])
     if depth < 8 and isinstance(value, (list, tuple)):
         return (type(value).__name__, [plain(part, depth + 1) for part in value])
     if depth < 8 and isinstance(value, dict):
