@@ -217,6 +217,7 @@ def test_more_values_than_a_mask_chooses_are_refused():
 def test_numbers_of_numpy_stay_floats_beside_bools():
     assert np.float32(1.5) not in mx.array([True, False])
     assert (mx.array([True]) + np.float32(1.5)).item() == 2.5
+    assert (mx.array([True]) + np.array([4], np.int8)).item() == 5
 
 
 def test_types_that_numpy_asks_for():
@@ -327,6 +328,8 @@ def test_ranges_of_integers_are_exact():
 
 def test_integers_do_not_wrap():
     small = mx.array([[200, 100]], mx.uint8)
+    for dtype in (mx.uint32, mx.uint64):
+        assert mx.mean(mx.full((4,), 2**32 - 2, dtype)).item() == 2**32
     assert mx.logsumexp(small).item() == 200
     loss = nn.losses.cosine_similarity_loss(small, small, axis=1)
     assert loss.item() == pytest.approx(1)
@@ -399,3 +402,22 @@ def test_the_axis_of_vecdot_is_that_of_each_array():
 def test_attention_by_infinite_scores():
     q, k = mx.full((1, 1, 1, 2), mx.inf), mx.ones((1, 1, 3, 2))
     assert mx.all(mx.isnan(mx.fast.scaled_dot_product_attention(q, k, k, scale=1.0))).item()
+
+
+def test_masked_blocks_are_not_read():
+    bad = mx.full((32, 32), mx.inf)
+    mask = mx.array([[False]])
+    assert not mx.any(mx.block_masked_mm(mx.ones((32, 32)), bad, 32, mask_rhs=mask)).item()
+
+
+def test_ranks_that_differ():
+    a, b = mx.array([[1.0, 0.0, 0.0]]), mx.array([0.0, 1.0, 0.0])
+    assert mx.linalg.cross(a, b).tolist() == [[0, 0, 1]]
+    assert mx.roll(mx.array([1, 2]), (), 3).tolist() == [1, 2]
+    x = mx.array([[4, 6]])
+    assert x.at[:, None].divide(mx.array(2)).tolist() == [[2, 3]]
+
+
+def test_normalizing_a_number():
+    with pytest.raises(ValueError, match="GroupNorm"):
+        nn.GroupNorm(1, 4)(mx.array(1.0))

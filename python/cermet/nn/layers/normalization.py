@@ -137,6 +137,8 @@ class GroupNorm(_Normalization):
         )
 
     def __call__(self, x: mx.array) -> mx.array:
+        if x.ndim == 0:
+            raise ValueError("GroupNorm: input of shape (), expected (batch, ..., features)")
         size = self.dims // self.num_groups
         if self.pytorch_compatible:
             groups, axes = (self.num_groups, size), (1, 3)
