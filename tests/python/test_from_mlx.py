@@ -414,7 +414,7 @@ def test_ranks_that_differ():
     a, b = mx.array([[1.0, 0.0, 0.0]]), mx.array([0.0, 1.0, 0.0])
     assert mx.linalg.cross(a, b).tolist() == [[0, 0, 1]]
     assert mx.roll(mx.array([1, 2]), (), 3).tolist() == [1, 2]
-    x = mx.array([[4, 6]])
+    x = mx.array([[4.0, 6.0]])
     assert x.at[:, None].divide(mx.array(2)).tolist() == [[2, 3]]
 
 
