@@ -421,3 +421,8 @@ def test_ranks_that_differ():
 def test_normalizing_a_number():
     with pytest.raises(ValueError, match="GroupNorm"):
         nn.GroupNorm(1, 4)(mx.array(1.0))
+
+
+def test_settings_of_optimizers_that_are_nan():
+    with pytest.raises(ValueError, match="eps is nan"):
+        optimizers.Adagrad(0.1, mx.nan)
