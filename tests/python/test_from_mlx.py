@@ -423,6 +423,10 @@ def test_normalizing_a_number():
         nn.GroupNorm(1, 4)(mx.array(1.0))
 
 
+def test_activations_of_numbers_of_numpy():
+    assert isinstance(nn.softsign(np.float64(0.5)), mx.array)
+
+
 def test_settings_of_optimizers_that_are_nan():
     with pytest.raises(ValueError, match="eps is nan"):
         optimizers.Adagrad(0.1, mx.nan)

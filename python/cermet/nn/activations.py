@@ -168,7 +168,7 @@ def log_sigmoid(x: mx.array) -> mx.array:
 
 def softsign(x: mx.array) -> mx.array:
     """``x / (1 + |x|)``"""
-    return x / (1 + mx.abs(x))
+    return mx.divide(x, 1 + mx.abs(x))
 
 
 def softshrink(x: mx.array, lambd: float = 0.5) -> mx.array:
