@@ -92,7 +92,7 @@ class Chunks {
       if (void* const block = c->take(pages)) return block;
     void* const memory = map_memory(kChunk, kChunk);
     if (!memory) return nullptr;
-    first_ = new (memory) Chunk{first_};
+    first_ = new (memory) Chunk{first_, {}};
     first_->used.set(0);
     return first_->take(pages);
   }
