@@ -7,6 +7,7 @@
 #include <complex>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -585,6 +586,42 @@ TEST_CASE("conformance: a row of a product has the same bits alone and among oth
       CHECK(array_equal(matmul(view, b), whole).item<bool>());
     }
   set_num_threads(threads);
+}
+
+TEST_CASE("conformance: packed matrices stored by columns have the bits of those stored by rows") {
+  const auto drawn = [](const Shape& shape, Dtype t) {
+    Values values = sample(static_cast<std::size_t>(element_count(shape)), t, 0.5, 1, false);
+    return make(values, shape, t);
+  };
+  const auto by_columns = [](const array& a) {
+    array out = swapaxes(contiguous(swapaxes(a, -1, -2)), -1, -2);
+    out.eval();
+    return out;
+  };
+  const auto check = [&](QuantizationMode mode, int group, int bits) {
+    for (const Dtype t : {float32, float16, bfloat16})
+      for (const Shape& e : {Shape{16, 128}, Shape{80, 384}, Shape{48, 2304}}) {
+        const std::int64_t n = e[0], k = e[1];
+        const Quantized w = quantize(drawn({2, n, k}, t), group, bits, mode);
+        for (const std::int64_t rows : {1, 2, 3, 5, 8, 9, 33}) {
+          const array x = drawn({2, rows, k}, t);
+          const array want = quantized_matmul(x, w.w, w.scales, w.biases, true, group, bits, mode);
+          std::optional<array> biases;
+          if (w.biases) biases = by_columns(*w.biases);
+          const array got = quantized_matmul(x, by_columns(w.w), by_columns(w.scales), biases, true,
+                                             group, bits, mode);
+          CAPTURE(n);
+          CAPTURE(k);
+          CAPTURE(rows);
+          CAPTURE(bits);
+          CHECK(array_equal(got, want).item<bool>());
+        }
+      }
+  };
+  for (const int bits : {2, 3, 4, 5, 6, 8}) check(QuantizationMode::affine, 32, bits);
+  check(QuantizationMode::affine, 128, 4);
+  check(QuantizationMode::mxfp4, 32, 4);
+  check(QuantizationMode::nvfp4, 16, 4);
 }
 
 TEST_CASE("conformance: products of what is chosen have the bits of plain ones") {
