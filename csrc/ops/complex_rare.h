@@ -144,7 +144,7 @@ inline c64 power_far(c64 a, c64 b) {
   Angle most = reduce_angle(w.im.hi), rest = reduce_angle(w.im.lo);
   Pair r = pair_sum(Pair{most.r, most.low}, Pair{rest.r, rest.low});
   Angle both = reduce_near(r.hi);
-  both.quadrant += most.quadrant + rest.quadrant;
+  both.quadrant += (most.quadrant & 3) + (rest.quadrant & 3);
   w.im.lo = r.lo;
   return exp_pair(w, both);
 }
