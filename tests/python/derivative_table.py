@@ -690,6 +690,6 @@ WITHOUT = {
         nn.average_gradients nn.fully_shard""",
     "about modules and their errors": """nn.MissingKeysError nn.Module nn.ModuleInfo
         nn.ParameterInfo nn.ShapeMismatchError nn.StructureMismatchError nn.UnusedKeysError
-        nn.UpdateError nn.VerifyUpdate nn.column_major nn.quantize nn.value_and_grad nn.losses.Literal
-        nn.losses.Reduction""",
+        nn.UpdateError nn.VerifyUpdate nn.column_major nn.quantize nn.value_and_grad
+        nn.losses.Literal nn.losses.Reduction""",
 }  # fmt: skip
