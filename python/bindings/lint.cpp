@@ -35,7 +35,7 @@ void bind_lint(nb::module_& m) {
           "file"_a, "line"_a, "column"_a, "The place in the Metal source of one in the text.");
   sub.def("preprocess", &preprocess, "source"_a, "path"_a,
           "The source after the preprocessor, where it needs one.");
-  sub.def("translate", &translate, "source"_a, "path"_a, "strict"_a = true,
+  sub.def("translate", &metal::simulator::translate, "source"_a, "path"_a, "strict"_a = true,
           "Translates preprocessed source.");
   sub.def("in_metal_terms", &in_metal_terms, "message"_a, "Clang's words to Metal's.");
   sub.def("front_end_arguments", &front_end_arguments,
