@@ -370,6 +370,7 @@ def test_causal_attention():
     np.testing.assert_allclose(layer(x, x, x, seen), expected, rtol=1e-4, atol=1e-5)
     half = layer.create_additive_causal_mask(3, mx.float16)
     assert half.dtype == mx.float16 and np.isfinite(np.array(half)).all()
+    assert layer.create_additive_causal_mask(2.5).shape == (3, 3)  # as arange counts
 
 
 def test_attention_refuses_heads_that_do_not_divide():

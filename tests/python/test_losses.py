@@ -236,3 +236,9 @@ def test_equal_huge_logits_are_equally_likely(logit, dtype):
     assert gradient[0].tolist() == [0.25, -0.75, 0.25, 0.25]
     wide = mx.array(math.log(4)).item()  # float32, whatever the logits are
     assert mx.fast.cross_entropy(logits, mx.array([1, 2])).tolist() == [wide] * 2
+
+
+def test_a_triplet_of_one_number_has_its_magnitude_as_distance():
+    x = mx.random.normal((1000, 1), scale=1e3)
+    loss = nn.losses.triplet_loss(x, mx.zeros_like(x), x, margin=0, eps=0)
+    assert mx.array_equal(loss, mx.abs(x[:, 0]))  # the root of a square is exact, a power is not

@@ -142,6 +142,7 @@ def muon(lr, momentum=0.95, decay=0.01, nesterov=True, steps=5):
 
 METHODS = {
     "SGD": (optim.SGD(0.1), sgd(0.1)),
+    "SGD dampening below 0": (optim.SGD(0.1, 0.9, dampening=-0.3), sgd(0.1, 0.9)),
     "SGD momentum": (optim.SGD(0.1, 0.9, 0.01, 0.3), sgd(0.1, 0.9, 0.01, 0.3)),
     "SGD nesterov": (
         optim.SGD(0.1, momentum=0.9, nesterov=True),

@@ -229,7 +229,8 @@ def triplet_loss(
     """
 
     def distance(others: mx.array) -> mx.array:
-        return mx.power(mx.sum(mx.power(mx.abs(anchors - others), p), axis=axis) + eps, 1 / p)
+        total = mx.sum(mx.power(mx.abs(anchors - others), p), axis=axis) + eps
+        return mx.sqrt(total) if p == 2 else mx.power(total, 1 / p)
 
     loss = mx.maximum(distance(positives) - distance(negatives) + margin, 0)
     return _reduce("triplet_loss", loss, reduction)

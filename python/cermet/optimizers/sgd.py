@@ -11,7 +11,7 @@ __all__ = ["SGD"]
 class SGD(Optimizer):
     """Stochastic gradient descent (Robbins and Monro, 1951), with momentum if asked for::
 
-        v = momentum * v + (1 - dampening) * g
+        v = momentum * v + (1 - max(dampening, 0)) * g
         w = w - learning_rate * v
 
     Args:
@@ -54,6 +54,7 @@ class SGD(Optimizer):
             gradient = gradient + self.weight_decay * parameter
         if self.momentum <= 0:
             return parameter - rate * gradient
-        v = self.momentum * state["v"] + (1 - self.dampening) * gradient
+        damped = (1 - self.dampening) * gradient if self.dampening > 0 else gradient
+        v = self.momentum * state["v"] + damped
         state["v"] = v
         return parameter - rate * (gradient + self.momentum * v if self.nesterov else v)

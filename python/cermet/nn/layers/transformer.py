@@ -86,7 +86,8 @@ class MultiHeadAttention(Module):
     @staticmethod
     def create_additive_causal_mask(N: int, dtype: mx.Dtype = mx.float32) -> mx.array:  # noqa: N803
         """``(N, N)``: 0 up to the diagonal, the least finite value of ``dtype`` above it."""
-        return mx.triu(mx.full((N, N), mx.finfo(dtype).min, dtype=dtype), k=1)
+        places = mx.arange(N)
+        return mx.where(places[:, None] < places, mx.array(mx.finfo(dtype).min, dtype), 0)
 
 
 class _Layer(Module):
