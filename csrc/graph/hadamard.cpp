@@ -52,8 +52,7 @@ std::vector<float> sylvester(std::uint32_t order) {
 
 array hadamard_transform(const array& a, std::optional<double> scale, StreamOrDevice s) {
   constexpr std::int64_t kFactor = 64;  // a matrix this large is still in cache
-  if (a.ndim() < 1) fail("hadamard_transform", "expected at least 1 dimension");
-  const std::int64_t n = a.shape(-1);
+  const std::int64_t n = a.ndim() ? a.shape(-1) : 1;
   const std::int64_t power = n & -n;  // the largest power of 2 in n
   std::vector<std::pair<std::int64_t, std::vector<float>>> factors;
   const std::int64_t odd = n ? n / power : 0;

@@ -634,6 +634,13 @@ def test_upsample(settings):
     np.testing.assert_allclose(y.reshape(-1), UPSAMPLED[settings], rtol=1e-5, atol=1e-6)
 
 
+def test_upsample_takes_scales_of_a_numpy_array():
+    x, _ = random(2, 4, 6, 3)
+    assert mx.array_equal(nn.Upsample(np.array([2, 1]))(x), nn.Upsample((2, 1))(x))
+    upsample_cubic = nn.layers.upsample.upsample_cubic
+    assert mx.array_equal(upsample_cubic(x, np.array([2, 1])), upsample_cubic(x, (2, 1)))
+
+
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 def test_upsample_treats_axes_apart_and_keeps_constants(mode):
     layer = nn.Upsample((2, 0.5), mode)

@@ -242,3 +242,22 @@ def test_a_triplet_of_one_number_has_its_magnitude_as_distance():
     x = mx.random.normal((1000, 1), scale=1e3)
     loss = nn.losses.triplet_loss(x, mx.zeros_like(x), x, margin=0, eps=0)
     assert mx.array_equal(loss, mx.abs(x[:, 0]))  # the root of a square is exact, a power is not
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "kwargs"),
+    [
+        ("cross_entropy", mx.array([0]), {"label_smoothing": 0.5}),
+        ("huber_loss", mx.ones((1, 3)), {"delta": 0.5}),
+        ("smooth_l1_loss", mx.ones((1, 3)), {"beta": 0.5}),
+        ("triplet_loss", mx.ones((1, 3)), {"negatives": mx.zeros((1, 3)), "margin": 0.5}),
+        ("margin_ranking_loss", mx.ones((1, 3)), {"targets": mx.ones((1, 3)), "margin": 0.5}),
+        ("gaussian_nll_loss", mx.ones((1, 3)), {"vars": mx.ones((1, 3)), "eps": 0.5}),
+    ],
+)
+def test_numpy_numbers_are_taken(name, targets, kwargs):
+    loss = getattr(nn.losses, name)
+    x = mx.full((1, 3), 2.5)
+    expected = loss(x, targets, **kwargs, reduction="mean")
+    numbers = {k: np.float64(v) if isinstance(v, float) else v for k, v in kwargs.items()}
+    assert mx.array_equal(loss(x, targets, **numbers, reduction="mean"), expected)

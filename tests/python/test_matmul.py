@@ -275,6 +275,10 @@ def test_hadamard_transform(size, rng):
     assert_close(mx.hadamard_transform(to_mx(x)), x @ basis / np.sqrt(size))
 
 
+def test_hadamard_transform_of_a_number():
+    assert mx.hadamard_transform(mx.array(3), 0.5).item() == 1.5
+
+
 def test_hadamard_transform_is_an_involution_for_powers_of_two(rng):
     (x,) = matrices(rng, "float64", (2, 3, 8192))
     assert_close(mx.hadamard_transform(mx.hadamard_transform(to_mx(x))), x, 1e-12, 1e-12)

@@ -100,7 +100,8 @@ def cross_entropy(
         )
     if label_smoothing > 0:
         uniform_loss = total.squeeze(axis) - mx.mean(low, axis=axis)
-        loss = (1 - label_smoothing) * loss + label_smoothing * uniform_loss
+        # An array on the left, as a NumPy number would make one of its own.
+        loss = loss * (1 - label_smoothing) + uniform_loss * label_smoothing
     # Probabilities of a wider type widen the result.
     dtype = mx.result_type(logits, targets) if targets.shape == logits.shape else logits.dtype
     if logits.dtype in _HALVES:
@@ -204,7 +205,7 @@ def huber_loss(
 ) -> mx.array:
     """Half the squared error up to ``delta``, linear in the error above (Huber, 1964)."""
     error = mx.abs(inputs - targets)
-    loss = mx.where(error <= delta, 0.5 * mx.square(error), delta * (error - 0.5 * delta))
+    loss = mx.where(error <= delta, 0.5 * mx.square(error), (error - 0.5 * delta) * delta)
     return _reduce("huber_loss", loss, reduction)
 
 

@@ -91,7 +91,7 @@ def _interpolate(
 
 
 def _listed(scale_factor: Any) -> Any:
-    return scale_factor.tolist() if isinstance(scale_factor, mx.array) else scale_factor
+    return scale_factor.tolist() if hasattr(scale_factor, "tolist") else scale_factor
 
 
 def _scales(x: mx.array, scale_factor: Scale) -> tuple[float, ...]:
