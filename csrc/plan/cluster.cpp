@@ -4,6 +4,10 @@
 
 namespace cermet {
 
+namespace {
+bool along_rows(const Cluster& c) { return !c.reduced || c.reduced >> (c.domain.size() - 1) & 1; }
+}  // namespace
+
 Clusters::Clusters(const Tape& tape, LimitsOf limits)
     : items(tape.nodes.size()), tape_(tape), limits_(limits) {
   for (Slot s = 0; s < items.size(); ++s) classify(s);
@@ -246,7 +250,35 @@ void Clusters::ask(Item& i, int cluster, bool fusible, Mask mask) {
   } else if (c.level == i.level && !i.blocked) {
     refresh(i, clusters[want]);
     i.blocked = !fusible || mask != i.mask || (want != cluster && !merge(want, cluster, mask));
+    if (i.blocked && fusible && want != cluster) {
+      const Mask before = i.mask;
+      // What runs along rows goes first: values a row can join it, too.
+      const bool first = along_rows(c) && !along_rows(clusters[want]);
+      i.blocked = !(first && raise(i, cluster, mask)) && !raise(i, want, before) &&
+                  !raise(i, cluster, mask);
+    }
   }
+}
+
+// Puts a cluster above the others of its level that read a value, for that to join it: as long as
+// none of what it reads has a place.
+bool Clusters::raise(Item& i, int index, Mask mask) {
+  Cluster& c = clusters[index];
+  const Mask full = all_axes(c.domain.size());
+  if (mask != full && !(c.reduced && mask == (full & ~c.reduced))) return false;
+  for (const Slot s : c.read)
+    if (items[s].cluster != kNone) return false;
+  ++c.level;
+  for (const Slot s : c.read) {
+    Item& other = items[s];
+    if (other.want == kNone || other.level > c.level) continue;
+    other.blocked |= find(other.want) != index;
+    other.level = c.level;
+  }
+  i.want = index;
+  i.mask = mask;
+  i.extended = c.extended;
+  return true;
 }
 
 // Joins two clusters of one level that read the same full value.

@@ -84,6 +84,7 @@ class Clusters {
   Mask mask_of(Slot reader, Operand in) const;
   void ask(Item& i, int cluster, bool fusible, Mask mask);
   bool merge(int a, int b, Mask mask);
+  bool raise(Item& i, int index, Mask mask);
   std::vector<Slot> read_with(const Cluster& c, Slot s) const;
   bool fits(const Cluster& c, const std::vector<Slot>& read, std::size_t written) const;
   std::size_t writes(Slot s, bool result) const;

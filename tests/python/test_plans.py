@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 
@@ -310,9 +311,32 @@ def test_what_is_held_is_stored_and_read():
     mx.eval(x)
     results = two_passes(x, True)
     assert written(*results) == 1
-    assert f"reads {3 * SIZE} bytes" in mx.explain(*results)  # once by each program
+    assert f"reads {2 * SIZE} bytes" in mx.explain(*results)  # once by each program
     mx.eval(results)
     np.testing.assert_array_equal(results[0], mx.sum(results[2] * results[2], axis=0))
+
+
+@pytest.mark.parametrize("norm", ["layer_norm", "rms_norm"])
+def test_gradients_of_norms_read_their_input_twice(norm):
+    """One program for rows, with the statistics, which that of the columns reads."""
+    x, grown = mx.random.normal((2, *SHAPE))
+    weights = [mx.ones(SHAPE[-1])] * (2 if norm == "layer_norm" else 1)
+    mx.eval(x, grown, weights)
+
+    def f(x, *weights):
+        return getattr(mx.fast, norm)(x, *weights, 1e-5)
+
+    def gradients():
+        return mx.vjp(f, [x, *weights], [grown])[1]
+
+    lines = mx.explain(*gradients()).strip().split("\n")
+    assert sum(" row program" in line for line in lines) == 2
+    rest = 4 * (2 * SHAPE[0] * len(weights) + SHAPE[-1])  # statistics of rows, weights
+    read = int(re.search(r"reads (\d+) bytes", lines[-1])[1])
+    assert 4 * SIZE <= read <= 4 * SIZE + rest
+    for index, got in enumerate(gradients()):
+        loss = mx.grad(lambda *args: mx.sum(f(*args) * grown), argnums=index)
+        np.testing.assert_allclose(got, loss(x, *weights), rtol=1e-5, atol=1e-5)
 
 
 def test_exponentials_are_stored():
