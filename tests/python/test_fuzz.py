@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -31,6 +32,14 @@ pytestmark = [
 @pytest.mark.skipif(not importlib.util.find_spec("mlx"), reason="compares with mlx")
 def test_what_mlx_answers():
     test_fuzzer_finds_nothing("mlx", 3000)
+
+
+def test_every_known_difference_has_two_patterns_and_a_reason(monkeypatch):
+    monkeypatch.syspath_prepend(str(RUN.parent))
+    known = importlib.import_module("agreement").KNOWN
+    assert len(known) > 100
+    for call, difference, why in known:
+        assert re.compile(call) and re.compile(difference) and why
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
