@@ -186,11 +186,13 @@ class Plan {
     const std::size_t axis = axis_++;
     const std::int64_t size = shape_[axis];
     if (item.part == Part::array) {
-      if (item.extent >= 0 && item.extent != size)
-        throw std::invalid_argument(std::string(op_) + ": a mask of " +
-                                    std::to_string(item.extent) + " elements along axis " +
-                                    std::to_string(axis) + " does not fit an array of shape " +
-                                    to_string(shape_));
+      if (item.extent > 0 && item.extent != size) {  // one of nothing chooses nothing
+        const std::string what = std::string(op_) + ": a mask of " + std::to_string(item.extent) +
+                                 " elements along axis " + std::to_string(axis) +
+                                 " does not fit an array of shape " + to_string(shape_);
+        if (std::string_view(op_) == "getitem") throw IndexError(what);  // as NumPy
+        throw std::invalid_argument(what);  // as MLX, which writes only
+      }
       axes_.push_back(static_cast<int>(axis));
     } else if (item.part == Part::slice) {
       Py_ssize_t start = item.start, stop = item.stop;
@@ -301,9 +303,12 @@ class Plan {
 // numbers are counted.
 array set_masked(const array& a, const array& mask, const array& value) {
   const int k = mask.ndim();
-  if (k > a.ndim() || !std::equal(mask.shape().begin(), mask.shape().end(), a.shape().begin()))
+  const auto fits = [](std::int64_t m, std::int64_t n) { return m == n || m == 0; };
+  if (k > a.ndim() ||
+      !std::equal(mask.shape().begin(), mask.shape().end(), a.shape().begin(), fits))
     throw std::invalid_argument("setitem: a mask of shape " + to_string(mask.shape()) +
                                 " does not fit an array of shape " + to_string(a.shape()));
+  if (mask.size() == 0 && a.size() > 0) return a;
   Shape wide = mask.shape(), rest(a.shape().begin() + k, a.shape().end());
   wide.resize(static_cast<std::size_t>(a.ndim()), 1);
   const array condition = reshape(mask, wide);

@@ -191,6 +191,12 @@ def test_an_unknown_reduction_is_refused(name):
 
 BAD = {
     "targets": ("cross_entropy", ((4, 5), (3,)), {}, r"targets have shape \(3,\)"),
+    "axis": (
+        "cross_entropy",
+        ((4,), (1,)),
+        {"axis": 1},
+        r"axis 1 is out of range of logits \(4,\)",
+    ),
     "smoothing": ("cross_entropy", ((4, 5), (4, 5)), {"label_smoothing": 1.0}, "label_smoothing"),
     "weights": ("cross_entropy", ((4, 5), (4, 5), (3,)), {}, r"weights \(3,\), loss \(4,\)"),
     "binary": ("binary_cross_entropy", ((3,), (4,)), {}, r"inputs \(3,\), targets \(4,\)"),

@@ -78,13 +78,15 @@ def cross_entropy(
         reduction: "none", "mean" or "sum".
 
     Raises:
-        ValueError: shapes do not fit, or ``label_smoothing`` is out of range.
+        ValueError: shapes do not fit, ``axis`` or ``label_smoothing`` is out of range.
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected [0, 1)")
     if axis is None:
         targets = targets.flatten() if targets.shape == logits.shape else targets
         logits, axis = logits.flatten(), 0
+    if not -logits.ndim <= axis < logits.ndim:
+        raise mx.AxisError(f"cross_entropy: axis {axis} is out of range of logits {logits.shape}")
     positions = list(logits.shape)
     positions.pop(axis)
     low, high, total = _log_total(logits, axis)
