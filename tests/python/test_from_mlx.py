@@ -430,3 +430,9 @@ def test_activations_of_numbers_of_numpy():
 def test_settings_of_optimizers_that_are_nan():
     with pytest.raises(ValueError, match="eps is nan"):
         optimizers.Adagrad(0.1, mx.nan)
+
+
+def test_tangents_of_integers_have_their_type():
+    y, tangent = mx.array([3], mx.uint8), mx.array([2], mx.int8)
+    _, grown = mx.jvp(lambda y: y * y, [y], [tangent])
+    assert grown[0].dtype == mx.uint8 and grown[0].item() == 12

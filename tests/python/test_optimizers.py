@@ -411,3 +411,8 @@ def test_optimizers_with_a_schedule_are_pickled_and_copied(schedule):
             updated = o.apply_gradients(gradients, parameters)
         results.append(updated["x"].tolist())
     assert results[0] == results[1] == results[2] != [1, 1, 1]
+
+
+def test_cosine_decay_to_a_numpy_number_gives_an_array():
+    rate = optim.cosine_decay(0.1, 10, np.float32(0.05))(mx.array(10))
+    assert isinstance(rate, mx.array) and rate.item() == pytest.approx(0.05)
