@@ -11,7 +11,7 @@
 
 namespace cermet::cpu {
 
-enum class Isa : std::uint8_t { base, base_bf16, v2, v3, v4, v4_bf16 };
+enum class Isa : std::uint8_t { base, base_bf16, v2, v3, v4, v4_bf16, v4_amx };
 
 // The best one the processor has, or the one that the environment variable CERMET_ISA forces
 // (std::invalid_argument when the processor lacks it).
@@ -19,8 +19,8 @@ Isa isa();
 std::string_view name_of(Isa isa);
 // Whether there are instructions for products of bfloat16 and of bytes (AVX512-BF16 and VNNI, Arm's
 // BF16 and I8MM). A file named *_bf16.cpp is compiled for them, into the namespace
-// cermet::cpu::bf16.
-inline bool has_bf16_products() { return isa() == Isa::base_bf16 || isa() == Isa::v4_bf16; }
+// cermet::cpu::bf16; one named *_amx.cpp for tiles of these (AMX) besides, into cermet::cpu::amx.
+inline bool has_bf16_products() { return isa() == Isa::base_bf16 || isa() >= Isa::v4_bf16; }
 
 // CERMET_EACH_ISA(declarations) declares kernels in every instruction set's namespace;
 // CERMET_DISPATCH(kernel(arguments)) calls the chosen one.

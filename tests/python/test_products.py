@@ -4,6 +4,7 @@ Run as a program it prints digests of products, for the instruction set that CER
 """
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -304,11 +305,26 @@ def digests():
             assert raw((a @ b)[:1]) == raw(a[:1] @ b), (dtype, m, k, n)
             found.update(raw(a @ b))
         print(dtype, found.hexdigest())
+    for dtype in ("float32", "float16"):
+        found = hashlib.sha256()
+        for bits, group in itertools.product((2, 4, 8), (32, 64, 128)):
+            for m, n, k in ((1, 40, 256), (5, 33, 640), (17, 100, 2176), (70, 130, 1024)):
+                w = mx.quantize(drawn(rng, (n, k), "float32"), group, bits)
+                x = drawn(rng, (m, k), dtype)
+                product = mx.quantized_matmul(x, *w, group_size=group, bits=bits)
+                dense = exact(mx.dequantize(*w, group_size=group, bits=bits))
+                bound = (np.abs(exact(x)) @ np.abs(dense.T)) * (EPSILON[dtype] * 2 + 2.0**-24 * 16)
+                assert (np.abs(exact(product) - exact(x) @ dense.T) <= bound).all(), (bits, m, n, k)
+                assert raw(product[m // 2 :]) == raw(
+                    mx.quantized_matmul(x[m // 2 :], *w, group_size=group, bits=bits)
+                ), (bits, group, m, n, k)
+                found.update(raw(product))
+        print("packed-" + dtype, found.hexdigest())
 
 
 def test_every_instruction_set_and_which_share_their_bits():
     found = {}
-    for isa in ("base", "base_bf16", "v2", "v3", "v4", "v4_bf16"):
+    for isa in ("base", "base_bf16", "v2", "v3", "v4", "v4_bf16", "v4_amx"):
         run = subprocess.run(
             [sys.executable, __file__],
             env={**os.environ, "CERMET_ISA": isa},
@@ -320,11 +336,19 @@ def test_every_instruction_set_and_which_share_their_bits():
         assert run.returncode == 0, (isa, run.stderr)
         found[isa] = dict(line.split() for line in run.stdout.splitlines())
     assert found
-    for one, other in (("v3", "v4"), ("v4", "v4_bf16"), ("base", "base_bf16")):
+    for one, other in (
+        ("v3", "v4"),
+        ("v4", "v4_bf16"),
+        ("v4_bf16", "v4_amx"),
+        ("base", "base_bf16"),
+    ):
         if one in found and other in found:
             for dtype in FLOATS:
-                if dtype != "bfloat16":  # whose instruction adds pairs
+                if dtype != "bfloat16":  # whose instructions add pairs
                     assert found[one][dtype] == found[other][dtype], (one, other, dtype)
+    if "v4_amx" in found:  # tiles of bytes add integers, which vectors of bytes do, too
+        for name in ("packed-float32", "packed-float16"):
+            assert found["v4_bf16"][name] == found["v4_amx"][name], name
 
 
 if __name__ == "__main__":

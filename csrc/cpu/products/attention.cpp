@@ -116,8 +116,7 @@ void pack_along(const AttentionCall& call, const Tensor& t, std::int64_t entry, 
   const auto put = [&](std::int64_t first, std::int64_t count, bool followed) {
     Strip s = call.keys_of(t, entry, group, key + first, count, true);
     if (followed) s.readable += W;  // a vector may reach beyond a key that is not the last
-    product_kernels().panels[static_cast<int>(packing)](s, panels.width, panels.step,
-                                                        to + first / kernel.numbers * panels.width);
+    panels.pack(packing, s, to + first / kernel.numbers * panels.width);
   };
   if (t.strides[2] < n || n < W) return put(0, keys, false);
   if (key + keys < call.columns) return put(0, keys, true);
@@ -283,8 +282,7 @@ class Forward {
     std::fill_n(m.total, panels * W, 0.0f);
     for (std::int64_t key = 0; key < p.keys; key += kKeyBlock) {
       const std::int64_t count = std::min(kKeyBlock, p.keys - key);
-      pack(packing_)(c_.keys_of(c_.k, p.entry, p.group, key, count, false), k_.width, k_.step,
-                     m.keys);
+      k_.pack(packing_, c_.keys_of(c_.k, p.entry, p.group, key, count, false), m.keys);
       if (out_) pack_values(p, key, count, m.values);
       for (std::int64_t i = 0; i < panels; ++i) {
         const std::int64_t lanes = std::min(W, p.count - i * W), first = p.first + i * W;

@@ -65,12 +65,19 @@ struct AttentionCall {
   std::int64_t batch, heads, groups, shared, rows, columns, dim, value_dim;
 };
 
-// A packed operand: rows of panels that lie step apart.
+// A packed left operand: rows of panels that lie step apart; of one row each where the kernel has
+// tiles of rows.
 struct Panels {
   Panels(const BlockKernel& kernel, std::int64_t rows, std::int64_t units)
-      : strips((rows - 1) / kernel.rows + 1),
+      : strips(kernel.by_rows ? rows : (rows - 1) / kernel.rows + 1),
         width((rows - 1) / strips + 1),
         step(units * width + kSlack / 4) {}
+  void pack(Packing packing, const Strip& strip, float* to) const {
+    if (width == 1)
+      product_kernels().rows[static_cast<int>(packing)](strip, step, to);
+    else
+      product_kernels().panels[static_cast<int>(packing)](strip, width, step, to);
+  }
   std::int64_t strips, width, step;
   std::int64_t size() const { return strips * step + kSlack; }
 };

@@ -247,10 +247,8 @@ class Backward {
   void weigh(std::int64_t entry, std::int64_t group, std::int64_t row, std::int64_t rows,
              std::int64_t key, std::int64_t keys, const Memory& m, bool of_queries, float* k,
              float* v, bool of_keys) const {
-    pack(packing_)(c_.keys_of(c_.k, entry, group, key, keys, false), by_dim_.width, by_dim_.step,
-                   m.keys);
-    pack(packing_)(c_.keys_of(c_.v, entry, group, key, keys, false), by_value_.width,
-                   by_value_.step, m.values);
+    by_dim_.pack(packing_, c_.keys_of(c_.k, entry, group, key, keys, false), m.keys);
+    by_value_.pack(packing_, c_.keys_of(c_.v, entry, group, key, keys, false), m.values);
     if (of_queries)
       pack_along(c_, c_.k, entry, group, key, keys, packing_, kernel_, by_key_, m.turned_keys);
     const std::int64_t panels = ceil_div(rows, W);
@@ -285,9 +283,10 @@ class Backward {
                 const float* depths, std::int64_t n, const Memory& m, float* sums) const {
     const std::int64_t start = from * W;
     for (std::int64_t r = start; r < rows; r += W)
-      pack(own_)({narrow(panels + r * kKeys, keys * W, m), W, 1, keys, std::min(W, rows - r), keys,
-                  0, 0, 0},
-                 by_row_.width, by_row_.step, m.packed + units(r - start) * by_row_.width);
+      by_row_.pack(own_,
+                   {narrow(panels + r * kKeys, keys * W, m), W, 1, keys, std::min(W, rows - r),
+                    keys, 0, 0, 0},
+                   m.packed + units(r - start) * by_row_.width);
     multiply(m.packed, by_row_, keys, depths + units(start) * W, depth_step(), n, rows - start,
              sums, n, true);
   }

@@ -44,7 +44,8 @@ class WindowProduct {
         units_(axes[0].taps * axes[1].taps * (by_rows_ ? 1 : axes[2].taps) * tap_units_),
         gathers_(!m.in_place || !aligned_ || run_units_ < kShortRun),
         weight_run_(weight_run()),
-        few_(p.outs <= kFewColumns && tap_ % (m.kernel->columns / 2 * numbers_) == 0) {
+        few_(!m.kernel->by_rows && p.outs <= kFewColumns &&
+             tap_ % (m.kernel->columns / 2 * numbers_) == 0) {
     constexpr std::int64_t kWidth = sizeof(Sum) / sizeof(float);
     depth_ = deep_ ? kDeepBlock / kWidth : kBlockDepth;
     depth_ = round_up(even_part(std::max<std::int64_t>(1, units_), depth_), kLongTap);

@@ -106,7 +106,8 @@ struct BlockKernel {
   int rows = 0, columns = 0;  // the most of a tile, and of a panel
   int numbers = 1;            // of a unit, along the depth
   void (*multiply)(const Block& block) = nullptr;
-  int slices = 1;  // units of a for each of b
+  int slices = 1;        // units of a for each of b
+  bool by_rows = false;  // a is read fastest by rows
 };
 
 // c (+)= a b over a span for up to kStreamRows rows, b being read in place.
@@ -158,5 +159,9 @@ namespace bf16 {
 void fill_dot(ProductKernels& table);
 void fill_scaled(ProductKernels& table);
 }  // namespace bf16
+namespace amx {
+void fill_tiles(ProductKernels& table);
+void fill_scaled(ProductKernels& table);
+}  // namespace amx
 
 }  // namespace cermet::cpu

@@ -470,6 +470,12 @@ const ProductKernels& product_kernels() {
       bf16::fill_scaled(t);
     }
 #endif
+#ifdef CERMET_AMX
+    if (isa() == Isa::v4_amx) {
+      amx::fill_tiles(t);
+      amx::fill_scaled(t);
+    }
+#endif
     return t;
   }();
   return table;

@@ -90,12 +90,12 @@ class PositionProduct {
  private:
   // Of a part, and of those that are pointed at together.
   static constexpr std::int64_t kMostColumns = 768, kMostSums = 600 * 1024 / sizeof(Sum);
-  static constexpr std::int64_t kMostCopied = 256;
+  static constexpr std::int64_t kMostCopied = 256, kRowUnits = kBlockDepth + kPad<Sum>;
   static constexpr bool kInPlace = std::is_same_v<T, Sum>;  // cotangents are units
   std::int64_t area() const { return rows_ * columns_; }
   struct Memory {
     explicit Memory(const PositionProduct& p)
-        : a(kInPlace ? 0 : p.rows_ * kBlockDepth),
+        : a(kInPlace ? 0 : p.rows_ * kRowUnits),
           b(p.panel_ * kBlockDepth + kPad<Sum>),
           partial(p.windows_.copies() ? p.block_ * kMostCopied : 0),
           pointers(p.block_ + 1) {}
@@ -126,7 +126,13 @@ class PositionProduct {
       const std::int64_t depth = std::min(block_, last - p);
       const std::int64_t units = ceil_div(depth, method_.kernel->numbers);
       const void* a = cotangents + p * all;
-      if (!kInPlace) {
+      std::int64_t a_step = 1, a_depth = kInPlace ? all : rows_;
+      if (method_.kernel->by_rows) {
+        a_step = kRowUnits, a_depth = 1;
+        product_kernels().rows[packing]({a, 1, all, part.rows, depth, part.rows}, a_step,
+                                        memory.a.get());
+        a = memory.a.get();
+      } else if (!kInPlace) {
         for (std::int64_t d = 0; d < depth; ++d) at[d] = cotangents + (p + d) * all;
         at[depth] = kZeros;
         window_kernels().columns[packing]({at, depth, 0, part.rows, memory.a.get(), rows_});
@@ -154,7 +160,7 @@ class PositionProduct {
           w += count;
         }
         method_.kernel->multiply({a,
-                                  1,
+                                  a_step,
                                   memory.b.get(),
                                   0,
                                   sums + j,
@@ -165,7 +171,7 @@ class PositionProduct {
                                   p > s * kSpan,
                                   {},
                                   0,
-                                  kInPlace ? all : rows_});
+                                  a_depth});
       }
     }
   }

@@ -11,6 +11,7 @@ void fill_scaled(ProductKernels& table) {
   table.rows[static_cast<int>(Packing::quads)] = copy_rows;
   table.split_groups[static_cast<int>(Packing::f32)] = split_groups<Plain<float>>;
   table.split_groups[static_cast<int>(Packing::f16)] = split_groups<Widened<float16_t>>;
+  table.split_groups[static_cast<int>(Packing::bf16)] = split_groups<Widened<bfloat16_t>>;
   for_each_format([&]<class Code>(WeightFormat format, Code*) {
     const auto at = static_cast<int>(packing_of(Packing::weight_pairs, format));
     table.panels[at] = pack_scaled<Weights<Code, Form::pairs>, Code::kBiased>;

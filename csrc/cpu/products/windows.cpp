@@ -155,6 +155,9 @@ const WindowKernels& window_kernels() {
 #ifdef CERMET_BF16
     if (has_bf16_products()) bf16::fill_windows(t);
 #endif
+#ifdef CERMET_AMX
+    if (isa() == Isa::v4_amx) amx::fill_windows(t);
+#endif
     return t;
   }();
   return table;

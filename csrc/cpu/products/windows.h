@@ -151,6 +151,9 @@ CERMET_EACH_ISA(void fill_windows(WindowKernels& table); void fill_channels(Wind
 namespace bf16 {
 void fill_windows(WindowKernels& table);
 }
+namespace amx {
+void fill_windows(WindowKernels& table);
+}
 
 inline constexpr std::int64_t kMostSegment = 5120;  // bytes
 extern const std::byte kZeros[kMostSegment];
