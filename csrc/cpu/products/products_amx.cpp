@@ -9,6 +9,13 @@ namespace {
 
 using Unit = std::uint32_t;
 
+// A pair in place lies at any number.
+Unit unit_at(const Unit* from) {
+  Unit unit;
+  std::memcpy(&unit, from, sizeof unit);
+  return unit;
+}
+
 // Units of rows or of depths that lie `step` apart.
 struct Side {
   const Unit* at;
@@ -26,7 +33,8 @@ void multiply_tiles(Side a, Side b, std::int64_t rows, std::int64_t columns, std
   if (p < depth) {
     alignas(64) Unit left[R * kTileSide * kTileSide] = {}, right[kTileSide * C * kTileSide] = {};
     for (std::int64_t r = 0; r < rows; ++r)
-      for (std::int64_t q = p; q < depth; ++q) left[r * kTileSide + q - p] = a.at[r * a.step + q];
+      for (std::int64_t q = p; q < depth; ++q)
+        left[r * kTileSide + q - p] = unit_at(a.at + r * a.step + q);
     for (std::int64_t q = p; q < depth; ++q)
       for (std::int64_t c = 0; c < columns; ++c)
         right[(q - p) * C * kTileSide + c] = b.at[q * b.step + c];
@@ -57,7 +65,8 @@ void turn(const Unit* a, std::int64_t a_step, std::int64_t rows, std::int64_t de
         continue;
       }
       for (std::int64_t l = r; l < least(r + L, rows); ++l)
-        for (std::int64_t q = p; q < least(p + L, depth); ++q) to[l * step + q] = a[q * a_step + l];
+        for (std::int64_t q = p; q < least(p + L, depth); ++q)
+          to[l * step + q] = unit_at(a + q * a_step + l);
     }
 }
 
@@ -100,7 +109,7 @@ void stream_along(const Stream& s, const Source<Pairs>& source) {
   alignas(64) Unit x[kMostUnits * kStreamRows];
   for (std::int64_t p = 0; p < depth; ++p)
     for (std::int64_t r = 0; r < R; ++r)
-      x[p * R + r] = static_cast<const Unit*>(s.a)[r * s.a_step + p];
+      x[p * R + r] = unit_at(static_cast<const Unit*>(s.a) + r * s.a_step + p);
   alignas(64) float sums[kBlockSide * kStreamRows];
   TileShapes shapes;
   const auto* const b = static_cast<const bfloat16_t*>(s.b.data);
