@@ -91,7 +91,13 @@ Unique unique(const array& a, std::int64_t size, const std::optional<array>& fil
               StreamOrDevice s) {
   const std::int64_t n = a.size();
   if (size < 1) fail("unique", "size is ", size, ", expected 1 or more");
-  if (n == 0) fail("unique", "the array of shape ", a.shape(), " is empty");
+  if (n == 0) {
+    if (!fill_value)
+      fail("unique", "the array of shape ", a.shape(),
+           " is empty, expected elements or a fill_value");
+    return {broadcast_to(astype(*fill_value, a.dtype(), s), {size}, s), zeros({size}, uint32, s),
+            zeros(a.shape(), uint32, s), zeros({size}, int32, s)};
+  }
   if (n >= std::int64_t{1} << 31)
     fail("unique", "the array of shape ", a.shape(),
          " has 2^31 elements or more, counts are int32");

@@ -134,6 +134,18 @@ def test_from_strided_numpy():
         assert_equal(mx.array(view), view)
 
 
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i2", "u4", "i8", "c8"])
+def test_numbers_of_the_other_byte_order(kind):
+    other = np.arange(6, dtype=kind).reshape(2, 3).astype(np.dtype(kind).newbyteorder())
+    assert not other.dtype.isnative
+    made = mx.array(other.T)
+    assert made.tolist() == other.T.tolist() and made.dtype == mx.array(np.ones(1, kind)).dtype
+    assert mx.array(other, mx.float32).dtype == mx.float32
+    assert (mx.ones((2, 3)) + mx.array(other[:, :1])).tolist() == (
+        1 + other[:, :1] + 0 * other
+    ).tolist()
+
+
 def test_from_buffers():
     assert mx.array(buffer.array("f", [1.5, 2])).tolist() == [1.5, 2]
     assert mx.array(buffer.array("i", [1, 2])).dtype == mx.int32
@@ -148,7 +160,7 @@ def test_construction_copies():
     assert a.tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("dtype", ["U1", ">i4", "O"])
+@pytest.mark.parametrize("dtype", ["U1", ">i4,>f4", "O"])
 def test_other_numpy_dtypes_are_refused(dtype):
     with pytest.raises((TypeError, ValueError)):
         mx.array(np.array([1]).astype(dtype))

@@ -166,6 +166,16 @@ def test_unique():
     assert first.tolist() == [1, 3, 0] and inverse.tolist() == [2, 0, 0, 1, 2, 2]
 
 
+def test_unique_of_nothing_is_what_fills():
+    nothing = mx.zeros((0, 3), mx.int16)
+    found = mx.unique(nothing, 2, True, True, True, fill_value=-1)
+    assert [x.tolist() for x in found] == [[-1, -1], [0, 0], [], [0, 0]]
+    whole = mx.unique(mx.zeros((4, 3), mx.int16), 2, True, True, True, fill_value=-1)
+    assert [x.dtype for x in found] == [x.dtype for x in whole] and found[2].shape == (0, 3)
+    with pytest.raises(ValueError, match=r"\(0, 3\) is empty, expected elements or a fill_value"):
+        mx.unique(nothing, 2)
+
+
 @pytest.mark.parametrize("size", [1, 4, 9])
 def test_unique_against_numpy(size, rng):
     a = rng.integers(0, 6, (4, 5)).astype(np.int32)

@@ -249,7 +249,8 @@ array searchsorted(const array& sorted, const array& values, bool right = false,
                    StreamOrDevice s = {});
 // The first `size` of the distinct elements, ascending, and of each the uint32 index where it comes
 // first and how often (int32); inverse, of the shape of `a`, says which (uint32, at most size - 1)
-// each element is. Missing values are `fill_value`, or the smallest element; their counts are 0.
+// each element is. Missing values are `fill_value`, or the smallest element; their counts are 0. An
+// `a` without elements needs a `fill_value`.
 struct Unique {
   array values, indices, inverse, counts;
 };
