@@ -43,7 +43,7 @@ bool has_tiles() {
   constexpr long kAskForState = 0x1023, kTileData = 18;
   return syscall(SYS_arch_prctl, kAskForState, kTileData) == 0;
 }
-#elif defined(__x86_64__)
+#elif defined(__x86_64__) && !defined(CERMET_BASE_ISA)
 bool has_tiles() { return false; }
 #endif
 

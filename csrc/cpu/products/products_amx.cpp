@@ -144,7 +144,6 @@ template <int R>
 void stream_across(const Stream& s) {
   constexpr std::int64_t L = 16, kStep = 2 * kTileSide, kColumns = 1024;
   const std::int64_t columns = s.b.width, depth = s.b.depth;
-  const Flushing flushing;
   alignas(64) float x[R * kSpan], kept[R * kColumns];
   for (int r = 0; r < R; ++r)
     widen(static_cast<const bfloat16_t*>(s.a) + 2 * r * s.a_step, x + r * kSpan, depth);
@@ -223,6 +222,7 @@ void stream_pairs(const Stream& s) {
   if (s.b.width_step != 1 || s.rows > 4) return stream_packed(s);
   constexpr void (*kStreams[])(const Stream&) = {stream_across<1>, stream_across<2>,
                                                  stream_across<3>, stream_across<4>};
+  const Flushing flushing;
   kStreams[s.rows - 1](s);
 }
 
