@@ -199,15 +199,16 @@ def test_dropout(layer, shape, whole):
     layer.train()
 
 
+@pytest.mark.parametrize("p", [-0.1, 1.0, 1.5, math.nan])
+@pytest.mark.parametrize("layer", [nn.Dropout, nn.Dropout2d, nn.Dropout3d])
+def test_dropout_of_what_is_no_probability_is_refused(layer, p):
+    with pytest.raises(ValueError, match=rf"{layer.__name__}: p is {p}, expected \[0, 1\)"):
+        layer(p)
+
+
 def test_dropout_keeps_half_precision_and_drops_infinities():
     y = nn.Dropout(0.5)(mx.full((1000,), math.inf, mx.float16))
     assert y.dtype == mx.float16 and not np.isnan(np.array(y)).any()
-
-
-@pytest.mark.parametrize("p", [-0.1, 1.0])
-def test_dropout_refuses_a_bad_probability(p):
-    with pytest.raises(ValueError, match=r"Dropout2d: p is .*expected \[0, 1\)"):
-        nn.Dropout2d(p)
 
 
 def test_channel_dropout_refuses_a_bad_number_of_dimensions():
@@ -334,6 +335,9 @@ def test_alibi():
     mask = np.tri(2, 5, 3).astype(bool)
     masked = nn.ALiBi()(scores, offset=3, mask=mx.array(mask))
     np.testing.assert_allclose(masked, np.where(mask, expected, -np.inf), atol=1e-5)
+    np.testing.assert_array_equal(
+        nn.ALiBi()(scores, 3, -1), nn.ALiBi()(scores, 3, mx.array(-1, scores.dtype))
+    )
     added = nn.ALiBi()(scores, offset=3, mask=mx.ones((2, 5)))
     np.testing.assert_allclose(added, expected + 1, atol=1e-5)
 

@@ -180,6 +180,17 @@ METHODS = {
 }
 
 
+@pytest.mark.parametrize("decay", [-0.5, float("nan")])
+def test_lion_decays_by_what_is_positive(decay):
+    stepped = [
+        optim.Lion(0.1, weight_decay=d).apply_gradients(
+            {"w": mx.array([0.3, -0.2])}, {"w": mx.array([1.0, 2.0])}
+        )
+        for d in (decay, 0.0)
+    ]
+    assert stepped[0]["w"].tolist() == stepped[1]["w"].tolist()
+
+
 @pytest.mark.parametrize("optimizer, step", METHODS.values(), ids=METHODS)
 def test_methods(optimizer, step):
     expected = random_tree(0)

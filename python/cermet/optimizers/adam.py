@@ -113,7 +113,8 @@ class Lion(Optimizer):
         m = beta2 * m + (1 - beta2) * g
         w = w * (1 - learning_rate * weight_decay) - learning_rate * sign(c)
 
-    Good learning rates are 3 to 10 times less than for Adam, and weight decays so much greater.
+    Good learning rates are 3 to 10 times less than for Adam, and weight decays so much greater. One
+    that is not above 0 does nothing.
     """
 
     def __init__(
@@ -136,6 +137,6 @@ class Lion(Optimizer):
         b1, b2 = self.betas
         c = b1 * state["m"] + (1 - b1) * gradient
         state["m"] = b2 * state["m"] + (1 - b2) * gradient
-        if self.weight_decay != 0:
+        if self.weight_decay > 0:
             parameter = parameter * (1 - rate * self.weight_decay)
         return parameter - rate * mx.sign(c)

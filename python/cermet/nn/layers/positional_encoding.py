@@ -121,7 +121,7 @@ class ALiBi(Module):
             return (2 ** (steps * (-4 / n))).astype(dtype)[:, None, None]
 
     def __call__(
-        self, attention_scores: mx.array, offset: int = 0, mask: mx.array | None = None
+        self, attention_scores: mx.array, offset: int = 0, mask: mx.array | float | None = None
     ) -> mx.array:
         """Add the bias, and a mask: True (or 0) for what is seen, False (or -inf) for the rest.
 
@@ -137,7 +137,7 @@ class ALiBi(Module):
         bias = self.create_alibi_matrix(
             queries + offset, keys, num_heads, offset, attention_scores.dtype
         )
-        if mask is not None and mask.dtype == mx.bool_:
+        if isinstance(mask, mx.array) and mask.dtype == mx.bool_:
             bias = mx.where(mask, bias, float("-inf"))
         elif mask is not None:
             bias = bias + mask
