@@ -1,5 +1,6 @@
 """nn: activation functions, layers and initializers against NumPy in float64."""
 
+import gc
 import math
 
 import numpy as np
@@ -481,6 +482,7 @@ def test_memory_of_a_recurrent_training_step_is_linear(kind):
     def peak(length):
         x = mx.ones((4, length, 64))
         mx.eval(x, layer.parameters())
+        gc.collect()  # what other tests left may not be freed meanwhile
         before = mx.get_active_memory()
         mx.reset_peak_memory()
         mx.eval(step(layer, x))
