@@ -353,6 +353,25 @@ def test_a_view_has_the_bits_of_its_copy(name, dtype, rng):
         assert all_bits(a) == all_bits(mx.contiguous(a))
 
 
+@pytest.mark.parametrize("channels", [6, 8, 20, 32, 48, 80])
+def test_a_large_view_has_the_bits_of_its_copy(channels, rng):
+    # So many sums that one shows an order of its own, which rounding hides in most.
+    x = to_mx(rng.standard_normal((4, 32, 64, 2 * channels)), "bfloat16")
+    w = to_mx(rng.standard_normal((32, 3, 3, channels)), "bfloat16")
+    for view in (x[..., :channels], x[:, :, ::2, :channels]):
+        copy = mx.contiguous(view)
+        assert bits(mx.conv2d(view, w, padding=1)) == bits(mx.conv2d(copy, w, padding=1))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_one_place_of_a_line_may_have_any_stride(dtype, channels, rng):
+    x = to_mx(rng.standard_normal((1, 1, 4, channels)), dtype)[:, :, ::2, :][:, :, :1, :]
+    w = to_mx(rng.standard_normal((4, 3, 3, channels)), dtype)
+    got, want = (mx.conv2d(a, w, padding=1) for a in (x, mx.array(x.tolist(), x.dtype)))
+    assert bits(got) == bits(want) and mx.any(got).item()
+
+
 @pytest.mark.parametrize("name", BITS)
 def test_threads_change_no_bits(name, rng):
     shape, kernel, options = BITS[name]

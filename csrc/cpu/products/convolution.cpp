@@ -20,8 +20,9 @@ namespace {
 constexpr std::int64_t kMostRows = 480, kMostRowsInPlace = 960, kMostColumns = 512;
 // Where taps are read in place the sums over all of them stay in registers, if they may.
 constexpr std::int64_t kDeepBlock = kMostSegment / 4, kMostDeepColumns = 128;
-constexpr std::int64_t kShortRun = 8;  // units: rows of shorter runs are put together
-constexpr std::int64_t kLongTap = 32;  // units: longer ones need not be joined
+constexpr std::int64_t kShortRun = 8;    // units: rows of shorter runs are put together
+constexpr std::int64_t kTileDepth = 16;  // units that a kernel of tiles adds together
+constexpr std::int64_t kLongTap = 32;    // units: longer ones need not be joined
 
 // A product of the windows of one phase.
 template <class Sum>
@@ -42,7 +43,9 @@ class WindowProduct {
         tap_units_(ceil_div(tap_, numbers_)),
         run_units_(ceil_div(windows_.run(), numbers_)),
         units_(axes[0].taps * axes[1].taps * (by_rows_ ? 1 : axes[2].taps) * tap_units_),
-        gathers_(!m.in_place || !aligned_ || run_units_ < kShortRun),
+        // Tiles count from where a segment begins, which may not depend on how x lies.
+        gathers_(!m.in_place || !aligned_ || run_units_ < kShortRun ||
+                 (m.kernel->by_rows && !deep_ && tap_units_ % kTileDepth != 0)),
         weight_run_(weight_run()),
         few_(!m.kernel->by_rows && p.outs <= kFewColumns &&
              tap_ % (m.kernel->columns / 2 * numbers_) == 0) {

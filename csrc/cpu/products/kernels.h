@@ -107,7 +107,7 @@ struct BlockKernel {
   int numbers = 1;            // of a unit, along the depth
   void (*multiply)(const Block& block) = nullptr;
   int slices = 1;        // units of a for each of b
-  bool by_rows = false;  // a is read fastest by rows
+  bool by_rows = false;  // a is read by rows: a_width and a_depth are at most 1
 };
 
 // c (+)= a b over a span for up to kStreamRows rows, b being read in place.

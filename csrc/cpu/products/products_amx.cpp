@@ -51,32 +51,10 @@ void multiply_tiles(TileShapes& shapes, Side a, Side b, std::int64_t rows, std::
   });
 }
 
-// Rows of a that lie side by side, depth below depth, become rows of units.
-void turn(const Unit* a, std::int64_t a_step, std::int64_t rows, std::int64_t depth, Unit* to,
-          std::int64_t step) {
-  constexpr std::int64_t L = kVectorLanes<Unit>;
-  for (std::int64_t r = 0; r < rows; r += L)
-    for (std::int64_t p = 0; p < depth; p += L) {
-      if (r + L <= rows && p + L <= depth) {
-        Vector<Unit> v[L];
-        for (std::int64_t l = 0; l < L; ++l) v[l] = load(a + (p + l) * a_step + r);
-        transpose<Unit>(v);
-        for (std::int64_t l = 0; l < L; ++l) store(to + (r + l) * step + p, v[l]);
-        continue;
-      }
-      for (std::int64_t l = r; l < least(r + L, rows); ++l)
-        for (std::int64_t q = p; q < least(p + L, depth); ++q)
-          to[l * step + q] = unit_at(a + q * a_step + l);
-    }
-}
-
 void multiply_block(const Block& block) {
   TileShapes shapes;
-  constexpr std::int64_t kTurnedStep = kBlockDepth + kTileSide, kLine = kTileSide;
-  alignas(64) Unit turned[kBlockSide * kTurnedStep];
+  constexpr std::int64_t kLine = kTileSide;
   const auto *const a = static_cast<const Unit*>(block.a), *b = static_cast<const Unit*>(block.b);
-  const bool in_panels = block.a_width > 1, turns = in_panels || block.a_depth != 1;
-  const std::int64_t at_once = in_panels ? block.a_width : kBlockSide;
   const std::int64_t b_row = block.b_row ? block.b_row : kBlockSide;
   for (std::int64_t j = 0; j < block.columns; j += kBlockSide, b += block.b_step) {
     const std::int64_t columns = least(block.columns - j, kBlockSide);
@@ -84,20 +62,16 @@ void multiply_block(const Block& block) {
     const std::int64_t lines = ceil_div(block.depth, kLine);
     const std::int64_t from = lines * j / block.columns * kLine;
     const std::int64_t end = lines * least(j + kBlockSide, block.columns) / block.columns * kLine;
-    for (std::int64_t i = 0; i < block.rows; i += at_once) {
-      const std::int64_t rows = least(block.rows - i, at_once);
+    for (std::int64_t i = 0; i < block.rows; i += kBlockSide) {
+      const std::int64_t rows = least(block.rows - i, kBlockSide);
       if (const auto* next = static_cast<const Unit*>(block.next))
         for (std::int64_t r = i; r < i + rows && from < end; ++r)
           for (std::int64_t p = from; p < end; p += kLine)
             __builtin_prefetch(next + r * block.a_step + p, 0, 2);
       if (block.kept) prefetch(b + block.b_step, kBlockSide * block.depth, i, i + rows, block.rows);
-      Side left{a + (in_panels ? i / at_once : i) * block.a_step, block.a_step};
-      if (turns) {
-        turn(left.at, in_panels ? at_once : block.a_depth, rows, block.depth, turned, kTurnedStep);
-        left = {turned, kTurnedStep};
-      }
-      multiply_tiles(shapes, left, {b, b_row}, rows, columns, block.depth,
-                     static_cast<float*>(block.c) + i * block.c_step + j, block.c_step, block.add);
+      multiply_tiles(shapes, {a + i * block.a_step, block.a_step}, {b, b_row}, rows, columns,
+                     block.depth, static_cast<float*>(block.c) + i * block.c_step + j, block.c_step,
+                     block.add);
     }
   }
 }

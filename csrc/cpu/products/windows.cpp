@@ -79,6 +79,7 @@ Windows::Windows(const Tensor& x, const Phases& axes, std::int64_t channels, boo
   strides_[0] = x.strides[0];
   const std::size_t space = x.shape.size() - 2;
   for (std::size_t i = 0; i < space; ++i) strides_[4 - space + i] = x.strides[i + 1];
+  if (x.shape[space] == 1) strides_[3] = channels;  // of one place any stride is true
   joined_ = joins && x.shape.back() == channels && axes[2].tap_step == 1 &&
             (strides_[3] == channels || axes[2].taps == 1);
   run_ = joined_ ? axes[2].taps * channels : channels;
