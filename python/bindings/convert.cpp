@@ -388,9 +388,11 @@ array import_array(nb::handle value, std::optional<Dtype> dtype, bool copy) {
   }
   // Numbers of the other byte order have no format here either.
   if (nb::hasattr(value, "dtype") && nb::hasattr(value, "astype") &&
-      !nb::cast<bool>(nb::getattr(value.attr("dtype"), "isnative", nb::bool_(true))))
+      !nb::cast<bool>(nb::getattr(value.attr("dtype"), "isnative", nb::bool_(true)))) {
+    if (!copy) refuse_sharing("numbers of the other byte order");
     return import_array(value.attr("astype")(value.attr("dtype").attr("newbyteorder")("=")), dtype,
-                        copy);
+                        true);
+  }
   throw KindError("array: cannot make an array of " + class_name(value) +
                   "; expected a number, a nested list or tuple of numbers, or an object with "
                   "the buffer protocol or DLPack");

@@ -141,6 +141,8 @@ def test_numbers_of_the_other_byte_order(kind):
     made = mx.array(other.T)
     assert made.tolist() == other.T.tolist() and made.dtype == mx.array(np.ones(1, kind)).dtype
     assert mx.array(other, mx.float32).dtype == mx.float32
+    with pytest.raises(ValueError, match="a copy is needed to import numbers of the other byte"):
+        mx.asarray(other, copy=False)
     assert (mx.ones((2, 3)) + mx.array(other[:, :1])).tolist() == (
         1 + other[:, :1] + 0 * other
     ).tolist()

@@ -1,8 +1,8 @@
 // bfloat16 by the instruction that multiplies tiles of pairs. It flushes what is subnormal, adds
 // the products of even and of odd depths of 32 numbers apart, and both to the sum.
+#include "cpu/products/amx.h"
 #include "cpu/products/pack.h"
 #include "cpu/products/tile.h"
-#include "cpu/products/tiles.h"
 
 namespace cermet::cpu::CERMET_ISA {
 namespace {

@@ -1,7 +1,7 @@
 // Quantized weights as bytes, by tiles of these: the integers of many rows' groups, which are
 // exact, so that few rows take vectors and have the same bits.
+#include "cpu/products/amx.h"
 #include "cpu/products/quads.h"
-#include "cpu/products/tiles.h"
 
 namespace cermet::cpu::CERMET_ISA {
 namespace {

@@ -1,6 +1,6 @@
 // Products of rows of bfloat16 that are read in place, by tiles of pairs.
+#include "cpu/products/amx.h"
 #include "cpu/products/dot.h"
-#include "cpu/products/tiles.h"
 #include "cpu/products/windows.h"
 
 namespace cermet::cpu::CERMET_ISA {
