@@ -139,6 +139,7 @@ std::int64_t long_extent(Random& random) {
 
 Shape domain(Random& random) {
   if (random.one_in(800)) return {1 + random.below(3), 60000 + random.below(90000)};
+  if (random.one_in(20)) return {1 + random.below(1200), 50 + random.below(50)};
   switch (random.below(8)) {
     case 0: return {long_extent(random)};
     case 1: return {1 + random.below(4), long_extent(random)};

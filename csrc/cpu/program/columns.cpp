@@ -1,5 +1,6 @@
 // Columns that are reduced, as code: a function adds eight steps of one lane at once, so that their
-// memory is read in as many streams and the lane's values are read and written once.
+// memory is read in as many streams and the lane's values are read and written once; what is left
+// over is added step by step.
 #include "cpu/program/columns.h"
 
 #include <algorithm>
@@ -20,9 +21,10 @@ class ColumnCompiler final : CallRecorder {
   ColumnCompiler(const Lowered& program, const Pass& pass)
       : CallRecorder(program, false), pass_(pass) {}
 
-  std::shared_ptr<const ColumnCode> run() {
+  std::shared_ptr<const ColumnCode> run(std::uint32_t steps) {
     if (pass_.calls.size() > kMostCalls) return nullptr;
     auto out = std::make_shared<ColumnCode>();
+    out->steps = steps;
     std::vector<std::int32_t> sums;
     std::vector<Micro> combine;
     for (std::uint32_t k = 0; k < pass_.reductions.size(); ++k) {
@@ -34,7 +36,7 @@ class ColumnCompiler final : CallRecorder {
       out->nothing.push_back(nothing);
       sums.push_back(put_load(place_of(Kind::result, k), r.dtype, Micro::load));
     }
-    for (step_ = 0; step_ < ColumnCode::kSteps; ++step_) {
+    for (step_ = 0; step_ < steps; ++step_) {
       std::fill(held_.begin(), held_.end(), Held());
       for (const Moving& m : pass_.moving) at(m.location).moves = true;
       for (const SmallValue& v : pass_.expanded) {
@@ -117,8 +119,9 @@ class ColumnCompiler final : CallRecorder {
 
 }  // namespace
 
-std::shared_ptr<const ColumnCode> compile_columns(const Lowered& program, const Pass& pass) {
-  return ColumnCompiler(program, pass).run();
+std::shared_ptr<const ColumnCode> compile_columns(const Lowered& program, const Pass& pass,
+                                                  std::uint32_t steps) {
+  return ColumnCompiler(program, pass).run(steps);
 }
 
 }  // namespace cermet::cpu

@@ -137,7 +137,9 @@ Lowered with_code(const Lowered& p, bool streams) {
         !(p.passes[i].calls.empty() && p.passes[i].reductions.empty()))
       out.passes[i].code = compile_pass(p, i, streams);
     if (p.layout.by_columns && !p.passes[i].calls.empty() && !p.passes[i].reductions.empty())
-      out.passes[i].columns = compile_columns(p, p.passes[i]);
+      for (const std::uint32_t steps : {ColumnCode::kSteps, 1u})
+        if (steps <= p.layout.by_columns)
+          out.passes[i].columns[steps == 1] = compile_columns(p, p.passes[i], steps);
     Compiler(p, streams, out, p.passes[i], out.passes[i]).run();
   }
   // Code alone keeps nothing in tiles, and reads of a scalar one element.

@@ -203,7 +203,7 @@ class Run : Tiles {
     const std::int64_t step = block * kBlock, steps = std::min(kBlock, x_.reduced - step);
     const std::int64_t first = u.first + step * x_.inner;
     if (pass.code && machine::takes_rows(steps)) return run_code(pass, c, first, step, steps);
-    const std::int64_t done = pass.columns ? add_columns(pass, c, u, first, step, steps) : 0;
+    const std::int64_t done = add_columns(pass, c, u, first, step, steps);
     // What lies in memory is reduced there, if it is still in a cache when it has been computed.
     const bool cached = !done && (pass.calls.empty() || steps * u.rows <= kCached);
     const auto from_memory = [&](const Reduction& r) { return r.moving >= 0 && cached; };
@@ -265,15 +265,27 @@ class Run : Tiles {
   // Adds as many steps of a block to its lanes as code can; the others are left.
   std::int64_t add_columns(const Pass& pass, Context& c, const Unit& u, std::int64_t first,
                            std::int64_t step, std::int64_t steps) const {
-    const ColumnCode& code = *pass.columns;
-    constexpr std::int64_t kTogether = ColumnCode::kSteps * kLanes;
-    const std::int64_t whole = steps / kTogether * kTogether;
-    for (std::size_t k = 0; whole && k < code.nothing.size(); ++k)
-      splat(c.totals[k].lanes, reinterpret_cast<const std::byte*>(&code.nothing[k]), 4,
-            kLanes * u.rows);
+    std::int64_t done = 0;
+    for (const auto& code : pass.columns) {
+      if (!code || (code->steps == 1 && u.rows < ColumnCode::kWide)) continue;
+      const std::int64_t together = code->steps == 1 ? 1 : code->steps * kLanes;
+      const std::int64_t whole = done + (steps - done) / together * together;
+      for (std::size_t k = 0; !done && whole && k < code->nothing.size(); ++k)
+        splat(c.totals[k].lanes, reinterpret_cast<const std::byte*>(&code->nothing[k]), 4,
+              std::min(steps, kLanes) * u.rows);
+      add_columns(*code, c, u, first, step, done, whole);
+      done = whole;
+    }
+    return done;
+  }
+
+  // Adds the steps [begin, end) of a block.
+  void add_columns(const ColumnCode& code, Context& c, const Unit& u, std::int64_t first,
+                   std::int64_t step, std::int64_t begin, std::int64_t end) const {
+    const std::int64_t lanes = code.steps == 1 ? 1 : kLanes;
     SmallVector<std::byte*, 32> table(code.places.size(), nullptr);
-    for (std::int64_t s = 0; s < whole; s += kTogether)
-      for (std::int64_t lane = 0; lane < kLanes; ++lane) {
+    for (std::int64_t s = begin; s < end; s += lanes * code.steps)
+      for (std::int64_t lane = 0; lane < lanes; ++lane) {
         for (std::size_t k = 0; k < code.places.size(); ++k) {
           const auto [kind, index, number, size] = code.places[k];
           const std::int64_t at = s + lane + number * kLanes;
@@ -286,13 +298,12 @@ class Run : Tiles {
               break;
             case ColumnCode::Place::Kind::value: table[k] = c.table[index]; break;
             case ColumnCode::Place::Kind::result:
-              table[k] = c.totals[index].lanes + lane * u.rows * 4;
+              table[k] = c.totals[index].lanes + (s + lane) % kLanes * u.rows * 4;
               break;
           }
         }
         code.code->run(table.data(), u.rows);
       }
-    return whole;
   }
 
   void run_unit(Context& c, const Unit& u) const {

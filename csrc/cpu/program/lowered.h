@@ -3,6 +3,7 @@
 // each run.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -43,7 +44,7 @@ struct LayoutClass {
   int outer = 0;                   // axes, as they are arranged
   bool keeps = true;               // what a pass computes is kept for the next ones
   bool by_rows = false;            // rows are adjacent in memory, so that code takes them
-  bool by_columns = false;         // columns are, of which steps are reduced
+  std::uint8_t by_columns = 0;     // columns are, of which so many steps are reduced at once
   bool in_blocks = false;          // and are longer than a block
   SmallVector<bool, 16> linear;    // of inputs, then outputs: a tile is a run of adjacent elements
   SmallVector<bool, 16> constant;  // a row of it is one element, of these two
@@ -120,7 +121,7 @@ struct Pass {
   std::vector<Call> calls;
   std::vector<Reduction> reductions;
   std::shared_ptr<const RowCode> code;  // for a block of a row, where that is all that is reduced
-  std::shared_ptr<const ColumnCode> columns;  // for steps of columns
+  std::array<std::shared_ptr<const ColumnCode>, 2> columns;  // for many steps of columns, for one
 };
 
 // A context's table holds, in this order: a tile a value, one for each row value's expansion, and

@@ -185,8 +185,9 @@ LayoutClass classify(const Program& p, const Binding& given) {
   out.by_rows = out.geometry != Geometry::flat && x.inner == 1 &&
                 (out.in_blocks || machine::takes_rows(x.reduced));
   out.keeps = out.geometry != Geometry::lanes || x.unit() <= kMaxScratch;
-  out.by_columns = out.geometry == Geometry::lanes && x.inner > 1 && !p.products &&
-                   x.reduced >= ColumnCode::kSteps * kLanes;
+  if (out.geometry == Geometry::lanes && x.inner > 1 && !p.products)
+    out.by_columns = x.reduced >= ColumnCode::kSteps * kLanes ? ColumnCode::kSteps
+                                                              : x.inner >= ColumnCode::kWide;
   for (std::size_t i = 0; i < p.inputs.size() + p.outputs.size(); ++i) {
     const bool input = i < p.inputs.size();
     const std::size_t k = input ? i : i - p.inputs.size();
@@ -208,7 +209,8 @@ LayoutClass classify(const Program& p, const Binding& given) {
       const std::int64_t step = layout.extents.empty() ? 1 : layout.strides.back();
       const bool whole = layout.extents.empty() || layout.extents.back() % x.inner == 0;
       out.constant.push_back(step == 0);
-      out.by_columns = extent != Extent::full || (whole && (step == 1 || (step == 0 && input)));
+      if (extent == Extent::full && !(whole && (step == 1 || (step == 0 && input))))
+        out.by_columns = 0;
     }
     adjacent &= layout.linear();
     const bool has_rows =
