@@ -151,6 +151,8 @@ def test_searchsorted(side, dtype, rng):
     values = exact_sample(rng, (4, 6), dtype)
     got = mx.searchsorted(to_mx(x), to_mx(values), side=side)
     assert_equal(got, np.searchsorted(x, values, side=side))
+    few = mx.searchsorted(to_mx(x), to_mx(values[0, :2]), side=side)  # halves are not widened
+    assert_equal(few, got[0, :2])
     assert mx.searchsorted(to_mx(x[:0]), to_mx(values), side=side).tolist() == [[0] * 6] * 4
 
 

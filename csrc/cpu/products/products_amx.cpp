@@ -55,7 +55,6 @@ void multiply_block(const Block& block) {
   TileShapes shapes;
   constexpr std::int64_t kLine = kTileSide;
   const auto *const a = static_cast<const Unit*>(block.a), *b = static_cast<const Unit*>(block.b);
-  const std::int64_t b_row = block.b_row ? block.b_row : kBlockSide;
   for (std::int64_t j = 0; j < block.columns; j += kBlockSide, b += block.b_step) {
     const std::int64_t columns = least(block.columns - j, kBlockSide);
     // Of each of the rows that come next, a share is on its way to the cache.
@@ -69,7 +68,7 @@ void multiply_block(const Block& block) {
           for (std::int64_t p = from; p < end; p += kLine)
             __builtin_prefetch(next + r * block.a_step + p, 0, 2);
       if (block.kept) prefetch(b + block.b_step, kBlockSide * block.depth, i, i + rows, block.rows);
-      multiply_tiles(shapes, {a + i * block.a_step, block.a_step}, {b, b_row}, rows, columns,
+      multiply_tiles(shapes, {a + i * block.a_step, block.a_step}, {b, kBlockSide}, rows, columns,
                      block.depth, static_cast<float*>(block.c) + i * block.c_step + j, block.c_step,
                      block.add);
     }
