@@ -1,0 +1,68 @@
+"""The documentation site: the reference has every public name of the core once, and it builds."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import cermet.core as mx
+
+ROOT = Path(__file__).parents[2]
+PUBLIC = {name for name in dir(mx) if not name.startswith("_")}
+MODULES = {name for name in PUBLIC if isinstance(getattr(mx, name), ModuleType)}
+
+
+def members(page: Path) -> list[str]:
+    return re.findall(r"^ {8}- (\w+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_reference_has_every_name_of_the_core_in_one_group():
+    pages = sorted((ROOT / "docs/api/core").glob("*.md"))
+    listed = Counter(name for page in pages for name in members(page))
+    assert {name for name, n in listed.items() if n > 1} == set()
+    assert set(listed) == PUBLIC - MODULES
+
+
+def test_every_module_of_the_core_has_a_page():
+    shown = "".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs/api").glob("*.md"))
+    for name in MODULES:
+        assert re.search(rf"^::: cermet\.(core|metal)\.{name}$", shown, re.MULTILINE), name
+
+
+def test_every_function_class_and_module_of_the_core_says_what_it_is():
+    names = {name for name in PUBLIC if callable(getattr(mx, name))} | MODULES
+    assert {name for name in names if not (getattr(mx, name).__doc__ or "").strip()} == set()
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    shown = re.findall(r": ([\w/-]+\.md)$", navigation, re.MULTILINE)
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    assert sorted(shown) == sorted(pages)
+
+
+@pytest.mark.skipif(bool(os.environ.get("CERMET_METAL")), reason="no device matters to the site")
+def test_the_site_builds_without_a_warning(tmp_path):
+    for needed in ("zensical", "mkdocstrings", "griffe"):
+        pytest.importorskip(needed, reason='the site needs the extra "docs"')
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    paths = os.pathsep.join(filter(None, sys.path))  # where this Python found the package
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": paths, "NO_COLOR": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    page = (tmp_path / "site/api/core/creation/index.html").read_text(encoding="utf-8")
+    assert 'id="cermet.core.linspace"' in page
+    layers = (tmp_path / "site/api/nn/index.html").read_text(encoding="utf-8")
+    assert 'id="cermet.nn.layers.Linear"' in layers and ":class:" not in layers
