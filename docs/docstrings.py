@@ -24,3 +24,11 @@ class Docstrings(griffe.Extension):
             obj.docstring = None
         elif obj.docstring:
             obj.docstring.value = markdown(obj.docstring.value)
+
+    def on_module_members(self, *, mod: griffe.Module, **_: Any) -> None:
+        """A function that stubs give by its overloads alone is a member, too."""
+        for name, overloads in mod.overloads.items():
+            if name not in mod.members:
+                function = overloads[0]
+                mod.set_member(name, function)
+                function.overloads = list(overloads)

@@ -62,7 +62,9 @@ def test_the_site_builds_without_a_warning(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    page = (tmp_path / "site/api/core/creation/index.html").read_text(encoding="utf-8")
-    assert 'id="cermet.core.linspace"' in page
+    for page in (ROOT / "docs/api/core").glob("*.md"):
+        built = (tmp_path / f"site/api/core/{page.stem}/index.html").read_text(encoding="utf-8")
+        shown = set(re.findall(r'id="cermet\.core\.(\w+)"', built))
+        assert set(members(page)) - shown == set(), page.name
     layers = (tmp_path / "site/api/nn/index.html").read_text(encoding="utf-8")
     assert 'id="cermet.nn.layers.Linear"' in layers and ":class:" not in layers
