@@ -1,4 +1,4 @@
-"""The documentation site: the reference has every public name of the core once, and it builds."""
+"""The documentation site: its tables are right, its reference names the whole core, it builds."""
 
 import os
 import re
@@ -16,6 +16,50 @@ import cermet.core as mx
 ROOT = Path(__file__).parents[2]
 PUBLIC = {name for name in dir(mx) if not name.startswith("_")}
 MODULES = {name for name in PUBLIC if isinstance(getattr(mx, name), ModuleType)}
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of the rows of its tables."""
+    return [
+        [cell.strip(" `") for cell in line.strip("| ").split(" | ")]
+        for line in text_of(page).splitlines()
+        if line.startswith("| ") and not line.startswith("| ---")
+    ]
+
+
+def test_the_table_of_promotion_is_what_arrays_do():
+    table = [row for row in rows("docs/types.md") if len(row) >= 14]
+    short = dict(zip(table[0], [row[0] for row in table[1:]], strict=True))
+    assert len(short) == 14 and sorted(short.values()) == sorted(
+        name for name in dir(mx) if isinstance(getattr(mx, name), mx.Dtype)
+    )
+    for left, *cells in table[1:]:
+        for right, cell in zip(short.values(), cells, strict=True):
+            a, b = mx.ones(1, getattr(mx, left)), mx.ones(1, getattr(mx, right))
+            want = getattr(mx, short[cell])
+            assert (a + b).dtype == mx.result_type(a, b) == want, (left, right)
+
+
+def test_the_table_of_environment_variables_has_those_that_are_read():
+    """A variable's name is a literal of its own, in the library and in the package."""
+    read = set()
+    for folder, suffixes in (("csrc", (".cpp", ".h", ".mm")), ("python/cermet", (".py",))):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in suffixes:
+                read |= set(re.findall(r'["\'](CERMET_\w+)["\']', path.read_text(encoding="utf-8")))
+    assert "CERMET_NUM_THREADS" in read
+    listed = [row[0] for row in rows("docs/environment.md") if row[0].startswith("CERMET_")]
+    assert sorted(listed) == sorted(read)
+
+
+def test_the_first_page_has_figures_of_the_readme():
+    measured = text_of("docs/index.md").partition("## Measured")[2].partition("\n## ")[0]
+    figures = [line for line in measured.splitlines() if line.startswith("| ")]
+    assert len(figures) > 5 and set(figures) <= set(text_of("README.md").splitlines())
 
 
 def members(page: Path) -> list[str]:
