@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ParamSpec
 
 from .. import core as mx
 
 __all__ = ["hessian", "jacobian"]
 
+P = ParamSpec("P")
+
 
 def jacobian(
-    fun: Callable[..., Any], argnums: int | Sequence[int] = 0, *, forward: bool = False
-) -> Callable[..., Any]:
+    fun: Callable[P, Any], argnums: int | Sequence[int] = 0, *, forward: bool = False
+) -> Callable[P, Any]:
     """A function that gives all derivatives of `fun`'s result by its arguments.
 
     Args:
@@ -27,8 +29,9 @@ def jacobian(
         where `fun` returns one.
     """
     numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    call: Callable[..., Any] = fun
 
-    def derivatives(*args: Any, **kwargs: Any) -> Any:
+    def derivatives(*args: P.args, **kwargs: P.kwargs) -> Any:
         primals = _arguments("jacobian", numbers, args)
         structure: list[Any] = []
 
@@ -36,7 +39,7 @@ def jacobian(
             given = list(args)
             for i, value in zip(numbers, values, strict=True):
                 given[i] = value
-            out = fun(*given, **kwargs)
+            out = call(*given, **kwargs)
             structure.append(out if isinstance(out, (list, tuple)) else None)
             return list(out) if isinstance(out, (list, tuple)) else [out]
 
@@ -105,7 +108,7 @@ def _forward(flat: Callable[..., list[mx.array]], primals: list[mx.array]) -> li
     return [tuple(column) for column in zip(*columns, strict=True)]
 
 
-def hessian(fun: Callable[..., mx.array], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(fun: Callable[P, mx.array], argnums: int | Sequence[int] = 0) -> Callable[P, Any]:
     """A function that gives all second derivatives of `fun`, whose result has no axes.
 
     It gives an array in the shape of the argument twice; for several arguments a tuple of tuples,
@@ -114,7 +117,7 @@ def hessian(fun: Callable[..., mx.array], argnums: int | Sequence[int] = 0) -> C
     numbers = argnums if isinstance(argnums, int) else tuple(argnums)
     second = jacobian(mx.grad(fun, numbers), numbers, forward=True)
 
-    def derivatives(*args: Any, **kwargs: Any) -> Any:
+    def derivatives(*args: P.args, **kwargs: P.kwargs) -> Any:
         _arguments("hessian", (numbers,) if isinstance(numbers, int) else numbers, args)
         return second(*args, **kwargs)
 

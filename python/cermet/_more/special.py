@@ -73,7 +73,7 @@ def _erfc_jvp(primal: mx.array, tangent: mx.array) -> mx.array:
 def erfc(a: mx.array, /) -> mx.array:
     """The complementary error function, 1 - erf(a), accurate where it is small."""
     x, to = _working(a, "erfc")
-    return _erfc(x).astype(to)  # type: ignore[operator]
+    return _erfc(x).astype(to)
 
 
 def _least(dtype: mx.Dtype) -> int:
@@ -127,7 +127,7 @@ def _lgamma_jvp(primal: mx.array, tangent: mx.array) -> mx.array:
 def lgamma(a: mx.array, /) -> mx.array:
     """The logarithm of the magnitude of the gamma function; infinite at 0, -1, -2, ..."""
     x, to = _working(a, "lgamma")
-    return _lgamma(x).astype(to)  # type: ignore[operator]
+    return _lgamma(x).astype(to)
 
 
 def digamma(a: mx.array, /) -> mx.array:

@@ -22,7 +22,7 @@ __all__ = [
 def _value(a: mx.array, name: str, instead: str) -> float:
     """The number that an array holds; in a trace, which cannot know it, an error that says so."""
     try:
-        return a.item()  # type: ignore[return-value]
+        return a.item()
     except ValueError as error:
         raise ValueError(f"{name}: {instead}. {error}") from None
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cermet.core as mx
 import cermet.nn as nn
@@ -97,10 +97,7 @@ def load(
 
 def _from_gguf(path: Path) -> tuple[Config, dict[str, mx.array], gguf.Fields]:
     try:
-        weights, metadata = cast(
-            tuple[dict[str, mx.array], dict[str, Any]],
-            mx.load(str(path), format="gguf", return_metadata=True),
-        )
+        weights, metadata = mx.load(str(path), format="gguf", return_metadata=True)
     except ValueError as error:
         raise ModelError(f"'{path}' is no whole GGUF file: {error}") from None
     fields = gguf.Fields(str(path), metadata)

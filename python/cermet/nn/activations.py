@@ -7,8 +7,6 @@ of their input. Each is a composition of a few core operations, which evaluation
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import cermet.core as mx
 from cermet.nn.base import Module
@@ -230,32 +228,116 @@ def step(x: mx.array, threshold: float = 0.0) -> mx.array:
     return mx.where(x >= threshold, 1, 0)
 
 
-def _as_module(name: str, fn: Callable[[mx.array], mx.array]) -> Any:
-    """A module class that calls ``fn`` and has no settings."""
+class Hardswish(Module):
+    """Applies :func:`hardswish`."""
 
-    def call(self: Module, x: mx.array) -> mx.array:
-        return fn(x)
-
-    doc = f"Applies :func:`{fn.__name__}`."
-    return type(name, (Module,), {"__module__": __name__, "__doc__": doc, "__call__": call})
+    def __call__(self, x: mx.array) -> mx.array:
+        return hardswish(x)
 
 
-Hardswish = _as_module("Hardswish", hardswish)
-HardTanh = _as_module("HardTanh", hard_tanh)
-LogSigmoid = _as_module("LogSigmoid", log_sigmoid)
-LogSoftmax = _as_module("LogSoftmax", log_softmax)
-Mish = _as_module("Mish", mish)
-ReLU = _as_module("ReLU", relu)
-ReLU2 = _as_module("ReLU2", relu2)
-ReLU6 = _as_module("ReLU6", relu6)
-SELU = _as_module("SELU", selu)
-Sigmoid = _as_module("Sigmoid", sigmoid)
-SiLU = _as_module("SiLU", silu)
-Softmax = _as_module("Softmax", softmax)
-Softmin = _as_module("Softmin", softmin)
-Softplus = _as_module("Softplus", softplus)
-Softsign = _as_module("Softsign", softsign)
-Tanh = _as_module("Tanh", tanh)
+class HardTanh(Module):
+    """Applies :func:`hard_tanh`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return hard_tanh(x)
+
+
+class LogSigmoid(Module):
+    """Applies :func:`log_sigmoid`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return log_sigmoid(x)
+
+
+class LogSoftmax(Module):
+    """Applies :func:`log_softmax`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return log_softmax(x)
+
+
+class Mish(Module):
+    """Applies :func:`mish`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return mish(x)
+
+
+class ReLU(Module):
+    """Applies :func:`relu`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return relu(x)
+
+
+class ReLU2(Module):
+    """Applies :func:`relu2`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return relu2(x)
+
+
+class ReLU6(Module):
+    """Applies :func:`relu6`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return relu6(x)
+
+
+class SELU(Module):
+    """Applies :func:`selu`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return selu(x)
+
+
+class Sigmoid(Module):
+    """Applies :func:`sigmoid`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return sigmoid(x)
+
+
+class SiLU(Module):
+    """Applies :func:`silu`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return silu(x)
+
+
+class Softmax(Module):
+    """Applies :func:`softmax`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return softmax(x)
+
+
+class Softmin(Module):
+    """Applies :func:`softmin`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return softmin(x)
+
+
+class Softplus(Module):
+    """Applies :func:`softplus`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return softplus(x)
+
+
+class Softsign(Module):
+    """Applies :func:`softsign`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return softsign(x)
+
+
+class Tanh(Module):
+    """Applies :func:`tanh`."""
+
+    def __call__(self, x: mx.array) -> mx.array:
+        return tanh(x)
 
 
 class LeakyReLU(Module):

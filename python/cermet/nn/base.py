@@ -85,7 +85,7 @@ class ModuleInfo(_Renamed):
         class Block(nn.Module):
             feed_fwd = nn.ModuleInfo(key="feed_forward")
 
-            def __init__(self):
+            def __init__(self) -> None:
                 super().__init__()
                 self.feed_fwd = nn.Linear(4, 4)  # its weight is "feed_forward.weight"
     """
@@ -116,7 +116,7 @@ class Module(dict):
 
     __call__: Callable
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._no_grad: set[str] = set()
         self._training = True
 
@@ -175,6 +175,10 @@ class Module(dict):
             super().__delattr__(name)
         else:
             self._discard(name, name)
+
+    def __dir__(self) -> list[str]:
+        """Its attributes with parameters and children, so that they are completed when typed."""
+        return sorted({*super().__dir__(), *(key for key in self if key.isidentifier())})
 
     def _extra_repr(self) -> str:
         """What stands in the parentheses when the module is printed."""

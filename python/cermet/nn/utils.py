@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, overload
 
 import cermet.core as mx
 from cermet.nn.base import Module, Place, trainable_places
@@ -19,6 +19,9 @@ __all__ = [
     "functional_call",
     "value_and_grad",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def _lent(places: list[Place], values: list[mx.array], updates: bool) -> Iterato
                     assign(*place, own)
 
 
-def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
+def value_and_grad(model: Module, fn: Callable[P, R]) -> Callable[P, tuple[R, dict[str, Any]]]:
     """The value of ``fn`` and its gradient with respect to the model's trainable parameters.
 
     Args:
@@ -60,7 +63,7 @@ def value_and_grad(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(fn)
-    def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, dict]:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> tuple[R, dict[str, Any]]:
         tree, every = trainable_places(model)
         # Integers, such as packed weights, stay where they are.
         places = [place for place in every if mx.issubdtype(at(place).dtype, mx.inexact)]
@@ -114,6 +117,12 @@ def functional_call(module: Module, parameters: dict[str, Any], *args: Any, **kw
         module.update(before)
 
 
+@overload
+def checkpoint(module: Module) -> Callable[..., Any]: ...
+@overload
+def checkpoint(module: Module, fn: Callable[P, R]) -> Callable[P, R]: ...
+@overload
+def checkpoint(module: Module, fn: None) -> Callable[..., Any]: ...
 def checkpoint(module: Module, fn: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """``fn`` that stores no intermediates, and computes them again for the gradient.
 
