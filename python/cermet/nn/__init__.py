@@ -15,15 +15,18 @@ from cermet.nn.base import (
     VerifyUpdate,
 )
 from cermet.nn.layers import *  # noqa: F403
+from cermet.nn.summaries import LayerSummary, Summary, summary
 from cermet.nn.utils import average_gradients, functional_call, value_and_grad
 
 __all__ = [
+    "LayerSummary",
     "MissingKeysError",
     "Module",
     "ModuleInfo",
     "ParameterInfo",
     "ShapeMismatchError",
     "StructureMismatchError",
+    "Summary",
     "UnaryLayer",
     "UnusedKeysError",
     "UpdateError",
@@ -35,6 +38,7 @@ __all__ = [
     "init",
     "layers",
     "losses",
+    "summary",
     "utils",
     "value_and_grad",
     *activations.__all__,

@@ -194,6 +194,12 @@ class Module(dict):
             extra = ", ".join(f"{k}={v.shape}" for k, v in self.items() if isinstance(v, mx.array))
         return f"{type(self).__name__}({extra}{body})"
 
+    def _repr_html_(self) -> str:
+        """The table of :func:`summary`, for notebooks."""
+        from cermet.nn.summaries import summary  # which imports modules
+
+        return summary(self)._repr_html_()
+
     # Trees
 
     @staticmethod
