@@ -298,7 +298,7 @@ std::int64_t element_count(const Shape& shape) {
     overflow |= d > 0 && (__builtin_mul_overflow(n, d, &n) || n > INT64_MAX / 16);
   }
   if (overflow)
-    throw std::length_error("shape " + to_string(shape) + " has more elements than 63 bits count");
+    throw std::length_error("shape " + to_string(shape) + " has more bytes than 63 bits count");
   return empty ? 0 : n;
 }
 

@@ -277,9 +277,18 @@ array block_masked_mm(const array& a, const array& b, int block_size,
                       const std::optional<array>& mask_out, const std::optional<array>& mask_lhs,
                       const std::optional<array>& mask_rhs, StreamOrDevice s) {
   if (block_size < 1) fail("block_masked_mm", "block_size is ", block_size, ", expected 1 or more");
-  if (a.ndim() < 2 || b.ndim() < 2)
+  if (a.ndim() == 0 || b.ndim() == 0)
     fail("block_masked_mm", "shapes ", a.shape(), " and ", b.shape(),
-         ": expected at least 2 dimensions");
+         ": expected at least 1 dimension");
+  if (a.ndim() == 1 || b.ndim() == 1) {  // a row, a column: as in matmul
+    const array y = block_masked_mm(a.ndim() == 1 ? expand_dims(a, {0}, s) : a,
+                                    b.ndim() == 1 ? expand_dims(b, {1}, s) : b, block_size,
+                                    mask_out, mask_lhs, mask_rhs, s);
+    Axes gone;
+    if (a.ndim() == 1) gone.push_back(-2);
+    if (b.ndim() == 1) gone.push_back(-1);
+    return squeeze(y, gone, s);
+  }
   const Dtype t = promote(a.dtype(), b.dtype());
   Masks masks;
   const std::int64_t m = a.shape(-2), k = a.shape(-1), n = b.shape(-1);

@@ -70,7 +70,8 @@ array round(const array& a, int decimals, StreamOrDevice s) {
   const Dtype t = a.dtype();
   if (is_complex(t))
     return map_components(a, [&](const array& parts) { return round(parts, decimals, s); }, s);
-  if (t == Dtype::bool_ || (!is_inexact(t) && decimals >= 0)) return a;
+  if (!is_inexact(t) && decimals >= 0) return a;
+  if (t == Dtype::bool_) return zeros_like(a, {}, s);
   if (!is_inexact(t)) return round_integers(a, -decimals, s);
   if (decimals == 0) return rint(a, s);
   const array wide = astype(a, accurate(t), s);

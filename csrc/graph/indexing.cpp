@@ -92,12 +92,12 @@ array range_along(int axis, int ndim, std::int64_t n, StreamOrDevice s) {
 // Indices for all axes that name a block of extents `size` from `start`, an index a given axis.
 Arrays block(std::string_view op, const array& a, const array& start, const Axes& axes,
              const Shape& size, StreamOrDevice s) {
+  normalize_axes(op, axes, a.ndim());  // in range, no repeats
   if (static_cast<int>(size.size()) != a.ndim())
     fail(op, "the block has shape ", size, ", expected ", a.ndim(), " dimensions");
   if (start.ndim() > 1 || start.size() != static_cast<std::int64_t>(axes.size()))
     fail(op, "start indices of shape ", start.shape(), " for ", static_cast<int>(axes.size()),
          " axes");
-  normalize_axes(op, axes, a.ndim());  // no repeats
   const array starts = flatten(as_index(op, start, s), 0, -1, s);
   Arrays indices;
   for (int i = 0; i < a.ndim(); ++i) {

@@ -131,7 +131,8 @@ void bind_chosen(nb::module_& m) {
          "dtype"_a = bfloat16);
   def_op(m, "block_masked_mm", &block_masked_mm,
          "a @ b with square blocks of a, b and the result zeroed where a mask (..., row blocks, "
-         "column blocks) is False, or scaled by a mask of numbers.",
+         "column blocks) is False, or scaled by a mask of numbers. A vector is a row or a column, "
+         "as in `matmul`.",
          "a"_a, "b"_a, "block_size"_a = 64, "mask_out"_a = nb::none(), "mask_lhs"_a = nb::none(),
          "mask_rhs"_a = nb::none());
   def_op(m, "segmented_mm", &segmented_mm,

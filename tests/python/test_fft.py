@@ -389,7 +389,7 @@ def test_stft_options(rng):
     assert mx.fft.istft(spectra[:, :1], 8).shape == (0,)
     assert mx.fft.istft(spectra, window=mx.zeros(8)).tolist() == [0] * 100
     assert mx.fft.istft(mx.zeros((0, 5, 3))).shape == (0, 4)
-    with pytest.raises(ValueError, match="more elements than 63 bits count"):
+    with pytest.raises(ValueError, match="more bytes than 63 bits count"):
         mx.fft.istft(spectra[:, :3], hop_length=2**63 - 1)
 
 

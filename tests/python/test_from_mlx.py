@@ -436,3 +436,243 @@ def test_tangents_of_integers_have_their_type():
     y, tangent = mx.array([3], mx.uint8), mx.array([2], mx.int8)
     _, grown = mx.jvp(lambda y: y * y, [y], [tangent])
     assert grown[0].dtype == mx.uint8 and grown[0].item() == 12
+
+
+# ---- More that differed by mistake ----
+
+
+def test_the_axes_of_blocks_are_checked_first():
+    x = mx.zeros((2, 4))
+    for axes in ([0, 2], (-3,)):
+        start = mx.array([0] * len(axes))
+        with pytest.raises(mx.AxisError):
+            mx.slice(x, start, axes, (1, 1, 1))
+        with pytest.raises(mx.AxisError):
+            mx.slice_update(x, mx.ones((1, 1, 1)), start, axes)
+
+
+def test_bools_to_tens():
+    assert mx.round(True, -1).item() is False
+    assert mx.round(mx.array([True, False]), -2).tolist() == [False, False]
+    assert mx.round(mx.array([True, False]), 1).tolist() == [True, False]
+
+
+def test_vectors_in_products_of_blocks():
+    a, v = mx.arange(16.0).reshape(4, 4), mx.arange(4.0)
+    assert mx.block_masked_mm(a, v, 32).tolist() == (a @ v).tolist()
+    assert mx.block_masked_mm(v, a, 32).tolist() == (v @ a).tolist()
+    assert mx.block_masked_mm(v, v, 32).item() == 14
+    mask = mx.array([[True, False]])
+    assert mx.block_masked_mm(v, a, 2, mask_lhs=mask).tolist() == (v[:2] @ a[:2]).tolist()
+    with pytest.raises(ValueError, match="block_masked_mm"):
+        mx.block_masked_mm(a, mx.array(1.0), 32)
+
+
+@pytest.mark.parametrize("heads", [2.0, 2.5, np.array(2.5), "x"], ids=repr)
+def test_heads_are_counted(heads):
+    with pytest.raises(TypeError):
+        nn.ALiBi.create_alibi_slope(heads)
+    with pytest.raises(TypeError):
+        nn.ALiBi.create_alibi_matrix(2, 2, heads)
+
+
+def test_alibi_needs_a_head():
+    for heads in (0, -1):
+        with pytest.raises(ValueError, match="num_heads"):
+            nn.ALiBi.create_alibi_matrix(3, 1, heads, dtype=mx.array(2.0))
+
+
+@pytest.mark.parametrize("gain", [np.float64(0.5), np.int64(2), np.array(2.5), mx.array(2.0)])
+def test_gains_of_numpy(gain):
+    got = nn.init.orthogonal(gain)(mx.zeros((2, 2)))
+    assert isinstance(got, mx.array) and got.dtype == mx.float32
+    assert np.allclose(got @ got.T, np.eye(2) * float(gain) ** 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: optimizers.SGD(0.1, n(0.9), n(0.1), n(0.1)),
+        lambda n: optimizers.SGD(0.1, n(0.9), nesterov=True),
+        lambda n: optimizers.RMSprop(0.1, n(0.9), n(1e-3)),
+        lambda n: optimizers.Adagrad(0.1, n(1e-3)),
+        lambda n: optimizers.AdaDelta(0.1, n(0.9), n(1e-3)),
+        lambda n: optimizers.Adam(0.1, (n(0.9), n(0.99)), n(1e-3)),
+        lambda n: optimizers.AdamW(0.1, (n(0.9), n(0.99)), n(1e-3), n(0.1)),
+        lambda n: optimizers.Adamax(0.1, (n(0.9), n(0.99)), n(1e-3)),
+        lambda n: optimizers.Lion(0.1, (n(0.9), n(0.99)), n(0.1)),
+        lambda n: optimizers.Adafactor(0.1, beta_1=n(0.9), weight_decay=n(0.1)),
+        lambda n: optimizers.Muon(0.1, n(0.9), n(0.1)),
+    ],
+)
+def test_settings_of_numpy_keep_types(make, number):
+    steps = {}
+    for kind in (number, float):
+        optimizer, parameters = make(kind), {"w": mx.ones((2, 2), mx.float16)}
+        for _ in range(2):
+            parameters = optimizer.apply_gradients(
+                {"w": mx.full((2, 2), 0.5, mx.float16)}, parameters
+            )
+        assert parameters["w"].dtype == mx.float16
+        states = [leaf for _, leaf in utils.tree_flatten(optimizer.state)]
+        assert all(isinstance(leaf, mx.array) for leaf in states)
+        steps[kind] = parameters["w"]
+    assert np.allclose(steps[number], steps[float], rtol=2e-3)
+
+
+def test_what_does_not_fit_a_bilinear_layer():
+    layer = nn.Bilinear(2, 3, 1)
+    for x1, x2 in (((4, 2), (4, 1)), ((0, 2), (0, 7)), ((3, 2), (3, 1)), ((4, 1), (4, 3))):
+        with pytest.raises(ValueError, match="Bilinear: x"):
+            layer(mx.ones(x1), mx.ones(x2))
+    with pytest.raises(AttributeError):
+        layer(mx.ones((1, 2)), {})
+
+
+def test_axes_of_cross_entropy_are_integers():
+    logits, targets = mx.zeros((2, 3)), mx.array([0, 1])
+    for axis in (np.array([[1.0, 2.0]]), [1], "x", 1.0):
+        with pytest.raises(TypeError):
+            nn.losses.cross_entropy(logits, targets, axis=axis)
+    assert nn.losses.cross_entropy(logits, targets, axis=mx.array(1)).shape == (2,)
+
+
+@pytest.mark.parametrize("mode", [{}, [], None, 1], ids=repr)
+def test_modes_that_are_no_texts(mode):
+    for make in (
+        lambda: nn.QuantizedLinear(64, 64, mode=mode),
+        lambda: nn.quantize(nn.Sequential(nn.Linear(64, 64)), mode=mode),
+        lambda: nn.Embedding(64, 64).to_quantized(mode=mode),
+    ):
+        with pytest.raises(mx.KindError, match="mode"):
+            make()
+
+
+def test_cosine_similarity_checks_its_axis_first():
+    with pytest.raises(mx.AxisError):
+        nn.losses.cosine_similarity_loss(mx.ones((2, 2)), 2.5, axis=-3)
+    with pytest.raises(TypeError):
+        nn.losses.cosine_similarity_loss(mx.ones((2, 2)), 2.5)
+
+
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_normalizing_halves_rounds_once(dtype):
+    x = mx.array([[2.787, 2.848, 1.0, 3.0]], dtype)
+    for layer, value in (
+        (nn.GroupNorm(2, 4, affine=False, pytorch_compatible=True), x),
+        (nn.GroupNorm(2, 4, affine=False), x[:, mx.array([0, 2, 1, 3])]),
+        (nn.InstanceNorm(2), x.reshape(2, 2, 1)),
+    ):
+        got = layer(value)
+        assert got.dtype == dtype
+        assert got.tolist() == layer(value.astype(mx.float32)).astype(dtype).tolist()
+
+
+def test_groups_of_other_features():
+    x = mx.arange(12.0).reshape(1, 3, 4)
+    got, want = nn.GroupNorm(2, 6, affine=False)(x), nn.GroupNorm(2, 4, affine=False)(x)
+    assert got.tolist() == want.tolist()
+    with pytest.raises(ValueError, match="GroupNorm: input of shape"):
+        nn.GroupNorm(2, 4, affine=False)(mx.ones((2, 4, 5)))
+
+
+def test_log_softmax_of_nothing():
+    with pytest.raises(mx.AxisError):
+        nn.log_softmax(mx.zeros(0), 1)
+    assert nn.log_softmax(mx.zeros((2, 0), mx.int32)).dtype == mx.float32
+
+
+# ---- More rows ----
+
+
+def test_convolutions_of_real_input_by_complex_weights():
+    got = mx.conv1d(mx.ones((1, 3, 1)), mx.array([1, 1j]).reshape(1, 2, 1))
+    assert got.flatten().tolist() == [1 + 1j, 1 + 1j]
+
+
+def test_transposed_convolutions_with_much_padding():
+    x, w = mx.ones((1, 5, 1)), mx.array([1.0, 2.0]).reshape(1, 2, 1)
+    got = mx.conv_transpose1d(x, w, stride=3, padding=2).flatten().tolist()
+    whole = mx.conv_transpose1d(x, w, stride=3).flatten().tolist()
+    assert got == whole[2:-2]
+
+
+def test_products_of_a_factor_of_zero():
+    a, c = mx.array([[mx.nan, 1.0]]), mx.ones((1, 2))
+    assert mx.all(mx.isnan(mx.addmm(c, a, mx.ones((2, 2)), alpha=0.0))).item()
+    assert mx.all(mx.isnan(mx.addmm(c * mx.nan, c, mx.ones((2, 2)), beta=0.0))).item()
+
+
+def test_axes_and_values_that_are_refused():
+    for order in (None, 1, 2, mx.inf, "nuc"):
+        with pytest.raises(ValueError, match="twice"):
+            mx.linalg.norm(mx.ones((3, 4)), order, axis=(0, 0))
+    with pytest.raises(ValueError, match="does not broadcast"):
+        mx.put_along_axis(mx.zeros((2, 1)), mx.array([[0], [0]]), mx.ones((2, 7)), 1)
+    for layer in (nn.Dropout, nn.Dropout2d, nn.Dropout3d):
+        with pytest.raises(ValueError, match="p is nan"):
+            layer(mx.nan)
+    with pytest.raises(IndexError, match="gather_mm"):
+        mx.eval(mx.gather_mm(mx.ones((2, 2)), mx.ones((2, 2)), rhs_indices=mx.array([1])))
+    with pytest.raises(ValueError, match="more bytes"):
+        mx.zeros((2**31 - 1, 2**31 - 1))
+
+
+def test_norms_of_integers_do_not_wrap():
+    x = mx.array([[127, -128]], mx.int8)
+    assert mx.linalg.norm(x, 1, axis=1).item() == 255
+    assert mx.linalg.norm(x, axis=1).item() == pytest.approx(180.31361)
+
+
+def test_a_large_number_is_true():
+    assert mx.full_like(mx.ones(1), 2**40, mx.bool_).item() is True
+
+
+def test_the_largest_of_complex_numbers_keeps_nan():
+    x = mx.array(complex(-mx.inf, mx.nan))
+    for function in (mx.maximum, mx.minimum):
+        assert mx.isnan(function(mx.array(0.0), x)).item()
+        assert mx.isnan(function(x, mx.array(0.0))).item()
+
+
+def test_gradients_of_complex_powers_are_conjugated():
+    x = mx.array([0.3 + 0.7j, 1 - 2j])
+    want = mx.grad(lambda x: mx.square(x).sum())(x)
+    assert np.allclose(mx.grad(lambda x: (x**2).sum())(x), want)
+    assert np.allclose(mx.grad(lambda x: (x * x).sum())(x), want)
+
+
+def test_weights_of_a_norm_are_not_rounded():
+    x, w = mx.array([[1.0, 0.0]], mx.float16), mx.array([3, 2**31 - 1], mx.int32)
+    assert mx.fast.rms_norm(x, w, 1e-5)[0, 1].item() == 0
+
+
+def test_shifts_for_one_axis_add_up():
+    x = mx.arange(6).reshape(2, 3)
+    assert mx.roll(x, (0, 1), [1]).tolist() == np.roll(np.arange(6).reshape(2, 3), 1, 1).tolist()
+
+
+def test_fused_attention_may_be_asked_for():
+    q = mx.ones((1, 2, 4, 2))
+    got = mx.fast.scaled_dot_product_attention(q, q, q, scale=0.5, force_fused=True)
+    assert np.allclose(got, 1)
+
+
+def test_states_of_adafactor_have_the_type_of_gradients():
+    optimizer = optimizers.Adafactor(0.1, beta_1=mx.array(0.5))
+    weights, gradients = ({"w": mx.full((2, 2), v, mx.float16)} for v in (1.0, 0.5))
+    for _ in range(2):
+        weights = optimizer.apply_gradients(gradients, weights)
+    assert optimizer.state["w"]["exp_avg_sq_row"].dtype == mx.float16
+
+
+def test_updates_with_leading_axes_of_one():
+    x = mx.ones((2, 3)).at[1, :9].add(mx.ones((1, 3)))
+    assert x.tolist() == [[1, 1, 1], [2, 2, 2]]
+
+
+def test_equal_numbers():
+    x = mx.array([1.0, 1.0])
+    assert mx.isclose(x, x, mx.nan).tolist() == [True, True]
+    assert mx.isnan(mx.var(x, ddof=2)).item()

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import cermet.core as mx
@@ -39,7 +40,41 @@ def test_every_known_difference_has_two_patterns_and_a_reason(monkeypatch):
     known = importlib.import_module("agreement").KNOWN
     assert len(known) > 100
     for call, difference, why in known:
-        assert re.compile(call) and re.compile(difference) and why
+        assert re.compile(call) and why
+        if difference.startswith("WHERE "):
+            compile(difference[6:], "<row>", "eval")
+        else:
+            re.compile(difference)
+
+
+def test_conditions_hold_for_all_that_differs(monkeypatch):
+    monkeypatch.syspath_prepend(str(RUN.parent))
+    only_where = importlib.import_module("agreement").only_where
+
+    def answer(*values, dtype="float32"):
+        array = np.array(values, dtype)
+        return "gives", ("tuple", [("int", 1), ("array", dtype, array.shape, array)])
+
+    ours, theirs = answer(1.0, np.nan, 3.0), answer(1.0, 2.0, 3.0)
+    assert only_where("isnan(x)", "", theirs, ours)
+    assert not only_where("isnan(y)", "", theirs, ours)
+    assert not only_where("isnan(x)", "", answer(2.0, 2.0, 3.0), ours)
+    assert not only_where("isnan(x)", "", answer(1.0, 2.0), ours)
+    assert not only_where("isnan(x)", "", ("raises", ["ValueError"], ""), ours)
+    low, high = answer(-128, 0, dtype="int8"), answer(127, 0, dtype="int8")
+    assert only_where("(x == hi) & (y == lo)", "", low, high)
+    assert not only_where("x == lo", "", low, high)
+
+
+def test_quotients_rounded_down_are_the_standards(monkeypatch):
+    monkeypatch.syspath_prepend(str(RUN.parent / "room"))
+    floored = importlib.import_module("compare").floored
+    with np.errstate(all="ignore"):
+        a, b = np.array([np.inf, 5.0, -5.0, 7.0, np.inf]), np.array([-2, np.inf, np.inf, 2, np.inf])
+        got = floored(np.floor_divide, a, b)
+    assert np.array_equal(got, [-np.inf, 0, -0.0, 3, np.nan], equal_nan=True)
+    assert np.signbit(got[2])
+    assert floored(np.floor_divide, np.array([7]), np.array([2])).dtype == np.int64
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -149,7 +149,7 @@ def _log_total(x: mx.array, axis: int) -> tuple[mx.array, mx.array, mx.array]:
 def log_softmax(x: mx.array, axis: int = -1) -> mx.array:
     """The logarithm of the softmax over ``axis``."""
     if x.size == 0:
-        return x
+        return mx.softmax(x, axis=axis)
     low, _, total = _log_total(x, axis)
     return (low - total).astype(x.dtype if x.dtype in _HALVES else total.dtype)
 

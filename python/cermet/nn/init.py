@@ -152,6 +152,6 @@ def orthogonal(gain: float = 1.0, dtype: mx.Dtype = mx.float32) -> Initializer:
         q, r = mx.linalg.qr(sample, stream=mx.cpu)
         # The factorization leaves signs open; those of r make the distribution uniform.
         q = q * mx.sign(mx.diag(r))
-        return (gain * (q if rows >= cols else q.T)).astype(dtype)
+        return ((q if rows >= cols else q.T) * gain).astype(dtype)
 
     return initializer

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Literal
 
 import cermet.core as mx
@@ -82,6 +83,7 @@ def cross_entropy(
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected [0, 1)")
+    axis = axis if axis is None else operator.index(axis)
     if axis is None:
         targets = targets.flatten() if targets.shape == logits.shape else targets
         logits, axis = logits.flatten(), 0
@@ -261,9 +263,9 @@ def cosine_similarity_loss(
 
     The product of the norms, by which the inner product is divided, is at least ``eps``.
     """
+    norms = mx.linalg.norm(x1, axis=axis) * mx.linalg.norm(x2, axis=axis)
     if not mx.issubdtype(mx.result_type(x1, x2), mx.inexact):
         x1, x2 = x1.astype(mx.float32), x2.astype(mx.float32)  # products of integers may wrap
-    norms = mx.linalg.norm(x1, axis=axis) * mx.linalg.norm(x2, axis=axis)
     loss = mx.sum(x1 * x2, axis=axis) / mx.maximum(norms, eps)
     return _reduce("cosine_similarity_loss", loss, reduction)
 

@@ -45,8 +45,8 @@ class Adam(Optimizer):
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
         rate = self._rate_for(gradient)
         b1, b2 = self.betas
-        m = b1 * state["m"] + (1 - b1) * gradient
-        v = b2 * state["v"] + (1 - b2) * mx.square(gradient)
+        m = state["m"] * b1 + gradient * (1 - b1)
+        v = state["v"] * b2 + mx.square(gradient) * (1 - b2)
         state["m"], state["v"] = m, v
         if not self.bias_correction:
             return parameter - rate * m / (mx.sqrt(v) + self.eps)
@@ -100,8 +100,8 @@ class Adamax(Adam):
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
         b1, b2 = self.betas
-        m = b1 * state["m"] + (1 - b1) * gradient
-        v = mx.maximum(b2 * state["v"], mx.abs(gradient))
+        m = state["m"] * b1 + gradient * (1 - b1)
+        v = mx.maximum(state["v"] * b2, mx.abs(gradient))
         state["m"], state["v"] = m, v
         return parameter - self._rate_for(gradient) * m / (v + self.eps)
 
@@ -135,8 +135,8 @@ class Lion(Optimizer):
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
         rate = self._rate_for(gradient)
         b1, b2 = self.betas
-        c = b1 * state["m"] + (1 - b1) * gradient
-        state["m"] = b2 * state["m"] + (1 - b2) * gradient
+        c = state["m"] * b1 + gradient * (1 - b1)
+        state["m"] = state["m"] * b2 + gradient * (1 - b2)
         if self.weight_decay > 0:
             parameter = parameter * (1 - rate * self.weight_decay)
         return parameter - rate * mx.sign(c)

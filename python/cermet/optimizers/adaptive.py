@@ -28,7 +28,7 @@ class RMSprop(Optimizer):
         state["v"] = mx.zeros_like(parameter)
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
-        v = self.alpha * state["v"] + (1 - self.alpha) * mx.square(gradient)
+        v = state["v"] * self.alpha + mx.square(gradient) * (1 - self.alpha)
         state["v"] = v
         return parameter - self._rate_for(gradient) * gradient / (mx.sqrt(v) + self.eps)
 
@@ -79,10 +79,10 @@ class AdaDelta(Optimizer):
         state["u"] = mx.zeros_like(parameter)
 
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
-        v = self.rho * state["v"] + (1 - self.rho) * mx.square(gradient)
+        v = state["v"] * self.rho + mx.square(gradient) * (1 - self.rho)
         d = mx.sqrt(state["u"] + self.eps) / mx.sqrt(v + self.eps) * gradient
         state["v"] = v
-        state["u"] = self.rho * state["u"] + (1 - self.rho) * mx.square(d)
+        state["u"] = state["u"] * self.rho + mx.square(d) * (1 - self.rho)
         return parameter - self._rate_for(gradient) * d
 
 
@@ -165,7 +165,7 @@ class Adafactor(Optimizer):
             update = gradient * mx.rsqrt(running("exp_avg_sq", square))
         update = step_size * update / mx.maximum(1.0, _rms(update) / self.clip_threshold)
         if self.beta_1 is not None:
-            update = self.beta_1 * state["exp_avg"] + (1 - self.beta_1) * update
+            update = state["exp_avg"] * self.beta_1 + update * (1 - self.beta_1)
             state["exp_avg"] = update
         if self.weight_decay != 0:
             parameter = parameter * (1 - self.weight_decay * step_size)

@@ -55,10 +55,10 @@ class Muon(Optimizer):
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
         rate = self._rate_for(gradient)
         if self.weight_decay != 0:
-            gradient = gradient + self.weight_decay * parameter
-        v = self.momentum * state["v"] + (1 - self.momentum) * gradient
+            gradient = gradient + parameter * self.weight_decay
+        v = state["v"] * self.momentum + gradient * (1 - self.momentum)
         state["v"] = v
-        update = self.momentum * v + (1 - self.momentum) * gradient if self.nesterov else v
+        update = v * self.momentum + gradient * (1 - self.momentum) if self.nesterov else v
         if update.ndim >= 2:
             matrix = self._orthogonal(update.reshape(update.shape[0], -1))
             rows, cols = matrix.shape

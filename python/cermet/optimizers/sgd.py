@@ -51,10 +51,10 @@ class SGD(Optimizer):
     def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
         rate = self._rate_for(gradient)
         if self.weight_decay != 0:
-            gradient = gradient + self.weight_decay * parameter
+            gradient = gradient + parameter * self.weight_decay
         if self.momentum <= 0:
             return parameter - rate * gradient
-        damped = (1 - self.dampening) * gradient if self.dampening > 0 else gradient
-        v = self.momentum * state["v"] + damped
+        damped = gradient * (1 - self.dampening) if self.dampening > 0 else gradient
+        v = state["v"] * self.momentum + damped
         state["v"] = v
-        return parameter - rate * (gradient + self.momentum * v if self.nesterov else v)
+        return parameter - rate * (gradient + v * self.momentum if self.nesterov else v)

@@ -95,6 +95,9 @@ class Bilinear(Module):
 
     def __call__(self, x1: mx.array, x2: mx.array) -> mx.array:
         output_dims, input2_dims, input1_dims = self.weight.shape
+        for name, x, size in (("x1", x1, input1_dims), ("x2", x2, input2_dims)):
+            if x.shape[-1:] != (size,):
+                raise ValueError(f"Bilinear: {name} has shape {x.shape}, expected (..., {size})")
         y = x1 @ self.weight.reshape(-1, input1_dims).T
         y = y.reshape(*x1.shape[:-1], output_dims, input2_dims)
         y = (y @ x2[..., None]).squeeze(-1)

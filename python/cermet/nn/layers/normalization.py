@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import cermet.core as mx
+from cermet.nn.activations import _HALVES
 from cermet.nn.base import Module
 
 __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
@@ -24,6 +25,8 @@ class _Normalization(Module):
 
 
 def _standardize(x: mx.array, axes: int | tuple[int, ...], eps: float) -> mx.array:
+    if x.dtype in _HALVES:  # rounded once, in the end
+        return _standardize(x.astype(mx.float32), axes, eps).astype(x.dtype)
     mean = mx.mean(x, axis=axes, keepdims=True)
     return (x - mean) * mx.rsqrt(mx.var(x, axis=axes, keepdims=True) + eps)
 
@@ -139,7 +142,12 @@ class GroupNorm(_Normalization):
     def __call__(self, x: mx.array) -> mx.array:
         if x.ndim == 0:
             raise ValueError("GroupNorm: input of shape (), expected (batch, ..., features)")
-        size = self.dims // self.num_groups
+        if x.shape[-1] % self.num_groups:
+            raise ValueError(
+                f"GroupNorm: input of shape {x.shape}, expected a multiple of {self.num_groups} "
+                "features"
+            )
+        size = x.shape[-1] // self.num_groups
         if self.pytorch_compatible:
             groups, axes = (self.num_groups, size), (1, 3)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 
 import cermet.core as mx
 from cermet.nn.base import Module
@@ -102,10 +103,11 @@ class ALiBi(Module):
 
         The queries are those at positions ``offset`` to ``q_sequence_length``.
         """
+        slopes = ALiBi.create_alibi_slope(num_heads, dtype)
         queries = mx.arange(offset, q_sequence_length)
         keys = mx.arange(k_sequence_length)
         distances = (-mx.abs(queries[:, None] - keys[None, :])).astype(dtype)
-        return distances[None, None] * ALiBi.create_alibi_slope(num_heads, dtype)
+        return distances[None, None] * slopes
 
     @staticmethod
     def create_alibi_slope(num_heads: int, dtype: mx.Dtype = mx.float32) -> mx.array:
@@ -114,6 +116,9 @@ class ALiBi(Module):
         The slopes for a power of two ``n`` are the powers of ``2 ** (-8 / n)``; the heads beyond it
         take every second one of those for ``2 n``.
         """
+        num_heads = operator.index(num_heads)
+        if num_heads < 1:
+            raise ValueError(f"ALiBi: num_heads is {num_heads}, expected 1 or more")
         n = 2 ** math.floor(math.log2(num_heads))
         with mx.stream(mx.cpu):  # float64
             first, others = mx.arange(n), mx.arange(num_heads - n)

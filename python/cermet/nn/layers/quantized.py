@@ -124,7 +124,7 @@ class _Packed(Module):
     def __init__(self, group_size: int | None, bits: int | None, mode: str):
         super().__init__()
         if mode not in self._modes:
-            raise ValueError(
+            raise (ValueError if isinstance(mode, str) else mx.KindError)(
                 f"{type(self).__name__}: mode is '{mode}', expected one of {[*self._modes]}"
             )
         default_group_size, default_bits = _DEFAULTS[mode]
