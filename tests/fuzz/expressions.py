@@ -20,9 +20,9 @@ UNARY = """sqrt reciprocal exp expm1 log log2 log10 log1p sin cos tan sinh cosh 
     arctan arcsinh arccosh arctanh degrees radians nan_to_num""".split()
 EXACT_BINARY = """add subtract equal not_equal less less_equal greater greater_equal logical_and
     logical_or logical_xor""".split()
-BINARY = """maximum minimum multiply divide power arctan2 floor_divide remainder""".split()
+BINARY = """maximum minimum multiply divide power arctan2 remainder""".split()
 INTEGER = "bitwise_and bitwise_or bitwise_xor left_shift right_shift".split()
-OPERATOR = "+ - * / // % ** < <= > >= == != & | ^".split()
+OPERATOR = "+ - * / % ** < <= > >= == != & | ^".split()
 UPDATE = "add multiply".split()
 CHOICE = "maximum minimum".split()  # of zeros, either
 WORDS = {name: value for name, value in globals().items() if name.isupper()}
@@ -37,6 +37,9 @@ CLOSE any      xp.abs(a) ; xp.sign(a) ; xp.square(a) ; xp.positive(a)
 CLOSE inexact  xp.UNARY(a)
 CLOSE real     xp.BINARY(a, b)
 SCALED real    xp.logaddexp(a, b)
+CLOSE real     floored(xp.floor_divide, a, b)
+CLOSE any      floored(operator.floordiv, a, {number}) ; floored(operator.floordiv, {number}, a)
+CLOSE any      floored(operator.floordiv, a, b)
 CLOSE any      a OPERATOR {number} ; {number} OPERATOR a ; a OPERATOR b
 LOOSE any      xp.sum(a, axis={axes}, keepdims={bool}) ; xp.prod(a, axis={axes})
 LOOSE any      xp.mean(a, axis={axes})
@@ -124,12 +127,11 @@ KNOWN = [
     (r"arange\(-0\.0", "values", "the sign of a zero"),
     ("setitem", "gives", "a cast that NumPy refuses"),
     (
-        "%|//|remainder|floor_divide",
+        "%|remainder|floored",
         r"ulp.*\(float32\), expected.*\(float64\)",
         "of rounded numbers",
     ),
-    ("//|divmod|floor_divide", r"ulp.*(inf|-0\.)", "infinities are the array API standard's"),
-    (r"(%|//) 1e-3", "ulp", "of a rounded divisor"),
+    (r"% 1e-3|floored\(.* 1e-3\)", "ulp", "of a rounded divisor"),
     (r"arange\(.*(inf|nan)|linspace.*(inf|nan)", "", "endless ranges"),
     ("where", "does not fit", "numbers that NumPy wraps"),
     ("clip", "does not fit", "a bound between which and the type there is nothing"),

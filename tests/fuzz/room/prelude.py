@@ -31,6 +31,7 @@ from compare import (
     compare,
     convolved,
     data,
+    floored,
     foreign,
     law,
     logsumexp,
