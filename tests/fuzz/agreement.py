@@ -100,7 +100,16 @@ def holds(condition, x, y, name):
     """Whether a condition holds for all pairs; lo and hi are the ends of an integer type."""
     kind = np.dtype(name) if name.startswith(("int", "uint")) and name != "int" else None
     ends = (np.iinfo(kind).min, np.iinfo(kind).max) if kind else (0, 1)
-    names = {**WORDS, "x": x, "y": y, "lo": ends[0], "hi": ends[1], "room": ROOM.get(name, 0)}
+    x, y = (v.astype(np.int8) if v.dtype == bool else v for v in (x, y))
+    names = {
+        **WORDS,
+        "x": x,
+        "y": y,
+        "lo": ends[0],
+        "hi": ends[1],
+        "whole": name not in ROOM,
+        "room": ROOM.get(name, 0),
+    }
     with np.errstate(all="ignore"):
         return bool(np.all(eval(condition, {"__builtins__": {}}, names)))
 

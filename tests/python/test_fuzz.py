@@ -61,6 +61,7 @@ def test_conditions_hold_for_all_that_differs(monkeypatch):
     assert not only_where("isnan(x)", "", answer(2.0, 2.0, 3.0), ours)
     assert not only_where("isnan(x)", "", answer(1.0, 2.0), ours)
     assert not only_where("isnan(x)", "", ("raises", ["ValueError"], ""), ours)
+    assert not only_where("x - y > 1", "", answer(True, dtype="bool"), answer(False, dtype="bool"))
     low, high = answer(-128, 0, dtype="int8"), answer(127, 0, dtype="int8")
     assert only_where("(x == hi) & (y == lo)", "", low, high)
     assert not only_where("x == lo", "", low, high)
