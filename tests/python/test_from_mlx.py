@@ -1,5 +1,6 @@
 """Calls that differed from MLX by mistake, and rows of docs/from-mlx.md without other tests."""
 
+import fractions
 import pickle
 
 import numpy as np
@@ -676,3 +677,19 @@ def test_equal_numbers():
     x = mx.array([1.0, 1.0])
     assert mx.isclose(x, x, mx.nan).tolist() == [True, True]
     assert mx.isnan(mx.var(x, ddof=2)).item()
+
+
+@pytest.mark.parametrize("dtype", [mx.bfloat16, mx.float16, mx.float32, mx.float64])
+def test_quotients_are_rounded_down_once(dtype):
+    a, b = mx.array([1.0, 3.0], dtype), mx.array([0.333984375, 1.0], dtype)
+    assert (a // b).tolist() == [2, 3]
+    tenth = mx.array(0.1, dtype)
+    exact = 1 // fractions.Fraction(tenth.astype(mx.float64).item())
+    assert (mx.array(1.0, dtype) // tenth).item() == exact
+
+
+def test_a_predicate_that_is_empty_is_none():
+    model = nn.Sequential(nn.Linear(64, 32))
+    nn.quantize(model, class_predicate=())
+    assert isinstance(model.layers[0], nn.QuantizedLinear)
+    nn.quantize(nn.Linear(64, 3), quantize_input=np.array([1, 2]))  # no layer is asked

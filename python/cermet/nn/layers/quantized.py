@@ -52,9 +52,7 @@ def quantize(
             else than a bool or a dict.
     """
     settings = {"group_size": group_size, "bits": bits, "mode": mode}
-    if quantize_input:
-        settings["quantize_input"] = True
-    if class_predicate is None:
+    if not class_predicate:
 
         def class_predicate(_path: str, module: Module) -> bool:
             return hasattr(module, "to_quantized")
@@ -74,6 +72,8 @@ def quantize(
             )
         if isinstance(choice, dict):
             return module.to_quantized(**choice)
+        if quantize_input:
+            settings["quantize_input"] = True
         return module.to_quantized(**_accepted(module.to_quantized, settings))
 
     layers = tree_map_with_path(quantized, model.leaf_modules(), is_leaf=Module.is_module)
