@@ -22,15 +22,6 @@ Dtype norm_type(const array& x, const std::optional<array>& weight) {
   return weight ? promote(x.dtype(), weight->dtype()) : x.dtype();
 }
 
-// (..., D) as pairs of halves, (..., 2, D / 2), or of neighbours, (..., D / 2, 2).
-Shape paired(const array& a, bool traditional) {
-  Shape shape = a.shape();
-  const std::int64_t half = shape.back() / 2;
-  shape.back() = traditional ? half : 2;
-  shape.push_back(traditional ? 2 : half);
-  return shape;
-}
-
 // Angles of rotation (..., L, dims / 2) for positions (L,) or (B, ..., L).
 array angles(const array& a, int dims, const std::optional<double>& base, double scale,
              const array& offset, const std::optional<array>& freqs, StreamOrDevice s) {
@@ -106,25 +97,33 @@ array rope(const array& a, int dims, bool traditional, std::optional<double> bas
 Arrays Rope::expand(const Node& node, std::span<const array> inputs) const {
   const auto& [dims, traditional, base, scale] = options;
   const StreamOrDevice s = node.stream;
-  const std::int64_t width = node.shape.back();
-  const auto columns = [&](std::int64_t start, std::int64_t stop) {
-    return section(inputs[0], inputs[0].ndim() - 1, start, stop, 1, s);
+  const array& a = inputs[0];
+  const int last = a.ndim() - 1;
+  const std::int64_t width = node.shape.back(), half = dims / 2;
+  // The first numbers of the pairs, or the second ones: neighbours, or halves.
+  const auto side = [&](int which) {
+    const array part = traditional ? section(a, last, which, dims, 2, s)
+                                   : section(a, last, which * half, (which + 1) * half, 1, s);
+    return astype(part, accurate(a.dtype()), s);
   };
-  const array a = dims < width ? columns(0, dims) : inputs[0];
   std::optional<array> freqs;
   if (!base) freqs = inputs[2];
-  // (x, y) turns to (x cos - y sin, y cos + x sin): the pair, and the pair flipped.
-  const int pair = traditional ? -1 : -2;
   const array turn = fast::angles(a, dims, base, scale, inputs[1], freqs, s);
   // Sines are computed once for all heads, not once for each.
-  const array signs = reshape(array({-1.0f, 1.0f}), traditional ? Shape{2} : Shape{2, 1}, s);
-  const array along = contiguous(expand_dims(cos(turn, s), {pair}, s), false, s);
-  const array across =
-      contiguous(multiply(expand_dims(sin(turn, s), {pair}, s), signs, s), false, s);
-  const array x = astype(reshape(a, fast::paired(a, traditional), s), accurate(a.dtype()), s);
-  const array turned = add(multiply(x, along, s), multiply(flip(x, {pair}, s), across, s), s);
-  const array out = astype(reshape(turned, a.shape(), s), a.dtype(), s);
-  return {dims < width ? concatenate({out, columns(dims, width)}, -1, s) : out};
+  const array c = contiguous(cos(turn, s), false, s), d = contiguous(sin(turn, s), false, s);
+  const array x = side(0), y = side(1);
+  Arrays turned{subtract(multiply(x, c, s), multiply(y, d, s), s),
+                add(multiply(y, c, s), multiply(x, d, s), s)};
+  for (array& t : turned) {
+    t = astype(t, a.dtype(), s);
+    if (traditional) t = expand_dims(t, {-1}, s);
+  }
+  // Both are stored where they belong by what computes them.
+  array out = concatenate(turned, -1, s);
+  Shape rotated = a.shape();
+  rotated.back() = dims;
+  if (traditional) out = reshape(out, rotated, s);
+  return {dims < width ? concatenate({out, section(a, last, dims, width, 1, s)}, -1, s) : out};
 }
 
 namespace fast {

@@ -46,7 +46,8 @@ class Finder {
       std::size_t writer = step;
       if (places && is_part(step, reads[k])) {
         writer = writer_of(reads[k].index());
-        if (plan_.steps[writer].program && (made == kNowhere || made < writer))
+        const bool stores = writer != step_of_[reads[k].index()] || plan_.steps[writer].program;
+        if (stores && (made == kNowhere || made < writer))
           give_place(reads[k].index(), {plan_.steps[step].outputs[0], k, step});
         else
           writer = step;
@@ -108,13 +109,21 @@ class Finder {
     if (step.program) return output_of(*step.program, s).slots.size() == 1;
     return tape_.kinds[s] == Kind::concatenate ||
            (tape_.kinds[s] == Kind::reshape && step.kind == Step::Kind::view &&
-            is_part(step_of_[s], step.reads[0]) &&
-            plan_.steps[step_of_[step.reads[0].index()]].program);
+            is_part(step_of_[s], step.reads[0]));
   }
-  // The step that computes a part, of which there may be a reshape.
+  // The first step that stores a part, or what it is put together of or a reshape of.
   std::size_t writer_of(Slot part) const {
-    const Step& step = plan_.steps[step_of_[part]];
-    return step.kind == Step::Kind::view ? step_of_[step.reads[0].index()] : step_of_[part];
+    const std::size_t made = step_of_[part];
+    const Step& step = plan_.steps[made];
+    if (step.kind == Step::Kind::view) return writer_of(step.reads[0].index());
+    if (step.program) return made;
+    std::size_t first = made;
+    for (const Operand o : step.reads)
+      if (!o.is_constant())
+        if (const auto it = plan_.places.find(o.index());
+            it != plan_.places.end() && it->second.whole == part)
+          first = std::min(first, writer_of(o.index()));
+    return first;
   }
   void give_place(Slot part, const Place& place) {
     plan_.places[part] = place;

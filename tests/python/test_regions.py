@@ -329,6 +329,35 @@ def test_a_view_of_a_cache_keeps_its_elements():
     np.testing.assert_array_equal(np.array(view), a[:, 3:5])
 
 
+@pytest.mark.parametrize("how", ["concatenate", "stack"])
+def test_what_is_put_together_of_parts_goes_to_its_place_in_a_cache(how):
+    a, b = data(2, 6, 8), data(2, 1, 8)
+
+    def turned(b, xp):
+        x, y = (b[..., :4], b[..., 4:]) if how == "concatenate" else (b[..., ::2], b[..., 1::2])
+        if how == "concatenate":
+            return xp.concatenate([x * 2 - y, y + x], -1)
+        return xp.stack([x * 2 - y, y + x], -1).reshape(b.shape)
+
+    cache, new = mx.array(a), mx.array(b)
+    cache[:, 3:4] = turned(new, mx)
+    expected = a.copy()
+    expected[:, 3:4] = turned(b, np)
+    check(cache, expected, 1, b.nbytes, b.nbytes)
+
+
+def test_a_reader_between_the_parts_of_an_update_sees_what_was_before():
+    a, b = data(2, 6, 8), data(2, 1, 8)
+    cache, new = mx.array(a), mx.array(b)
+    before = mx.sum(cache[:, 3:4] * mx.sum(new * 2), axis=-1)
+    cache[:, 3:4] = mx.concatenate([new[..., :4] * before[..., None], new[..., 4:] + 1], -1)
+    first = (a[:, 3:4] * (b * 2).sum(dtype=np.float32)).sum(-1)
+    expected = a.copy()
+    expected[:, 3:4] = np.concatenate([b[..., :4] * first[..., None], b[..., 4:] + 1], -1)
+    np.testing.assert_allclose(np.array(cache), expected, rtol=1e-5)
+    np.testing.assert_allclose(np.array(before), first, rtol=1e-5)
+
+
 def test_one_plan_for_a_growing_cache():
     before = None
     for n in range(3, 12):
