@@ -22,6 +22,12 @@ Clusters::Clusters(const Tape& tape, LimitsOf limits)
   }
   for (Item& i : items)
     if (i.role != Role::leaf) i.cluster = find(i.cluster);
+  for (Item& i : items)
+    if (i.role == Role::unit_reshape)
+      if (Cluster& c = clusters[i.cluster]; c.members.size() == 1) {  // a view of what is there
+        i.role = Role::opaque;
+        c.fusible = false;
+      }
   find_epilogues();
   for (Slot s = 0; s < items.size(); ++s)
     if (items[s].role != Role::leaf)

@@ -44,6 +44,7 @@ class Builder {
       computed_.emplace(s, value);
     }
     for (ProgramOutput& out : p_.outputs) find_donors(out);
+    for (std::size_t k = again_.size(); k-- > 0;) delay(inputs_.at(again_[k]));
     return std::move(p_);
   }
   // What it computes though another program does, too.
@@ -182,6 +183,20 @@ class Builder {
     return ins.out;
   }
 
+  // What is computed again is so in the first pass that reads it, not kept for it.
+  void delay(const std::vector<std::pair<Mask, ValueId>>& known) {
+    for (const auto& [mask, id] : known) {
+      if (p_.values[id].from != Value::From::instruction || p_.values[id].extent != Extent::full)
+        continue;
+      int first = p_.phases;
+      for (const Instruction& ins : p_.instructions)
+        if (std::find(std::begin(ins.in), std::end(ins.in), id) != std::end(ins.in))
+          first = std::min(first, ins.phase - ins.is_reduce);
+      Instruction& ins = p_.instructions[p_.values[id].index];
+      if (first < p_.phases) ins.phase = std::max(ins.phase, static_cast<std::uint16_t>(first));
+    }
+  }
+
   // A copy of an input, or a row value in each of its places.
   ValueId copy_of(ValueId value, Dtype dtype, Extent extent) {
     Instruction ins;
@@ -315,8 +330,14 @@ std::shared_ptr<const Plan> make_plan(const Tape& tape, LimitsOf limits) {
   Clusters all(tape, limits);
   auto plan = std::make_shared<Plan>();
   std::vector<std::vector<Slot>> again;
-  for (const int c : all.order())
-    plan->steps.push_back(make_step(tape, all, all.clusters[c], again.emplace_back()));
+  for (const int c : all.order()) {
+    Cluster& cluster = all.clusters[c];
+    const auto stored = [&](Slot s) { return all.is_stored(s); };
+    if (cluster.fusible && cluster.products.empty() &&
+        std::none_of(cluster.members.begin(), cluster.members.end(), stored))
+      continue;  // its readers compute it
+    plan->steps.push_back(make_step(tape, all, cluster, again.emplace_back()));
+  }
   keep_for_last(plan->steps, again);
   // What constants are repeated to is there before anything is stored into it.
   std::stable_partition(plan->steps.begin(), plan->steps.end(), [](const Step& step) {

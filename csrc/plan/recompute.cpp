@@ -1,5 +1,5 @@
 // What a program would store for others to read, though they can compute it again from arrays of
-// which fewer are read: a centred row, a scaled one.
+// which fewer are read: a centred row, a scaled one, a weight of halves in float32.
 #include "plan/cluster.h"
 #include "plan/flow.h"
 
@@ -8,9 +8,15 @@ namespace {
 
 constexpr std::size_t kMostSteps = 8;  // for one value
 
-// Whether it costs no more than a load does.
-bool is_cheap(const Node& n) {
-  return cost_of(static_cast<const Elementwise&>(*n.primitive).op) <= 1 && !is_complex(n.dtype);
+// Whether it costs no more than a load does, or so much.
+bool is_cheap(const Node& n, double most) {
+  return cost_of(static_cast<const Elementwise&>(*n.primitive).op) <= most && !is_complex(n.dtype);
+}
+
+// Whether it is a cast to what takes more memory.
+bool widens(const Node& n) {
+  return static_cast<const Elementwise&>(*n.primitive).op == Op::cast &&
+         size_of(n.inputs[0].dtype()) < size_of(n.dtype);
 }
 
 void add_once(std::vector<Slot>& list, Slot s) {
@@ -27,7 +33,8 @@ bool Clusters::is_stored(Slot s) const {
 // some of it is not worth it.
 bool Clusters::trace_back(Slot s, std::vector<Slot>& steps, std::vector<Slot>& arrays) const {
   const Item& i = items[s];
-  if (i.role == Role::elementwise ? !is_cheap(node(s))
+  const double most = limits_(clusters[i.cluster].stream).again;
+  if (i.role == Role::elementwise ? !is_cheap(node(s), most)
                                   : i.role != Role::broadcast && i.role != Role::unit_reshape)
     return false;
   if (std::find(steps.begin(), steps.end(), s) != steps.end()) return true;
@@ -110,7 +117,14 @@ void Clusters::recompute(Slot s, const std::vector<int>& readers, std::size_t& s
   std::size_t rows = 0;  // that the cluster stores instead
   for (const Slot a : arrays)
     rows += items[a].role != Role::leaf && items[a].cluster == i.cluster && !is_stored(a);
-  if (saved <= 0 || stored + rows < 2 || !fits(from, from.read, from.written + rows)) return;
+  // A program that only widens is no step any more: its readers widen what they read. Where
+  // operations cost less than memory no other is that stores nothing else.
+  const bool vanishes =
+      (limits_(from.stream).again > 1 || (from.members.size() == 1 && widens(node(s)))) &&
+      std::all_of(from.members.begin(), from.members.end(),
+                  [&](Slot m) { return std::find(steps.begin(), steps.end(), m) != steps.end(); });
+  if (saved <= 0 || (stored + rows < 2 && !vanishes) || !fits(from, from.read, from.written + rows))
+    return;
   for (std::size_t k = 0; k < readers.size(); ++k) {
     clusters[readers[k]].read = std::move(reads[k]);
     clusters[readers[k]].instructions += steps.size();

@@ -43,6 +43,8 @@ struct Limits {
   // product's kind. Two of one kind, of equal shapes and one left operand, can have one together.
   // Null: never.
   std::uint32_t (*epilogue)(const Node& product) = nullptr;
+  // What an operation may cost (flow.h) to be done by each reader rather than stored and read.
+  double again = 1;
 };
 using LimitsOf = const Limits& (*)(Stream);
 

@@ -200,6 +200,8 @@ class Decoder(nn.Module):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
         self.layers = [Layer(config) for _ in range(config.num_hidden_layers)]
+        for layer in self.layers:  # one array: angles of rotation are computed once for all
+            layer.self_attn._waves = self.layers[0].self_attn._waves
         self.norm = nn.RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.windows = config.windows or [None] * config.num_hidden_layers
 
