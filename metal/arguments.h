@@ -133,3 +133,27 @@ struct SortArguments {
   cermet_uint run;   // sort_merge: elements of a sorted run
   cermet_uint last;  // the pass that gives the result
 };
+
+// ---- search.metal ------------------------------------------------------------------------------
+
+struct SearchArguments {
+  StridedAxes values;
+  cermet_long stride, size;  // of the sorted sequence; the number of values
+  KeyArguments key;
+  cermet_uint n, first_step;  // sorted elements, and the highest bit of their number
+  cermet_uint right;
+};
+
+// ---- attention.metal, attention_gradient.metal -------------------------------------------------
+
+// Strides, in elements, are those of (entry, head, place or key, column); 0 where a mask repeats.
+enum SinkType { kSinkFloat, kSinkHalf, kSinkBfloat };
+struct AttentionArguments {
+  cermet_long q[4], k[4], v[4], mask[4], output[4], cotangent[4];
+  cermet_long sinks[2];                                               // (entry, head)
+  cermet_uint entries, heads, shared, rows, columns, dim, value_dim;  // shared: heads of a group
+  cermet_uint part, parts;                                            // attend_few: keys of a part
+  cermet_uint sink_type;                                              // a SinkType
+  cermet_uint sinks_apart;                                            // each entry has its own
+  float scale;
+};

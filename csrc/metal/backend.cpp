@@ -62,7 +62,9 @@ bool supports(const Node& node) {
     case Kind::random_bits: return true;
     case Kind::scatter:
       return scatter_supported(node.dtype, static_cast<const Scatter&>(*node.primitive).mode);
-    case Kind::composite: return dynamic_cast<const Addmm*>(node.primitive.get()) != nullptr;
+    case Kind::composite:
+      return dynamic_cast<const Addmm*>(node.primitive.get()) || attention_supported(node) ||
+             search_supported(node);
     case Kind::custom: return dynamic_cast<const GpuKernel*>(node.primitive.get()) != nullptr;
     default: return false;
   }
@@ -84,6 +86,12 @@ void run(Commands& commands, const Primitive& primitive, std::span<const Tensor>
     case Kind::sort: return sort(commands, static_cast<const Sort&>(primitive), inputs[0], out);
     case Kind::matmul: return matmul(commands, inputs, out);
     case Kind::composite:
+      if (const auto* p = dynamic_cast<const Attention*>(&primitive))
+        return attention(commands, p->options, inputs, out);
+      if (const auto* p = dynamic_cast<const AttentionGradient*>(&primitive))
+        return attention_gradient(commands, p->options, inputs, out);
+      if (const auto* p = dynamic_cast<const SearchSorted*>(&primitive))
+        return search_sorted(commands, p->options, inputs, out);
       return addmm(commands, dynamic_cast<const Addmm&>(primitive), inputs, out);
     case Kind::random_bits: return random_bits(commands, inputs, out);
     default:
@@ -92,6 +100,9 @@ void run(Commands& commands, const Primitive& primitive, std::span<const Tensor>
 }
 
 namespace {
+
+// That of any elementwise operation: less than what moving its result takes.
+constexpr double kOperationsAgain = 16;
 
 // The composite that the CPU computes for the GPU; what else that one takes is programs here.
 bool is_quantized_product(const Node& composite) {
@@ -113,7 +124,9 @@ class MetalBackend final : public Backend {
           return supports(composite) ||
                  (is_quantized_product(composite) && host_backend().limits().takes(composite));
         },
-        true};
+        true,
+        nullptr,
+        kOperationsAgain};
     return limits;
   }
   std::map<std::string, std::variant<std::string, std::int64_t>> info() const override {

@@ -122,6 +122,9 @@ bool supports(const Node& node);
 // an update that atomic operations exist for.
 bool arange_supported(const Arange& primitive, Dtype dtype, std::int64_t size);
 bool scatter_supported(Dtype dtype, Update mode);
+// Whether it is an attention, or the gradient of one, of extents that kernels take.
+bool attention_supported(const Node& composite);
+bool search_supported(const Node& composite);
 // Encodes a primitive that is neither a view, an elementwise operation nor a reduction. `out` is
 // row-major and has memory. For scatter, out may share inputs[0]'s memory (donated, of the same
 // layout): the copy is then not needed.
@@ -139,6 +142,12 @@ void addmm(Commands& commands, const Addmm& primitive, std::span<const Tensor> i
            const Tensor& out);
 void matmul(Commands& commands, std::span<const Tensor> inputs, const Tensor& out);
 void arange(Commands& commands, const Arange& primitive, const Tensor& out);
+void attention(Commands& commands, const AttentionOptions& options, std::span<const Tensor> inputs,
+               const Tensor& out);
+void attention_gradient(Commands& commands, const AttentionOptions& options,
+                        std::span<const Tensor> inputs, const Tensor& out);
+void search_sorted(Commands& commands, bool right, std::span<const Tensor> inputs,
+                   const Tensor& out);
 void concatenate(Commands& commands, const Concatenate& primitive, std::span<const Tensor> inputs,
                  const Tensor& out);
 void gather(Commands& commands, const Gather& primitive, std::span<const Tensor> inputs,

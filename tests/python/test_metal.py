@@ -105,6 +105,72 @@ def test_normalisations_read_the_input_once(rng):
         assert assert_traffic(whole, whole, y)["dispatches"] == 1
 
 
+@pytest.mark.parametrize("name", ["rms_norm", "layer_norm"])
+@pytest.mark.parametrize("dtype", [mx.float16, mx.bfloat16])
+def test_norms_of_halves_read_and_write_once(name, dtype, rng):
+    """The weight is widened as it is read, by no step of its own."""
+    x, w = (mx.random.normal(shape).astype(dtype) for shape in [(16, 1024), (1024,)])
+    mx.eval(x, w)
+    weights = [w] if name == "rms_norm" else [w, w * 2]
+    mx.eval(weights)
+    y = getattr(mx.fast, name)(x, *weights, eps=1e-5)
+    assert y.dtype == dtype
+    counts = assert_traffic(x.nbytes + len(weights) * 16 * w.nbytes, x.nbytes, y)
+    assert counts["dispatches"] == 1
+
+
+@pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
+@pytest.mark.parametrize("rows", [1, 3, 300])
+def test_long_rows_are_read_once_a_pass(rows, dtype):
+    """By the whole GPU where they are few: the exponentials are computed again, not stored."""
+    length = 128_000 if rows < 100 else 8_000
+    x = mx.random.normal((rows, length)).astype(dtype)
+    mx.eval(x)
+    counts = counted(mx.softmax(x, axis=-1))
+    # Where rows are few, each thread of the last program reads the two numbers of its row.
+    twice = 0 if rows > 100 else 2 * FLOAT * x.size
+    assert counts["device_read"] + counts["device_written"] <= 4.1 * x.nbytes + twice
+    assert counts["threadgroups"] >= min(rows * length // 4096, 300)
+    counts = counted(mx.logsumexp(x, axis=-1))
+    assert counts["device_read"] + counts["device_written"] <= 2.1 * x.nbytes
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("dtype", [d for d in KINDS if d != "complex64"])
+def test_searchsorted_is_one_kernel(dtype, side, rng):
+    x, v = exact_sample(rng, (1000,), dtype), exact_sample(rng, (30, 20), dtype)
+    if np.dtype(NUMPY_DTYPES[dtype]).kind in "fV":
+        x[::7], v[::7] = np.nan, np.nan
+    x = mx.sort(to_mx(x))
+    v = to_mx(v)[:, ::2].T
+    mx.eval(x, v)
+    found = mx.searchsorted(x, v, side=side)
+    with mx.stream(mx.cpu):
+        want = mx.searchsorted(x, v, side=side)
+    assert counted(found)["dispatches"] == 1
+    assert_equal(found, to_np(want))
+
+
+@pytest.mark.parametrize("traditional", [False, True])
+def test_rope_reads_and_writes_once(traditional, rng):
+    """Sines and cosines of the positions are computed before, once for all layers."""
+    heads, length, dims = 8, 64, 32
+    x = floats(rng, 1, heads, length, dims)
+
+    def rope(x):
+        return mx.fast.rope(x, dims, traditional=traditional, base=1e4, scale=1.0, offset=3)
+
+    table, positions = length * dims // 2 * FLOAT, length * FLOAT
+    angles = {"dispatches": 3, "written": 2 * positions + 2 * table}
+    # Each head reads the tables, each frequency the positions.
+    angles["read"] = positions + table + table + heads * 2 * table
+    counts = assert_traffic(x.nbytes + angles["read"], x.nbytes + angles["written"], rope(x))
+    assert counts["dispatches"] == 1 + angles["dispatches"]
+    again = counted(rope(rope(rope(x))))
+    assert again["dispatches"] == 3 + angles["dispatches"]
+    assert again["device_written"] == 3 * x.nbytes + angles["written"]
+
+
 @pytest.mark.parametrize(
     "axis, shape, outputs, partials",
     [
