@@ -20,7 +20,8 @@ namespace cermet {
 class Ticket {
  public:
   virtual ~Ticket() = default;
-  // Waits, also for what it depends on. Gives the error of the step, or null.
+  // Waits, also for what it depends on. Gives the error of the step, or null. Any thread may wait
+  // once the queue has been told to submit. Throws Interrupted when the interrupt check says so.
   virtual std::exception_ptr wait() = 0;
 };
 
@@ -68,10 +69,12 @@ class Queue {
   virtual ~Queue() = default;
   // Memory for a result. It may be memory that only earlier work of the queue still uses.
   virtual Ref<Buffer> allocate(std::size_t bytes) = 0;
-  // Whether work under way holds a reference to the buffer.
-  virtual bool holds(const Buffer&) const { return false; }
+  // How many references to the buffer work under way on the stream holds, of other batches too.
+  virtual std::uint32_t holds(const Buffer&) const { return 0; }
   // What follows in this queue waits for the work of another.
   virtual void wait_for(Ticket& ticket) = 0;
+  // Starts all that it was given: nothing more comes. It does not wait.
+  virtual void submit() {}
 
   // Each of these runs or encodes a step and never waits. Inputs have values, or tickets of this
   // queue; outputs have memory. Nodes are the caller's: what is done later keeps their buffers.

@@ -20,6 +20,17 @@ std::shared_ptr<Batch>& spare() {
   return *it;
 }
 
+// Batches whose work is under way, under Lock::batches.
+std::unordered_set<std::shared_ptr<Batch>>& flights() {
+  static auto* all = new std::unordered_set<std::shared_ptr<Batch>>;
+  static int generation = process_generation();
+  if (generation != process_generation()) {  // they are the parent's
+    all = new std::unordered_set<std::shared_ptr<Batch>>;
+    generation = process_generation();
+  }
+  return *all;
+}
+
 // An input has gone back to being lazy: then so does the result.
 struct NotComputed {};
 
@@ -62,7 +73,7 @@ void Batch::keep(std::shared_ptr<Batch>& batch) {
   constexpr std::size_t kMost = 1 << 14;  // nodes
   if (batch.use_count() > 1 || batch->first_ || !batch->errors_.empty()) return;
   if (batch->nodes_.capacity() > kMost) return;
-  batch->finished_ = false;
+  batch->finished_ = batch->encoded_ = false;
   spare() = std::move(batch);
 }
 
@@ -104,31 +115,55 @@ std::exception_ptr Batch::error_of(const Node* node) {
 bool Batch::waits_below() const {
   for (const Evaluation* e = Evaluation::innermost(); e; e = e->outer)
     for (const auto& d : dependencies_)
-      if (&e->batch == d.get()) return true;
+      if (&e->batch == d.get() && !d->encoded_) return true;
   return false;
 }
 
-void Batch::wait(const Batch* asking) {
-  for (Evaluation* e = Evaluation::innermost(); e; e = e->outer)
-    if (&e->batch != asking && !std::exchange(e->withdrawn, true)) e->batch.withdraw();
-  while (!finished_) {
+void Batch::wait(const Batch* asking, bool encoded) {
+  // What is in flight needs nobody.
+  for (Evaluation* e = encoded_ ? nullptr : Evaluation::innermost(); e; e = e->outer)
+    if (&e->batch != asking && !e->batch.encoded_ && !std::exchange(e->withdrawn, true))
+      e->batch.withdraw();
+  while (!finished_ && !(encoded && encoded_)) {
     if (generation_ != process_generation())
       throw std::runtime_error(
           "eval: the array was being computed by another thread when this process was forked from "
           "its parent; evaluate before the fork, or after it");
+    if (encoded_) {
+      finish();
+      continue;
+    }
     {
       std::unique_lock lock(mutex_of(Lock::batches));
-      if (!finished_) done_.wait_for(lock, std::chrono::milliseconds(20));
+      if (!finished_ && !encoded_) done_.wait_for(lock, std::chrono::milliseconds(20));
     }
     if (!finished_) poll_interrupt();
   }
 }
 
 std::exception_ptr Batch::run() {
-  const std::vector<Step>& steps = plan_->steps;
   Evaluation evaluation(*this);
+  give_out();
   try {
-    for (auto& d : dependencies_) d->wait(this);
+    finish();
+  } catch (...) {  // what was given out goes on without this thread
+    finish_later(shared_from_this());
+    return evaluation.withdrawn ? nullptr : std::current_exception();
+  }
+  return evaluation.withdrawn ? nullptr : first_;
+}
+
+bool Batch::run_ahead() {
+  const Evaluation evaluation(*this);
+  give_out();
+  return finished_;
+}
+
+void Batch::give_out() {
+  const std::vector<Step>& steps = plan_->steps;
+  int tries = 0;
+  try {
+    for (auto& d : dependencies_) d->wait(this, /*encoded=*/true);
     take_up();
     for (; next_ < steps.size(); ++next_) {
       const Step& step = steps[next_];
@@ -163,26 +198,114 @@ std::exception_ptr Batch::run() {
         node(s).buffer = {};
         results_.erase(&node(s));
       }
-      if (!results_.empty()) {  // work under way holds memory: once more without it
-        settle();
+      // Work under way holds memory: once more without it.
+      const bool mine = !results_.empty();
+      if (mine) settle();
+      if (mine || (++tries <= 3 && wait_for_flights(this))) {
         --next_;
         continue;
       }
       if (!first_) first_ = lacking;
       fail(step, lacking, !unfolded_ || unfold(next_));
     }
-    settle();
   } catch (...) {
     if (!finished_) stop(std::current_exception());
   }
-  if (!finished_) {
-    hand_over();
-    clear();  // so that who waits finds nothing held
-    tell();
-  } else {
+  if (!finished_)
+    leave();
+  else
     clear();
+}
+
+void Batch::leave() {
+  for (auto& [where, queue] : queues_) queue->submit();
+  std::shared_ptr<InFlight> flight;
+  try {
+    if (!under_way_.empty()) {
+      flight = std::make_shared<InFlight>();
+      const std::scoped_lock lock(mutex_of(Lock::batches));
+      flights().insert(shared_from_this());
+    }
+  } catch (const std::bad_alloc&) {  // then it is waited for here
+    flight = nullptr;
+    const Uninterrupted now;
+    settle();
   }
-  return evaluation.withdrawn ? nullptr : first_;
+  hand_over();
+  if (!flight) {
+    clear();  // so that who waits finds nothing held
+    return tell();
+  }
+  flight->steps.swap(under_way_);
+  flight->dependencies.swap(dependencies_);
+  auto queues = std::exchange(queues_, {});
+  clear();
+  std::erase_if(results_, [](const auto& entry) { return entry.second.node->refs() == 1; });
+  add_background(1);
+  {
+    const std::scoped_lock lock(mutex_of(Lock::batches));
+    queues_.swap(queues);
+    in_flight_ = std::move(flight);
+    encoded_ = true;
+  }
+  done_.notify_all();
+}
+
+void Batch::finish() {
+  std::shared_ptr<const InFlight> flight;
+  {
+    const std::scoped_lock lock(mutex_of(Lock::batches));
+    flight = in_flight_;
+  }
+  if (!flight) return;
+  for (const auto& d : flight->dependencies) d->wait(this);
+  std::exception_ptr first;
+  for (const auto& step : flight->steps)
+    if (const auto error = settle(*step); !first) first = error;
+
+  std::vector<std::pair<Where, std::unique_ptr<Queue>>> queues;
+  std::unordered_map<const Node*, Result> results;
+  {
+    std::unique_lock lock(mutex_of(Lock::batches));
+    if (!in_flight_) {  // another thread was first
+      done_.wait(lock, [&] { return finished_.load(); });
+      return;
+    }
+    in_flight_ = nullptr;
+    queues.swap(queues_);
+    if (!first_) first_ = first;
+  }
+  queues.clear();  // so that who waits finds nothing held
+  {
+    const std::scoped_lock lock(mutex_of(Lock::batches));
+    for (auto& [n, result] : results_) {
+      if (!result.own) continue;
+      const auto& error = result.step->error;
+      if (error) add_error(*n, error);  // its memory may be an argument of others' work
+      result.node->status.store(error ? Status::failed : Status::available,
+                                std::memory_order_release);
+    }
+    results.swap(results_);
+  }
+  results.clear();
+  flight = nullptr;
+  {
+    const std::scoped_lock lock(mutex_of(Lock::batches));
+    finished_ = true;
+    flights().erase(shared_from_this());
+  }
+  done_.notify_all();
+  add_background(-1);
+}
+
+bool wait_for_flights(const Batch* asking) {
+  std::vector<std::shared_ptr<Batch>> all;
+  {
+    const std::scoped_lock lock(mutex_of(Lock::batches));
+    all.assign(flights().begin(), flights().end());
+  }
+  for (const auto& batch : all) batch->wait(asking);
+  return !all.empty();
 }
 
 void Batch::stop(const std::exception_ptr& why) {
@@ -231,7 +354,7 @@ void Batch::publish() {
 void Batch::tell() {
   {
     std::scoped_lock lock(mutex_of(Lock::batches));
-    finished_ = true;
+    finished_ = encoded_ = true;
   }
   done_.notify_all();
 }
@@ -279,9 +402,9 @@ Queue& Batch::prepare(const Step& step, Backend& backend) {
   bool elsewhere = false;
   for_each_input(step, [&](const Node& n) {
     const auto it = results_.find(&n);
-    if (it == results_.end() || it->second.queue == &queue) return;
+    if (it == results_.end() || it->second.where == key) return;
     elsewhere = true;
-    if (!backend.is_host()) queue.wait_for(*under_way_[it->second.step].ticket);
+    if (!backend.is_host()) queue.wait_for(*it->second.step->ticket);
   });
   if (elsewhere && backend.is_host()) {
     settle();
@@ -292,19 +415,20 @@ Queue& Batch::prepare(const Step& step, Backend& backend) {
 
 void Batch::finish_step(const Step& step, Queue& queue, std::shared_ptr<Ticket> ticket) {
   std::vector<const Node*> read;
-  UnderWay entry{ticket, {}, nullptr};
+  std::shared_ptr<UnderWay> entry;
+  if (ticket) entry = std::make_shared<UnderWay>(UnderWay{ticket, {}});
   if (!results_.empty())
     for_each_input(step, [&](Node& n) {
-      if (const auto it = results_.find(&n); it != results_.end()) {
-        read.push_back(&n);
-        entry.reads.push_back(it->second.step);
-        if (!entry.ticket) entry.ticket = under_way_[it->second.step].ticket;  // a view's
-      }
+      const auto it = results_.find(&n);
+      if (it == results_.end()) return;
+      read.push_back(&n);
+      if (!entry) entry = std::make_shared<UnderWay>(UnderWay{it->second.step->ticket, {}});
+      entry->reads.push_back(it->second.step);
     });
-  const bool under_way = ticket || !read.empty();
+  const bool under_way = entry != nullptr;
   if (under_way) {
     for (const Slot s : step.outputs)
-      results_.emplace(&node(s), Result{Ref<Node>(&node(s)), under_way_.size(), &queue});
+      results_.emplace(&node(s), Result{Ref<Node>(&node(s)), entry, where(queue)});
     under_way_.push_back(std::move(entry));
   }
   announce(step, under_way ? Status::encoded : Status::available);
@@ -323,21 +447,48 @@ void Batch::announce(const Step& step, Status status) {
   }
 }
 
+std::exception_ptr Batch::settle(UnderWay& step) {
+  const std::shared_ptr<Ticket> ticket = step.ticket;
+  const std::exception_ptr error = ticket->wait();
+  std::vector<std::shared_ptr<UnderWay>> reads;  // go without the lock
+  const std::scoped_lock lock(mutex_of(Lock::batches));
+  reads.swap(step.reads);
+  if (!step.error) step.error = error;
+  for (const auto& r : reads)
+    if (!step.error) step.error = r->error;
+  return step.error;
+}
+
 void Batch::settle() {
-  for (UnderWay& step : under_way_) {
-    step.error = step.ticket->wait();
-    for (const std::size_t r : step.reads)
-      if (!step.error) step.error = under_way_[r].error;
-    if (!first_) first_ = step.error;
+  // A handler that is asked meanwhile may have settled, too.
+  for (std::size_t i = 0; i < dependencies_.size(); ++i) {
+    const auto d = dependencies_[i];
+    d->wait(this);
   }
-  for (auto& [n, result] : results_) {
-    if (const auto& error = under_way_[result.step].error)
-      note_error(*result.node, error);
+  for (std::size_t i = 0; i < under_way_.size(); ++i) {
+    const auto step = under_way_[i];
+    const auto error = settle(*step);
+    if (!first_) first_ = error;
+  }
+  const auto tell = [this](Node& n, const std::exception_ptr& error) {
+    if (error)
+      note_error(n, error);
     else
-      result.node->status.store(Status::available, std::memory_order_release);
-  }
+      n.status.store(Status::available, std::memory_order_release);
+  };
+  for (const auto& [slot, n] : wanted_)  // what was taken over from another batch
+    if (const auto it = results_.find(&node(slot)); it != results_.end() && is(slot, Tape::leaf))
+      tell(*n, it->second.step->error);
+  for (auto& [n, result] : results_)
+    if (result.own) tell(*result.node, result.step->error);
   results_.clear();
   under_way_.clear();
+}
+
+Batch::Where Batch::where(const Queue& queue) const {
+  return std::find_if(queues_.begin(), queues_.end(),
+                      [&](const auto& known) { return known.second.get() == &queue; })
+      ->first;
 }
 
 // ---- The graph behind the values ----
@@ -387,11 +538,17 @@ void Batch::fail(const Step& step, const std::exception_ptr& error, bool retry) 
   }
 }
 
-void Batch::note_error(Node& node, const std::exception_ptr& error) noexcept {
+void Batch::add_error(const Node& node, const std::exception_ptr& error) noexcept {
   try {
-    std::scoped_lock lock(mutex_of(Lock::batches));
     errors_.try_emplace(&node, error);
   } catch (const std::bad_alloc&) {  // error_of() says then that the computation failed
+  }
+}
+
+void Batch::note_error(Node& node, const std::exception_ptr& error) noexcept {
+  {
+    const std::scoped_lock lock(mutex_of(Lock::batches));
+    add_error(node, error);
   }
   node.buffer = {};
   node.status.store(Status::failed, std::memory_order_release);

@@ -28,17 +28,24 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // there is nothing to do. The caller holds graph_mutex().
   static std::shared_ptr<Batch> make(const Arrays& arrays);
 
-  // Runs all steps on the calling thread. Errors are carried by the arrays, and the first is
-  // returned; but what can be tried again (out of memory, interrupted) goes back to being lazy.
-  // Null also when this thread has taken the batch back meanwhile.
+  // Gives all steps to their queues, on the calling thread, and waits for the results. Errors are
+  // carried by the arrays, and the first is returned; but what can be tried again (out of memory,
+  // interrupted) goes back to being lazy. Null also when this thread has taken the batch back
+  // meanwhile.
   std::exception_ptr run();
+  // The same without the wait: when it returns false, the batch is in flight, and somebody should
+  // finish it.
+  bool run_ahead();
+  // Waits for what is in flight and tells who waits. Any thread may, several at once.
+  void finish();
   // In place of run(): gives the arrays back as they were, to be asked for again.
   void abandon();
   // Waits until all steps have run, on behalf of another batch or of nobody. Throws Interrupted
   // when the interrupt check says so, and where it would wait for ever: when the batch was left
   // behind in the process that this one was forked from. What this thread itself runs below is
-  // given back first, for it can't go on meanwhile.
-  void wait(const Batch* asking = nullptr);
+  // given back first, for it can't go on meanwhile. With `encoded`, until all steps have been given
+  // out.
+  void wait(const Batch* asking = nullptr, bool encoded = false);
   // Whether it needs a batch that this thread runs below: in a handler that interrupted it.
   bool waits_below() const;
   // Takes a batch that has run for the next one to be made, if nobody else needs it: its lists have
@@ -51,9 +58,12 @@ class Batch : public std::enable_shared_from_this<Batch> {
   // A step whose results are under way.
   struct UnderWay {
     std::shared_ptr<Ticket> ticket;
-    std::vector<std::size_t> reads;  // places of the steps it reads
+    std::vector<std::shared_ptr<UnderWay>> reads;  // the steps it reads
+    // Once its batch has waited for it, under Lock::batches.
     std::exception_ptr error = nullptr;
   };
+  // Where a queue works.
+  using Where = std::pair<Backend*, Stream>;
   // The memory of a concatenation or slice update that operands are stored in.
   struct Begun {
     Queue* queue;                              // that allocated it
@@ -71,8 +81,14 @@ class Batch : public std::enable_shared_from_this<Batch> {
   };
   struct Result {
     Ref<Node> node;
-    std::size_t step;  // its place in under_way_
-    Queue* queue;
+    std::shared_ptr<UnderWay> step;
+    Where where;
+    bool own = true;  // else another batch tells that it is there
+  };
+  // What a batch in flight waits for.
+  struct InFlight {
+    std::vector<std::shared_ptr<UnderWay>> steps;
+    std::vector<std::shared_ptr<Batch>> dependencies;
   };
 
   Node& node(Slot s) const { return *nodes_[s]; }
@@ -111,6 +127,7 @@ class Batch : public std::enable_shared_from_this<Batch> {
   bool can_donate(const Step& step, Slot s, const Queue& queue, std::uint32_t sharing = 0) const;
   // Gives a result its region in another's memory (places.cpp). False: it needs memory of its own.
   bool place(Slot s, Queue& queue);
+  Where where(const Queue& queue) const;
   // Whether a queue can read a value now.
   bool is_there(const Node& n, const Queue& queue) const;
   // Finds the memory of a slice update: its base's, or some with a copy of what stays of it.
@@ -135,8 +152,15 @@ class Batch : public std::enable_shared_from_this<Batch> {
   void forget_graph(Node& node);
   void fail(const Step& step, const std::exception_ptr& error, bool retry);
   void note_error(Node& node, const std::exception_ptr& error) noexcept;
+  // Under Lock::batches.
+  void add_error(const Node& node, const std::exception_ptr& error) noexcept;
   // Waits for what is under way.
   void settle();
+  static std::exception_ptr settle(UnderWay& step);
+  // Gives the steps to their queues.
+  void give_out();
+  // All have been given out: lets go of all but what finish() needs.
+  void leave();
   // Hands over, and tells who waits.
   void publish();
   void tell();
@@ -157,9 +181,11 @@ class Batch : public std::enable_shared_from_this<Batch> {
   bool traced_ = false;
   std::exception_ptr first_;  // the first error
 
-  std::vector<std::pair<std::pair<Backend*, Stream>, std::unique_ptr<Queue>>> queues_;
-  std::vector<UnderWay> under_way_;
-  std::unordered_map<const Node*, Result> results_;  // of them, what may still be read
+  std::vector<std::pair<Where, std::unique_ptr<Queue>>> queues_;
+  std::vector<std::shared_ptr<UnderWay>> under_way_;
+  // Of them and of those that other batches have in flight, what may still be read. From encoded_
+  // on under Lock::batches.
+  std::unordered_map<const Node*, Result> results_;
   std::unordered_map<const Node*, Begun> begun_;
   std::unordered_set<Slot> free_to_overwrite_;
 
@@ -171,14 +197,19 @@ class Batch : public std::enable_shared_from_this<Batch> {
 
   // Under Lock::batches, as are the errors.
   std::condition_variable done_;
-  std::atomic<bool> finished_{false};
+  std::atomic<bool> encoded_{false}, finished_{false};
+  std::shared_ptr<const InFlight> in_flight_;
   std::unordered_map<const Node*, std::exception_ptr> errors_;
 };
 
 // A row-major value's memory.
 void allocate_value(Node& node, Queue& queue);
 
-// Waits for the work given to streams by async_eval.
+// Waits for the work given to streams by async_eval, and for what was left in flight.
 void wait_for_streams();
+// Waits for all batches in flight, whoever began them: they hold memory. False: there was none.
+bool wait_for_flights(const Batch* asking = nullptr);
+// Another thread finishes the batch.
+void finish_later(std::shared_ptr<Batch> batch);
 
 }  // namespace cermet

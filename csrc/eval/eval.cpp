@@ -17,11 +17,12 @@
 namespace cermet {
 namespace {
 
-// The thread of a stream, for work that nobody waits for yet.
+// The threads of a stream, for work that nobody waits for yet: one gives batches out, the other
+// finishes them, so that the next is given out while the last is in flight.
 class Worker {
  public:
   Worker() {
-    std::thread([this] { loop(); }).detach();
+    std::thread([this] { give_out(); }).detach();
   }
 
   void push(std::shared_ptr<Batch> batch) {
@@ -34,25 +35,60 @@ class Worker {
   // The batch that will be the last, of those pushed so far; null when all have run.
   std::shared_ptr<Batch> last() {
     std::scoped_lock lock(mutex_);
-    return queue_.empty() ? nullptr : queue_.back();
+    if (!queue_.empty()) return queue_.back();
+    return in_flight_.empty() ? nullptr : in_flight_.back();
+  }
+  // Finishes a batch, here if there can be no thread.
+  void finish(const std::shared_ptr<Batch>& batch) {
+    try {
+      std::scoped_lock lock(mutex_);
+      if (!finishes_) std::thread([this] { finish_all(); }).detach();
+      finishes_ = true;
+      in_flight_.push_back(batch);
+    } catch (const std::exception&) {
+      const Uninterrupted now;
+      return batch->finish();
+    }
+    changed_.notify_all();
   }
 
  private:
-  void loop() {
+  static constexpr std::size_t kAhead = 3;  // batches in flight; each holds memory
+
+  void give_out() {
     become_own_thread();
     for (std::unique_lock lock(mutex_);;) {
-      changed_.wait(lock, [&] { return !queue_.empty(); });
+      changed_.wait(lock, [&] { return !queue_.empty() && in_flight_.size() < kAhead; });
       const std::shared_ptr<Batch> batch = queue_.front();
       lock.unlock();
-      is_ending() ? batch->abandon() : void(batch->run());
+      if (is_ending())
+        batch->abandon();
+      else if (!batch->run_ahead())
+        finish(batch);
       lock.lock();
       queue_.pop_front();
+    }
+  }
+  void finish_all() {
+    become_own_thread();
+    const Uninterrupted always;  // the process's end waits for what is in flight
+    for (std::unique_lock lock(mutex_);;) {
+      changed_.wait(lock, [&] { return !in_flight_.empty(); });
+      std::shared_ptr<Batch> batch = in_flight_.front();
+      lock.unlock();
+      batch->finish();
+      batch = nullptr;
+      lock.lock();
+      in_flight_.pop_front();
+      changed_.notify_all();
     }
   }
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::shared_ptr<Batch>> queue_;  // the front one is running
+  std::deque<std::shared_ptr<Batch>> queue_;  // the front one is being given out
+  std::deque<std::shared_ptr<Batch>> in_flight_;
+  bool finishes_ = false;
 };
 
 // The workers of this process, under Lock::workers. Never destroyed: they run until it ends.
@@ -86,9 +122,9 @@ std::shared_ptr<Batch> next_batch(const Arrays& arrays, std::size_t& i,
 }
 
 // Null when there can be no thread.
-Worker* worker_of(Stream s) {
+Worker* worker_of(int stream) {
   std::scoped_lock lock(mutex_of(Lock::workers));
-  Worker*& worker = workers()[s.index];
+  Worker*& worker = workers()[stream];
   try {
     if (!worker) worker = new Worker;
   } catch (const std::system_error&) {
@@ -108,6 +144,14 @@ void wait_for_streams() {
   for (Worker* worker : all)
     if (worker)
       if (const auto batch = worker->last()) batch->wait();
+  wait_for_flights();
+}
+
+void finish_later(std::shared_ptr<Batch> batch) {
+  constexpr int kNoStream = -1;
+  if (Worker* const worker = worker_of(kNoStream)) return worker->finish(batch);
+  const Uninterrupted now;
+  batch->finish();
 }
 
 void eval(const Arrays& arrays) {
@@ -143,7 +187,7 @@ void async_eval(const Arrays& arrays) {
   {
     // A stream's queue has the order of scheduling: a batch waits only for earlier ones.
     std::scoped_lock lock(graph_mutex());
-    Worker* const worker = worker_of(arrays[0].stream());
+    Worker* const worker = worker_of(arrays[0].stream().index);
     batch = Batch::make(arrays);
     if (!batch) return;
     try {

@@ -154,6 +154,7 @@ Evaluation::~Evaluation() {
   --running_here();
   if (is_ending() && !own_thread) park();
 }
+void add_background(int change) { running_here() += change; }
 Evaluation* Evaluation::innermost() { return current; }
 void restart_evaluation() {
   if (current) current->withdrawn = true;

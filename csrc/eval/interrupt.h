@@ -41,6 +41,8 @@ class Evaluation {
   // It was given back while it ran, to be asked for again: the next poll stops it.
   bool withdrawn = false;
 };
+// Counts work that goes on without an evaluation; the process's end waits for it, too.
+void add_background(int change);
 // Stops the innermost evaluation of this thread, which then begins anew: threads that worked for it
 // are not in this process.
 [[noreturn]] void restart_evaluation();

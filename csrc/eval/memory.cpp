@@ -1,7 +1,8 @@
 // The caching allocator. A freed block waits in a list of its size class: on a server or a virtual
 // machine the page faults of a fresh block cost more than the arithmetic on it. Small blocks are
-// cut from slabs, so that a GPU has to map few regions; those below a huge page from chunks of huge
-// pages, so that a processor has to look up few.
+// cut from slabs; slabs, and blocks below a huge page, from chunks of huge pages, so that a
+// processor has to look up few and a GPU to map few. A GPU takes only what the system has mapped,
+// not malloc's.
 #include "eval/memory.h"
 
 #include "cermet/memory.h"
@@ -82,29 +83,38 @@ void unmap_memory(void* data, std::size_t bytes) {
 }
 std::size_t whole(std::size_t bytes, std::size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-// Medium blocks: runs of pages in chunks, the first that is free.
+// Told of regions that go back to the system, and of blocks whose bytes mean nothing any more.
+std::atomic<void (*)(const void*)> release_hook{nullptr};
+std::atomic<void (*)(void*, std::size_t)> reused_hook{nullptr};
+
+// Slabs and medium blocks: runs of pages in chunks, the first that is free.
 class Chunks {
  public:
+  // The chunk that a block lies in.
+  static void* chunk_of(const void* block) {
+    return reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(block) & ~(kChunk - 1));
+  }
   // Null without memory for another chunk.
-  void* take(std::size_t capacity) {
-    const std::size_t pages = pages_of(capacity);
+  void* take(std::size_t capacity, std::size_t alignment = kPage) {
+    const std::size_t pages = pages_of(capacity), step = alignment / kPage;
     for (Chunk* c = first_; c; c = c->next)
-      if (void* const block = c->take(pages)) return block;
+      if (void* const block = c->take(pages, step)) return block;
     void* const memory = map_memory(kChunk, kChunk);
     if (!memory) return nullptr;
     first_ = new (memory) Chunk{first_, {}};
     first_->used.set(0);
-    return first_->take(pages);
+    return first_->take(pages, step);
   }
   void give(void* block, std::size_t capacity) {
     const auto address = reinterpret_cast<std::uintptr_t>(block);
-    auto* const chunk = reinterpret_cast<Chunk*>(address & ~(kChunk - 1));
+    auto* const chunk = static_cast<Chunk*>(chunk_of(block));
     const std::size_t page = (address & (kChunk - 1)) / kPage;
     for (std::size_t i = 0; i < pages_of(capacity); ++i) chunk->used.reset(page + i);
     if (chunk->used.count() > 1) return;
     Chunk** at = &first_;
     while (*at != chunk) at = &(*at)->next;
     *at = chunk->next;
+    if (auto* hook = release_hook.load()) hook(chunk);
     unmap_memory(chunk, kChunk);
   }
 
@@ -115,9 +125,9 @@ class Chunks {
     Chunk* next;
     std::bitset<kChunk / kPage> used;
 
-    void* take(std::size_t pages) {
+    void* take(std::size_t pages, std::size_t step) {
       for (std::size_t i = 1, run = 0; i < used.size(); ++i) {
-        run = used[i] ? 0 : run + 1;
+        run = used[i] || (run == 0 && i % step != 0) ? 0 : run + 1;
         if (run < pages) continue;
         for (; run > 0; --run) used.set(i + 1 - run);
         return reinterpret_cast<std::byte*>(this) + (i + 1 - pages) * kPage;
@@ -155,10 +165,6 @@ std::size_t round_up(std::size_t bytes) {
   if (bytes > std::numeric_limits<std::size_t>::max() - step) return bytes;
   return (bytes + step - 1) / step * step;
 }
-
-// Told of regions that go back to the system, and of blocks whose bytes mean nothing any more.
-std::atomic<void (*)(void*)> release_hook{nullptr};
-std::atomic<void (*)(void*, std::size_t)> reused_hook{nullptr};
 
 std::atomic<std::size_t> allocation_gap{0};
 
@@ -273,9 +279,9 @@ class Allocator {
   }
 
   // A block never used before.
-  static void* cut(Class& own, std::size_t capacity) {
+  void* cut(Class& own, std::size_t capacity) {
     if (!own.cutting || own.cutting->is_full()) {
-      void* memory = std::aligned_alloc(kSlab, kSlab);
+      void* memory = kWatched ? std::aligned_alloc(kSlab, kSlab) : chunks_.take(kSlab, kSlab);
       if (!memory) return nullptr;
       own.cutting = new (memory) Slab{capacity};
     }
@@ -318,12 +324,12 @@ class Allocator {
     while (unused) release(std::exchange(unused, unused->next_unused), 0);
   }
 
-  // A large or medium block of a capacity, or a slab.
+  // A large or medium block of a capacity, or, without one, a slab.
   void release(void* data, std::size_t capacity) {
+    if (is_medium(capacity) || (!kWatched && capacity == 0))
+      return chunks_.give(data, std::max(capacity, kSlab * (capacity == 0)));
     if (auto* hook = release_hook.load()) hook(data);
-    if (is_medium(capacity))
-      chunks_.give(data, capacity);
-    else if (capacity >= kHuge)
+    if (capacity >= kHuge)
       unmap_memory(data, whole(capacity, kHuge));
     else
       std::free(data);
@@ -351,12 +357,15 @@ Allocator& allocator() {
 }  // namespace
 
 MemoryRegion region_of(const Buffer& buffer) {
-  if (buffer.borrowed()) return {buffer.data(), buffer.bytes(), false};
-  if (is_small(buffer.capacity())) return {&slab_of(buffer.data()), kSlab, true};
-  return {buffer.data(), buffer.capacity(), true};
+  void* const data = buffer.data();
+  if (buffer.borrowed()) return {data, buffer.bytes(), &buffer};
+  void* const chunk = Chunks::chunk_of(data);
+  if (!kWatched && buffer.capacity() < kHuge) return {chunk, kChunk, chunk};
+  if (is_small(buffer.capacity())) return {&slab_of(data), kSlab, &slab_of(data)};
+  return {data, buffer.capacity(), data};
 }
 void set_allocation_gap(std::size_t bytes) { allocation_gap = bytes; }
-void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t)) {
+void set_memory_hooks(void (*released)(const void*), void (*reused)(void*, std::size_t)) {
   release_hook = released;
   reused_hook = reused;
 }
@@ -364,6 +373,9 @@ void set_memory_hooks(void (*released)(void*), void (*reused)(void*, std::size_t
 Ref<Buffer> allocate(std::size_t bytes) { return allocator().allocate(bytes); }
 Ref<Buffer> context::allocate(std::size_t bytes) { return cermet::allocate(bytes); }
 void context::release(void* data, std::size_t capacity) { allocator().free(data, capacity); }
+void context::give_back(const Buffer& buffer) {
+  if (auto* hook = release_hook.load()) hook(&buffer);
+}
 
 std::size_t get_active_memory() { return allocator().get(&Allocator::active_); }
 std::size_t get_peak_memory() { return allocator().get(&Allocator::peak_); }

@@ -87,7 +87,7 @@ void Batch::begin_update(const Step& update, const Node& base, Queue& queue) {
 bool Batch::is_there(const Node& n, const Queue& queue) const {
   const auto under_way = results_.find(&n);
   return under_way != results_.end()
-             ? under_way->second.queue == &queue
+             ? under_way->second.where == where(queue)
              : n.status.load(std::memory_order_acquire) == Status::available;
 }
 

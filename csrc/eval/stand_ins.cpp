@@ -1,5 +1,7 @@
 // Batches with calls of compiled functions that were planned before: what is inside the calls has
 // no nodes, and need not have any unless the batch cannot be finished.
+#include <optional>
+
 #include "cermet/eval.h"
 #include "eval/batch.h"
 #include "graph/primitive.h"
@@ -77,20 +79,39 @@ void Batch::take_up() {
   for (const auto& [slot, from, uses] : awaited_) {
     Node& to = node(slot);
     const bool stands_in = &to != from.get();
-    const bool available = from->status.load(std::memory_order_acquire) == Status::available;
-    const bool alone = available && from->refs() == uses + 1u;  // and `awaited_`
+    bool available = false, alone = false;
+    std::optional<Result> in_flight;
+    {
+      const std::scoped_lock held(mutex_of(Lock::batches));
+      const Status status = from->status.load(std::memory_order_acquire);
+      available = status == Status::available;
+      alone = available && from->refs() == uses + 1u;  // and `awaited_`
+      if (status == Status::encoded) {
+        auto& results = from->batch->results_;
+        const auto it = results.find(from.get());
+        in_flight = it->second;
+        in_flight->node = Ref<Node>(&to);
+        alone = from->refs() == uses + 2u + !stands_in;  // and those of the two results
+        in_flight->own = alone || stands_in;
+        if (alone) results.erase(it);
+      }
+    }
     if (alone)
       flags_[slot] &= static_cast<std::uint8_t>(~Tape::kept);
     else
       flags_[slot] |= Tape::kept;
+    if (in_flight) {
+      results_.emplace(&to, std::move(*in_flight));
+      if (alone) from->batch = shared_from_this();
+    }
     if (!stands_in) continue;
-    if (!available) {  // it carries its error, or is lazy again
+    if (!available && !in_flight) {  // it carries its error, or is lazy again
       held_[slot] = from;
       nodes_[slot] = from.get();
       continue;
     }
     copy_value(*from, to);
-    to.status.store(Status::available, std::memory_order_release);
+    to.status.store(available ? Status::available : Status::encoded, std::memory_order_release);
     if (!alone) continue;
     from->buffer = {};
     wanted_.emplace_back(slot, from);
@@ -101,6 +122,12 @@ void Batch::take_up() {
 void Batch::hand_over() {
   for (const auto& [slot, wanted] : wanted_) {
     Node &from = node(slot), &to = *wanted;
+    // What is under way is another node's value from now on.
+    if (auto entry = results_.extract(&from)) {
+      entry.key() = &to;
+      entry.mapped().node = wanted;
+      results_.insert(std::move(entry));
+    }
     if (is(slot, Tape::leaf)) {
       if (held_[slot]) to.buffer = from.buffer;  // nobody read it
       continue;
@@ -110,7 +137,7 @@ void Batch::hand_over() {
       note_error(to, error_of(&from));
       continue;
     }
-    if (status == Status::available) {
+    if (status == Status::available || status == Status::encoded) {
       try {
         copy_value(from, to);
       } catch (const std::bad_alloc&) {  // it is computed again
@@ -130,6 +157,7 @@ void Batch::release(const Step& step) {
 }
 
 bool Batch::unfold(std::size_t steps_done) {
+  settle();
   const std::scoped_lock lock(graph_mutex());
   const auto all_wanted = [&](Status status) {
     for (const auto& [slot, node] : wanted_)

@@ -93,10 +93,12 @@ array vector_of(std::initializer_list<T> values) {
 }  // namespace
 
 Buffer::~Buffer() {
-  if (give_back_)
+  if (give_back_) {
+    context::give_back(*this);
     give_back_();
-  else
+  } else {
     context::release(data_, capacity_);
+  }
 }
 Ref<Buffer> borrow(const void* data, std::size_t bytes, std::function<void()> give_back) {
   if (!give_back) give_back = [] {};

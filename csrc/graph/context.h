@@ -13,6 +13,8 @@ namespace cermet::context {
 Ref<Buffer> allocate(std::size_t bytes);
 // Takes it back, with its last reference.
 void release(void* data, std::size_t capacity);
+// Borrowed memory goes back to its owner.
+void give_back(const Buffer& buffer);
 // Computes the arrays and waits.
 void evaluate(const Arrays& arrays);
 // Throws where somebody has asked to stop what runs.

@@ -1,9 +1,11 @@
 // The GPU's backend: which primitives run there, and what their families share.
 #include "metal/backend.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "../../metal/arguments.h"
+#include "cermet/memory.h"
 #include "graph/layout.h"
 #include "metal/program.h"
 #include "metal/regions.h"
@@ -111,7 +113,9 @@ bool is_quantized_product(const Node& composite) {
 
 class MetalBackend final : public Backend {
  public:
-  explicit MetalBackend(Device& device) : device_(device) {}
+  explicit MetalBackend(Device& device) : device_(device) {
+    set_memory_limit(std::min(get_memory_limit(), device.memory_size()));
+  }
   std::string_view name() const override { return "metal"; }
   const Limits& limits() const override {
     // Metal binds 31 buffers; a compiler takes its time for long texts.

@@ -10,6 +10,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -42,6 +43,12 @@ struct Constant {
 // Source that does not compile. The message has a line "file:line:column: error: ..." for each
 // diagnostic.
 class CompileError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// What the GPU or its driver says went wrong while it ran a command buffer.
+class DeviceError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
@@ -79,6 +86,14 @@ class Event {
 
 enum class Access : std::uint8_t { read, write, read_write };
 
+// How a command buffer ended.
+struct Completion {
+  std::exception_ptr error = nullptr;                  // null: everything has run
+  std::optional<std::size_t> dispatch = std::nullopt;  // whose fault it was, where that is known
+  bool aborted = false;  // by the system, as it ran too long or for others' sake
+  double seconds = 0;    // the GPU's time; 0 where it is not known
+};
+
 // One command buffer with one concurrent encoder: dispatches may overlap unless a barrier stands
 // between them. Memory and pipelines given to it must live until it has completed.
 class CommandBuffer {
@@ -101,8 +116,9 @@ class CommandBuffer {
   virtual void signal(Event& event, std::uint64_t value) = 0;
   // The content of these bytes is undefined until a kernel writes them (a sanitizer's hint).
   virtual void declare_undefined(Memory&, std::size_t /*offset*/, std::size_t /*bytes*/) {}
-  // Starts the work. `completed` runs on some thread, with the error or null; it may not throw.
-  virtual void commit(std::function<void(std::exception_ptr)> completed) = 0;
+  // Starts the work. `completed` runs on some thread, which it may neither keep nor throw in. After
+  // an error nothing is known of what has run; signals may have been sent or not.
+  virtual void commit(std::function<void(const Completion&)> completed) = 0;
 };
 
 // Command buffers of a queue run in the order of their commits.
@@ -124,6 +140,9 @@ struct Counters {
   std::uint64_t simd_operations = 0;  // shuffles, votes and reductions of a simdgroup
   std::uint64_t threadgroup_barriers = 0, simdgroup_barriers = 0;
   std::uint64_t max_threadgroup_bytes = 0, max_threads = 0;  // of one threadgroup
+  // Of the device: command buffers that were committed and that have ended, and how often one was
+  // committed when none was there (but for the first).
+  std::uint64_t committed = 0, command_buffers = 0, idle = 0;
 };
 
 class Device {

@@ -3,12 +3,22 @@
 
 #include <utility>
 
+#include "cermet/memory.h"
+
 namespace cermet::metal {
 
 std::shared_ptr<Memory> Regions::map(const MemoryRegion& region) {
-  if (!region.owned) return device_.wrap(region.data, region.bytes);
+  try {
+    return try_map(region);
+  } catch (const OutOfMemory&) {  // what nobody uses may be mapped, too
+    clear_cache();
+  }
+  return try_map(region);
+}
+
+std::shared_ptr<Memory> Regions::try_map(const MemoryRegion& region) {
   const std::scoped_lock lock(mutex_);
-  auto [it, is_new] = mapped_.try_emplace(region.data);
+  auto [it, is_new] = mapped_.try_emplace(region.key);
   if (is_new) try {
       it->second = {device_.wrap(region.data, region.bytes), region.bytes};
     } catch (...) {
@@ -19,10 +29,10 @@ std::shared_ptr<Memory> Regions::map(const MemoryRegion& region) {
   return it->second.memory;
 }
 
-void Regions::forget(void* region) {
+void Regions::forget(const void* key) {
   std::shared_ptr<Memory> gone;  // its end waits for nobody's lock
   const std::scoped_lock lock(mutex_);
-  const auto it = mapped_.find(region);
+  const auto it = mapped_.find(key);
   if (it == mapped_.end()) return;
   unwire(it->second);
   gone = std::move(it->second.memory);
@@ -55,7 +65,7 @@ void Regions::unwire(Mapped& mapped) {
 Regions& regions() {
   static Regions* const r = [] {
     set_memory_hooks(
-        [](void* region) { regions().forget(region); },
+        [](const void* key) { regions().forget(key); },
         [](void* block, std::size_t bytes) { device()->declare_defined(block, bytes); });
     return new Regions(*device());  // the allocator's hooks use it at any time
   }();

@@ -1,6 +1,7 @@
 // The submodule simulator: Metal source launched on buffers of Python's, and the simulated device's
 // modes and counters.
 #include "metal/simulator/simulator.h"
+#include "metal/simulator/faults.h"
 
 #include <nanobind/stl/map.h>
 
@@ -95,6 +96,11 @@ constexpr Field kFields[] = {
     {"max_threadgroup_bytes", &Counters::max_threadgroup_bytes},
     {"max_threads", &Counters::max_threads},
 };
+constexpr Field kDeviceFields[] = {
+    {"committed", &Counters::committed},
+    {"command_buffers", &Counters::command_buffers},
+    {"idle", &Counters::idle},
+};
 using CounterMap = std::map<std::string, std::uint64_t>;
 
 CounterMap to_map(const Counters& counters) {
@@ -145,6 +151,16 @@ metal::Device& simulated_device() {
   return *d;
 }
 
+Faults::Kind to_kind(const std::string& name) {
+  if (name == "timeout") return Faults::Kind::timeout;
+  if (name == "interactivity") return Faults::Kind::interactivity;
+  if (name == "memory") return Faults::Kind::memory;
+  if (name == "page") return Faults::Kind::page;
+  throw std::invalid_argument("set_faults: the kind is \"" + name +
+                              "\", expected \"timeout\", \"interactivity\", \"memory\" or "
+                              "\"page\"");
+}
+
 // The compiler that comes with the Python package ziglang, where that is installed.
 void use_ziglang() {
   const nb::object spec = nb::module_::import_("importlib.util").attr("find_spec")("ziglang");
@@ -190,7 +206,54 @@ void bind_simulator(nb::module_& m) {
       nb::kw_only(), "sanitize"_a = false, "count"_a = false, "shuffle"_a = nb::none(),
       "How the simulated device runs kernels from now on.");
   sub.def(
-      "counters", [] { return to_map(simulated_device().counters()); },
+      "set_faults",
+      [](std::optional<std::uint64_t> command_buffer, std::uint64_t count, std::uint64_t dispatch,
+         const std::string& kind, const std::string& kernel, std::optional<std::uint64_t> longest,
+         bool signals, bool hold, double seconds, std::optional<std::uint64_t> resources,
+         std::optional<std::size_t> working_set, std::optional<std::size_t> buffer) {
+        Faults f;
+        f.command_buffer = command_buffer.value_or(f.command_buffer);
+        f.count = count;
+        f.dispatch = dispatch;
+        f.kind = to_kind(kind);
+        f.kernel = kernel;
+        f.longest = longest.value_or(f.longest);
+        f.signals = signals;
+        f.hold = hold;
+        f.seconds = seconds;
+        f.resources = resources.value_or(f.resources);
+        f.working_set = working_set.value_or(f.working_set);
+        f.buffer = buffer.value_or(f.buffer);
+        set_faults(f);
+      },
+      nb::kw_only(), "command_buffer"_a = nb::none(), "count"_a = 1, "dispatch"_a = 0,
+      "kind"_a = "timeout", "kernel"_a = "", "longest"_a = nb::none(), "signals"_a = false,
+      "hold"_a = false, "seconds"_a = 0.0, "resources"_a = nb::none(), "working_set"_a = nb::none(),
+      "buffer"_a = nb::none(),
+      "What the simulated device does wrong from now on; without arguments nothing.\n\n"
+      "Args:\n"
+      "    command_buffer: The first command buffer to fail, counted from now on.\n"
+      "    count: How many fail in a row.\n"
+      "    dispatch: After how many of its dispatches one fails.\n"
+      "    kind: \"timeout\", \"interactivity\", \"memory\" or \"page\" (a page fault).\n"
+      "    kernel: Command buffers fail, too, at a kernel with this in its name.\n"
+      "    longest: And those of more threads in all.\n"
+      "    signals: What failed signals what waits for it all the same.\n"
+      "    hold: Command buffers wait until this is set back.\n"
+      "    seconds: The time that a thread is said to take.\n"
+      "    resources: The most buffers that may be mapped.\n"
+      "    working_set: Their bytes in all.\n"
+      "    buffer: The bytes of the longest one.\n\n"
+      "Raises:\n"
+      "    ValueError: A kind that is none of these.");
+  sub.def(
+      "counters",
+      [] {
+        const Counters counters = simulated_device().counters();
+        CounterMap map = to_map(counters);
+        for (const Field& field : kDeviceFields) map[field.name] = counters.*field.value;
+        return map;
+      },
       "What the simulated device ran since `reset_counters`.");
   sub.def(
       "reset_counters", [] { simulated_device().reset_counters(); }, "Sets the counters to zero.");

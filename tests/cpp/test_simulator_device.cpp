@@ -60,9 +60,9 @@ struct Machine {
 // Commits and waits. Empty, or what went wrong.
 std::string run(CommandBuffer& buffer) {
   const auto result = std::make_shared<std::promise<std::string>>();
-  buffer.commit([result](const std::exception_ptr& error) {
+  buffer.commit([result](const Completion& end) {
     try {
-      if (error) std::rethrow_exception(error);
+      if (end.error) std::rethrow_exception(end.error);
       result->set_value("");
     } catch (const std::exception& e) {
       result->set_value(e.what());
@@ -109,14 +109,14 @@ TEST_CASE("simulated device: a queue waits for an event that another one or the 
   second->wait(*middle, 7);
   m.encode_add(*second, 1);
   const auto done = m.device->event();
-  second->commit([done](const std::exception_ptr&) { done->signal(1); });
+  second->commit([done](const Completion&) { done->signal(1); });
 
   auto first = other->command_buffer();
   first->wait(*begin, 1);
   first->set_buffer(0, *m.memory, 0, kBytes, Access::read_write);
   m.encode(*first, *m.twice);
   first->signal(*middle, 7);
-  first->commit([](const std::exception_ptr&) {});
+  first->commit([](const Completion&) {});
   CHECK_FALSE(middle->wait(7, 20));
   begin->signal(1);
   CHECK(done->wait(1, 10000));

@@ -14,6 +14,9 @@
 #import <Foundation/Foundation.h>
 #import <Metal/Metal.h>
 
+#include "cermet/memory.h"
+#include "metal/apple/archive.h"
+
 // What some headers do not declare, or call deprecated.
 @protocol CermetMath                       // of MTLCompileOptions
 - (void)setFastMathEnabled:(BOOL)enabled;  // until macOS 14
@@ -77,7 +80,7 @@ class ApplePipeline final : public Pipeline {
 
 class AppleLibrary final : public Library {
  public:
-  explicit AppleLibrary(id<MTLLibrary> library) : library_(library) {}
+  AppleLibrary(id<MTLLibrary> library, Archive& archive) : library_(library), archive_(archive) {}
 
   std::shared_ptr<Pipeline> pipeline(std::string_view name,
                                      std::span<const Constant> constants) override {
@@ -93,12 +96,15 @@ class AppleLibrary final : public Library {
       MTLComputePipelineDescriptor* descriptor = [MTLComputePipelineDescriptor new];
       descriptor.label = to_ns(name);
       descriptor.computeFunction = function;
-      id<MTLComputePipelineState> state =
-          [library_.device newComputePipelineStateWithDescriptor:descriptor
-                                                         options:MTLPipelineOptionNone
-                                                      reflection:nil
-                                                           error:&error];
-      if (!state) fail(kernel, error);
+      id<MTLComputePipelineState> state = archive_.find(descriptor);
+      if (!state) {
+        state = [library_.device newComputePipelineStateWithDescriptor:descriptor
+                                                               options:MTLPipelineOptionNone
+                                                            reflection:nil
+                                                                 error:&error];
+        if (!state) fail(kernel, error);
+        archive_.add(descriptor);
+      }
       if (state.threadExecutionWidth != kSimdWidth)
         throw std::runtime_error(kernel + ": simdgroups of " +
                                  std::to_string(state.threadExecutionWidth) +
@@ -129,6 +135,7 @@ class AppleLibrary final : public Library {
   }
 
   const id<MTLLibrary> library_;
+  Archive& archive_;
 };
 
 class AppleEvent final : public Event {
@@ -145,12 +152,24 @@ class AppleEvent final : public Event {
   const id<MTLSharedEvent> event;
 };
 
-// The error a command buffer ended with, or null.
-std::exception_ptr error_of(id<MTLCommandBuffer> buffer) {
-  if (buffer.status != MTLCommandBufferStatusError) return nullptr;
-  return std::make_exception_ptr(
-      std::runtime_error("Metal: the GPU stopped: " + to_std(buffer.error) + " " +
-                         to_std(buffer.error.userInfo.description)));
+// How a command buffer ended.
+Completion completion_of(id<MTLCommandBuffer> buffer) {
+  Completion c;
+  c.seconds = std::max(0.0, buffer.GPUEndTime - buffer.GPUStartTime);
+  if (buffer.status != MTLCommandBufferStatusError) return c;
+  NSError* error = buffer.error;
+  const std::string text = "the GPU stopped: " + to_std(error);
+  const bool metals = [error.domain isEqualToString:MTLCommandBufferErrorDomain];
+  if (metals && error.code == MTLCommandBufferErrorOutOfMemory) {
+    c.error = std::make_exception_ptr(OutOfMemory(text));
+    return c;
+  }
+  // Stutter of the screen ("Impacting Interactivity") and another process's fault have no code.
+  c.aborted = !metals || error.code == MTLCommandBufferErrorTimeout ||
+              error.code == MTLCommandBufferErrorInternal ||
+              error.code == MTLCommandBufferErrorNone;
+  c.error = std::make_exception_ptr(DeviceError(text));
+  return c;
 }
 
 class AppleCommandBuffer final : public CommandBuffer {
@@ -200,14 +219,14 @@ class AppleCommandBuffer final : public CommandBuffer {
     }
   }
 
-  void commit(std::function<void(std::exception_ptr)> completed) override {
+  void commit(std::function<void(const Completion&)> completed) override {
     @autoreleasepool {
       end_encoding();
       NSArray* used = used_;
       [buffer_ addCompletedHandler:^(id<MTLCommandBuffer> done) {
         @autoreleasepool {
           (void)used;  // the block holds it until here
-          completed(error_of(done));
+          completed(completion_of(done));
         }
       }];
       [buffer_ commit];
@@ -278,7 +297,7 @@ class AppleQueue final : public Queue {
 
 class AppleDevice final : public Device {
  public:
-  explicit AppleDevice(id<MTLDevice> device) : device_(device) {}
+  explicit AppleDevice(id<MTLDevice> device) : device_(device), archive_(device) {}
 
   std::string name() const override { return to_std(device_.name); }
   std::string architecture() const override { return to_std(device_.architecture.name); }
@@ -294,9 +313,9 @@ class AppleDevice final : public Device {
       const auto length =
           (address + std::max<std::size_t>(bytes, 1) - begin + page - 1) / page * page;
       if (length > max_buffer_size())
-        throw std::runtime_error("Metal: an array of " + std::to_string(bytes) +
-                                 " bytes, a buffer has at most " +
-                                 std::to_string(max_buffer_size()));
+        throw OutOfMemory("out of memory on the GPU: " + std::to_string(bytes) +
+                          " bytes asked for, a buffer has at most " +
+                          std::to_string(max_buffer_size()));
       id<MTLBuffer> buffer =
           [device_ newBufferWithBytesNoCopy:reinterpret_cast<void*>(begin)
                                      length:length
@@ -304,8 +323,9 @@ class AppleDevice final : public Device {
                                             MTLResourceHazardTrackingModeUntracked
                                 deallocator:nil];
       if (!buffer)
-        throw std::runtime_error("Metal: cannot map an array of " + std::to_string(bytes) +
-                                 " bytes");
+        throw OutOfMemory("out of memory on the GPU: " + std::to_string(bytes) +
+                          " bytes cannot be mapped, " +
+                          std::to_string(device_.currentAllocatedSize) + " are");
       return std::make_shared<AppleMemory>(buffer, address - begin);
     }
   }
@@ -352,7 +372,7 @@ class AppleDevice final : public Device {
             stringByReplacingOccurrencesOfString:@"program_source"
                                       withString:to_ns(label)]));
       }
-      return std::make_shared<AppleLibrary>(library);
+      return std::make_shared<AppleLibrary>(library, archive_);
     }
   }
 
@@ -391,6 +411,7 @@ class AppleDevice final : public Device {
 
  private:
   const id<MTLDevice> device_;
+  Archive archive_;                  // libraries use it; the device lives as long as the process
   id<CermetResidency> wired_ = nil;  // under the mutex of Regions
 };
 

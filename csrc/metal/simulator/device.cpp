@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <deque>
 #include <mutex>
+#include <numeric>
 #include <optional>
 #include <random>
 #include <thread>
@@ -15,6 +16,7 @@
 #include <variant>
 
 #include "eval/memory.h"
+#include "metal/simulator/faults.h"
 #include "metal/simulator/simulator.h"
 
 namespace cermet::metal::simulator {
@@ -50,8 +52,11 @@ SharedOptions& shared_options() {
 class SimulatedMemory final : public Memory {
  public:
   SimulatedMemory(void* data, std::size_t bytes)
-      : data_(static_cast<std::byte*>(data)), bytes_(bytes) {}
+      : data_(static_cast<std::byte*>(data)), bytes_(bytes) {
+    add_resource(bytes);
+  }
   ~SimulatedMemory() override {
+    remove_resource(bytes_);
     if (options().sanitize) declare_defined(data_, bytes_);
   }
   std::byte* at(std::size_t offset, std::size_t bytes) const {
@@ -102,6 +107,7 @@ class SimulatedPipeline final : public Pipeline {
     check_constants(*library, constants_);
   }
   int max_threads() const override { return max_threads_; }
+  std::string_view name() const { return name_; }
   void load(Dispatch& dispatch, const Options& options) const {
     dispatch.library = source_->compiled(options);
     dispatch.kernel = &find_kernel(*dispatch.library, name_);
@@ -158,6 +164,22 @@ class SimulatedEvent final : public Event {
 struct SharedCounters {
   std::mutex mutex;
   Counters value;
+  // Command buffers committed and not ended, under a mutex of their own: a dispatch holds the
+  // other.
+  std::mutex queue_mutex;
+  std::uint64_t outstanding = 0;
+  std::uint64_t committed = 0, ended = 0, idle = 0;  // since they were set to zero
+
+  void commit() {
+    const std::lock_guard lock(queue_mutex);
+    if (outstanding++ == 0 && committed > 0) ++idle;
+    ++committed;
+  }
+  void end() {
+    const std::lock_guard lock(queue_mutex);
+    --outstanding;
+    ++ended;
+  }
 };
 
 struct UndefinedBytes {
@@ -184,55 +206,76 @@ using Command = std::variant<EncodedDispatch, EncodedBarrier, EncodedWait, Encod
 struct Work {
   std::vector<Command> commands;
   std::deque<std::vector<std::byte>> bytes;  // of set_bytes
-  std::function<void(std::exception_ptr)> completed;
+  std::function<void(const Completion&)> completed;
 
   void execute(SharedCounters& counters);
 };
 
-// Runs dispatches that no barrier orders.
-void run_group(std::span<EncodedDispatch*> group, SharedCounters& counters) {
+// Runs dispatches that no barrier orders. `done` counts them.
+void run_group(std::span<EncodedDispatch*> group, SharedCounters& counters, std::size_t& done) {
   Options options = simulator::options();
   const std::lock_guard lock(counters.mutex);
+  std::vector<std::size_t> order(group.size());
+  std::iota(order.begin(), order.end(), 0);
+  const std::size_t before = done;
   if (options.shuffle) {
     std::seed_seq seeds{options.seed, counters.value.dispatches};  // another order each time
     std::mt19937_64 random(seeds);
-    std::shuffle(group.begin(), group.end(), random);
+    std::shuffle(order.begin(), order.end(), random);
     options.seed = random();
   }
   bool concurrent = false;
-  for (EncodedDispatch* encoded : group) {
+  for (const std::size_t i : order) {
+    EncodedDispatch* const encoded = group[i];
+    done = before + i;  // whose error it is
     if (options.sanitize)
       for (const UndefinedBytes& u : encoded->undefined) declare_undefined(u.data, u.bytes);
     encoded->dispatch.concurrent = std::exchange(concurrent, true);
     encoded->pipeline->load(encoded->dispatch, options);
     run(encoded->dispatch, options, counters.value);
   }
+  done = before + group.size();
 }
 
-// After an error the rest is left out, but for signals: others may wait for them.
+// After an error the rest is left out, and events that it would signal wait for the CPU.
 void Work::execute(SharedCounters& counters) {
-  std::exception_ptr error;
+  Completion end;
+  std::vector<std::string_view> kernels;
+  std::uint64_t threads = 0;
+  for (const Command& command : commands)
+    if (const auto* d = std::get_if<EncodedDispatch>(&command)) {
+      kernels.push_back(d->pipeline->name());
+      threads += d->dispatch.grid.product();
+    }
+  while (is_held()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  const std::optional<std::size_t> fails = next_failure(kernels, threads);
+  if (fails) end = failure();
+  end.seconds = simulator::faults().seconds * static_cast<double>(threads);
+  std::size_t encoded = 0, done = 0;
   std::vector<EncodedDispatch*> group;
+  bool stopped = false;
   const auto flush = [&] {
     try {
-      if (!error) run_group(group, counters);
+      if (!stopped) run_group(group, counters, done);
     } catch (...) {
-      error = std::current_exception();
+      stopped = true;
+      end = {std::current_exception(), done};
     }
     group.clear();
   };
   for (Command& command : commands) {
     if (auto* dispatch = std::get_if<EncodedDispatch>(&command)) {
-      group.push_back(dispatch);
+      if (!fails || encoded++ < *fails) group.push_back(dispatch);
       continue;
     }
     flush();
     if (const auto* wait = std::get_if<EncodedWait>(&command)) wait->event->wait(wait->value);
-    if (const auto* signal = std::get_if<EncodedSignal>(&command))
-      signal->event->signal(signal->value);
+    const auto* signal = std::get_if<EncodedSignal>(&command);
+    if (signal && (!end.error || simulator::faults().signals)) signal->event->signal(signal->value);
   }
   flush();
-  completed(error);
+  counters.end();
+  completed(end);
 }
 
 class SimulatedQueue;
@@ -289,7 +332,7 @@ class SimulatedCommandBuffer final : public CommandBuffer {
   void declare_undefined(Memory& memory, std::size_t offset, std::size_t bytes) override {
     undefined_.push_back({static_cast<SimulatedMemory&>(memory).at(offset, bytes), bytes});
   }
-  void commit(std::function<void(std::exception_ptr)> completed) override;
+  void commit(std::function<void(const Completion&)> completed) override;
 
  private:
   static void check_slot(int slot) {
@@ -329,6 +372,7 @@ class SimulatedQueue final : public Queue {
   void push(Work work) {
     const std::lock_guard lock(mutex_);
     pending_.push_back(std::move(work));
+    counters_.commit();
     if (!thread_.joinable()) thread_ = std::thread([this] { serve(); });
     changed_.notify_one();
   }
@@ -357,7 +401,7 @@ class SimulatedQueue final : public Queue {
   std::thread thread_;
 };
 
-void SimulatedCommandBuffer::commit(std::function<void(std::exception_ptr)> completed) {
+void SimulatedCommandBuffer::commit(std::function<void(const Completion&)> completed) {
   work_.completed = std::move(completed);
   queue_.push(std::move(work_));
 }
@@ -368,8 +412,12 @@ class SimulatedDevice final : public Device {
   std::string name() const override { return "Cermet simulator"; }
   std::string architecture() const override { return "simulator"; }
   bool simulated() const override { return true; }
-  std::size_t memory_size() const override { return system_memory(); }
-  std::size_t max_buffer_size() const override { return memory_size(); }
+  std::size_t memory_size() const override {
+    return std::min(system_memory(), simulator::faults().working_set);
+  }
+  std::size_t max_buffer_size() const override {
+    return std::min(memory_size(), simulator::faults().buffer);
+  }
   std::shared_ptr<Memory> wrap(void* data, std::size_t bytes) override {
     return std::make_shared<SimulatedMemory>(data, bytes);
   }
@@ -388,12 +436,17 @@ class SimulatedDevice final : public Device {
   }
   void stop_capture() override { throw std::runtime_error("the simulator cannot capture"); }
   Counters counters() const override {
-    const std::lock_guard lock(counters_->mutex);
-    return counters_->value;
+    const std::scoped_lock lock(counters_->mutex, counters_->queue_mutex);
+    Counters all = counters_->value;
+    all.committed = counters_->committed;
+    all.command_buffers = counters_->ended;
+    all.idle = counters_->idle;
+    return all;
   }
   void reset_counters() override {
-    const std::lock_guard lock(counters_->mutex);
+    const std::scoped_lock lock(counters_->mutex, counters_->queue_mutex);
     counters_->value = {};
+    counters_->committed = counters_->ended = counters_->idle = 0;
   }
 
  private:

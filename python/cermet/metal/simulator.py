@@ -23,6 +23,7 @@ SanitizerError = _core.SanitizerError
 compiler_available = _core.compiler_available
 counters = _core.counters
 reset_counters = _core.reset_counters
+set_faults = _core.set_faults
 set_mode = _core.set_mode
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "counters",
     "launch",
     "reset_counters",
+    "set_faults",
     "set_mode",
 ]
 
