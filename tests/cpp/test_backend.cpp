@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <mutex>
 
 #include "cermet/cermet.h"
 #include "eval/backend.h"
@@ -39,6 +40,7 @@ const std::map<Op, Function>& table() {
 
 // Work in order, done when its ticket, or a later one, is waited for.
 struct Waiting {
+  std::mutex mutex{};
   std::deque<std::function<void()>> work;
   std::size_t done = 0;
 };
@@ -48,6 +50,7 @@ class LateTicket final : public Ticket {
   LateTicket(std::shared_ptr<Waiting> waiting, std::size_t number)
       : waiting_(std::move(waiting)), number_(number) {}
   std::exception_ptr wait() override {
+    const std::scoped_lock lock(waiting_->mutex);
     while (waiting_->done <= number_ && !error_) {
       try {
         ++waiting_->done;
@@ -137,7 +140,7 @@ class LateQueue final : public cermet::Queue {
   explicit LateQueue(Counts& counts) : counts_(counts) {}
   Ref<Buffer> allocate(std::size_t bytes) override { return cermet::allocate(bytes); }
   // Nothing that waits may be overwritten by the CPU.
-  bool holds(const Buffer&) const override { return false; }
+  std::uint32_t holds(const Buffer&) const override { return 0; }
   void wait_for(Ticket& ticket) override {
     ++counts_.waits;
     ticket.wait();

@@ -50,7 +50,7 @@ TEST_CASE("regions: the wired limit keeps memory of so many bytes resident") {
   FakeDevice device;
   Regions regions(device);
   char memory[4];
-  const auto map = [&](int i, std::size_t bytes) { regions.map({memory + i, bytes, true}); };
+  const auto map = [&](int i, std::size_t bytes) { regions.map({memory + i, bytes, memory + i}); };
   map(0, 10);
   CHECK(device.resident.empty());
   CHECK(regions.set_wired_limit(25) == 0);
@@ -68,7 +68,10 @@ TEST_CASE("regions: the wired limit keeps memory of so many bytes resident") {
   CHECK(device.resident.size() == 1);
   CHECK(regions.set_wired_limit(0) == 10);
   CHECK(device.resident.empty());
-  regions.map({memory, 10, false});  // borrowed: mapped anew each time, never wired
-  regions.map({memory, 10, false});
+  const int one = 0, other = 0;  // two that have borrowed the same memory
+  for (const int* key : {&one, &other, &one}) regions.map({memory, 10, key});
   CHECK(device.mapped == 6);
+  regions.forget(&one);
+  for (const int* key : {&one, &other}) regions.map({memory, 10, key});
+  CHECK(device.mapped == 7);
 }

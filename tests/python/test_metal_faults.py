@@ -3,6 +3,9 @@
 Expected values are NumPy's, or those of the same work without a fault.
 """
 
+import subprocess
+import sys
+import threading
 import time
 from contextlib import contextmanager
 
@@ -423,3 +426,89 @@ def test_slow_work_is_cut_by_the_time_it_takes():
         with faults(seconds=1e-6):
             buffers()
             assert buffers() >= 4
+
+
+# ---- Threads, and who stops waiting --------------------------------------------------------------
+def test_an_interrupt_ends_the_wait_for_work_in_flight():
+    """It reaches who waits for the GPU; the work goes on and its values come."""
+    code = """
+import signal, time
+import cermet.core as mx
+from cermet.metal import simulator
+x = mx.ones((64, 64))
+mx.eval(x, mx.sort(mx.cumsum(x, 0), 1))
+y = mx.sort(mx.cumsum(x, 0), 1)
+simulator.set_faults(hold=True)
+signal.signal(signal.SIGALRM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    mx.eval(y)
+    raise SystemExit("not interrupted")
+except KeyboardInterrupt:
+    pass
+simulator.set_faults()
+assert mx.sum(y).item() == 64 * 64 * 65 / 2
+assert mx.sum(y + 1).item() == 64 * 64 * 67 / 2
+mx.synchronize()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("fault", [{}, {"command_buffer": 20, "dispatch": 1}])
+def test_threads_share_streams_and_models(fault):
+    """Two models in two threads each, two threads on one stream, others synchronise and drop."""
+    streams = [mx.new_stream(mx.gpu), mx.new_stream(mx.gpu)]
+    model, x = Model(), mx.ones((4, SIDE))
+    mx.eval(model.parameters(), x)
+    want = to_np(model(x))
+    wrong, done = [], threading.Event()
+
+    def infer(stream):
+        with mx.stream(stream):
+            for _ in range(15):
+                try:
+                    y = model(x)
+                    mx.async_eval(y)
+                    if not np.array_equal(to_np(y), want):
+                        wrong.append("a value")
+                except RuntimeError as error:
+                    if "Metal kernel" not in str(error):
+                        wrong.append(error)
+
+    def drop():
+        while not done.is_set():
+            try:
+                other = Model()
+                mx.async_eval(other(x))
+                del other
+                mx.synchronize()
+            except RuntimeError as error:
+                if "Metal kernel" not in str(error):
+                    wrong.append(error)
+
+    threads = [threading.Thread(target=infer, args=(streams[k % 2],)) for k in range(4)]
+    others = [threading.Thread(target=drop) for _ in range(2)]
+    with faults(**fault):
+        for t in threads + others:
+            t.start()
+        for t in threads:
+            t.join(120)
+        done.set()
+        for t in others:
+            t.join(120)
+    assert not wrong and not any(t.is_alive() for t in threads + others)
+    np.testing.assert_array_equal(to_np(model(x)), want)
+
+
+def test_decoding_keeps_memory_flat():
+    """A long loop with work handed ahead holds what its first steps held."""
+    step = decoding_step(True)
+    state, used = first_state(), []
+    for i in range(200):
+        state = step(i % 40, *state)
+        mx.async_eval(state)
+        if i % 20 == 19:
+            mx.synchronize()
+            used.append(mx.get_active_memory() + mx.get_cache_memory())
+    assert max(used[2:]) <= used[1] + MB
