@@ -856,6 +856,17 @@ def test_quantized_layers_refuse_bad_settings():
         nn.Embedding(8, 64).to_quantized(mode="nvfp4", quantize_input=True)
 
 
+def test_quantize_names_the_layer_that_does_not_fit():
+    model = nn.Sequential(nn.Linear(64, 64), nn.Sequential(nn.Linear(100, 4)))
+    with pytest.raises(
+        ValueError, match=r"'layers\.1\.layers\.0', Linear\(input_dims=100.*group size"
+    ):
+        nn.quantize(model)
+    with pytest.raises(TypeError, match=r"'layers\.0', Linear\(.*: .*bitz"):
+        nn.quantize(model, class_predicate=lambda path, _: path == "layers.0" and {"bitz": 3})
+    assert type(model.layers[0]) is nn.Linear
+
+
 def packed(layer):
     layer.eval()
     return layer

@@ -400,9 +400,30 @@ def test_freeze_without_recursion(model):
 
 
 def test_strict_freezing_wants_the_key(model):
+    before = names(model.trainable_parameters())
     for change in (model.freeze, model.unfreeze):
         with pytest.raises(KeyError, match="has no key wheels"):
             change(keys=["wheels"], strict=True)
+    with pytest.raises(KeyError, match=r"freeze: Linear has no key wieght, but weight, bias"):
+        model.layers[0].freeze(keys=["bias", "wieght"], strict=True, recurse=False)
+    two = nn.Sequential(nn.Linear(2, 2))
+    two["bias"] = mx.ones(1)
+    two.layers[0].pop("bias")
+    with pytest.raises(KeyError, match=r"layers\.0 \(Linear\) has no key bias, but weight"):
+        two.freeze(keys="bias", strict=True)
+    assert names(two.trainable_parameters()) == ["layers.0.weight", "bias"]  # nothing was frozen
+    assert names(model.trainable_parameters()) == before
+
+
+def test_freezing_warns_of_a_key_that_no_module_has(model):
+    for change in (model.freeze, model.unfreeze):
+        with pytest.warns(
+            UserWarning, match=r"no module of Model has a key wieght; .*weight"
+        ) as told:
+            change(keys=["bias", "wieght"])
+        assert told[0].filename == __file__
+    model.freeze(keys=["bias", "pair.1", "table"])  # which some module has
+    assert "pair.1" not in names(model.trainable_parameters())
 
 
 # Files

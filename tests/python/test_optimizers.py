@@ -427,3 +427,42 @@ def test_optimizers_with_a_schedule_are_pickled_and_copied(schedule):
 def test_cosine_decay_to_a_numpy_number_gives_an_array():
     rate = optim.cosine_decay(0.1, 10, np.float32(0.05))(mx.array(10))
     assert isinstance(rate, mx.array) and rate.item() == pytest.approx(0.05)
+
+
+GRADIENTS = [
+    ({"layers": [{"wieght": (4, 4)}]}, KeyError, r"layers\.0\.wieght, where .* have weight, bias"),
+    ({"layrs": []}, KeyError, "of layrs, where parameters have layers"),
+    ({"layers": [{}, {}, {}]}, IndexError, "3 gradients of layers, which has 2 places"),
+    ({"layers": {"0": {}}}, mx.KindError, "of layers is a dict, its parameter of type list"),
+    ({"layers": [[()]]}, mx.KindError, r"of layers\.0 is a list, its parameter of type Linear"),
+    ({"layers": [(4, 4)]}, mx.KindError, r"layers\.0 is an array, its parameter of type Linear"),
+    ({"layers": [{"bias": None}]}, mx.KindError, r"layers\.0\.bias is of type NoneType"),
+    ({"layers": [{}, {"bias": (5,)}]}, ValueError, r"layers\.1\.bias has shape \(5,\).* \(2,\)"),
+]
+
+
+@pytest.mark.parametrize("make", [lambda: optim.SGD(0.1), lambda: optim.Adam(0.1)])
+@pytest.mark.parametrize("shapes, kind, message", GRADIENTS)
+def test_gradients_that_do_not_fit_are_named(make, shapes, kind, message):
+    def is_shape(tree):
+        return isinstance(tree, tuple)
+
+    gradients = tree_map(lambda s: mx.ones(s) if is_shape(s) else s, shapes, is_leaf=is_shape)
+    model, optimizer = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), make()
+    before = tree_flatten(model.parameters())
+    with pytest.raises(kind, match=f"^['\"]?{type(optimizer).__name__}: .*{message}"):
+        optimizer.update(model, gradients)
+    for (_, old), (_, new) in zip(before, tree_flatten(model.parameters()), strict=True):
+        assert mx.array_equal(old, new)
+    if kind is not ValueError:
+        assert optimizer.step.item() == 0 and "layers" not in optimizer.state
+        optimizer.update(model, {"layers": [{}, {"bias": mx.ones(2)}]})  # as if nothing had been
+
+
+def test_several_optimizers_name_a_gradient_that_does_not_fit():
+    model = nn.Sequential(nn.Linear(4, 4))
+    optimizer = optim.MultiOptimizer([optim.SGD(0.1), optim.Adam(0.1)], [lambda p, _: "bias" in p])
+    with pytest.raises(KeyError, match=r"MultiOptimizer: a gradient of layers\.0\.wieght"):
+        optimizer.update(model, {"layers": [{"wieght": mx.ones((4, 4)), "bias": mx.ones(4)}]})
+    with pytest.raises(ValueError, match=r"SGD: the gradient of layers\.0\.bias has shape \(3,\)"):
+        optimizer.update(model, {"layers": [{"weight": mx.ones((4, 4)), "bias": mx.ones(3)}]})

@@ -20,6 +20,7 @@ from cermet.nn.update import (
     UnusedKeysError,
     UpdateError,
     VerifyUpdate,
+    check_keys,
     replace,
 )
 from cermet.utils import tree_flatten, tree_unflatten
@@ -440,47 +441,48 @@ class Module(dict):
 
         Args:
             recurse: whether the modules below are frozen, too.
-            keys: the keys to freeze, in every module; by default all parameters.
+            keys: the keys to freeze, in every module; by default all parameters. One that no module
+                has is a UserWarning.
             strict: whether a module without one of the ``keys`` is an error.
 
         Returns:
             The module itself.
 
         Raises:
-            KeyError: a module lacks one of the keys and ``strict`` is true.
+            KeyError: a module lacks one of the keys and ``strict`` is true; nothing is frozen then.
         """
         if recurse:
-            return self.apply_to_modules(
-                lambda _, m: m.freeze(recurse=False, keys=keys, strict=strict)
-            )
+            check_keys("freeze", self.named_modules(), keys, strict)
+            return self.apply_to_modules(lambda _, m: m.freeze(recurse=False, keys=keys))
         if keys is None:
-            own = self.filter_and_map(
-                lambda m, k, v: not self.is_module(v) and self.valid_parameter_filter(m, k, v)
-            )
-            self._no_grad.update(name for name, _ in tree_flatten(own))
+            self._no_grad.update(self._own_names())
         else:
-            self._no_grad.update(self._validate_keys(keys, strict))
+            if strict:
+                check_keys("freeze", [("", self)], keys, strict)
+            self._no_grad.update([keys] if isinstance(keys, str) else keys)
         return self
 
     def unfreeze(
         self, *, recurse: bool = True, keys: str | list[str] | None = None, strict: bool = False
     ) -> Module:
-        """Make frozen parameters trainable again; the arguments are those of :meth:`freeze`."""
+        """Make frozen parameters trainable again; arguments and errors are :meth:`freeze`'s."""
         if recurse:
-            return self.apply_to_modules(
-                lambda _, m: m.unfreeze(recurse=False, keys=keys, strict=strict)
-            )
+            check_keys("unfreeze", self.named_modules(), keys, strict)
+            return self.apply_to_modules(lambda _, m: m.unfreeze(recurse=False, keys=keys))
         if keys is None:
             self._no_grad.clear()
         else:
-            self._no_grad.difference_update(self._validate_keys(keys, strict))
+            if strict:
+                check_keys("unfreeze", [("", self)], keys, strict)
+            self._no_grad.difference_update([keys] if isinstance(keys, str) else keys)
         return self
 
-    def _validate_keys(self, keys: str | list[str], strict: bool) -> list[str]:
-        keys = [keys] if isinstance(keys, str) else keys
-        if strict and (missing := [key for key in keys if key not in self]):
-            raise KeyError(f"{type(self).__name__} has no key {', '.join(missing)}")
-        return keys
+    def _own_names(self) -> list[str]:
+        """The names of its own parameters; those in lists and dicts have dots."""
+        own = self.filter_and_map(
+            lambda m, k, v: not self.is_module(v) and self.valid_parameter_filter(m, k, v)
+        )
+        return [name for name, _ in tree_flatten(own)]
 
 
 def _no_attribute(module: Module, name: str) -> AttributeError:

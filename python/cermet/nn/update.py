@@ -1,8 +1,9 @@
-"""How a module takes new parameters or modules: what fits where, and what is checked."""
+"""How a module takes new parameters, modules and keys: what fits where, and what is checked."""
 
 from __future__ import annotations
 
 import enum
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -90,6 +91,34 @@ def replace(
     for path, _, value in match.pairs:
         assign(module, path, value)
     return module
+
+
+def check_keys(
+    name: str, modules: list[tuple[str, Any]], keys: str | list[str] | None, strict: bool
+) -> None:
+    """Tells of keys that a module lacks if it is strict, else of those that no module has.
+
+    ``modules`` come with their paths, the outermost first.
+    """
+    if keys is None:
+        return
+    keys = [keys] if isinstance(keys, str) else keys
+    kind = type(modules[0][1]).__name__
+    if not strict:
+        names = {key: None for _, module in modules for key in module._own_names()}
+        there = {*names, *(key for _, module in modules for key in module)}
+        if missing := [key for key in keys if key not in there]:
+            warnings.warn(
+                f"{name}: no module of {kind} has a key {', '.join(missing)}; "
+                f"their parameters are {', '.join(names) or 'none'}",
+                stacklevel=3,
+            )
+        return
+    for path, module in modules:
+        if missing := [key for key in keys if key not in module]:
+            where = f"{path} ({type(module).__name__})" if path else kind
+            has = ", ".join(module) or "none at all"
+            raise KeyError(f"{name}: {where} has no key {', '.join(missing)}, but {has}")
 
 
 def _is_a(kind: type) -> Callable[[Any], bool]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import cermet.core as mx
 from cermet.nn.base import Module
-from cermet.utils import tree_map, tree_map_with_path, tree_merge
+from cermet.utils import tree_flatten, tree_map, tree_map_with_path, tree_merge
 
 __all__ = ["MultiOptimizer", "Optimizer"]
 
@@ -52,12 +52,24 @@ class Optimizer:
 
         Returns:
             A tree like ``gradients``.
+
+        Raises:
+            KeyError, IndexError: there is a gradient where there is no parameter.
+            KindError: a gradient is no array, or a container where the parameter is an array.
+            ValueError: a gradient does not fit the shape of its parameter.
+                All of them name the path; before the first three nothing has changed.
         """
+        check_places(type(self).__name__, gradients, parameters)
         self.init(gradients)
         for name, schedule in self._schedulers.items():
             self._state[name] = mx.array(schedule(self.step))
         self._state["step"] = self.step + 1
-        return tree_map(self._apply_if_trained, gradients, parameters, self._state)
+        try:
+            return tree_map(self._apply_if_trained, gradients, parameters, self._state)
+        except ValueError as error:
+            if misfit := _misfit(gradients, parameters):
+                raise ValueError(f"{type(self).__name__}: {misfit}") from error
+            raise
 
     def _apply_if_trained(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
         """:meth:`apply_single`, but integers with gradients of integers stay as they are."""
@@ -163,6 +175,7 @@ class MultiOptimizer(Optimizer):
 
     def apply_gradients(self, gradients: dict, parameters: dict) -> dict:
         """Like :meth:`Optimizer.apply_gradients`, for each optimizer's part."""
+        check_places(type(self).__name__, gradients, parameters)
         updated: dict = {}
         for optimizer, part in zip(self.optimizers, self._parts(gradients), strict=True):
             updated = tree_merge(updated, optimizer.apply_gradients(part, parameters))
@@ -187,6 +200,51 @@ class MultiOptimizer(Optimizer):
     def learning_rate(self, learning_rate: float | mx.array) -> None:
         for optimizer in self.optimizers:
             optimizer.learning_rate = learning_rate
+
+
+def check_places(name: str, gradients: Any, parameters: Any, path: tuple = ()) -> None:
+    """Raises an error of the optimizer ``name`` where gradients have no parameter beside them."""
+
+    def at(*further: Any) -> str:
+        return ".".join(map(str, (*path, *further))) or "the tree"
+
+    if isinstance(gradients, dict):
+        if gradients and not isinstance(parameters, dict):
+            raise mx.KindError(f"{name}: the gradient of {at()} is a dict, {_kind(parameters)}")
+        for key, gradient in gradients.items():
+            if key not in parameters:
+                there = ", ".join(map(str, parameters)) or "nothing"
+                raise KeyError(f"{name}: a gradient of {at(key)}, where parameters have {there}")
+            check_places(name, gradient, parameters[key], (*path, key))
+    elif isinstance(gradients, (list, tuple)):
+        if gradients and not isinstance(parameters, (list, tuple)):
+            kind = type(gradients).__name__
+            raise mx.KindError(f"{name}: the gradient of {at()} is a {kind}, {_kind(parameters)}")
+        if len(gradients) > len(parameters):
+            raise IndexError(
+                f"{name}: {len(gradients)} gradients of {at()}, which has {len(parameters)} places"
+            )
+        for i, gradient in enumerate(gradients):
+            check_places(name, gradient, parameters[i], (*path, i))
+    elif not isinstance(gradients, mx.array):
+        kind = type(gradients).__name__
+        raise mx.KindError(f"{name}: the gradient of {at()} is of type {kind}, expected an array")
+    elif isinstance(parameters, (dict, list, tuple)):
+        raise mx.KindError(f"{name}: the gradient of {at()} is an array, {_kind(parameters)}")
+
+
+def _kind(parameter: Any) -> str:
+    return f"its parameter of type {type(parameter).__name__}"
+
+
+def _misfit(gradients: Any, parameters: Any) -> str | None:
+    """What to say of the first gradient that has another shape than its parameter."""
+    there = tree_flatten(parameters, destination={})
+    for path, gradient in tree_flatten(gradients):
+        shape = getattr(there.get(path), "shape", gradient.shape)
+        if gradient.shape != shape:
+            return f"the gradient of {path} has shape {gradient.shape}, its parameter {shape}"
+    return None
 
 
 def check_betas(name: str, betas: Sequence[float]) -> None:

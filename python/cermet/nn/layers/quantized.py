@@ -50,6 +50,8 @@ def quantize(
     Raises:
         ValueError: the predicate accepts a layer that cannot be quantized, or returns something
             else than a bool or a dict.
+        TypeError: the layer's ``to_quantized`` does not take the arguments.
+            Both name the layer's path, and no layer is replaced then.
     """
     settings = {"group_size": group_size, "bits": bits, "mode": mode}
     if not class_predicate:
@@ -70,11 +72,15 @@ def quantize(
             raise ValueError(
                 f"quantize: '{path}' is a {type(module).__name__}, which has no to_quantized"
             )
-        if isinstance(choice, dict):
-            return module.to_quantized(**choice)
-        if quantize_input:
+        if quantize_input and not isinstance(choice, dict):
             settings["quantize_input"] = True
-        return module.to_quantized(**_accepted(module.to_quantized, settings))
+        given = choice if isinstance(choice, dict) else _accepted(module.to_quantized, settings)
+        try:
+            return module.to_quantized(**given)
+        except (TypeError, ValueError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            problem = str(error).removeprefix("quantize: ")
+            raise kind(f"quantize: '{path}', {module!r}: {problem}") from error
 
     layers = tree_map_with_path(quantized, model.leaf_modules(), is_leaf=Module.is_module)
     model.update_modules(layers)
