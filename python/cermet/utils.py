@@ -52,8 +52,15 @@ def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any, is_leaf: IsLeaf | No
         rest: further trees; each has at least the keys of ``tree``.
         is_leaf: tells which nodes count as leaves although they are containers.
 
+    Returns:
+        A tree like ``tree``.
+
     Raises:
         KeyError, IndexError: a tree of ``rest`` lacks a place that ``tree`` has.
+
+    Examples:
+        >>> utils.tree_map(lambda a, b: a + b, {"x": 1, "y": [2, 3]}, {"x": 10, "y": [20, 30]})
+        {'x': 11, 'y': [22, 33]}
     """
     items = _items(tree, is_leaf)
     if items is None:
@@ -74,7 +81,19 @@ def tree_map_with_path(
     """Like :func:`tree_map`, with the dotted path of the leaf as the first argument of ``fn``.
 
     Args:
+        fn: called with the path, a leaf, and what stands at this place in each tree of ``rest``.
+        tree, rest, is_leaf: as in :func:`tree_map`.
         path: a prefix for all paths. The path of a tree that is itself a leaf is this prefix.
+
+    Returns:
+        A tree like ``tree``.
+
+    Raises:
+        KeyError, IndexError: a tree of ``rest`` lacks a place that ``tree`` has.
+
+    Examples:
+        >>> utils.tree_map_with_path(lambda path, leaf: path, {"x": 1, "y": [2, 3]})
+        {'x': 'x', 'y': ['y.0', 'y.1']}
     """
     items = _items(tree, is_leaf)
     if items is None:
@@ -113,6 +132,7 @@ def tree_flatten(
     Empty containers have no leaves, so they leave no trace.
 
     Args:
+        tree: nested dicts, lists and tuples.
         prefix: put before every path; its first character (a dot) is dropped.
         is_leaf: tells which nodes count as leaves although they are containers.
         destination: a list or a dict to which the pairs are added; a new list by default.
@@ -122,6 +142,10 @@ def tree_flatten(
 
     Raises:
         ValueError: a destination of another kind.
+
+    Examples:
+        >>> utils.tree_flatten({"x": 1, "y": [2, 3]})
+        [('x', 1), ('y.0', 2), ('y.1', 3)]
     """
     if destination is None:
         destination = []
@@ -146,8 +170,19 @@ def tree_unflatten(tree: list[tuple[str, Any]] | Mapping[str, Any]) -> Any:
     A node whose keys are all whole numbers becomes a list, in which places without a leaf hold an
     empty dict.
 
+    Args:
+        tree: a list of pairs, or a dict.
+
+    Returns:
+        The tree.
+
     Raises:
-        ValueError: there would be far more such places than leaves: 65,536 and 16 for each leaf.
+        ValueError: there would be far more such places than leaves: 65,536 and 16 for each leaf; or
+            something is no pair.
+
+    Examples:
+        >>> utils.tree_unflatten([("x", 1), ("y.0", 2), ("y.1", 3)])
+        {'x': 1, 'y': [2, 3]}
     """
     pairs = list(tree.items()) if isinstance(tree, Mapping) else [_pair(item) for item in tree]
     return _unflatten(pairs, "", [65_536 + 16 * len(pairs)])
@@ -194,8 +229,18 @@ def tree_reduce(
 ) -> Any:
     """Combine the leaves from first to last: ``fn(fn(fn(initializer, a), b), c)``.
 
-    Without an ``initializer`` the first leaf takes its place. The result for a tree without leaves
-    is ``initializer``.
+    Args:
+        fn: a function of what came of the leaves before, and a leaf.
+        tree: nested dicts, lists and tuples.
+        initializer: what stands before the first leaf; without it, that leaf does.
+        is_leaf: tells which nodes count as leaves although they are containers.
+
+    Returns:
+        What came of all leaves; ``initializer`` for a tree without leaves.
+
+    Examples:
+        >>> utils.tree_reduce(lambda total, leaf: total + leaf, {"x": 1, "y": [2, 3]}, 0)
+        6
     """
     items = _items(tree, is_leaf)
     if items is None:
@@ -211,10 +256,18 @@ def tree_merge(tree_a: Any, tree_b: Any, merge_fn: Callable[[Any, Any], Any] | N
     A list and a tuple become what the first of them is.
 
     Args:
+        tree_a, tree_b: nested dicts, lists and tuples.
         merge_fn: gives the leaf for a place where both trees have one.
+
+    Returns:
+        The tree of both.
 
     Raises:
         ValueError: both trees have something at a place and there is no ``merge_fn``.
+
+    Examples:
+        >>> utils.tree_merge({"x": 1, "y": {"a": 2}}, {"y": {"b": 3}})
+        {'x': 1, 'y': {'a': 2, 'b': 3}}
     """
     if _is_nothing(tree_a):
         return tree_b

@@ -25,7 +25,19 @@ Initializer = Callable[[mx.array], mx.array]
 
 
 def constant(value: float, dtype: mx.Dtype = mx.float32) -> Initializer:
-    """All elements are ``value``."""
+    """All elements are ``value``.
+
+    Args:
+        value: a number.
+        dtype: of the result.
+
+    Returns:
+        A function from an array, whose shape alone counts, to a new one of that shape.
+
+    Examples:
+        >>> nn.init.constant(0.5)(mx.zeros(2))
+        array([0.5, 0.5], dtype=float32)
+    """
 
     def initializer(a: mx.array) -> mx.array:
         return mx.full(a.shape, value, dtype=dtype)
@@ -34,7 +46,22 @@ def constant(value: float, dtype: mx.Dtype = mx.float32) -> Initializer:
 
 
 def normal(mean: float = 0.0, std: float = 1.0, dtype: mx.Dtype = mx.float32) -> Initializer:
-    """Normally distributed with the given mean and standard deviation."""
+    """Normally distributed with the given mean and standard deviation.
+
+    Args:
+        mean: the mean.
+        std: the standard deviation.
+        dtype: of the result.
+
+    Returns:
+        A function from an array, whose shape alone counts, to a new one of that shape.
+
+    Examples:
+        >>> mx.random.seed(0)
+        >>> weight = nn.init.normal(std=0.02)(mx.zeros((256, 256)))
+        >>> 0.019 < weight.std().item() < 0.021
+        True
+    """
 
     def initializer(a: mx.array) -> mx.array:
         return mx.random.normal(shape=a.shape, scale=std, loc=mean, dtype=dtype)
@@ -43,7 +70,22 @@ def normal(mean: float = 0.0, std: float = 1.0, dtype: mx.Dtype = mx.float32) ->
 
 
 def uniform(low: float = 0.0, high: float = 1.0, dtype: mx.Dtype = mx.float32) -> Initializer:
-    """Uniformly distributed from ``low`` to ``high``."""
+    """Uniformly distributed from ``low`` to ``high``.
+
+    Args:
+        low: the least value.
+        high: what the values stay below.
+        dtype: of the result.
+
+    Returns:
+        A function from an array, whose shape alone counts, to a new one of that shape.
+
+    Examples:
+        >>> mx.random.seed(0)
+        >>> weight = nn.init.uniform(-0.1, 0.1)(mx.zeros((256, 256)))
+        >>> weight.min().item() >= -0.1, weight.max().item() < 0.1
+        (True, True)
+    """
 
     def initializer(a: mx.array) -> mx.array:
         return mx.random.uniform(low, high, a.shape, dtype=dtype)
@@ -52,7 +94,22 @@ def uniform(low: float = 0.0, high: float = 1.0, dtype: mx.Dtype = mx.float32) -
 
 
 def identity(dtype: mx.Dtype = mx.float32) -> Initializer:
-    """The identity matrix; the array must be square."""
+    """The identity matrix.
+
+    Args:
+        dtype: of the result.
+
+    Returns:
+        A function from an array, whose shape alone counts, to a new one of that shape.
+
+    Raises:
+        ValueError: the array is no square matrix.
+
+    Examples:
+        >>> nn.init.identity()(mx.zeros((2, 2)))
+        array([[1, 0],
+               [0, 1]], dtype=float32)
+    """
 
     def initializer(arr: mx.array) -> mx.array:
         if arr.ndim != 2 or arr.shape[0] != arr.shape[1]:
@@ -71,7 +128,24 @@ def _fans(name: str, a: mx.array) -> tuple[int, int]:
 
 
 def glorot_normal(dtype: mx.Dtype = mx.float32) -> Callable[[mx.array, float], mx.array]:
-    """Normal with ``std = gain * sqrt(2 / (fan_in + fan_out))`` (Glorot and Bengio, 2010)."""
+    """Normal with ``std = gain * sqrt(2 / (fan_in + fan_out))`` (Glorot and Bengio, 2010).
+
+    Args:
+        dtype: of the result.
+
+    Returns:
+        A function from an array of shape ``(out, *kernel, in)``, and a ``gain`` (1),
+        to a new one of that shape.
+
+    Raises:
+        ValueError: the array has fewer than two axes.
+
+    Examples:
+        >>> mx.random.seed(0)
+        >>> weight = nn.init.glorot_normal()(mx.zeros((256, 256)))
+        >>> 0.06 < weight.std().item() < 0.065
+        True
+    """
 
     def initializer(a: mx.array, gain: float = 1.0) -> mx.array:
         std = gain * math.sqrt(2 / sum(_fans("glorot_normal", a)))
@@ -81,7 +155,24 @@ def glorot_normal(dtype: mx.Dtype = mx.float32) -> Callable[[mx.array, float], m
 
 
 def glorot_uniform(dtype: mx.Dtype = mx.float32) -> Callable[[mx.array, float], mx.array]:
-    """Uniform up to ``gain * sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010)."""
+    """Uniform up to ``gain * sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio, 2010).
+
+    Args:
+        dtype: of the result.
+
+    Returns:
+        A function from an array of shape ``(out, *kernel, in)``, and a ``gain`` (1),
+        to a new one of that shape.
+
+    Raises:
+        ValueError: the array has fewer than two axes.
+
+    Examples:
+        >>> mx.random.seed(0)
+        >>> weight = nn.init.glorot_uniform()(mx.zeros((256, 256)))
+        >>> weight.max().item() < (6 / 512) ** 0.5
+        True
+    """
 
     def initializer(a: mx.array, gain: float = 1.0) -> mx.array:
         limit = gain * math.sqrt(6 / sum(_fans("glorot_uniform", a)))
@@ -100,7 +191,25 @@ def _chosen_fan(name: str, a: mx.array, mode: str) -> int:
 def he_normal(
     dtype: mx.Dtype = mx.float32,
 ) -> Callable[[mx.array, Literal["fan_in", "fan_out"], float], mx.array]:
-    """Normal with ``std = gain / sqrt(fan)`` (He et al., 2015)."""
+    """Normal with ``std = gain / sqrt(fan)`` (He et al., 2015).
+
+    Args:
+        dtype: of the result.
+
+    Returns:
+        A function from an array of shape ``(out, *kernel, in)``, a ``mode``
+        ("fan_in" or "fan_out") and a ``gain`` (1),
+        to a new one of that shape.
+
+    Raises:
+        ValueError: the array has fewer than two axes, or the mode is another.
+
+    Examples:
+        >>> mx.random.seed(0)
+        >>> weight = nn.init.he_normal()(mx.zeros((256, 256)))
+        >>> 0.06 < weight.std().item() < 0.065
+        True
+    """
 
     def initializer(
         a: mx.array, mode: Literal["fan_in", "fan_out"] = "fan_in", gain: float = 1.0
@@ -114,7 +223,25 @@ def he_normal(
 def he_uniform(
     dtype: mx.Dtype = mx.float32,
 ) -> Callable[[mx.array, Literal["fan_in", "fan_out"], float], mx.array]:
-    """Uniform up to ``gain * sqrt(3 / fan)`` (He et al., 2015)."""
+    """Uniform up to ``gain * sqrt(3 / fan)`` (He et al., 2015).
+
+    Args:
+        dtype: of the result.
+
+    Returns:
+        A function from an array of shape ``(out, *kernel, in)``, a ``mode``
+        ("fan_in" or "fan_out") and a ``gain`` (1),
+        to a new one of that shape.
+
+    Raises:
+        ValueError: the array has fewer than two axes, or the mode is another.
+
+    Examples:
+        >>> mx.random.seed(0)
+        >>> weight = nn.init.he_uniform()(mx.zeros((256, 256)))
+        >>> weight.max().item() < (3 / 256) ** 0.5
+        True
+    """
 
     def initializer(
         a: mx.array, mode: Literal["fan_in", "fan_out"] = "fan_in", gain: float = 1.0
@@ -128,7 +255,26 @@ def he_uniform(
 def sparse(
     sparsity: float, mean: float = 0.0, std: float = 1.0, dtype: mx.Dtype = mx.float32
 ) -> Initializer:
-    """Normal, with a fraction ``sparsity`` of each row set to zero (Martens, 2010)."""
+    """Normal, with a fraction ``sparsity`` of each row set to zero (Martens, 2010).
+
+    Args:
+        sparsity: the fraction, rounded up to whole elements.
+        mean: the mean of the others.
+        std: their standard deviation.
+        dtype: of the result.
+
+    Returns:
+        A function from an array, whose shape alone counts, to a new one of that shape.
+
+    Raises:
+        ValueError: the array has not two axes.
+
+    Examples:
+        >>> mx.random.seed(0)
+        >>> weight = nn.init.sparse(0.75)(mx.zeros((256, 256)))
+        >>> mx.sum(weight == 0, axis=1)[0].item()
+        192
+    """
 
     def initializer(a: mx.array) -> mx.array:
         if a.ndim != 2:
@@ -142,7 +288,23 @@ def sparse(
 
 
 def orthogonal(gain: float = 1.0, dtype: mx.Dtype = mx.float32) -> Initializer:
-    """A random matrix with orthonormal rows or columns, times ``gain`` (Saxe et al., 2013)."""
+    """A random matrix with orthonormal rows or columns, times ``gain`` (Saxe et al., 2013).
+
+    Args:
+        gain: what it is multiplied by.
+        dtype: of the result.
+
+    Returns:
+        A function from an array, whose shape alone counts, to a new one of that shape.
+
+    Raises:
+        ValueError: the array has not two axes.
+
+    Examples:
+        >>> q = nn.init.orthogonal()(mx.zeros((8, 8)))
+        >>> mx.allclose(q @ q.T, mx.eye(8), atol=1e-5).item()
+        True
+    """
 
     def initializer(a: mx.array) -> mx.array:
         if a.ndim != 2:

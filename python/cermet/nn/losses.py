@@ -78,8 +78,17 @@ def cross_entropy(
             including) 1 (Szegedy et al., 2015).
         reduction: "none", "mean" or "sum".
 
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``logits`` without ``axis``.
+
     Raises:
         ValueError: shapes do not fit, ``axis`` or ``label_smoothing`` is out of range.
+
+    Examples:
+        >>> logits = mx.array([[2.0, 0.0], [0.0, 0.0]])
+        >>> nn.losses.cross_entropy(logits, mx.array([0, 1])).round(4)
+        array([0.1269, 0.6931], dtype=float32)
     """
     if not 0 <= label_smoothing < 1:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected [0, 1)")
@@ -129,6 +138,18 @@ def binary_cross_entropy(
         weights: factors for the losses, of the same shape.
         with_logits: what ``inputs`` are.
         reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``inputs``.
+
+    Raises:
+        ValueError: shapes differ, or the reduction is another.
+
+    Examples:
+        >>> logits, targets = mx.array([0.0, 0.0]), mx.array([1.0, 0.0])
+        >>> round(nn.losses.binary_cross_entropy(logits, targets).item(), 4)  # log 2
+        0.6931
     """
     _check_same_shape("binary_cross_entropy", inputs=inputs, targets=targets)
     if with_logits:
@@ -142,13 +163,47 @@ def binary_cross_entropy(
 
 
 def l1_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
-    """``|predictions - targets|``; both of the same shape."""
+    """``|predictions - targets|``.
+
+    Args:
+        predictions: any shape.
+        targets: of the same shape.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``predictions``.
+
+    Raises:
+        ValueError: shapes differ, or the reduction is another.
+
+    Examples:
+        >>> nn.losses.l1_loss(mx.array([1.0, 2.0]), mx.array([1.0, 4.0])).item()
+        1.0
+    """
     _check_same_shape("l1_loss", predictions=predictions, targets=targets)
     return _reduce("l1_loss", mx.abs(predictions - targets), reduction)
 
 
 def mse_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "mean") -> mx.array:
-    """``(predictions - targets) ** 2``; both of the same shape."""
+    """``(predictions - targets) ** 2``.
+
+    Args:
+        predictions: any shape.
+        targets: of the same shape.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``predictions``.
+
+    Raises:
+        ValueError: shapes differ, or the reduction is another.
+
+    Examples:
+        >>> nn.losses.mse_loss(mx.array([1.0, 2.0]), mx.array([1.0, 4.0])).item()
+        2.0
+    """
     _check_same_shape("mse_loss", predictions=predictions, targets=targets)
     return _reduce("mse_loss", mx.square(predictions - targets), reduction)
 
@@ -156,7 +211,26 @@ def mse_loss(predictions: mx.array, targets: mx.array, reduction: Reduction = "m
 def nll_loss(
     inputs: mx.array, targets: mx.array, axis: int = -1, reduction: Reduction = "none"
 ) -> mx.array:
-    """The negative of the log-probabilities ``inputs`` at the class indices ``targets``."""
+    """The negative of the log-probabilities at the classes ``targets``.
+
+    Args:
+        inputs: log-probabilities of the classes along ``axis``.
+        targets: class indices, of the shape of ``inputs`` without ``axis``.
+        axis: the axis of the classes.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``targets``.
+
+    Raises:
+        ValueError: shapes do not fit, or the reduction is another.
+
+    Examples:
+        >>> log_probs = mx.array([[-1.0, -2.0], [-3.0, -4.0]])
+        >>> nn.losses.nll_loss(log_probs, mx.array([0, 1]))
+        array([1, 4], dtype=float32)
+    """
     return _reduce("nll_loss", -_at_targets(inputs, targets, axis), reduction)
 
 
@@ -177,6 +251,18 @@ def gaussian_nll_loss(
         full: whether to add the constant ``log(2 pi) / 2``.
         eps: the least variance.
         reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``inputs``.
+
+    Raises:
+        ValueError: shapes differ, or the reduction is another.
+
+    Examples:
+        >>> mean, variance = mx.zeros(2), mx.ones(2)
+        >>> nn.losses.gaussian_nll_loss(mean, mx.array([0.0, 2.0]), variance).item()
+        1.0
     """
     _check_same_shape("gaussian_nll_loss", inputs=inputs, targets=targets, vars=vars)
     vars = mx.maximum(vars, eps)
@@ -189,7 +275,26 @@ def gaussian_nll_loss(
 def kl_div_loss(
     inputs: mx.array, targets: mx.array, axis: int = -1, reduction: Reduction = "none"
 ) -> mx.array:
-    """The Kullback-Leibler divergence of ``targets`` from ``inputs``, both log-probabilities."""
+    """The Kullback-Leibler divergence of ``targets`` from ``inputs``.
+
+    Args:
+        inputs: log-probabilities along ``axis``.
+        targets: log-probabilities, of a shape that broadcasts with it.
+        axis: the axis over which the probabilities add up to 1.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``inputs`` without ``axis``.
+
+    Raises:
+        ValueError: shapes do not fit, or the reduction is another.
+
+    Examples:
+        >>> even = mx.log(mx.array([0.5, 0.5]))
+        >>> nn.losses.kl_div_loss(even, even).item()
+        0.0
+    """
     loss = mx.sum(mx.exp(targets) * (targets - inputs), axis=axis)
     return _reduce("kl_div_loss", loss, reduction)
 
@@ -197,7 +302,25 @@ def kl_div_loss(
 def smooth_l1_loss(
     predictions: mx.array, targets: mx.array, beta: float = 1.0, reduction: Reduction = "mean"
 ) -> mx.array:
-    """Half the squared error over ``beta`` below ``beta``, the L1 error less ``beta / 2`` above."""
+    """Half the squared error over ``beta`` below ``beta``, the L1 error less ``beta / 2`` above.
+
+    Args:
+        predictions: any shape.
+        targets: of the same shape.
+        beta: where the one becomes the other.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``predictions``.
+
+    Raises:
+        ValueError: shapes differ, or the reduction is another.
+
+    Examples:
+        >>> nn.losses.smooth_l1_loss(mx.array([0.5, 3.0]), mx.zeros(2), reduction="none")
+        array([0.125, 2.5], dtype=float32)
+    """
     _check_same_shape("smooth_l1_loss", predictions=predictions, targets=targets)
     error = mx.abs(predictions - targets)
     loss = mx.where(error < beta, 0.5 * mx.square(error) / beta, error - 0.5 * beta)
@@ -207,7 +330,25 @@ def smooth_l1_loss(
 def huber_loss(
     inputs: mx.array, targets: mx.array, delta: float = 1.0, reduction: Reduction = "none"
 ) -> mx.array:
-    """Half the squared error up to ``delta``, linear in the error above (Huber, 1964)."""
+    """Half the squared error up to ``delta``, linear in the error above (Huber, 1964).
+
+    Args:
+        inputs: predictions.
+        targets: of a shape that broadcasts with it.
+        delta: where the one becomes the other.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        both.
+
+    Raises:
+        ValueError: shapes do not fit, or the reduction is another.
+
+    Examples:
+        >>> nn.losses.huber_loss(mx.array([0.5, 3.0]), mx.zeros(2))
+        array([0.125, 2.5], dtype=float32)
+    """
     error = mx.abs(inputs - targets)
     loss = mx.where(error <= delta, 0.5 * mx.square(error), (error - 0.5 * delta) * delta)
     return _reduce("huber_loss", loss, reduction)
@@ -226,11 +367,24 @@ def triplet_loss(
     """How much nearer the positives are than the negatives, up to a margin (Schroff et al., 2015).
 
     Args:
-        anchors, positives, negatives: vectors along ``axis``.
+        anchors, positives, negatives: vectors along ``axis``, of shapes that broadcast.
+        axis: the axis of the vectors.
         p: the distances are ``(sum(|difference| ** p) + eps) ** (1 / p)``.
         margin: the loss is zero where the distances differ by more than this.
         eps: keeps the derivative finite.
         reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        the anchors without ``axis``.
+
+    Raises:
+        ValueError: shapes do not fit, or the reduction is another.
+
+    Examples:
+        >>> near, far = mx.array([[0.0, 1.0]]), mx.array([[3.0, 4.0]])
+        >>> nn.losses.triplet_loss(near, near, far).item()
+        0.0
     """
 
     def distance(others: mx.array) -> mx.array:
@@ -242,12 +396,46 @@ def triplet_loss(
 
 
 def hinge_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
-    """``max(1 - inputs * targets, 0)``, for targets 1 and -1."""
+    """``max(1 - inputs * targets, 0)``.
+
+    Args:
+        inputs: scores.
+        targets: 1 and -1, of a shape that broadcasts with it.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        both.
+
+    Raises:
+        ValueError: shapes do not fit, or the reduction is another.
+
+    Examples:
+        >>> nn.losses.hinge_loss(mx.array([2.0, 0.5, 1.0]), mx.array([1.0, 1.0, -1.0]))
+        array([0, 0.5, 2], dtype=float32)
+    """
     return _reduce("hinge_loss", mx.maximum(1 - inputs * targets, 0), reduction)
 
 
 def log_cosh_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
-    """``log(cosh(inputs - targets))``"""
+    """``log(cosh(inputs - targets))``.
+
+    Args:
+        inputs: predictions.
+        targets: of a shape that broadcasts with it.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        both.
+
+    Raises:
+        ValueError: shapes do not fit, or the reduction is another.
+
+    Examples:
+        >>> nn.losses.log_cosh_loss(mx.array([0.0, 100.0]), mx.zeros(2)).round(2)
+        array([0, 99.31], dtype=float32)
+    """
     errors = inputs - targets
     return _reduce("log_cosh_loss", mx.logaddexp(errors, -errors) - math.log(2), reduction)
 
@@ -259,9 +447,25 @@ def cosine_similarity_loss(
     eps: float = 1e-8,
     reduction: Reduction = "none",
 ) -> mx.array:
-    """The cosine of the angle between vectors along ``axis``.
+    """The cosine of the angle between vectors.
 
-    The product of the norms, by which the inner product is divided, is at least ``eps``.
+    Args:
+        x1, x2: vectors along ``axis``, of shapes that broadcast.
+        axis: the axis of the vectors.
+        eps: the least product of the norms, by which the inner product is divided.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``x1`` without ``axis``.
+
+    Raises:
+        ValueError: shapes do not fit, or the reduction is another.
+
+    Examples:
+        >>> x = mx.array([[1.0, 0.0], [1.0, 0.0]])
+        >>> nn.losses.cosine_similarity_loss(x, mx.array([[2.0, 0.0], [0.0, 2.0]]))
+        array([1, 0], dtype=float32)
     """
     norms = mx.linalg.norm(x1, axis=axis) * mx.linalg.norm(x2, axis=axis)
     if not mx.issubdtype(mx.result_type(x1, x2), mx.inexact):
@@ -277,7 +481,26 @@ def margin_ranking_loss(
     margin: float = 0.0,
     reduction: Reduction = "none",
 ) -> mx.array:
-    """``max(-targets * (inputs1 - inputs2) + margin, 0)``, for targets 1 and -1."""
+    """``max(-targets * (inputs1 - inputs2) + margin, 0)``.
+
+    Args:
+        inputs1, inputs2: scores, of one shape.
+        targets: 1 where ``inputs1`` shall be the larger, else -1, of that shape.
+        margin: by how much.
+        reduction: "none", "mean" or "sum".
+
+    Returns:
+        The loss, without axes unless the reduction is "none": then it has the shape of
+        ``inputs1``.
+
+    Raises:
+        ValueError: shapes differ, or the reduction is another.
+
+    Examples:
+        >>> first, second = mx.array([2.0, 1.0]), mx.array([1.0, 3.0])
+        >>> nn.losses.margin_ranking_loss(first, second, mx.array([1.0, 1.0]))
+        array([0, 2], dtype=float32)
+    """
     _check_same_shape("margin_ranking_loss", inputs1=inputs1, inputs2=inputs2, targets=targets)
     loss = mx.maximum(-targets * (inputs1 - inputs2) + margin, 0)
     return _reduce("margin_ranking_loss", loss, reduction)
@@ -311,6 +534,12 @@ def ctc_loss(
 
     Raises:
         ValueError: shapes do not fit, or the blank is no class.
+
+    Examples:
+        >>> even = mx.log(mx.full((1, 2, 2), 0.5))  # two outputs, classes blank and 1
+        >>> one = mx.array([[1]]), mx.array([2]), mx.array([1])
+        >>> mx.exp(-nn.losses.ctc_loss(even, *one)).item()  # 1 1, blank 1, 1 blank
+        0.75
     """
     if log_probs.ndim != 3 or targets.ndim != 2 or len(log_probs) != len(targets):
         raise ValueError(

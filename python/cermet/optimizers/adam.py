@@ -21,6 +21,16 @@ class Adam(Optimizer):
         eps: see above.
         bias_correction: whether to divide ``m`` by ``1 - beta1 ** step`` and ``v`` by
             ``1 - beta2 ** step``, as the paper does.
+
+    Raises:
+        ValueError: ``eps`` is negative, or a beta not from 0 to less than 1.
+
+    Examples:
+        >>> optimizer = optim.Adam(learning_rate=0.01)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.9684, 2.0316]], dtype=float32)
     """
 
     def __init__(
@@ -60,9 +70,18 @@ class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019).
 
     Args:
+        learning_rate, betas, eps, bias_correction: as of :class:`Adam`.
         weight_decay: before the step, ``w`` is multiplied by ``1 - learning_rate * weight_decay``.
 
-    The other arguments are those of :class:`Adam`.
+    Raises:
+        ValueError: ``eps`` is negative, or a beta not from 0 to less than 1.
+
+    Examples:
+        >>> optimizer = optim.AdamW(learning_rate=0.01, weight_decay=0.1)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.9674, 2.0296]], dtype=float32)
     """
 
     def __init__(
@@ -84,9 +103,24 @@ class AdamW(Adam):
 class Adamax(Adam):
     """Adam with the maximum norm in place of the mean square (Kingma and Ba, 2015)::
 
-    m = beta1 * m + (1 - beta1) * g
-    v = max(beta2 * v, |g|)
-    w = w - learning_rate * m / (v + eps)
+        m = beta1 * m + (1 - beta1) * g
+        v = max(beta2 * v, |g|)
+        w = w - learning_rate * m / (v + eps)
+
+    Args:
+        learning_rate: the learning rate or a schedule.
+        betas: ``beta1`` and ``beta2``.
+        eps: see above.
+
+    Raises:
+        ValueError: ``eps`` is negative, or a beta not from 0 to less than 1.
+
+    Examples:
+        >>> optimizer = optim.Adamax(learning_rate=0.01)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.999, 2.001]], dtype=float32)
     """
 
     def __init__(
@@ -113,8 +147,22 @@ class Lion(Optimizer):
         m = beta2 * m + (1 - beta2) * g
         w = w * (1 - learning_rate * weight_decay) - learning_rate * sign(c)
 
-    Good learning rates are 3 to 10 times less than for Adam, and weight decays so much greater. One
-    that is not above 0 does nothing.
+    Good learning rates are 3 to 10 times less than for Adam, and weight decays so much greater.
+
+    Args:
+        learning_rate: the learning rate or a schedule.
+        betas: ``beta1`` and ``beta2``.
+        weight_decay: see above; one that is not above 0 does nothing.
+
+    Raises:
+        ValueError: a beta is not from 0 to less than 1.
+
+    Examples:
+        >>> optimizer = optim.Lion(learning_rate=0.001)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.999, 2.001]], dtype=float32)
     """
 
     def __init__(

@@ -11,8 +11,23 @@ __all__ = ["AdaDelta", "Adafactor", "Adagrad", "RMSprop"]
 class RMSprop(Optimizer):
     """Divides by the root of a running mean square (Hinton, 2012)::
 
-    v = alpha * v + (1 - alpha) * g ** 2
-    w = w - learning_rate * g / (sqrt(v) + eps)
+        v = alpha * v + (1 - alpha) * g ** 2
+        w = w - learning_rate * g / (sqrt(v) + eps)
+
+    Args:
+        learning_rate: the learning rate or a schedule.
+        alpha: what the mean keeps of itself in a step.
+        eps: see above.
+
+    Raises:
+        ValueError: ``alpha`` is negative, or ``eps`` not above 0.
+
+    Examples:
+        >>> optimizer = optim.RMSprop(learning_rate=0.01)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.9, 2.1]], dtype=float32)
     """
 
     def __init__(self, learning_rate: Rate, alpha: float = 0.99, eps: float = 1e-8):
@@ -36,8 +51,22 @@ class RMSprop(Optimizer):
 class Adagrad(Optimizer):
     """Divides by the root of the sum of all squares (Duchi et al., 2011)::
 
-    v = v + g ** 2
-    w = w - learning_rate * g / (sqrt(v) + eps)
+        v = v + g ** 2
+        w = w - learning_rate * g / (sqrt(v) + eps)
+
+    Args:
+        learning_rate: the learning rate or a schedule.
+        eps: see above.
+
+    Raises:
+        ValueError: ``eps`` is not above 0.
+
+    Examples:
+        >>> optimizer = optim.Adagrad(learning_rate=0.01)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.99, 2.01]], dtype=float32)
     """
 
     def __init__(self, learning_rate: Rate, eps: float = 1e-8):
@@ -59,10 +88,25 @@ class Adagrad(Optimizer):
 class AdaDelta(Optimizer):
     """Steps in proportion to the steps before (Zeiler, 2012)::
 
-    v = rho * v + (1 - rho) * g ** 2
-    d = sqrt(u + eps) / sqrt(v + eps) * g
-    u = rho * u + (1 - rho) * d ** 2
-    w = w - learning_rate * d
+        v = rho * v + (1 - rho) * g ** 2
+        d = sqrt(u + eps) / sqrt(v + eps) * g
+        u = rho * u + (1 - rho) * d ** 2
+        w = w - learning_rate * d
+
+    Args:
+        learning_rate: the learning rate or a schedule.
+        rho: what the means keep of themselves in a step.
+        eps: see above.
+
+    Raises:
+        ValueError: ``rho`` is negative, or ``eps`` not above 0.
+
+    Examples:
+        >>> optimizer = optim.AdaDelta(learning_rate=1.0)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.9968, 2.0032]], dtype=float32)
     """
 
     def __init__(self, learning_rate: Rate, rho: float = 0.9, eps: float = 1e-6):
@@ -99,6 +143,16 @@ class Adafactor(Optimizer):
         scale_parameter: whether steps are in proportion to a parameter's root mean square.
         relative_step: whether the learning rate is ``min(1e-2, 1 / sqrt(step))``.
         warmup_init: whether the 1e-2 is ``1e-6 * step`` instead.
+
+    Raises:
+        ValueError: there is neither a learning rate nor ``relative_step``.
+
+    Examples:
+        >>> optimizer = optim.Adafactor()
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.9842, 2.0158]], dtype=float32)
     """
 
     def __init__(

@@ -22,6 +22,13 @@ class Muon(Optimizer):
 
     Arrays of more than two dimensions are matrices of the first and all other dimensions; those
     with fewer get plain momentum, and are better left to another optimizer.
+
+    Examples:
+        >>> optimizer = optim.Muon(learning_rate=0.01)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.9949, 2.0048]], dtype=float32)
     """
 
     def __init__(

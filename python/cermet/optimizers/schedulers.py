@@ -26,7 +26,20 @@ Schedule = Callable[[mx.array], mx.array]
 
 
 def exponential_decay(init: float, decay_rate: float) -> Schedule:
-    """``init * decay_rate ** step``"""
+    """``init * decay_rate ** step``.
+
+    Args:
+        init: the rate of the first step.
+        decay_rate: what each further step multiplies it by.
+
+    Returns:
+        The schedule.
+
+    Examples:
+        >>> schedule = optim.exponential_decay(0.1, 0.5)
+        >>> [round(schedule(step), 3) for step in range(3)]
+        [0.1, 0.05, 0.025]
+    """
     return partial(_exponential, init, decay_rate)
 
 
@@ -37,8 +50,21 @@ def _exponential(init: float, decay_rate: float, step: mx.array) -> mx.array:
 def step_decay(init: float, decay_rate: float, step_size: int) -> Schedule:
     """``init``, multiplied by ``decay_rate`` after every ``step_size`` steps.
 
+    Args:
+        init: the rate of the first steps.
+        decay_rate: the factor.
+        step_size: how many steps have one rate.
+
+    Returns:
+        The schedule.
+
     Raises:
         ValueError: ``step_size`` is less than 1.
+
+    Examples:
+        >>> schedule = optim.step_decay(0.1, 0.5, 10)
+        >>> [schedule(step) for step in (0, 9, 10)]
+        [0.1, 0.1, 0.05]
     """
     if step_size < 1:
         raise ValueError(f"step_decay: step_size is {step_size}, expected at least 1")
@@ -52,8 +78,21 @@ def _steps(init: float, decay_rate: float, step_size: int, step: mx.array) -> mx
 def cosine_decay(init: float, decay_steps: int, end: float = 0.0) -> Schedule:
     """From ``init`` to ``end`` along half a wave in ``decay_steps`` steps (Loshchilov, 2016).
 
+    Args:
+        init: the rate of the first step.
+        decay_steps: how many steps it takes.
+        end: the rate from then on.
+
+    Returns:
+        The schedule.
+
     Raises:
         ValueError: ``decay_steps`` is less than 1.
+
+    Examples:
+        >>> schedule = optim.cosine_decay(0.1, 100)
+        >>> [round(schedule(mx.array(step)).item(), 3) for step in (0, 50, 100)]
+        [0.1, 0.05, 0.0]
     """
     if decay_steps < 1:
         raise ValueError(f"cosine_decay: decay_steps is {decay_steps}, expected at least 1")
@@ -68,8 +107,21 @@ def _cosine(init: float, decay_steps: int, end: float, step: mx.array) -> mx.arr
 def linear_schedule(init: float, end: float, steps: int) -> Schedule:
     """From ``init`` to ``end`` along a line in ``steps`` steps.
 
+    Args:
+        init: the rate of the first step.
+        end: the rate after ``steps`` steps, and from then on.
+        steps: how many steps it takes.
+
+    Returns:
+        The schedule.
+
     Raises:
         ValueError: ``steps`` is less than 1.
+
+    Examples:
+        >>> schedule = optim.linear_schedule(0.0, 0.1, 10)
+        >>> [round(schedule(mx.array(step)).item(), 3) for step in (0, 5, 20)]
+        [0.0, 0.05, 0.1]
     """
     if steps < 1:
         raise ValueError(f"linear_schedule: steps is {steps}, expected at least 1")
@@ -87,8 +139,17 @@ def join_schedules(schedules: list[Schedule], boundaries: list[int]) -> Schedule
         schedules: at least one.
         boundaries: the steps at which the schedules after the first begin.
 
+    Returns:
+        The schedule of all.
+
     Raises:
         ValueError: there is no schedule, or not one boundary less than schedules.
+
+    Examples:
+        >>> rise = optim.linear_schedule(0.0, 0.1, 10)
+        >>> schedule = optim.join_schedules([rise, optim.cosine_decay(0.1, 90)], [10])
+        >>> [round(schedule(mx.array(step)).item(), 3) for step in (5, 10, 100)]
+        [0.05, 0.1, 0.0]
     """
     if not schedules:
         raise ValueError("join_schedules: got no schedules, expected at least one")

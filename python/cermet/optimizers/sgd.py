@@ -23,6 +23,13 @@ class SGD(Optimizer):
 
     Raises:
         ValueError: ``nesterov`` without momentum, or with dampening.
+
+    Examples:
+        >>> optimizer = optim.SGD(learning_rate=0.01, momentum=0.9)
+        >>> parameters = {"w": mx.array([[1.0, 2.0]])}
+        >>> gradients = {"w": mx.array([[0.5, -0.5]])}
+        >>> optimizer.apply_gradients(gradients, parameters)["w"].round(4)
+        array([[0.995, 2.005]], dtype=float32)
     """
 
     def __init__(
