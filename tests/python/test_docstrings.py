@@ -22,6 +22,14 @@ PUBLIC = {
     and getattr(getattr(space, name), "__module__", "").startswith("cermet.")
     and (inspect.isfunction(getattr(space, name)) or inspect.isclass(getattr(space, name)))
 }
+# Of the layers, those that most programs use.
+LAYERS = """
+ALiBi BatchNorm Bilinear Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d
+Dropout Dropout2d Dropout3d Embedding Flatten GRU GroupNorm Identity InstanceNorm LSTM LayerNorm
+Linear MultiHeadAttention RMSNorm RNN RoPE Sequential SinusoidalPositionalEncoding Transformer
+TransformerDecoder TransformerDecoderLayer TransformerEncoder TransformerEncoderLayer Upsample
+"""
+PUBLIC |= {f"nn.{name}": getattr(nn, name) for name in LAYERS.split()}
 NAMES = {"mx": mx, "nn": nn, "optim": optim, "utils": utils}
 
 
@@ -67,7 +75,7 @@ def test_examples_give_what_they_show(example):
 
 
 def test_most_names_have_an_example_that_runs():
-    assert len(EXAMPLES) > 40
+    assert len(EXAMPLES) > 75
 
 
 @pytest.mark.parametrize("name", [name for name in PUBLIC if name.startswith("nn.losses.")])

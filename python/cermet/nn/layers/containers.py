@@ -15,6 +15,10 @@ class Sequential(Module):
 
     Args:
         modules: callables that take one array and return one.
+
+    Examples:
+        >>> nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 1))(mx.ones((5, 3))).shape
+        (5, 1)
     """
 
     def __init__(self, *modules: Callable[[mx.array], mx.array]):

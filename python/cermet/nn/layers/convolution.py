@@ -84,6 +84,13 @@ class Conv1d(Convolution):
         dilation: the distance between the elements of the kernel.
         groups: into how many groups the channels are divided that do not see each other.
         bias: whether there is a bias.
+
+    Raises:
+        ValueError: ``in_channels`` is no multiple of ``groups``.
+
+    Examples:
+        >>> nn.Conv1d(3, 8, kernel_size=5, padding=2)(mx.ones((2, 100, 3))).shape
+        (2, 100, 8)
     """
 
     _function = "conv1d"
@@ -115,7 +122,22 @@ class Conv1d(Convolution):
 class Conv2d(Convolution):
     """Convolves ``(N, H, W, in_channels)`` to ``(N, H_out, W_out, out_channels)``.
 
-    The arguments are those of :class:`Conv1d`, one number for both dimensions or a pair.
+    Args:
+        in_channels: how many channels the input has.
+        out_channels: how many channels the output has.
+        kernel_size: the height and width of the kernel, one number for both or a pair.
+        stride: the step of the kernel, likewise.
+        padding: how many zeros to put at both ends of each axis.
+        dilation: the distance between the elements of the kernel.
+        groups: into how many groups the channels are divided that do not see each other.
+        bias: whether there is a bias.
+
+    Raises:
+        ValueError: ``in_channels`` is no multiple of ``groups``.
+
+    Examples:
+        >>> nn.Conv2d(3, 8, kernel_size=3, stride=2, padding=1)(mx.ones((2, 32, 32, 3))).shape
+        (2, 16, 16, 8)
     """
 
     _function = "conv2d"
@@ -147,8 +169,18 @@ class Conv2d(Convolution):
 class Conv3d(Convolution):
     """Convolves ``(N, D, H, W, in_channels)`` to ``(N, D_out, H_out, W_out, out_channels)``.
 
-    The arguments are those of :class:`Conv1d`, one number for all dimensions or three; there are no
-    groups.
+    Args:
+        in_channels: how many channels the input has.
+        out_channels: how many channels the output has.
+        kernel_size: the extents of the kernel, one number for all or three.
+        stride: the step of the kernel, likewise.
+        padding: how many zeros to put at both ends of each axis.
+        dilation: the distance between the elements of the kernel.
+        bias: whether there is a bias.
+
+    Examples:
+        >>> nn.Conv3d(1, 4, kernel_size=3)(mx.ones((2, 8, 8, 8, 1))).shape
+        (2, 6, 6, 6, 4)
     """
 
     _function = "conv3d"

@@ -19,6 +19,10 @@ class ConvTranspose1d(Convolution):
         dilation: the distance between the elements of the kernel.
         output_padding: how many elements to add at the end of the output.
         bias: whether there is a bias.
+
+    Examples:
+        >>> nn.ConvTranspose1d(3, 8, kernel_size=2, stride=2)(mx.ones((2, 10, 3))).shape
+        (2, 20, 8)
     """
 
     _function = "conv_transpose1d"
@@ -50,7 +54,19 @@ class ConvTranspose1d(Convolution):
 class ConvTranspose2d(Convolution):
     """Maps ``(N, H, W, in_channels)`` to ``(N, H_out, W_out, out_channels)``.
 
-    The arguments are those of :class:`ConvTranspose1d`, one number for both dimensions or a pair.
+    Args:
+        in_channels: how many channels the input has.
+        out_channels: how many channels the output has.
+        kernel_size: the height and width of the kernel, one number for both or a pair.
+        stride: the distance of the places that inputs are put at, likewise.
+        padding: how much to take away at both ends of each axis.
+        dilation: the distance between the elements of the kernel.
+        output_padding: how many elements to add at the end of each axis.
+        bias: whether there is a bias.
+
+    Examples:
+        >>> nn.ConvTranspose2d(3, 8, kernel_size=2, stride=2)(mx.ones((2, 10, 10, 3))).shape
+        (2, 20, 20, 8)
     """
 
     _function = "conv_transpose2d"
@@ -82,7 +98,19 @@ class ConvTranspose2d(Convolution):
 class ConvTranspose3d(Convolution):
     """Maps ``(N, D, H, W, in_channels)`` to ``(N, D_out, H_out, W_out, out_channels)``.
 
-    The arguments are those of :class:`ConvTranspose1d`, one number for all dimensions or three.
+    Args:
+        in_channels: how many channels the input has.
+        out_channels: how many channels the output has.
+        kernel_size: the extents of the kernel, one number for all or three.
+        stride: the distance of the places that inputs are put at, likewise.
+        padding: how much to take away at both ends of each axis.
+        dilation: the distance between the elements of the kernel.
+        output_padding: how many elements to add at the end of each axis.
+        bias: whether there is a bias.
+
+    Examples:
+        >>> nn.ConvTranspose3d(1, 4, kernel_size=2, stride=2)(mx.ones((2, 4, 4, 4, 1))).shape
+        (2, 8, 8, 8, 4)
     """
 
     _function = "conv_transpose3d"

@@ -11,8 +11,15 @@ __all__ = ["Dropout", "Dropout2d", "Dropout3d"]
 class Dropout(Module):
     """Zeroes elements with probability ``p`` in training, and scales the rest by ``1 / (1 - p)``.
 
+    Args:
+        p: the probability, from 0 to less than 1.
+
     Raises:
         ValueError: ``p`` is not in [0, 1).
+
+    Examples:
+        >>> nn.Dropout(0.5).eval()(mx.ones(3))
+        array([1, 1, 1], dtype=float32)
     """
 
     def __init__(self, p: float = 0.5):
@@ -58,12 +65,35 @@ class _ChannelDropout(Dropout):
 
 
 class Dropout2d(_ChannelDropout):
-    """Like :class:`Dropout` for whole channels of ``([N,] H, W, C)`` (Tompson et al., 2015)."""
+    """Like :class:`Dropout` for whole channels of ``([N,] H, W, C)`` (Tompson et al., 2015).
+
+    Args:
+        p: the probability, from 0 to less than 1.
+
+    Raises:
+        ValueError: ``p`` is not in [0, 1).
+
+    Examples:
+        >>> y = nn.Dropout2d(0.5)(mx.ones((2, 4, 4, 8)))
+        >>> mx.array_equal(y[:, 0, 0], y[:, 3, 3]).item()
+        True
+    """
 
     _spatial_dims = 2
 
 
 class Dropout3d(_ChannelDropout):
-    """Like :class:`Dropout` for whole channels of ``([N,] D, H, W, C)`` (Tompson et al., 2015)."""
+    """Like :class:`Dropout` for whole channels of ``([N,] D, H, W, C)`` (Tompson et al., 2015).
+
+    Args:
+        p: the probability, from 0 to less than 1.
+
+    Raises:
+        ValueError: ``p`` is not in [0, 1).
+
+    Examples:
+        >>> nn.Dropout3d(0.5)(mx.ones((2, 4, 4, 4, 8))).shape
+        (2, 4, 4, 4, 8)
+    """
 
     _spatial_dims = 3

@@ -19,6 +19,10 @@ class Embedding(Module):
         dims: the size of a vector.
 
     The weight ``(num_embeddings, dims)`` is at first normal with variance ``1 / dims``.
+
+    Examples:
+        >>> nn.Embedding(100, 8)(mx.array([3, 1, 4])).shape
+        (3, 8)
     """
 
     def __init__(self, num_embeddings: int, dims: int):

@@ -14,6 +14,10 @@ class Flatten(Module):
     Args:
         start_axis: the first axis to join.
         end_axis: the last one.
+
+    Examples:
+        >>> nn.Flatten()(mx.ones((2, 3, 4, 5))).shape
+        (2, 60)
     """
 
     def __init__(self, start_axis: int = 1, end_axis: int = -1):

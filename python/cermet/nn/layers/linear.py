@@ -13,7 +13,15 @@ __all__ = ["Bilinear", "Identity", "Linear"]
 
 
 class Identity(Module):
-    """Returns its input. All arguments are ignored, so that it can stand for any layer."""
+    """Returns its input. All arguments are ignored, so that it can stand for any layer.
+
+    Args:
+        args, kwargs: ignored.
+
+    Examples:
+        >>> nn.Identity("anything")(mx.array([1, 2]))
+        array([1, 2], dtype=int32)
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
@@ -32,6 +40,10 @@ class Linear(Module):
 
     Weight ``(output_dims, input_dims)`` and bias ``(output_dims,)`` are at first uniform up to
     ``sqrt(1 / input_dims)``.
+
+    Examples:
+        >>> nn.Linear(3, 2)(mx.ones((5, 3))).shape
+        (5, 2)
     """
 
     def __init__(self, input_dims: int, output_dims: int, bias: bool = True) -> None:
@@ -75,6 +87,10 @@ class Bilinear(Module):
 
     Weight ``(output_dims, input2_dims, input1_dims)`` and bias ``(output_dims,)`` are at first
     uniform up to ``sqrt(1 / input1_dims)``.
+
+    Examples:
+        >>> nn.Bilinear(3, 4, 2)(mx.ones((5, 3)), mx.ones((5, 4))).shape
+        (5, 2)
     """
 
     def __init__(

@@ -37,6 +37,10 @@ class RMSNorm(Module):
     Args:
         dims: how many features there are.
         eps: added to the mean square.
+
+    Examples:
+        >>> nn.RMSNorm(4)(mx.full((1, 4), 3.0)).round(4)
+        array([[1, 1, 1, 1]], dtype=float32)
     """
 
     def __init__(self, dims: int, eps: float = 1e-5):
@@ -59,6 +63,10 @@ class LayerNorm(_Normalization):
         eps: added to the variance.
         affine: whether there is a trainable scale.
         bias: whether there is a trainable shift beside the scale.
+
+    Examples:
+        >>> nn.LayerNorm(2)(mx.array([[1.0, 3.0]])).round(4)
+        array([[-1, 1]], dtype=float32)
     """
 
     def __init__(self, dims: int, eps: float = 1e-5, affine: bool = True, bias: bool = True):
@@ -84,6 +92,13 @@ class InstanceNorm(_Normalization):
         affine: whether there is a trainable scale and shift.
 
     The input is ``(N, ..., C)`` with at least 3 dimensions.
+
+    Raises:
+        ValueError: the input has fewer than 3 dimensions (when it is called).
+
+    Examples:
+        >>> nn.InstanceNorm(8)(mx.ones((2, 5, 5, 8))).shape
+        (2, 5, 5, 8)
     """
 
     def __init__(self, dims: int, eps: float = 1e-5, affine: bool = False):
@@ -112,6 +127,13 @@ class GroupNorm(_Normalization):
         affine: whether there is a trainable scale and shift.
         pytorch_compatible: whether a group is a run of neighbouring features; otherwise feature
             ``i`` belongs to group ``i % num_groups``.
+
+    Raises:
+        ValueError: ``dims`` is no multiple of ``num_groups``.
+
+    Examples:
+        >>> nn.GroupNorm(2, 8)(mx.ones((2, 5, 5, 8))).shape
+        (2, 5, 5, 8)
     """
 
     def __init__(
@@ -169,6 +191,14 @@ class BatchNorm(_Normalization):
 
     The input is ``(N, C)``, ``(N, L, C)`` or ``(N, H, W, C)``. The running statistics are
     parameters that are always frozen.
+
+    Examples:
+        >>> norm = nn.BatchNorm(1)
+        >>> norm(mx.array([[1.0], [3.0]])).round(4)
+        array([[-1],
+               [1]], dtype=float32)
+        >>> norm.running_mean
+        array([0.2], dtype=float32)
     """
 
     def __init__(

@@ -22,6 +22,10 @@ class RoPE(Module):
         scale: multiplies the positions.
 
     The input is ``(..., positions, features)``; ``offset`` is the first position.
+
+    Examples:
+        >>> nn.RoPE(8)(mx.ones((1, 5, 8)), offset=3).shape
+        (1, 5, 8)
     """
 
     def __init__(
@@ -59,6 +63,10 @@ class SinusoidalPositionalEncoding(Module):
         full_turns: whether frequencies are in turns instead of radians.
 
     The input holds positions, of any shape; the output has a new last axis of size ``dims``.
+
+    Examples:
+        >>> nn.SinusoidalPositionalEncoding(8)(mx.arange(5)).shape
+        (5, 8)
     """
 
     def __init__(
@@ -89,7 +97,13 @@ class SinusoidalPositionalEncoding(Module):
 
 
 class ALiBi(Module):
-    """Lowers attention scores in proportion to the distance in positions (Press et al., 2021)."""
+    """Lowers attention scores in proportion to the distance in positions (Press et al., 2021).
+
+    Examples:
+        >>> scores = mx.zeros((1, 2, 3, 3))  # (batch, heads, queries, keys)
+        >>> nn.ALiBi()(scores)[0, 0, 2].round(4)
+        array([-0.125, -0.0625, 0], dtype=float32)
+    """
 
     @staticmethod
     def create_alibi_matrix(

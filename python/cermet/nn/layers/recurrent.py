@@ -29,6 +29,10 @@ class RNN(Module):
         hidden_size: the size of the state.
         bias: whether there is a bias.
         nonlinearity: the activation function; by default tanh.
+
+    Examples:
+        >>> nn.RNN(3, 8)(mx.ones((2, 10, 3))).shape
+        (2, 10, 8)
     """
 
     def __init__(
@@ -81,6 +85,10 @@ class GRU(Module):
         input_size: how many features the input has.
         hidden_size: the size of the state.
         bias: whether there are biases.
+
+    Examples:
+        >>> nn.GRU(3, 8)(mx.ones((2, 10, 3))).shape
+        (2, 10, 8)
     """
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True):
@@ -128,6 +136,11 @@ class LSTM(Module):
         input_size: how many features the input has.
         hidden_size: the size of the state.
         bias: whether there is a bias.
+
+    Examples:
+        >>> h, c = nn.LSTM(3, 8)(mx.ones((2, 10, 3)))
+        >>> h.shape, c.shape
+        ((2, 10, 8), (2, 10, 8))
     """
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True):

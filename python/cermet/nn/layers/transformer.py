@@ -37,6 +37,14 @@ class MultiHeadAttention(Module):
         value_dims: the size of the values, over all heads; by default ``dims``.
         value_output_dims: the size of the output; by default ``dims``.
         bias: whether the projections have a bias.
+
+    Raises:
+        ValueError: ``dims`` is no multiple of ``num_heads``.
+
+    Examples:
+        >>> x = mx.ones((2, 10, 16))
+        >>> nn.MultiHeadAttention(16, num_heads=4)(x, x, x).shape
+        (2, 10, 16)
     """
 
     def __init__(
@@ -170,6 +178,10 @@ class TransformerEncoderLayer(_Layer):
         dropout: the probability of dropout.
         activation: the activation function of the network.
         norm_first: whether to normalize the inputs of the blocks, or the sums after them.
+
+    Examples:
+        >>> nn.TransformerEncoderLayer(16, num_heads=4)(mx.ones((2, 10, 16)), mask=None).shape
+        (2, 10, 16)
     """
 
     _attentions = ("attention",)
@@ -187,10 +199,18 @@ class TransformerEncoder(_Stack):
 
     Args:
         num_layers: how many layers there are.
+        dims: the size of the features.
+        num_heads: how many heads the attention has.
+        mlp_dims: the size of the hidden layer; by default ``4 * dims``.
+        dropout: the probability of dropout.
+        activation: the activation function of the network.
+        norm_first: whether to normalize the inputs of the blocks, or the sums after them.
         checkpoint: whether the layers compute their intermediates again for the gradient, to save
             memory.
 
-    The other arguments are those of the layer.
+    Examples:
+        >>> nn.TransformerEncoder(2, 16, num_heads=4)(mx.ones((2, 10, 16)), mask=None).shape
+        (2, 10, 16)
     """
 
     _layer = TransformerEncoderLayer
@@ -200,7 +220,21 @@ class TransformerEncoder(_Stack):
 
 
 class TransformerDecoderLayer(_Layer):
-    """Like :class:`TransformerEncoderLayer`, with attention to a memory after self-attention."""
+    """Like :class:`TransformerEncoderLayer`, with attention to a memory after self-attention.
+
+    Args:
+        dims: the size of the features.
+        num_heads: how many heads the attention has.
+        mlp_dims: the size of the hidden layer; by default ``4 * dims``.
+        dropout: the probability of dropout.
+        activation: the activation function of the network.
+        norm_first: whether to normalize the inputs of the blocks, or the sums after them.
+
+    Examples:
+        >>> x, memory = mx.ones((2, 10, 16)), mx.ones((2, 7, 16))
+        >>> nn.TransformerDecoderLayer(16, num_heads=4)(x, memory, None, None).shape
+        (2, 10, 16)
+    """
 
     _attentions = ("self_attention", "cross_attention")
 
@@ -225,7 +259,21 @@ class TransformerDecoderLayer(_Layer):
 class TransformerDecoder(_Stack):
     """A stack of :class:`TransformerDecoderLayer` and a normalization.
 
-    The arguments are those of :class:`TransformerEncoder`.
+    Args:
+        num_layers: how many layers there are.
+        dims: the size of the features.
+        num_heads: how many heads the attention has.
+        mlp_dims: the size of the hidden layer; by default ``4 * dims``.
+        dropout: the probability of dropout.
+        activation: the activation function of the network.
+        norm_first: whether to normalize the inputs of the blocks, or the sums after them.
+        checkpoint: whether the layers compute their intermediates again for the gradient, to save
+            memory.
+
+    Examples:
+        >>> x, memory = mx.ones((2, 10, 16)), mx.ones((2, 7, 16))
+        >>> nn.TransformerDecoder(2, 16, num_heads=4)(x, memory, None, None).shape
+        (2, 10, 16)
     """
 
     _layer = TransformerDecoderLayer
@@ -253,6 +301,12 @@ class Transformer(Module):
         custom_encoder, custom_decoder: modules to use instead of the standard ones.
         norm_first: whether to normalize the inputs of the blocks, or the sums after them.
         checkpoint: whether to compute intermediates again for the gradient, to save memory.
+
+    Examples:
+        >>> source, target = mx.ones((2, 10, 16)), mx.ones((2, 7, 16))
+        >>> model = nn.Transformer(16, 4, num_encoder_layers=1, num_decoder_layers=1)
+        >>> model(source, target, None, None, None).shape
+        (2, 7, 16)
     """
 
     def __init__(

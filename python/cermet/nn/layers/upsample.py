@@ -156,6 +156,10 @@ class Upsample(Module):
 
     Raises:
         ValueError: another mode, or options that exclude each other.
+
+    Examples:
+        >>> nn.Upsample(2, mode="linear")(mx.array([[[0.0], [1.0]]])).squeeze()
+        array([0, 0.25, 0.75, 1], dtype=float32)
     """
 
     def __init__(
