@@ -89,14 +89,18 @@ Arrays SearchSorted::expand(const Node& node, std::span<const array> inputs) con
 
 Unique unique(const array& a, std::int64_t size, const std::optional<array>& fill_value,
               StreamOrDevice s) {
+  if (fill_value && fill_value->size() != 1)
+    fail("unique", "fill_value has shape ", fill_value->shape(), ", expected one element");
+  std::optional<array> fill;
+  if (fill_value) fill = reshape(astype(*fill_value, a.dtype(), s), {}, s);
   const std::int64_t n = a.size();
   if (size < 1) fail("unique", "size is ", size, ", expected 1 or more");
   if (n == 0) {
-    if (!fill_value)
+    if (!fill)
       fail("unique", "the array of shape ", a.shape(),
            " is empty, expected elements or a fill_value");
-    return {broadcast_to(astype(*fill_value, a.dtype(), s), {size}, s), zeros({size}, uint32, s),
-            zeros(a.shape(), uint32, s), zeros({size}, int32, s)};
+    return {broadcast_to(*fill, {size}, s), zeros({size}, uint32, s), zeros(a.shape(), uint32, s),
+            zeros({size}, int32, s)};
   }
   if (n >= std::int64_t{1} << 31)
     fail("unique", "the array of shape ", a.shape(),
@@ -117,9 +121,7 @@ Unique unique(const array& a, std::int64_t size, const std::optional<array>& fil
   const array counts = dropped(
       scatter(zeros({size + 1}, int32, s), {slot}, ones({n}, int32, s), {0}, Update::add, s));
   array values = take(sorted, start, 0, s);
-  if (fill_value)
-    values = where(greater(counts, array(std::int64_t{0}, int32), s), values,
-                   astype(*fill_value, a.dtype(), s), s);
+  if (fill) values = where(greater(counts, array(std::int64_t{0}, int32), s), values, *fill, s);
   const array place = astype(minimum(rank, array(size - 1, int32), s), uint32, s);
   const array inverse = scatter(zeros({n}, uint32, s), {order}, place, {0}, Update::set, s);
   return {values, take(order, start, 0, s), reshape(inverse, a.shape(), s), counts};

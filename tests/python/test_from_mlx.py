@@ -312,3 +312,12 @@ def test_a_predicate_that_is_empty_is_none():
     nn.quantize(model, class_predicate=())
     assert isinstance(model.layers[0], nn.QuantizedLinear)
     nn.quantize(nn.Linear(64, 3), quantize_input=np.array([1, 2]))  # no layer is asked
+
+
+def test_one_value_fills_what_is_missing():
+    x = mx.array([[3]])
+    for fill in (7, mx.array([7]), mx.array([[7]])):
+        assert mx.unique(x, 2, fill_value=fill).tolist() == [3, 7]
+        assert mx.unique(mx.zeros((0,), mx.int32), 2, fill_value=fill).tolist() == [7, 7]
+    with pytest.raises(ValueError, match="unique: fill_value"):
+        mx.unique(x, 2, fill_value=mx.array([0, 1]))
