@@ -688,8 +688,9 @@ WITHOUT = {
     "needs several processes: test_distributed.py": """nn.AllToShardedLinear nn.ShardedToAllLinear
         nn.QuantizedAllToShardedLinear nn.QuantizedShardedToAllLinear nn.FullyShardedModule
         nn.average_gradients nn.fully_shard""",
-    "about modules and their errors": """nn.MissingKeysError nn.Module nn.ModuleInfo
+    "about modules and their errors": """nn.LayerSummary nn.MissingKeysError nn.Module nn.ModuleInfo
         nn.ParameterInfo nn.ShapeMismatchError nn.StructureMismatchError nn.UnusedKeysError
-        nn.UpdateError nn.VerifyUpdate nn.column_major nn.quantize nn.value_and_grad
+        nn.Summary nn.UpdateError nn.VerifyUpdate nn.column_major nn.quantize nn.summary
+        nn.value_and_grad
         nn.losses.Literal nn.losses.Reduction""",
 }  # fmt: skip

@@ -457,9 +457,7 @@ class Module(dict):
         if keys is None:
             self._no_grad.update(self._own_names())
         else:
-            if strict:
-                check_keys("freeze", [("", self)], keys, strict)
-            self._no_grad.update([keys] if isinstance(keys, str) else keys)
+            self._no_grad.update(self._validate_keys(keys, strict))
         return self
 
     def unfreeze(
@@ -472,10 +470,13 @@ class Module(dict):
         if keys is None:
             self._no_grad.clear()
         else:
-            if strict:
-                check_keys("unfreeze", [("", self)], keys, strict)
-            self._no_grad.difference_update([keys] if isinstance(keys, str) else keys)
+            self._no_grad.difference_update(self._validate_keys(keys, strict))
         return self
+
+    def _validate_keys(self, keys: str | list[str], strict: bool) -> list[str]:
+        if strict:
+            check_keys("freeze", [("", self)], keys, strict)
+        return [keys] if isinstance(keys, str) else keys
 
     def _own_names(self) -> list[str]:
         """The names of its own parameters; those in lists and dicts have dots."""

@@ -78,7 +78,8 @@ def quantize(
         try:
             return module.to_quantized(**given)
         except (TypeError, ValueError) as error:
-            kind = ValueError if isinstance(error, ValueError) else TypeError
+            kinds = mx.KindError, ValueError, TypeError
+            kind = next(k for k in kinds if isinstance(error, k))
             problem = str(error).removeprefix("quantize: ")
             raise kind(f"quantize: '{path}', {module!r}: {problem}") from error
 
