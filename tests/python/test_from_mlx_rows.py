@@ -377,3 +377,8 @@ def test_quotients_are_rounded_down_once(dtype):
     tenth = mx.array(0.1, dtype)
     exact = 1 // fractions.Fraction(tenth.astype(mx.float64).item())
     assert (mx.array(1.0, dtype) // tenth).item() == exact
+
+
+def test_products_of_no_depth_are_zero():
+    got = mx.addmm(mx.array([1.0, 3.0]), mx.ones((3, 0)), mx.ones((0, 2)), beta=300.0)
+    assert got.tolist() == [[300, 900]] * 3
