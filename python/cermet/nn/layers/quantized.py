@@ -78,8 +78,8 @@ def quantize(
         try:
             return module.to_quantized(**given)
         except (TypeError, ValueError) as error:
-            kinds = mx.KindError, ValueError, TypeError
-            kind = next(k for k in kinds if isinstance(error, k))
+            kinds = (mx.KindError, ValueError, TypeError)
+            kind = next(kind for kind in kinds if isinstance(error, kind))
             problem = str(error).removeprefix("quantize: ")
             raise kind(f"quantize: '{path}', {module!r}: {problem}") from error
 
