@@ -117,10 +117,13 @@ void Clusters::recompute(Slot s, const std::vector<int>& readers, std::size_t& s
   std::size_t rows = 0;  // that the cluster stores instead
   for (const Slot a : arrays)
     rows += items[a].role != Role::leaf && items[a].cluster == i.cluster && !is_stored(a);
-  // A program that only widens is no step any more: its readers widen what they read. Where
-  // operations cost less than memory no other is that stores nothing else.
+  // A program that only widens is no step any more where its readers widen each element once. Where
+  // operations cost less than memory none is that stores nothing else.
+  const bool once = std::all_of(readers.begin(), readers.end(), [&](int reader) {
+    return clusters[reader].domain.size() == from.domain.size();
+  });
   const bool vanishes =
-      (limits_(from.stream).again > 1 || (from.members.size() == 1 && widens(node(s)))) &&
+      (limits_(from.stream).again > 1 || (from.members.size() == 1 && widens(node(s)) && once)) &&
       std::all_of(from.members.begin(), from.members.end(),
                   [&](Slot m) { return std::find(steps.begin(), steps.end(), m) != steps.end(); });
   if (saved <= 0 || (stored + rows < 2 && !vanishes) || !fits(from, from.read, from.written + rows))

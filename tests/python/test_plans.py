@@ -395,12 +395,16 @@ def test_what_is_computed_again_is_there_after_an_error():
 def test_what_widens_is_done_by_its_readers(dtype):
     x, w = mx.random.normal((8, 64)).astype(dtype), mx.random.normal((64,)).astype(dtype)
     mx.eval(x, w)
-    assert len(steps(mx.fast.rms_norm(x, w, 1e-5))) == 1
-    assert len(steps(mx.fast.layer_norm(x, w, w * 2, 1e-5))) == 2  # w * 2
+    assert len(steps(mx.fast.rms_norm(x[:1], w, 1e-5))) == 1
+    # Of several rows on a GPU alone: a CPU widens the weight once.
+    on_gpu = mx.default_device() == mx.gpu
+    assert len(steps(mx.fast.rms_norm(x, w, 1e-5))) == (1 if on_gpu else 2)
+    assert len(steps(mx.fast.layer_norm(x, w, w * 2, 1e-5))) == 2  # w * 2 and what is wide
     # By two programs, each of which reads fewer bytes.
     wide = x.astype(mx.float32)
-    a, b = mx.sum(mx.sin(wide), axis=0), mx.max(mx.cos(wide.T), axis=0)
-    assert not any("astype" in line for line in steps(a, b))
+    a, b = mx.sum(mx.sin(wide), axis=0), mx.max(mx.cos(wide), axis=1)
+    del wide
+    assert len(steps(a, b)) == 2
     want = np.array(x.astype(mx.float32))
     np.testing.assert_allclose(np.array(a), np.sin(want).sum(0), rtol=1e-4)
     np.testing.assert_allclose(np.array(b), np.cos(want).max(1), rtol=1e-5)
@@ -408,6 +412,7 @@ def test_what_widens_is_done_by_its_readers(dtype):
     m = mx.random.normal((64, 3))
     mx.eval(m)
     np.testing.assert_allclose(np.array(x.astype(mx.float32) @ m), want @ np.array(m), atol=1e-4)
+    wide = x.astype(mx.float32)
     mx.eval(mx.sum(wide), wide)
     assert np.array_equal(np.array(wide), want)
 
