@@ -382,6 +382,8 @@ class _Walk:
             if base is None or not self._is_vector(base.type):
                 return
             extent = cursor.extent
+            if base.extent.end.offset == extent.end.offset:  # the value of a member of a struct
+                return
             member = re.search(
                 rb"\.\s*(\w+)$", self._unit.text[extent.start.offset : extent.end.offset]
             )

@@ -26,6 +26,19 @@ kernel void k(device const float* in [[buffer(0)]], device atomic_uint& count [[
   if (lane == 0 && grid.x > size.x) atomic_fetch_add_explicit(&count, 1u, memory_order_relaxed);
 }
 
+// ---- vectors_in_structs ----
+struct Place {
+  uint3 group;
+};
+inline uint3 group_of(thread const Place& place) {
+  const uint3 group = place.group;
+  return group;
+}
+kernel void k(device uint* x [[buffer(0)]], uint3 at [[threadgroup_position_in_grid]]) {
+  const Place place = {at};
+  x[0] = group_of(place).y;
+}
+
 // ---- function_constants ----
 constant bool has_bias [[function_constant(0)]];
 constant int unroll [[function_constant(1)]];
