@@ -1,4 +1,5 @@
 // The private submodule _lint: the simulator's front end, for cermet.metal.lint.
+#include <nanobind/stl/map.h>
 #include <nanobind/stl/tuple.h>
 
 #include "bindings.h"
@@ -26,6 +27,14 @@ void bind_lint(nb::module_& m) {
   nb::module_ sub = m.def_submodule("_lint", "The front end of the Metal lint.");
   nb::class_<Translation>(sub, "Translation", "Metal source as clang's C++ for OpenCL.")
       .def_ro("text", &Translation::text, "The translated text; lines keep their file and number.")
+      .def_prop_ro(
+          "kernels",
+          [](const Translation& t) {
+            std::vector<std::string> names;
+            for (const Translation::Kernel& k : t.kernels) names.push_back(k.name);
+            return names;
+          },
+          "The names of its kernels.")
       .def_prop_ro("diagnostics", &diagnostics, "What was rejected: places and messages.")
       .def(
           "original",
@@ -33,8 +42,15 @@ void bind_lint(nb::module_& m) {
             return to_place(t.original({file, line, column}));
           },
           "file"_a, "line"_a, "column"_a, "The place in the Metal source of one in the text.");
-  sub.def("preprocess", &preprocess, "source"_a, "path"_a,
-          "The source after the preprocessor, where it needs one.");
+  sub.def(
+      "preprocess",
+      [](const std::string& source, const std::string& path, std::vector<std::string> include,
+         std::map<std::string, std::string> macros) {
+        return preprocess(source, path, {std::move(include), std::move(macros)});
+      },
+      "source"_a, "path"_a, "include"_a = std::vector<std::string>(),
+      "macros"_a = std::map<std::string, std::string>(),
+      "The source after the preprocessor, where it needs one.");
   sub.def("translate", &metal::simulator::translate, "source"_a, "path"_a, "strict"_a = true,
           "Translates preprocessed source.");
   sub.def("in_metal_terms", &in_metal_terms, "message"_a, "Clang's words to Metal's.");

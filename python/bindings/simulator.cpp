@@ -110,15 +110,33 @@ CounterMap to_map(const Counters& counters) {
 }
 
 // ---- The functions -----------------------------------------------------------------------------
-CounterMap launch(const std::string& source, const std::string& kernel, nb::dict buffers,
-                  nb::handle grid, nb::handle group, std::vector<std::size_t> threadgroup,
-                  nb::dict constants, const Options& options, bool groups,
-                  const std::string& label) {
-  Dispatch dispatch{};
-  {
+// A source as it was written, and what is compiled of it.
+struct Written {
+  std::string source, label;
+  Preprocessing with;
+
+  std::shared_ptr<CompiledLibrary> compiled(bool instrumented) const {
     const Unlocked unlocked;
-    dispatch.library = compile(source, label, options.sanitize || options.count);
+    return compile(preprocess(source, label, with), label, instrumented);
   }
+};
+
+// The kernels of a source and the slots of their buffers.
+std::map<std::string, std::vector<int>> kernels(const Written& written) {
+  std::map<std::string, std::vector<int>> found;
+  const std::shared_ptr<CompiledLibrary> library = written.compiled(false);
+  for (const KernelInfo& k : library->kernels) {
+    std::vector<int>& slots = found[k.name];
+    for (const Parameter& p : k.buffers) slots.push_back(p.slot);
+  }
+  return found;
+}
+
+CounterMap launch(const Written& written, const std::string& kernel, nb::dict buffers,
+                  nb::handle grid, nb::handle group, std::vector<std::size_t> threadgroup,
+                  nb::dict constants, const Options& options, bool groups) {
+  Dispatch dispatch{};
+  dispatch.library = written.compiled(options.sanitize || options.count);
   for (const KernelInfo& k : dispatch.library->kernels)
     if (k.name == kernel) dispatch.kernel = &k;
   if (!dispatch.kernel) throw std::invalid_argument("launch: the source has no kernel " + kernel);
@@ -182,22 +200,38 @@ void bind_simulator(nb::module_& m) {
       "launch",
       [](const std::string& source, const std::string& kernel, nb::dict buffers, nb::handle grid,
          nb::handle group, std::vector<std::size_t> threadgroup, nb::dict constants, bool sanitize,
-         bool count, std::optional<std::uint64_t> shuffle, bool groups, const std::string& label) {
-        return launch(source, kernel, buffers, grid, group, std::move(threadgroup), constants,
-                      to_options(sanitize, count, shuffle), groups, label);
+         bool count, std::optional<std::uint64_t> shuffle, bool groups, const std::string& label,
+         std::vector<std::string> include, std::map<std::string, std::string> macros) {
+        return launch({source, label, {std::move(include), std::move(macros)}}, kernel, buffers,
+                      grid, group, std::move(threadgroup), constants,
+                      to_options(sanitize, count, shuffle), groups);
       },
       "source"_a, "kernel"_a, "buffers"_a, "grid"_a, "group"_a, nb::kw_only(),
       "threadgroup"_a = std::vector<std::size_t>(), "constants"_a = nb::dict(),
       "sanitize"_a = false, "count"_a = false, "shuffle"_a = nb::none(), "groups"_a = false,
-      "label"_a = "kernel.metal",
+      "label"_a = "kernel.metal", "include"_a = std::vector<std::string>(),
+      "macros"_a = std::map<std::string, std::string>(),
       nb::sig("def launch(source: str, kernel: str, buffers: dict[int, typing.Any], "
               "grid: int | collections.abc.Sequence[int], "
               "group: int | collections.abc.Sequence[int], *, "
               "threadgroup: collections.abc.Sequence[int] = (), "
               "constants: dict[int, bool | int | float] = {}, sanitize: bool = False, "
               "count: bool = False, shuffle: int | None = None, groups: bool = False, "
-              "label: str = ...) -> dict[str, int]"),
+              "label: str = ..., include: collections.abc.Sequence[str] = (), "
+              "macros: dict[str, str] = {}) -> dict[str, int]"),
       "Compiles and runs one kernel; see `cermet.metal.simulator.launch`.");
+  sub.def(
+      "kernels",
+      [](const std::string& source, const std::string& label, std::vector<std::string> include,
+         std::map<std::string, std::string> macros) {
+        return kernels({source, label, {std::move(include), std::move(macros)}});
+      },
+      "source"_a, nb::kw_only(), "label"_a = "kernel.metal",
+      "include"_a = std::vector<std::string>(), "macros"_a = std::map<std::string, std::string>(),
+      nb::sig("def kernels(source: str, *, label: str = ..., "
+              "include: collections.abc.Sequence[str] = (), macros: dict[str, str] = {}) "
+              "-> dict[str, list[int]]"),
+      "The kernels of a source; see `cermet.metal.simulator.kernels`.");
   sub.def(
       "set_mode",
       [](bool sanitize, bool count, std::optional<std::uint64_t> shuffle) {

@@ -350,6 +350,96 @@ def test_special_values():
     )
 
 
+# ---- What others write --------------------------------------------------------------------------
+def halves(*values):
+    return np.array(values, np.float16)
+
+
+IN = halves(1, 2, 3, 4)
+F32 = np.float32
+# The buffers that a kernel reads, by slot, then the output's slot and what it must hold.
+IDIOMS = {
+    "casts": ({0: IN}, 1, F32([-12, -9, -6, -3, 3, 4, 5, 6, 2, 4, 6, 8])),
+    "lists": ({1: F32([7])}, 0, F32([2, 3, 7, 1, 7, 2, 3, 0, 7, 8, 7, 8])),
+    "ranks": (
+        {1: F32([0.1, 0.3, 5, 3]), 2: IN, 3: np.array([0], bool)},
+        0,
+        np.concatenate(
+            [
+                x := IN * halves(0.1) + halves(0.3),
+                halves(5) - x / halves(3),
+                halves(0.1).repeat(4),
+                x * halves(0.7),
+            ]
+        ),
+    ),
+    "loaded_half": ({0: np.tile(IN, 2) * halves(2)}, 1, F32([8, 6, 4, 2])),
+    "loaded_short": ({0: np.arange(8, dtype=np.int16)}, 1, F32([7, 6, 5, 4])),
+    "filled_three": ({}, 0, F32([3])),
+    "filled_with": ({1: F32([5])}, 0, F32([5])),
+    "copies": ({1: F32([1, 2, 4]), 2: F32([1, 2, 3, 4])}, 0, F32([12, 9, 7, 6, 20])),
+    "others": ({1: F32([2, -1, 3, 0])}, 0, F32([5, 1, 26, 8, 6, 7])),
+}
+
+
+@pytest.mark.parametrize("kernel", IDIOMS)
+def test_idioms(kernel):
+    buffers, slot, expected = IDIOMS[kernel]
+    out = np.zeros_like(expected)
+    constants = {7: 0.7} if kernel == "ranks" else {}
+    file = FOLDER / "idioms.metal"
+    launch(file, kernel, {**buffers, slot: out}, 1, 1, constants=constants, sanitize=True)
+    np.testing.assert_array_equal(out, expected)
+
+
+def test_a_filled_tile():
+    out, by_columns = np.zeros((2, 64), np.float16)
+    run("idioms", "tile", out, by_columns, grid=32)
+    np.testing.assert_array_equal(out, np.full(64, 1.5))
+    np.testing.assert_array_equal(by_columns, out)
+
+
+def test_kernels():
+    """What a source has, by the names that the host knows."""
+    found = simulator.kernels(FOLDER / "idioms.metal")
+    assert found.keys() == IDIOMS.keys() | {"tile"}
+    assert found["ranks"] == [0, 1, 2, 3] and found["filled_three"] == [0]
+
+
+def test_columns_after_a_converted_scalar():
+    """A place behind what the compiler's answer has inserted is still the source's."""
+    source = """#include <metal_stdlib>
+kernel void k(device half4* a [[buffer(0)]], constant float& s [[buffer(1)]]) {
+  a[0] = a[0] * s; a[3] = a[2];
+}
+"""
+    with pytest.raises(simulator.SanitizerError, match=r"kernel\.metal:3:(2[0-9]|3[0-9])\b"):
+        launch(source, "k", {0: np.zeros(4, np.float16), 1: F32([1])}, 1, 1, sanitize=True)
+
+
+def test_includes_and_macros(tmp_path):
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "deep.h").write_text(
+        "#pragma once\n#include <metal_stdlib>\n#include <metal_math>\n"
+        "using namespace metal;\n#define SCALED(x) (SCALE * (x))\n"
+    )
+    (tmp_path / "near.h").write_text('#include <deep.h>\n#include "lib/deep.h"\n')
+    file = tmp_path / "k.metal"
+    file.write_text(
+        '#include "near.h"\nkernel void k(device float* a) { a[0] = SCALED(sqrt(a[0])); }\n'
+    )
+    options = {"include": [tmp_path / "lib"], "macros": {"SCALE": 3}}
+    a = F32([16])
+    launch(file, "k", {0: a}, 1, 1, **options)
+    assert a == 12 and simulator.kernels(file, **options) == {"k": [0]}
+    for options, message in [
+        ({"macros": {"SCALE": 3}}, r"near\.h:1:10: error: 'deep\.h' file not found"),
+        ({"include": [tmp_path / "lib"]}, r"k\.metal:2:\d+: error: .*SCALE"),
+    ]:
+        with pytest.raises(simulator.CompileError, match=message):
+            simulator.kernels(file, **options)
+
+
 # ---- Execution -----------------------------------------------------------------------------------
 @pytest.mark.parametrize("shuffle", [None, 9])
 def test_places(shuffle):

@@ -157,7 +157,7 @@ std::shared_ptr<CompiledLibrary> compile(const std::string& source, const std::s
         translate_or_throw(includes ? whole : preprocess(source, label), label);
     const ScratchFolder scratch(folder);
     const fs::path made = scratch.path() / "kernels.so";
-    build(translation, with_table(translation), label, instrumented, scratch.path(), made);
+    build(translation, with_table, label, instrumented, scratch.path(), made);
     seal(made, identity);
     fs::rename(made, file);
     library = load(file, identity);

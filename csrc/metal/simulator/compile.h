@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -61,7 +62,12 @@ const std::vector<std::pair<std::string_view, std::string_view>>& embedded_heade
 
 // For a checker with a parser of its own: the source after the preprocessor where it needs one, and
 // the arguments with which clang takes its translation (which they put after Metal's library).
-std::string preprocess(const std::string& source, const std::string& label);
+struct Preprocessing {
+  std::vector<std::string> include;           // folders
+  std::map<std::string, std::string> macros;  // predefined
+};
+std::string preprocess(const std::string& source, const std::string& label,
+                       const Preprocessing& with = {});
 std::vector<std::string> front_end_arguments();
 // Clang's words to Metal's.
 std::string in_metal_terms(std::string message);

@@ -79,7 +79,8 @@ const Arguments& language() {
   static const Arguments arguments = {
       "-x", "cl", "-cl-std=clc++2021", "-cl-no-stdinc", "-Xclang",
       "-cl-ext=+cl_khr_fp16,-cl_khr_fp64,-__opencl_c_fp64,+__opencl_c_generic_address_space,"
-      "+__opencl_c_program_scope_global_variables,+__cl_clang_function_pointers",
+      "+__opencl_c_program_scope_global_variables,+__cl_clang_function_pointers,"
+      "+__cl_clang_bitfields",
       "-Xclang", "-fnative-half-type", "-Xclang", "-fnative-half-arguments-and-returns",
       "-Xclang", "-fbfloat16-excess-precision=none",  // each operation rounds
       "-fsigned-char", "-ffp-contract=off", "-fno-elide-type",
@@ -150,6 +151,16 @@ Outcome run(const Arguments& arguments) {
 }
 
 // ---- Metal's standard library ------------------------------------------------------------
+// What a source may include. The library is always there, so they are empty.
+constexpr const char* kMetalHeaders[] = {
+    "metal_algorithm", "metal_array",      "metal_assert",      "metal_atomic",
+    "metal_common",    "metal_compute",    "metal_config",      "metal_geometric",
+    "metal_graphics",  "metal_integer",    "metal_limits",      "metal_logging",
+    "metal_math",      "metal_matrix",     "metal_numeric",     "metal_pack",
+    "metal_quadgroup", "metal_relational", "metal_simdgroup",   "metal_simdgroup_matrix",
+    "metal_stdlib",    "metal_texture",    "metal_type_traits", "metal_types",
+    "metal_uniform",   "simd/simd.h",      "simd/vector.h",     "simd/matrix.h"};
+
 std::string headers_fingerprint() {
   static const std::string hash = [] {
     std::string all;
@@ -175,11 +186,14 @@ fs::path headers_folder() {
   if (done && fs::exists(folder)) return folder;
   fs::create_directories(folder);
   const ScratchFolder scratch(cache_folder());
-  for (const auto& [name, text] : embedded_headers()) {
-    if (read_file(folder / name) == text) continue;
-    write_file(scratch.path() / name, text);
-    install(scratch.path() / name, folder / name);
-  }
+  const auto write = [&](const fs::path& name, const std::string& text) {
+    if (fs::exists(folder / name) && read_file(folder / name) == text) return;
+    fs::create_directories((folder / name).parent_path());
+    write_file(scratch.path() / name.filename(), text);
+    install(scratch.path() / name.filename(), folder / name);
+  };
+  for (const auto& [name, text] : embedded_headers()) write(name, std::string(text));
+  for (const char* name : kMetalHeaders) write(fs::path("include") / name, "");
   done = true;
   return folder;
 }
@@ -260,6 +274,8 @@ bool parse(std::string_view line, Message& message) {
   return false;
 }
 
+constexpr std::size_t kMaxErrors = 20;
+
 // The errors, the first of each line of the source: one inside the library is at the line that uses
 // it, and one about overloads says what is wrong with the first.
 [[noreturn]] void fail(const std::string& output, const Translation& translation,
@@ -271,6 +287,7 @@ bool parse(std::string_view line, Message& message) {
   bool overloads = false;
   const auto add = [&](const SourceLocation& where, const std::string& text) {
     if (where.file == last.file && where.line == last.line) return false;
+    if (errors.size() == kMaxErrors) return false;
     last = where;
     errors.push_back(to_string(translation.original(where)) + ": error: " + in_metal_terms(text));
     return true;
@@ -296,6 +313,20 @@ bool parse(std::string_view line, Message& message) {
   std::string message;
   for (const std::string& e : errors) message += (message.empty() ? "" : "\n") + e;
   throw CompileError(message);
+}
+
+// Where a scalar meets a vector of elements of lesser rank: half4 * float.
+std::vector<SourceLocation> scalars_of_greater_rank(const std::string& output) {
+  std::vector<SourceLocation> places;
+  for (std::size_t at = 0; at < output.size();) {
+    const std::size_t end = std::min(output.find('\n', at), output.size());
+    Message m;
+    if (parse(std::string_view(output).substr(at, end - at), m) &&
+        m.text.starts_with("scalar operand type has greater rank"))
+      places.push_back(m.location);
+    at = end + 1;
+  }
+  return places;
 }
 
 // A damaged or outdated file of precompiled headers is the cache's fault, not the source's.
@@ -324,29 +355,25 @@ std::vector<std::string> front_end_arguments() {
   return arguments;
 }
 
-std::string preprocess(const std::string& source, const std::string& label) {
-  if (!needs_preprocessor(source)) return source;
-  // Metal's own headers are always there, and are no concern of this step.
-  std::string text = "#line 1 \"" + label + "\"\n";
-  for (std::size_t at = 0; at < source.size();) {
-    const std::size_t end = std::min(source.find('\n', at), source.size());
-    const std::string line = source.substr(at, end - at);
-    const std::size_t hash = line.find_first_not_of(" \t");
-    const bool metal_header = hash != line.npos && line[hash] == '#' &&
-                              line.find("include") != line.npos &&
-                              line.find("<metal_") != line.npos;
-    text += (metal_header ? "" : line) + "\n";
-    at = end + 1;
-  }
+std::string preprocess(const std::string& source, const std::string& label,
+                       const Preprocessing& with) {
+  if (!needs_preprocessor(source) && with.macros.empty()) return source;
   const fs::path headers = headers_folder();
   const ScratchFolder scratch(headers.parent_path());
   const fs::path in = scratch.path() / "in.metal", out = scratch.path() / "out.metal";
-  write_file(in, text);
+  write_file(in, "#line 1 \"" + label + "\"\n" + source);
   const fs::path folder = fs::path(label).parent_path();
-  const Outcome outcome =
-      run({compiler(), "clang", "-E", "-x", "c++", "-std=c++17", "-undef", "-nostdinc", "-w",
-           "-fno-caret-diagnostics", "-include", (headers / "macros.h").string(), "-iquote",
-           folder.empty() ? "." : folder.string(), in.string(), "-o", out.string()});
+  Arguments arguments = {compiler(), "clang",
+                         "-E",       "-x",
+                         "c++",      "-std=c++17",
+                         "-undef",   "-nostdinc",
+                         "-w",       "-fno-caret-diagnostics",
+                         "-include", (headers / "macros.h").string(),
+                         "-iquote",  folder.empty() ? "." : folder.string()};
+  for (const std::string& name : with.include) append(arguments, {"-I", name});
+  for (const auto& [name, value] : with.macros) arguments.push_back("-D" + name + "=" + value);
+  append(arguments, {"-isystem", (headers / "include").string(), in.string(), "-o", out.string()});
+  const Outcome outcome = run(arguments);
   if (!outcome.success) fail(outcome.messages, {}, label);
   return read_file(out);
 }
@@ -360,10 +387,10 @@ std::string toolchain_fingerprint(bool instrumented) {
                       headers_fingerprint()});
 }
 
-void build(const Translation& translation, const std::string& text, const std::string& label,
-           bool instrumented, const fs::path& scratch, const fs::path& library) {
+void build(Translation translation, std::string (*complete)(const Translation&),
+           const std::string& label, bool instrumented, const fs::path& scratch,
+           const fs::path& library) {
   const fs::path source = scratch / "kernels.cl", object = scratch / "kernels.o";
-  write_file(source, text);
   Arguments arguments = {compiler(), "clang"};
   append(arguments, language());
   append(arguments, code_generation(instrumented));
@@ -373,11 +400,23 @@ void build(const Translation& translation, const std::string& text, const std::s
     append(all, {option, header.string(), "-c", source.string(), "-o", object.string()});
     return run(all);
   };
-  Outcome outcome = precompiled.empty() ? compile_with("-include", headers_folder() / "metal.h")
-                                        : compile_with("-include-pch", precompiled);
-  if (!outcome.success && blames_precompiled_headers(outcome.messages)) {
-    fs::remove(precompiled);
-    outcome = compile_with("-include", headers_folder() / "metal.h");
+  const auto compile = [&] {
+    write_file(source, complete(translation));
+    Outcome outcome = precompiled.empty() ? compile_with("-include", headers_folder() / "metal.h")
+                                          : compile_with("-include-pch", precompiled);
+    if (!outcome.success && blames_precompiled_headers(outcome.messages)) {
+      fs::remove(precompiled);
+      outcome = compile_with("-include", headers_folder() / "metal.h");
+    }
+    return outcome;
+  };
+  Outcome outcome = compile();
+  if (!outcome.success && !scalars_of_greater_rank(outcome.messages).empty())
+    arguments.push_back("-ferror-limit=0");  // all such places at once
+  // Templates show what is in them one after the other.
+  for (int i = 0; i < 8 && !outcome.success; ++i) {
+    if (!narrow_scalars(translation, scalars_of_greater_rank(outcome.messages))) break;
+    outcome = compile();
   }
   if (!outcome.success) fail(outcome.messages, translation, label);
   outcome = run({compiler(), "ld.lld", "-shared", object.string(), "-o", library.string()});

@@ -12,9 +12,10 @@ namespace cermet::metal::simulator {
 // library. Throws std::runtime_error when there is no compiler.
 std::string toolchain_fingerprint(bool instrumented);
 
-// Compiles a translation to a shared library, with files in `scratch`. Throws CompileError.
-void build(const Translation& translation, const std::string& text, const std::string& label,
-           bool instrumented, const std::filesystem::path& scratch,
+// Compiles a translation to a shared library, with files in `scratch`; `complete` gives its whole
+// text. Throws CompileError.
+void build(Translation translation, std::string (*complete)(const Translation&),
+           const std::string& label, bool instrumented, const std::filesystem::path& scratch,
            const std::filesystem::path& library);
 
 }  // namespace cermet::metal::simulator

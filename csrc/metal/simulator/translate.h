@@ -58,6 +58,10 @@ struct Translation {
   SourceLocation original(SourceLocation location) const;
 };
 
+// Rewrites the operators at these places of the translated text, between a vector and a scalar of
+// greater rank, so that the scalar is converted. False where there is none.
+bool narrow_scalars(Translation& translation, const std::vector<SourceLocation>& operators);
+
 // Whether the source has directives that need a preprocessor before it is translated: any but
 // #pragma, #line and includes of Metal's own headers.
 bool needs_preprocessor(const std::string& source);

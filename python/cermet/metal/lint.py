@@ -200,8 +200,12 @@ class _Unit:
                 narrowing and re.search("to '(?:__bf16|bfloat)", d.spelling)
             ):
                 continue
+            if d.spelling.startswith("scalar operand type has greater rank"):
+                continue  # Metal converts it; the simulator rewrites it
             message = _lint.in_metal_terms(d.spelling)
             notes = list(d.children)
+            if any("'this' object is in default address space" in n.spelling for n in notes):
+                continue  # a temporary, which is a thread's
             if message.startswith("no matching"):
                 reasons = (n.spelling for n in notes if n.spelling.startswith("candidate"))
                 message = ": ".join([message, *map(_lint.in_metal_terms, reasons)][:2])
@@ -301,6 +305,12 @@ class _Walk:
     def _is_vector(self, type_: Any) -> bool:
         return type_.get_canonical().kind == self._clang.TypeKind.EXTVECTOR
 
+    def _loses(self, source: Any, target: Any) -> bool:
+        """Whether a value becomes a bfloat of another floating-point type."""
+        # By name: libclang's Python has none for the kind of bfloat.
+        names = [t.get_canonical().spelling.rpartition(" ")[2] for t in (source, target)]
+        return names in (["float", "__bf16"], ["half", "__bf16"])
+
     def _function(self, cursor: Any) -> None:
         self._type(cursor, cursor.result_type)
         prototype = cursor.type.kind == self._clang.TypeKind.FUNCTIONPROTO
@@ -332,6 +342,8 @@ class _Walk:
                 return self._report(
                     cursor, f"{name}a pointer or reference needs an address space: {written}"
                 )
+        if type_.kind in (kinds.INT128, kinds.UINT128):
+            self._report(cursor, f"{name}Metal has no type __int128")
         if type_.kind in (kinds.LONGLONG, kinds.ULONGLONG):
             self._report(cursor, f"{name}Metal has no type long long; long has 64 bits")
 
@@ -377,15 +389,22 @@ class _Walk:
             self._report(
                 cursor, "a vector literal of OpenCL: Metal's are calls, as in float2(a, b)"
             )
+        elif kind == "COMPOUND_ASSIGNMENT_OPERATOR":
+            sides = list(cursor.get_children())
+            if len(sides) == 2 and self._loses(sides[1].type, sides[0].type):
+                self._report(cursor, "the result is not converted to bfloat implicitly")
         elif kind == "UNEXPOSED_EXPR":
             base = next(cursor.get_children(), None)
-            if base is None or not self._is_vector(base.type):
+            if base is not None and self._loses(base.type, cursor.type):
+                self._report(cursor, f"{base.type.spelling} is not converted to bfloat implicitly")
+            # The same text is that of a conversion of a member of a struct.
+            if base is None or not self._is_vector(base.type) or base.extent == cursor.extent:
                 return
             extent = cursor.extent
             if base.extent.end.offset == extent.end.offset:  # the value of a member of a struct
                 return
             member = re.search(
-                rb"\.\s*(\w+)$", self._unit.text[extent.start.offset : extent.end.offset]
+                rb"\.\s*([A-Za-z_]\w*)$", self._unit.text[extent.start.offset : extent.end.offset]
             )
             if member and not re.fullmatch(rb"[xyzw]{1,4}|[rgba]{1,4}", member[1]):
                 self._report(cursor, f"a vector has no component {member[1].decode()}")

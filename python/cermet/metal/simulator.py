@@ -31,6 +31,7 @@ __all__ = [
     "SanitizerError",
     "compiler_available",
     "counters",
+    "kernels",
     "launch",
     "reset_counters",
     "set_faults",
@@ -51,11 +52,14 @@ def launch(
     count: bool = False,
     shuffle: int | None = None,
     groups: bool = False,
+    include: Sequence[str | os.PathLike[str]] = (),
+    macros: Mapping[str, str | int] | None = None,
 ) -> dict[str, int]:
     """Runs a kernel to its end and returns what it ran and moved.
 
     Args:
-        source: Metal source, or the path of a file of it.
+        source: Metal source, or the path (a `pathlib.Path`) of a file of it. What a file includes
+            is looked up beside it first.
         kernel: The kernel's name, or its ``host_name``.
         buffers: The arguments by slot: contiguous objects with the buffer protocol, such as NumPy
             arrays. What the kernel writes is in them afterwards; ``bytes`` are read-only.
@@ -68,6 +72,8 @@ def launch(
         count: Count the bytes moved.
         shuffle: Run the threads in a random order, drawn from this seed.
         groups: ``grid`` counts threadgroups.
+        include: More folders for what the source includes.
+        macros: Predefined macros and their values.
 
     Returns:
         Counts: dispatches, threadgroups, threads, simd_operations, simdgroup_macs (multiply-adds
@@ -82,11 +88,7 @@ def launch(
         TypeError: A buffer without the buffer protocol.
         RuntimeError: There is no compiler.
     """
-    label = "kernel.metal"
-    if not isinstance(source, str):
-        label = os.path.basename(source)
-        with open(source, encoding="utf-8") as file:
-            source = file.read()
+    source, options = _read(source, include, macros)
     return _core.launch(
         source,
         kernel,
@@ -99,5 +101,46 @@ def launch(
         count=count,
         shuffle=shuffle,
         groups=groups,
-        label=label,
+        **options,
     )
+
+
+def kernels(
+    source: str | os.PathLike[str],
+    *,
+    include: Sequence[str | os.PathLike[str]] = (),
+    macros: Mapping[str, str | int] | None = None,
+) -> dict[str, list[int]]:
+    """Compiles Metal source and returns its kernels.
+
+    Args:
+        source: Metal source, or the path (a `pathlib.Path`) of a file of it. What a file includes
+            is looked up beside it first.
+        include: More folders for what the source includes.
+        macros: Predefined macros and their values.
+
+    Returns:
+        The slots of each kernel's buffers, by the kernel's name or ``host_name``.
+
+    Raises:
+        CompileError: The source is not valid Metal.
+        RuntimeError: There is no compiler.
+    """
+    source, options = _read(source, include, macros)
+    return _core.kernels(source, **options)
+
+
+def _read(
+    source: str | os.PathLike[str],
+    include: Sequence[str | os.PathLike[str]],
+    macros: Mapping[str, str | int] | None,
+) -> tuple[str, dict[str, Any]]:
+    """The text, and the options that say where it is from."""
+    label, folders = "kernel.metal", list(map(os.fspath, include))
+    if not isinstance(source, str):
+        label = os.path.basename(source)
+        folders.insert(0, os.path.dirname(source) or ".")
+        with open(source, encoding="utf-8") as file:
+            source = file.read()
+    named = {name: str(value) for name, value in (macros or {}).items()}
+    return source, {"label": label, "include": folders, "macros": named}

@@ -332,11 +332,6 @@ kernel void k(device float* a [[buffer(0)]]) {
   printf("%f", a[0]);  // error: printf
 }
 
-// ---- assert ----
-kernel void k(device float* a [[buffer(0)]]) {
-  assert(a[0] > 0);  // error: assert
-}
-
 // ---- opencl_function ----
 kernel void k(device float* a [[buffer(0)]]) {
   a[get_global_id(0)] = 1;  // error: get_global_id
@@ -743,4 +738,647 @@ struct S {
 int counter = 0;  // error: constant memory
 float g(float* p) {  // error: address space
   return p[0];
+}
+
+// ---- bfloat_literal ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = 1.5f;  // error: bfloat
+}
+
+// ---- bfloat_exact_literal ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  bfloat x = 1.0f;  // error: bfloat
+  b[0] = x;
+}
+
+// ---- bfloat_from_half_literal ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = 1.0h;  // error: bfloat
+}
+
+// ---- bfloat_function_result ----
+bfloat f(float x) {
+  return x;  // error: bfloat
+}
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = f(a[0]);
+}
+
+// ---- bfloat_literal_result ----
+bfloat f() {
+  return 0.0f;  // error: bfloat
+}
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = f();
+}
+
+// ---- bfloat_of_a_function ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = exp(a[0]);  // error: bfloat
+}
+
+// ---- bfloat_argument ----
+bfloat f(bfloat x) { return x; }
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = f(a[0]);  // error: bfloat
+}
+
+// ---- bfloat_literal_argument ----
+bfloat f(bfloat x) { return x; }
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = f(0.5f);  // error: bfloat
+}
+
+// ---- bfloat_plus_float ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = b[1] + a[0];  // error: bfloat
+}
+
+// ---- bfloat_times_literal ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = b[1] * 2.0f;  // error: bfloat
+}
+
+// ---- bfloat_compound_sum ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] += a[0];  // error: bfloat
+}
+
+// ---- bfloat_compound_difference ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] -= a[0];  // error: bfloat
+}
+
+// ---- bfloat_compound_product ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] *= a[0];  // error: bfloat
+}
+
+// ---- bfloat_compound_quotient ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] /= a[0];  // error: bfloat
+}
+
+// ---- bfloat_compound_literal ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] += 1.0f;  // error: bfloat
+}
+
+// ---- bfloat_compound_half ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] *= half(a[0]);  // error: bfloat
+}
+
+// ---- bfloat_member ----
+struct S {
+  bfloat x;
+};
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  S s;
+  s.x = a[0];  // error: bfloat
+  b[0] = s.x;
+}
+
+// ---- bfloat_choice ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  b[0] = a[0] > 0 ? a[0] : a[1];  // error: bfloat
+}
+
+// ---- bfloat_array_element ----
+kernel void k(device float* a [[buffer(0)]], device bfloat* b [[buffer(1)]]) {
+  thread bfloat t[2];
+  t[0] = a[0];  // error: bfloat
+  b[0] = t[0];
+}
+
+// ---- template_auto ----
+template <auto n>  // error: template <auto>
+int f() {
+  return n;
+}
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f<3>();
+}
+
+// ---- template_auto_pack ----
+template <auto... n>  // error: template <auto>
+int f() {
+  return (0 + ... + n);
+}
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f<1, 2>();
+}
+
+// ---- deduction_guide ----
+template <typename T>
+struct Pair {
+  T x, y;
+};
+template <typename T>
+Pair(T, T) -> Pair<T>;  // error: deduction guide
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = 1;
+}
+
+// ---- class_template_without_arguments ----
+template <typename T>
+struct Pair {
+  T x, y;
+};
+kernel void k(device float* a [[buffer(0)]]) {
+  Pair p{a[0], a[1]};  // error: deduce
+  a[0] = p.x;
+}
+
+// ---- temporary_without_template_arguments ----
+template <typename T>
+struct Box {
+  T x;
+  explicit Box(T v) thread : x(v) {}
+};
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = Box(a[1]).x;  // error: deduce
+}
+
+// ---- pointer_member_without_space ----
+struct Node {
+  int value;
+  Node* next;  // error: address space
+};
+
+// ---- reference_result_without_space ----
+float& f(device float* p) { return p[0]; }  // error: address space
+
+// ---- auto_pointer_to_other_space ----
+kernel void k(device float* a [[buffer(0)]]) {
+  threadgroup float s[4];
+  threadgroup float* p = a;  // error: threadgroup
+  s[0] = p[0];
+}
+
+// ---- thread_pointer_to_threadgroup ----
+kernel void k(device float* a [[buffer(0)]]) {
+  threadgroup float s[4];
+  thread float* p = s;  // error: thread
+  a[0] = p[0];
+}
+
+// ---- pointer_comparison ----
+kernel void k(device float* a [[buffer(0)]]) {
+  threadgroup float s[4];
+  if (s == a) a[0] = 1;  // error: comparison
+}
+
+// ---- constant_incremented ----
+kernel void k(device float* a [[buffer(0)]], constant int* c [[buffer(1)]]) {
+  ++c[0];  // error: 
+  a[0] = c[0];
+}
+
+// ---- constant_struct_written ----
+struct S {
+  int n;
+};
+kernel void k(device float* a [[buffer(0)]], constant S& s [[buffer(1)]]) {
+  s.n = 1;  // error: 
+  a[0] = s.n;
+}
+
+// ---- program_constant_written ----
+constant int n = 3;
+kernel void k(device float* a [[buffer(0)]]) {
+  n = 4;  // error: 
+  a[0] = n;
+}
+
+// ---- const_local_written ----
+kernel void k(device float* a [[buffer(0)]]) {
+  const int n = 3;
+  n = 4;  // error: const
+  a[0] = n;
+}
+
+// ---- constexpr_not_constant ----
+kernel void k(device float* a [[buffer(0)]]) {
+  constexpr int n = int(a[0]);  // error: constant expression
+  a[0] = n;
+}
+
+// ---- static_assertion ----
+kernel void k(device float* a [[buffer(0)]]) {
+  static_assert(sizeof(float) == 8, "size");  // error: size
+  a[0] = 1;
+}
+
+// ---- array_too_many_values ----
+kernel void k(device float* a [[buffer(0)]]) {
+  int x[2] = {1, 2, 3};  // error: excess
+  a[0] = x[0];
+}
+
+// ---- vector_too_many_values ----
+kernel void k(device float4* a [[buffer(0)]]) {
+  a[0] = float4(1, 2, 3, 4, 5);  // error: number of elements
+}
+
+// ---- vector_of_vectors_too_long ----
+kernel void k(device float4* a [[buffer(0)]]) {
+  a[0] = float4(a[1], 1.0f);  // error: number of elements
+}
+
+// ---- vector_index_of_scalar ----
+kernel void k(device float* a [[buffer(0)]]) {
+  float x = a[0];
+  a[1] = x[0];  // error: subscripted
+}
+
+// ---- component_of_scalar ----
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = a[1].x;  // error: 
+}
+
+// ---- component_beyond_size ----
+kernel void k(device float3* a [[buffer(0)]]) {
+  a[0].x = a[0].w;  // error: exceeds type
+}
+
+// ---- vector_of_bool_in_if ----
+kernel void k(device float4* a [[buffer(0)]]) {
+  if (a[0] > a[1]) a[0] = a[1];  // error: 
+}
+
+// ---- different_vectors_added ----
+kernel void k(device float4* a [[buffer(0)]], device half4* b [[buffer(1)]]) {
+  a[0] = a[0] + b[0];  // error: 
+}
+
+// ---- modulo_of_floats ----
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = a[0] % a[1];  // error: invalid operands
+}
+
+// ---- shift_of_float ----
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = a[0] << 2;  // error: invalid operands
+}
+
+// ---- complement_of_float ----
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = ~a[0];  // error: 
+}
+
+// ---- negated_struct ----
+struct S {
+  float x;
+};
+kernel void k(device float* a [[buffer(0)]]) {
+  S s;
+  s.x = 1;
+  a[0] = (-s).x;  // error: 
+}
+
+// ---- address_of_temporary ----
+kernel void k(device float* a [[buffer(0)]]) {
+  thread const float* p = &float(a[0]);  // error: address
+  a[0] = p[0];
+}
+
+// ---- pointer_to_vector_element ----
+kernel void k(device float* a [[buffer(0)]]) {
+  float4 v = float4(a[0]);
+  thread float* p = &v.x;  // error: vector element
+  a[0] = p[0];
+}
+
+// ---- break_outside_loop ----
+kernel void k(device float* a [[buffer(0)]]) {
+  break;  // error: break
+  a[0] = 1;
+}
+
+// ---- continue_outside_loop ----
+kernel void k(device float* a [[buffer(0)]]) {
+  if (a[0] > 0) continue;  // error: continue
+  a[0] = 1;
+}
+
+// ---- case_twice ----
+kernel void k(device float* a [[buffer(0)]]) {
+  switch (int(a[0])) {
+    case 1: a[0] = 2; break;
+    case 1: a[0] = 3; break;  // error: duplicate
+  }
+}
+
+// ---- case_of_a_variable ----
+kernel void k(device float* a [[buffer(0)]]) {
+  int n = 2;
+  switch (int(a[0])) {
+    case n: a[0] = 1; break;  // error: 
+  }
+}
+
+// ---- switch_of_float ----
+kernel void k(device float* a [[buffer(0)]]) {
+  switch (a[0]) {  // error: integer
+    case 1: a[0] = 1; break;
+  }
+}
+
+// ---- undeclared_type ----
+kernel void k(device float* a [[buffer(0)]]) {
+  Matrix m;  // error: Matrix
+  a[0] = 1;
+}
+
+// ---- undeclared_member ----
+struct S {
+  float x;
+};
+kernel void k(device float* a [[buffer(0)]]) {
+  S s;
+  s.x = 1;
+  a[0] = s.z;  // error: z
+}
+
+// ---- private_member ----
+class S {
+  float x;
+};
+kernel void k(device float* a [[buffer(0)]]) {
+  S s;
+  a[0] = s.x;  // error: private
+}
+
+// ---- name_twice ----
+kernel void k(device float* a [[buffer(0)]]) {
+  float x = 1;
+  int x = 2;  // error: redefinition
+  a[0] = x;
+}
+
+// ---- function_twice ----
+float f(float x) { return x; }
+float f(float y) { return y; }  // error: redefinition
+
+// ---- struct_twice ----
+struct S {
+  int x;
+};
+struct S {  // error: redefinition
+  int y;
+};
+
+// ---- overload_by_result ----
+int f(float x);
+float f(float x);  // error: return type
+
+// ---- ambiguous_call ----
+float f(float x, int y) { return x + y; }
+float f(int x, float y) { return x + y; }
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f(1, 2);  // error: ambiguous
+}
+
+// ---- too_few_arguments ----
+float f(float x, float y) { return x + y; }
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f(1);  // error: no matching
+}
+
+// ---- too_many_arguments ----
+float f(float x) { return x; }
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f(1, 2);  // error: no matching
+}
+
+// ---- void_used ----
+void f() {}
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f();  // error: 
+}
+
+// ---- value_from_void_function ----
+void f() {
+  return 1;  // error: void
+}
+
+// ---- template_arguments_missing ----
+template <typename T>
+T f() {
+  return T(1);
+}
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f();  // error: no matching
+}
+
+// ---- template_argument_of_wrong_kind ----
+template <int n>
+int f() {
+  return n;
+}
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f<float>();  // error: no matching
+}
+
+// ---- template_argument_not_constant ----
+template <int n>
+int f() {
+  return n;
+}
+kernel void k(device float* a [[buffer(0)]]) {
+  int n = int(a[0]);
+  a[0] = f<n>();  // error: no matching
+}
+
+// ---- constraint_not_met ----
+template <typename T, typename = enable_if_t<is_integral_v<T>>>
+T f(T x) {
+  return x;
+}
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = f(a[0]);  // error: no matching
+}
+
+// ---- incomplete_type ----
+struct S;
+kernel void k(device float* a [[buffer(0)]]) {
+  S s;  // error: incomplete
+  a[0] = 1;
+}
+
+// ---- default_argument_before_others ----
+float f(float x = 1, float y) { return x + y; }  // error: default argument
+
+// ---- this_outside_class ----
+float f() { return this->x; }  // error: this
+
+// ---- uninitialised_reference ----
+kernel void k(device float* a [[buffer(0)]]) {
+  thread float& x;  // error: requires an initializer
+  a[0] = x;
+}
+
+// ---- threadgroup_variable_with_list ----
+kernel void k(device float* a [[buffer(0)]]) {
+  threadgroup float s[2] = {1, 2};  // error: initial value
+  a[0] = s[0];
+}
+
+// ---- threadgroup_scalar_in_function ----
+float f(float x) {
+  threadgroup float s;  // error: outside a kernel
+  s = x;
+  return s;
+}
+
+// ---- atomic_add_to_plain_reference ----
+kernel void k(device float* a [[buffer(0)]]) {
+  atomic_fetch_add_explicit(a[0], 1.0f, memory_order_relaxed);  // error: no matching
+}
+
+// ---- atomic_without_order ----
+kernel void k(device atomic_int* a [[buffer(0)]]) {
+  atomic_fetch_add_explicit(a, 1);  // error: no matching
+}
+
+// ---- atomic_of_half ----
+kernel void k(device atomic<half>* a [[buffer(0)]]) {
+  atomic_store_explicit(a, half(1), memory_order_relaxed);  // error: atomic types
+}
+
+// ---- atomic_and_of_float ----
+kernel void k(device atomic_float* a [[buffer(0)]]) {
+  atomic_fetch_and_explicit(a, 1, memory_order_relaxed);  // error: no variant
+}
+
+// ---- strong_compare_exchange ----
+kernel void k(device atomic_int* a [[buffer(0)]]) {
+  int x = 0;
+  atomic_compare_exchange_strong_explicit(a, &x, 1, memory_order_relaxed, memory_order_relaxed);  // error: atomic_compare
+}
+
+// ---- barrier_without_flags ----
+kernel void k(device float* a [[buffer(0)]]) {
+  threadgroup_barrier();  // error: no matching
+  a[0] = 1;
+}
+
+// ---- barrier_of_number ----
+kernel void k(device float* a [[buffer(0)]]) {
+  threadgroup_barrier(1);  // error: no matching
+  a[0] = 1;
+}
+
+// ---- simd_sum_of_pointer ----
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = simd_sum(a)[0];  // error: invalid operands
+}
+
+// ---- shuffle_of_double_words ----
+kernel void k(device ulong* a [[buffer(0)]]) {
+  a[0] = simd_shuffle(a[0], 1);  // error: simdgroup functions
+}
+
+// ---- matrix_of_double_size ----
+kernel void k(device float* a [[buffer(0)]]) {
+  simdgroup_float16x16 m;  // error: simdgroup_float16x16
+  a[0] = 1;
+}
+
+// ---- matrix_loaded_from_thread ----
+kernel void k(device float* a [[buffer(0)]]) {
+  float t[64];
+  t[0] = 1;
+  simdgroup_float8x8 m;
+  simdgroup_load(m, t, 8);  // error: no matching
+  simdgroup_store(m, a, 8);
+}
+
+// ---- matrix_of_other_type_loaded ----
+kernel void k(device float* a [[buffer(0)]]) {
+  simdgroup_half8x8 m;
+  simdgroup_load(m, a, 8);  // error: no matching
+  a[0] = 1;
+}
+
+// ---- matrix_product_of_wrong_shape ----
+kernel void k(device float* a [[buffer(0)]]) {
+  float2x3 x, y;
+  a[0] = (x * y)[0][0];  // error: invalid operands
+}
+
+// ---- matrix_times_short_vector ----
+kernel void k(device float* a [[buffer(0)]]) {
+  float4x4 x;
+  a[0] = (x * float3(1))[0];  // error: cannot convert
+}
+
+// ---- host_name_of_unknown_kernel ----
+template [[host_name("k")]] [[kernel]] decltype(g<float>) g<float>;  // error: no kernel
+
+// ---- kernel_with_operator ----
+[[kernel]] float operator+(float x);  // error: must return void
+
+// ---- buffer_minus_one ----
+kernel void k(device float* a [[buffer(-1)]]) { a[0] = 1; }  // error: slots
+
+// ---- buffer_sum_too_large ----
+kernel void k(device float* a [[buffer(20 + 11)]]) { a[0] = 1; }  // error: slots
+
+// ---- buffer_of_name ----
+kernel void k(device float* a [[buffer(first)]]) { a[0] = 1; }  // error: slots
+
+// ---- function_constant_sum_twice ----
+constant int x [[function_constant(2 + 1)]];
+constant int y [[function_constant(3)]];  // error: a second function_constant(3)
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = x + y;
+}
+
+// ---- function_constant_of_name ----
+constant int x [[function_constant(first)]];  // error: a number
+kernel void k(device float* a [[buffer(0)]]) {
+  a[0] = 1;
+}
+
+// ---- defined_of_no_constant ----
+constant int x = 3;
+kernel void k(device float* a [[buffer(0)]]) {
+  if (is_function_constant_defined(x)) a[0] = 1;  // error: no function constant
+}
+
+// ---- kernels_of_one_name_not_told_apart ----
+template <typename T>
+[[kernel]] void k(device T* a [[buffer(0)]]) { a[0] = T(1); }
+template <typename T>
+[[kernel]] void k(device T* a [[buffer(0)]], device T* b [[buffer(1)]]) { a[0] = b[0]; }
+template [[host_name("k")]] [[kernel]] decltype(k<float>) k<float>;  // error: needs its parameters
+
+// ---- unterminated_string ----
+constant char text[] = "text;  // error: unterminated
+
+// ---- error_directive ----
+#error "not for this device"  // error: not for this device
+
+// ---- missing_endif ----
+#if 1  // error: unterminated
+constant int x = 1;
+
+// ---- kernel_without_name ----
+kernel void (device float* a [[buffer(0)]]) { a[0] = 1; }  // error: a name
+
+// ---- int128 ----
+kernel void k(device float* a [[buffer(0)]]) {
+  __int128 x = 1;  // error: int128
+  a[0] = x;
+}
+
+// ---- union_with_constructor_missing ----
+struct S {
+  S(int x) thread {}
+};
+kernel void k(device float* a [[buffer(0)]]) {
+  S s;  // error: no matching constructor
+  a[0] = 1;
 }

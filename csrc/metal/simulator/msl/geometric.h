@@ -56,6 +56,18 @@ struct matrix {
     for (int c = 0; c < C; ++c)
       for (int r = 0; r < R; ++r) columns[c][r] = c == r ? diagonal : (T)0;
   }
+  matrix(const matrix&) = default;
+  matrix& operator=(const matrix&) = default;
+  // Out of constant memory; a template, so that it stays trivially copyable.
+  template <class M, class = enable_if_t<is_same_v<M, matrix>>>
+  MSL_INLINE matrix(const __constant M& m) {
+    for (int c = 0; c < C; ++c) columns[c] = m.columns[c];
+  }
+  template <class U, class = enable_if_t<!is_same_v<U, T>>>
+  MSL_INLINE explicit matrix(matrix<U, C, R> m) {
+    for (int c = 0; c < C; ++c)
+      for (int r = 0; r < R; ++r) columns[c][r] = (T)m.columns[c][r];
+  }
   template <class... V, class = enable_if_t<sizeof...(V) == C && C != 1>>
   MSL_INLINE matrix(V... v) : columns{v...} {}
 #define MSL_INDEX(SPACE)                                                     \
@@ -145,3 +157,34 @@ MSL_INLINE T determinant(matrix<T, 4, 4> m) {
 }
 
 }  // namespace metal
+
+// <simd/simd.h>, and names that are global with and without `using namespace metal`.
+#define MSL_MATRIX(T, SIZE) \
+  using metal::T##SIZE;     \
+  namespace simd {          \
+  using ::metal::T##SIZE;   \
+  }                         \
+  typedef metal::T##SIZE matrix_##T##SIZE, simd_##T##SIZE;
+#define MSL_MATRICES(T) \
+  MSL_MATRIX(T, 2x2)    \
+  MSL_MATRIX(T, 2x3)    \
+  MSL_MATRIX(T, 2x4)    \
+  MSL_MATRIX(T, 3x2)    \
+  MSL_MATRIX(T, 3x3)    \
+  MSL_MATRIX(T, 3x4) MSL_MATRIX(T, 4x2) MSL_MATRIX(T, 4x3) MSL_MATRIX(T, 4x4)
+MSL_MATRICES(float)
+MSL_MATRICES(half)
+#undef MSL_MATRICES
+#undef MSL_MATRIX
+#define MSL_SIMD_VECTOR(T, N) \
+  namespace simd {            \
+  using ::metal::T##N;        \
+  }                           \
+  typedef metal::T##N simd_##T##N, vector_##T##N;
+#define MSL_SIMD(T) MSL_SIMD_VECTOR(T, 2) MSL_SIMD_VECTOR(T, 3) MSL_SIMD_VECTOR(T, 4)
+// clang-format off
+MSL_SIMD(char) MSL_SIMD(uchar) MSL_SIMD(short) MSL_SIMD(ushort) MSL_SIMD(int) MSL_SIMD(uint)
+MSL_SIMD(long) MSL_SIMD(ulong) MSL_SIMD(half) MSL_SIMD(float)
+// clang-format on
+#undef MSL_SIMD
+#undef MSL_SIMD_VECTOR

@@ -3,8 +3,9 @@
 
 namespace metal {
 
+// Under this name of Apple's own, sources specialise them for their types.
 template <class T>
-struct numeric_limits {
+struct _numeric_limits_impl {
   static constexpr constant bool is_specialized = is_integral_v<T>;
   static constexpr constant bool is_integer = true, is_exact = true;
   static constexpr constant bool is_signed = is_signed_v<T>;
@@ -22,7 +23,7 @@ struct numeric_limits {
 
 #define MSL_LIMITS(T, DIGITS, MIN, MAX, EPSILON, DENORM)                      \
   template <>                                                                 \
-  struct numeric_limits<T> {                                                  \
+  struct _numeric_limits_impl<T> {                                            \
     static constexpr constant bool is_specialized = true;                     \
     static constexpr constant bool is_integer = false, is_exact = false;      \
     static constexpr constant bool is_signed = true;                          \
@@ -42,5 +43,8 @@ MSL_LIMITS(float, 24, FLT_MIN, FLT_MAX, 1.1920929e-7f, 1.40129846e-45f)
 MSL_LIMITS(half, 11, 6.103515625e-5f, 65504.0f, 9.765625e-4f, 0x1p-24f)
 MSL_LIMITS(bfloat, 8, FLT_MIN, 3.3895313892515355e38f, 7.8125e-3f, 9.18354961579912e-41f)
 #undef MSL_LIMITS
+
+template <class T>
+struct numeric_limits : _numeric_limits_impl<T> {};
 
 }  // namespace metal

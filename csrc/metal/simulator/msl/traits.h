@@ -167,4 +167,10 @@ using make_signed_t = typename make_signed<T>::type;
 template <class...>
 using void_t = void;
 
+// Apple's own name: what simdgroup functions take.
+template <class T>
+struct __is_valid_simdgroup_type
+    : bool_constant<is_arithmetic<T>::value && sizeof(T) <= 4 && !is_same<T, bool>::value &&
+                    !is_same<T, bfloat>::value> {};
+
 }  // namespace metal

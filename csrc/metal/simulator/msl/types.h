@@ -3,6 +3,7 @@
 
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #pragma OPENCL EXTENSION __cl_clang_function_pointers : enable
+#pragma OPENCL EXTENSION __cl_clang_bitfields : enable
 
 #include "runtime.h"  // before a member's name becomes a keyword
 
@@ -42,6 +43,8 @@ typedef long int64_t;
 typedef ulong uint64_t;
 typedef __SIZE_TYPE__ size_t;
 typedef __PTRDIFF_TYPE__ ptrdiff_t;
+typedef __UINTPTR_TYPE__ uintptr_t;
+typedef __INTPTR_TYPE__ intptr_t;
 typedef __bf16 bfloat;
 
 #define MSL_FOR_INTEGERS(M) \

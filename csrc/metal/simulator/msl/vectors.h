@@ -22,6 +22,10 @@ using element_t = typename vector_traits<V>::element;
 template <class V>
 inline constexpr constant int size_v = vector_traits<V>::size;
 
+// Apple's own name for it.
+template <class V>
+struct vec_elements : integral_constant<int, size_v<V> ? size_v<V> : 1> {};
+
 // bool2, bool3, bool4: OpenCL compares vectors to vectors of -1 and 0, which convert to these.
 template <int N>
 struct bool_vector;
@@ -84,6 +88,11 @@ struct packed3 {
   template <class A, class = enable_if_t<is_arithmetic_v<A>>>
   MSL_INLINE explicit packed3(A a) : x(a), y(a), z(a) {}
   MSL_INLINE packed3(T a, T b, T c) : x(a), y(b), z(c) {}
+  packed3(const packed3&) = default;
+  // Out of constant memory; a template, so that it stays trivially copyable.
+  template <class P, class = enable_if_t<is_same_v<P, packed3>>>
+  MSL_INLINE packed3(const __constant P& v) : x(v.x), y(v.y), z(v.z) {}
+  packed3& operator=(const packed3&) = default;
   MSL_INLINE operator vec<T, 3>() const { return {x, y, z}; }
   MSL_INLINE operator vec<T, 3>() const __constant { return {x, y, z}; }
 #define MSL_INDEX(SPACE)                                          \
@@ -127,15 +136,14 @@ MSL_PACKED_OPERATOR(/)
   typedef T packed_##T##2 __attribute__((ext_vector_type(2), aligned(sizeof(T)))); \
   typedef packed3<T> packed_##T##3;                                                \
   typedef T packed_##T##4 __attribute__((ext_vector_type(4), aligned(sizeof(T))));
-// clang-format off
-MSL_VECTORS(char) MSL_VECTORS(uchar) MSL_VECTORS(short) MSL_VECTORS(ushort) MSL_VECTORS(int)
-MSL_VECTORS(uint) MSL_VECTORS(long) MSL_VECTORS(ulong) MSL_VECTORS(half) MSL_VECTORS(float)
-MSL_VECTORS(bfloat)
-// clang-format on
+#define MSL_FOR_ELEMENTS(M) \
+  M(char)                   \
+  M(uchar) M(short) M(ushort) M(int) M(uint) M(long) M(ulong) M(half) M(float) M(bfloat)
+MSL_FOR_ELEMENTS(MSL_VECTORS)
 #undef MSL_VECTORS
 
-        template <class T, size_t N>
-        struct array {
+template <class T, size_t N>
+struct array {
   T elements[N ? N : 1];
 #define MSL_INDEX(SPACE)                                                           \
   MSL_INLINE constexpr SPACE T& operator[](size_t i) SPACE { return elements[i]; } \
@@ -166,12 +174,16 @@ MSL_INLINE constexpr T make_uniform(T x) {
     for (int i = 0; i < N; ++i) r[i] = F(a[i]); \
     return r;                                   \
   }
-#define MSL_LIFT2(F)                                                  \
-  template <class T, int N>                                           \
-  MSL_INLINE vec<T, N> F(vec<T, N> a, type_identity_t<vec<T, N>> b) { \
-    vec<T, N> r;                                                      \
-    for (int i = 0; i < N; ++i) r[i] = F(a[i], b[i]);                 \
-    return r;                                                         \
+#define MSL_LIFT2(F)                                                          \
+  template <class T, int N>                                                   \
+  MSL_INLINE vec<T, N> F(vec<T, N> a, type_identity_t<vec<T, N>> b) {         \
+    vec<T, N> r;                                                              \
+    for (int i = 0; i < N; ++i) r[i] = F(a[i], b[i]);                         \
+    return r;                                                                 \
+  }                                                                           \
+  template <class S, class T, int N>                                          \
+  MSL_INLINE enable_if_t<is_arithmetic_v<S>, vec<T, N>> F(S a, vec<T, N> b) { \
+    return F((vec<T, N>)(T)a, b);                                             \
   }
 #define MSL_LIFT3(F)                                                \
   template <class T, int N>                                         \
@@ -194,6 +206,21 @@ namespace metal {
 using ::as_type;
 }
 
+// Names of vectors are global, with and without `using namespace metal`.
+#define MSL_GLOBAL(T)         \
+  using metal::T##2;          \
+  using metal::T##3;          \
+  using metal::T##4;          \
+  using metal::packed_##T##2; \
+  using metal::packed_##T##3; \
+  using metal::packed_##T##4;
+MSL_FOR_ELEMENTS(MSL_GLOBAL)
+#undef MSL_GLOBAL
+#undef MSL_FOR_ELEMENTS
+using metal::bool2;
+using metal::bool3;
+using metal::bool4;
+
 namespace msl {
 
 template <class To, class From>
@@ -208,7 +235,7 @@ MSL_INLINE constexpr To cast(From x) {
                        (is_same_v<To, bfloat> && is_same_v<From, half>)) {
     return static_cast<To>(static_cast<float>(x));
   } else {
-    return static_cast<To>(x);
+    return (To)x;
   }
 }
 
@@ -237,19 +264,93 @@ MSL_INLINE constexpr V make(A... a) {
     static_assert(given == 0 || given == size, "wrong number of elements for a vector");
   return v;
 }
-// V{a, b, ...}: elements that are not given are zero.
+// V{a, b, ...}: elements that are not given are zero. V may turn out to be no vector.
 template <class V, class... A>
 MSL_INLINE constexpr V make_list(A... a) {
-  static_assert((elements_v<A> + ... + 0) <= metal::size_v<V>, "too many elements for a vector");
-  V v{};
-  int n = 0;
-  (append(v, n, a), ...);
-  return v;
+  if constexpr (metal::size_v<V> == 0) {
+    return V{a...};
+  } else {
+    static_assert((elements_v<A> + ... + 0) <= metal::size_v<V>, "too many elements for a vector");
+    V v{};
+    int n = 0;
+    (append(v, n, a), ...);
+    return v;
+  }
+}
+// T(a, b, ...) of a type that may be a vector.
+template <class T, class... A>
+MSL_INLINE constexpr T construct(A... a) {
+  if constexpr (metal::size_v<T> > 0)
+    return make<T>(a...);
+  else if constexpr (sizeof...(A) == 1)
+    return cast<T>(a...);
+  else
+    return T(a...);
 }
 
-// A braced list as an argument: becomes the vector or class that the parameter asks for.
-template <class A, class B, class C = void, class D = void>
-struct list;
+// vector * scalar, where the scalar's type has the greater rank: it is converted to an element,
+// which OpenCL refuses to do. The translator writes vector * msl::narrow() * scalar.
+struct narrow {
+  template <class B>
+  struct assigned {
+    B value;
+  };
+  template <class B>
+  MSL_INLINE assigned<B> operator=(B b) const {
+    return {b};
+  }
+};
+template <class A>
+struct narrowed {
+  A value;
+};
+template <class To, class From>
+MSL_INLINE auto as_element(From x) {
+  if constexpr (metal::size_v<To> > 0 && metal::size_v<From> == 0)
+    return cast<metal::element_t<To>>(x);
+  else
+    return x;
+}
+// An operand of ?: beside another of type T.
+template <class T, class A>
+MSL_INLINE auto alike(A x) {
+  using V = metal::decay_t<T>;
+  if constexpr (metal::size_v<V> > 0 && metal::size_v<A> == 0)
+    return make<V>(x);
+  else
+    return x;
+}
+#define MSL_NARROW(OP)                                 \
+  template <class A>                                   \
+  MSL_INLINE narrowed<A> operator OP(A a, narrow) {    \
+    return {a};                                        \
+  }                                                    \
+  template <class A, class B>                          \
+  MSL_INLINE auto operator OP(narrowed<A> a, B b) {    \
+    return as_element<B>(a.value) OP as_element<A>(b); \
+  }
+#define MSL_NARROW_ASSIGNED(SPACE, OP)                             \
+  template <class A, class B>                                      \
+  MSL_INLINE void operator OP(SPACE A& a, narrow::assigned<B> b) { \
+    a OP as_element<A>(b.value);                                   \
+  }
+#define MSL_NARROW_BOTH(OP)           \
+  MSL_NARROW(OP)                      \
+  MSL_NARROW_ASSIGNED(thread, OP## =) \
+  MSL_NARROW_ASSIGNED(device, OP## =) \
+  MSL_NARROW_ASSIGNED(threadgroup, OP## =)
+// clang-format off
+MSL_NARROW_BOTH(+) MSL_NARROW_BOTH(-) MSL_NARROW_BOTH(*) MSL_NARROW_BOTH(/) MSL_NARROW_BOTH(%)
+MSL_NARROW_BOTH(&) MSL_NARROW_BOTH(|) MSL_NARROW_BOTH(^) MSL_NARROW_BOTH(<<) MSL_NARROW_BOTH(>>)
+MSL_NARROW(<) MSL_NARROW(>) MSL_NARROW(<=) MSL_NARROW(>=) MSL_NARROW(==) MSL_NARROW(!=)
+// clang-format on
+#undef MSL_NARROW_BOTH
+#undef MSL_NARROW_ASSIGNED
+#undef MSL_NARROW
+
+    // A braced list as an argument: becomes the vector or class that the parameter asks for.
+    template <class A, class B, class C = void, class D = void>
+    struct list;
 #define MSL_LIST(N, ...)                                                                 \
   template <class T, class = metal::enable_if_t<metal::size_v<T> == N || __is_class(T)>> \
   MSL_INLINE operator T() const {                                                        \
@@ -289,11 +390,11 @@ list(A, B, C, D) -> list<A, B, C, D>;
 
 // `S copy = original;` of a struct: OpenCL has no copy out of the constant address space.
 template <class S>
-MSL_INLINE S copy(const __constant S& s) {
+MSL_INLINE constexpr S copy(const __constant S& s) {
   return __builtin_bit_cast(S, s);
 }
 template <class S>
-MSL_INLINE S copy(const S& s) {
+MSL_INLINE constexpr S copy(const S& s) {
   return s;
 }
 

@@ -116,7 +116,8 @@ Kernels::Kernels(Source& source) : s_(source) {
   for (std::size_t i = 0; i < s_.size(); ++i)
     if (s_.is(i, "template") && s_.is_attribute(i + 1))
       i = explicit_instantiation(i);
-    else if (s_.is_attribute(i) || s_.is(i, "kernel"))
+    else if (s_.is_attribute(i) || s_.is(i, "kernel") ||
+             (s_.is(i, "void") && s_.is(i + 1, "kernel")))
       i = kernel_definition(i);
 }
 
@@ -126,40 +127,45 @@ std::size_t Kernels::explicit_instantiation(std::size_t begin) {
   const std::vector<Attribute> given = s_.attributes(begin + 1, type);
   const Attribute* host = find(given, "host_name");
   if (host == nullptr) return type;
-  std::size_t name = type + 1, last = end;
+  std::size_t name = after_specifiers(s_, type + 1), last = end;
   if (s_.is(type, "decltype")) {
     name = s_.closing(type + 1) + 1;
   } else {
-    for (last = name; last < end && !s_.is(last, "("); ++last) {
-    }
+    for (last = name; last < end && !s_.is(last, "("); ++last)
+      if (s_.is(last, "<") && s_.closing_angle(last) != kNone) last = s_.closing_angle(last);
   }
   if (name >= end) {
     s_.error(begin, "an explicit instantiation of a kernel needs its name");
     return end;
   }
-  instances_.push_back({host_name(*host), s_.text_of(name, last), name});
+  instances_.push_back({host_name(*host), s_.text_of(name, last), name, {}});
+  if (last < end)
+    for (const auto& [from, to] : s_.split(last + 1, s_.closing(last)))
+      instances_.back().parameters.push_back(s_.bare_text(from, to));
   s_.remove(begin, end + 1);
   return end;
 }
 
-// [[kernel]] void f(...)   or   kernel void f(...)
+// [[kernel]] void f(...)   or   kernel void f(...)   or   void kernel f(...)
 std::size_t Kernels::kernel_definition(std::size_t begin) {
   const std::size_t type = after_specifiers(s_, begin);
-  const std::vector<Attribute> given = s_.attributes(begin, type);
+  const std::size_t name_at = s_.is(type, "void") ? after_specifiers(s_, type + 1) : type;
+  const std::vector<Attribute> given = s_.attributes(begin, name_at);
   bool is_kernel = find(given, "kernel") != nullptr;
-  for (std::size_t i = begin; i < type; ++i) is_kernel |= s_.is(i, "kernel");
-  if (!is_kernel) return type - 1;
-  if (!s_.is(type, "void") || !s_.is_name(type + 1) || !s_.is(type + 2, "(")) {
+  for (std::size_t i = begin; i < name_at; ++i) is_kernel |= s_.is(i, "kernel");
+  if (!is_kernel) return std::max(begin, type - 1);
+  if (!s_.is(type, "void") || !s_.is_name(name_at) || !s_.is(name_at + 1, "(")) {
     s_.error(begin, s_.is(type, "void") ? "a kernel needs a name and parameters"
                                         : "a kernel must return void, not " + s_.text(type));
     return type;
   }
-  const std::string name = s_.text(type + 1);
-  const std::size_t open = type + 2, close = s_.match[open];
+  const std::string name = s_.text(name_at);
+  const std::size_t open = name_at + 1, close = s_.match[open];
   const Attribute* limit = find(given, "max_total_threads_per_threadgroup");
-  if (!kernels_.try_emplace(name, Kernel{type + 1, open, close, limit ? limit->arguments : ""})
-           .second)
-    s_.error(type + 1, "a second kernel of the name " + name);
+  const bool is_template = s_.previous_text(begin) == ">";
+  std::vector<Kernel>& overloads = kernels_[name];
+  if (!overloads.empty() && !is_template) s_.error(name_at, "a second kernel of the name " + name);
+  overloads.push_back({name_at, open, close, limit ? limit->arguments : ""});
   if (s_.is(close + 1, "{")) {
     bodies_.emplace_back(close + 1, s_.match[close + 1]);
     // Where template arguments are known.
@@ -171,13 +177,13 @@ std::size_t Kernels::kernel_definition(std::size_t begin) {
                                         "max_total_threads_per_threadgroup is at most " + bound));
     }
   }
-  for (std::size_t i = begin; i < type; ++i)
+  for (std::size_t i = begin; i < name_at; ++i)
     if (s_.is(i, "kernel")) s_.remove(i, i + 1);
   // Its entry point is not instrumented, and must not absorb it.
   s_.insert_before(type, "__attribute__((noinline)) ");
-  if (s_.previous_text(begin) != ">") {
+  if (!is_template) {
     const Attribute* host = find(given, "host_name");
-    instances_.push_back({host ? host_name(*host) : name, name, type + 1});
+    instances_.push_back({host ? host_name(*host) : name, name, name_at, {}});
   }
   return close;
 }
@@ -187,16 +193,44 @@ bool Kernels::contain(std::size_t i) const {
                      [&](const auto& body) { return body.first < i && i < body.second; });
 }
 
+// The one of that many parameters, then the one whose parameters are written most alike.
+const Kernels::Kernel* Kernels::chosen(const std::vector<Kernel>& overloads,
+                                       const Instance& instance) const {
+  if (overloads.size() == 1 || instance.expression.find('<') == std::string::npos)
+    return &overloads[0];
+  const Kernel* best = nullptr;
+  int best_score = -1;
+  for (const Kernel& kernel : overloads) {
+    const auto parts = s_.split(kernel.parameters + 1, kernel.end);
+    if (parts.size() != instance.parameters.size()) continue;
+    int score = 0;
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const std::string& given = instance.parameters[i];
+      for (std::size_t j = parts[i].first; j < parts[i].second; ++j)
+        score += !s_.text(j).empty() && given.find(s_.text(j)) != given.npos;
+    }
+    if (score > best_score) best = &kernel;
+    best_score = std::max(score, best_score);
+  }
+  return best;
+}
+
 std::string Kernels::entry_points(std::vector<Translation::Kernel>& described) {
   std::string entries;
-  std::set<std::string> names, used;
+  std::set<std::string> names;
+  std::set<const Kernel*> used;
   for (const Instance& instance : instances_) {
     std::string base = instance.expression.substr(0, instance.expression.find('<'));
     base.erase(base.find_last_not_of(" \t\n") + 1);
     if (base.rfind("::") != base.npos) base = base.substr(base.rfind("::") + 2);
-    const auto kernel = kernels_.find(base);
-    if (kernel == kernels_.end()) {
+    const auto overloads = kernels_.find(base);
+    if (overloads == kernels_.end()) {
       s_.error(instance.where, "there is no kernel " + base + " to instantiate");
+      continue;
+    }
+    const Kernel* const kernel = chosen(overloads->second, instance);
+    if (kernel == nullptr) {
+      s_.error(instance.where, "which of the kernels " + base + " is meant needs its parameters");
       continue;
     }
     if (!names.insert(instance.host_name).second)
@@ -204,20 +238,27 @@ std::string Kernels::entry_points(std::vector<Translation::Kernel>& described) {
     Translation::Kernel info{instance.host_name,
                              "cermet_kernel_" + std::to_string(described.size()),
                              {},
-                             parse_int(kernel->second.max_threads).value_or(kMaxThreads)};
-    const std::string arguments = kernel_arguments(base, kernel->second, info);
-    used.insert(base);
+                             parse_int(kernel->max_threads).value_or(kMaxThreads)};
+    const std::string arguments = kernel_arguments(base, *kernel, info);
+    used.insert(kernel);
+    std::string type = "decltype(" + instance.expression + ")";
+    if (overloads->second.size() > 1) {
+      type = "void(";
+      for (const std::string& p : instance.parameters) type += (type.back() == '(' ? "" : ", ") + p;
+      type += ")";
+    }
     const SourceLocation& where = s_.at(instance.where).location;
     entries += "\n#line " + std::to_string(where.line) + " \"" + where.file +
                "\"\nextern \"C\" MSL_EXPORT void " + info.symbol +
-               "(device const cermet_arguments* arguments) { using S = ::msl::signature<decltype(" +
-               instance.expression + ")>; " + instance.expression + "(" + arguments + "); }";
+               "(device const cermet_arguments* arguments) { using S = ::msl::signature<" + type +
+               ">; " + instance.expression + "(" + arguments + "); }";
     described.push_back(std::move(info));
   }
-  for (const auto& [name, kernel] : kernels_) {
-    Translation::Kernel unused;
-    if (!used.count(name)) kernel_arguments(name, kernel, unused);  // only to check them
-  }
+  for (const auto& [name, overloads] : kernels_)
+    for (const Kernel& kernel : overloads) {
+      Translation::Kernel unused;
+      if (!used.count(&kernel)) kernel_arguments(name, kernel, unused);  // only to check them
+    }
   return entries;
 }
 

@@ -92,6 +92,73 @@ void struct_copies(Source& s) {
   }
 }
 
+// A struct in constant memory, by its name, where its value is taken: OpenCL has no copy out of it.
+void constant_structs(Source& s) {
+  static const Set kSpecifiers = {"constexpr", "static", "const", "inline"};
+  Set structs, referred;
+  std::map<std::string_view, std::string> constants;  // the type of each
+  for (std::size_t i = 0; i + 1 < s.size(); ++i)
+    if ((s.is(i, "struct") || s.is(i, "class")) && s.is_name(i + 1) && s.previous_text(i) != ">")
+      structs.insert(s.text(i + 1));
+  for (std::size_t i = 0; i + 3 < s.size(); ++i) {
+    if (!s.is(i, "constant")) continue;
+    std::size_t type = i + 1;
+    while (kSpecifiers.count(s.text(type))) ++type;
+    if (!structs.count(s.text(type))) continue;
+    if (s.is_name(type + 1) && (s.is(type + 2, "=") || s.is(type + 2, "{")))
+      constants.emplace(s.text(type + 1), s.text(type));
+    else if (s.is(type + 1, "&") && !s.is_attribute(type + 3))
+      referred.insert(s.text(type));  // a function may ask for it where it is
+  }
+  static const Set kPlaces = {".", "->", "[", "=", "{"}, kAddress = {".", "->", "&"};
+  for (std::size_t i = 0; i < s.size(); ++i) {
+    const auto found = s.is_name(i) ? constants.find(s.text(i)) : constants.end();
+    if (found == constants.end() || kPlaces.count(s.text(i + 1))) continue;
+    std::size_t begin = i;
+    while (begin > 1 && s.is(begin - 1, "::") && s.is_name(begin - 2)) begin -= 2;
+    const std::size_t before = s.previous(begin);
+    if (before == kNone || kAddress.count(s.text(before)) ||
+        (s.is_name(before) && !s.is(before, "return")))
+      continue;
+    const bool argument = (s.is(before, "(") || s.is(before, ",")) && s.is_name(before - 1);
+    if (argument && referred.count(found->second)) continue;
+    s.insert_before(begin, "::msl::copy<" + found->second + ">(");
+    s.insert_before(i + 1, ")");
+  }
+}
+
+// template <void (*f)(int)>: clang takes no pointer to a function here, but a reference.
+void function_arguments(Source& s) {
+  for (std::size_t i = 0; i + 1 < s.size(); ++i) {
+    const std::size_t close = s.is(i, "template") ? s.closing_angle(i + 1) : kNone;
+    if (close == kNone || !s.is(i + 1, "<")) continue;
+    for (std::size_t j = i + 2; j < close; ++j)
+      if (s.is(j, "(") && s.is(j + 1, "*") && s.is(s.closing(j) + 1, "("))
+        s.tokens[j + 1].text = "&";
+  }
+}
+
+namespace {
+
+// Whether the word is of a method: f() const thread {
+bool is_method_space(const Source& s, std::size_t i) {
+  static const Set kFollows = {"{", ";", ":", "="};
+  const std::string_view before = s.previous_text(i);
+  return (before == ")" || before == "const") && kFollows.count(s.text(i + 1)) &&
+         s.parent[i] != kNone && is_class_body(s, s.parent[i]);
+}
+
+// Whether a class has methods of objects in other memory than a thread's.
+bool has_other_spaces(const Source& s, std::size_t body) {
+  for (std::size_t i = body + 1; i < s.closing(body); ++i)
+    if (s.parent[i] == body && !s.is(i, "thread") &&
+        (kSpaces.count(s.text(i)) || s.is(i, "__constant")) && is_method_space(s, i))
+      return true;
+  return false;
+}
+
+}  // namespace
+
 void address_spaces(Source& s) {
   Set classes;
   for (std::size_t i = 0; i + 1 < s.size(); ++i)
@@ -100,12 +167,15 @@ void address_spaces(Source& s) {
     const std::string_view before = s.previous_text(i);
     if (s.is(i, "constant") &&
         (before == ")" || (before == "const" && i > 1 && s.is(i - 2, ")"))) &&
-        (s.is(i + 1, "{") || s.is(i + 1, ":") || s.is(i + 1, ";"))) {
+        (s.is(i + 1, "{") || s.is(i + 1, ":") || s.is(i + 1, ";") || s.is(i + 1, "="))) {
       s.tokens[i].text = "__constant";  // of a method; elsewhere it implies const
     } else if (s.is(i, "(") && i > 0 && s.is_name(i - 1) && classes.count(s.text(i - 1)) &&
                s.is(s.match[i] + 1, "thread") && s.previous_text(i - 1) != "." &&
                s.previous_text(i - 1) != "->") {
       s.remove(s.match[i] + 1, s.match[i] + 2);  // a constructor with it cannot make temporaries
+    } else if (!s.strict && s.is(i, "thread") && is_method_space(s, i) &&
+               !has_other_spaces(s, s.parent[i])) {
+      s.remove(i, i + 1);  // a temporary has no such method
     } else if (s.is(i, "&") && i >= 3 && s.parent[i] != kNone && s.is(s.parent[i], "(")) {
       scalar_reference(s, i);
     }
@@ -137,8 +207,37 @@ void qualify_methods(Source& s) {
   }
 }
 
+// What C++17 has and Metal 3.1 has not.
+void check_language(Source& s) {
+  Set templates;  // of classes
+  for (std::size_t i = 0; i + 1 < s.size(); ++i) {
+    const std::size_t close =
+        s.is(i, "template") && s.is(i + 1, "<") ? s.closing_angle(i + 1) : kNone;
+    if (close == kNone) continue;
+    for (std::size_t j = i + 2; j < close; ++j)
+      if (s.is(j, "auto")) s.error(j, "Metal 3.1 has no template <auto>");
+    if ((s.is(close + 1, "struct") || s.is(close + 1, "class")) && s.is_name(close + 2))
+      templates.insert(s.text(close + 2));
+  }
+  for (std::size_t i = 0; i + 1 < s.size(); ++i) {
+    if (!templates.count(s.text(i)) || s.is(i + 1, "<")) continue;
+    static const Set kBefore = {"struct", "class", "~", ".", "->", "typename", "&"};
+    if (kBefore.count(s.previous_text(i))) continue;
+    bool inside = false;  // where its name alone is the class itself
+    for (std::size_t p = s.parent[i]; p != kNone; p = s.parent[p])
+      for (std::size_t j = s.start_of_declaration(p); j < p && s.is(p, "{"); ++j)
+        inside |= (s.is(j, "struct") || s.is(j, "class")) && s.text(j + 1) == s.text(i);
+    if (inside || s.is(s.previous(i), "::")) continue;
+    if (s.is(i + 1, "(") && s.is(s.closing(i + 1) + 1, "->"))
+      s.error(i, "Metal 3.1 has no deduction guides");
+    else if (s.is_name(i + 1) || s.is(i + 1, "(") || s.is(i + 1, "{"))
+      s.error(i, "Metal 3.1 does not deduce the arguments of the class template " + s.text(i));
+  }
+}
+
 // Words of OpenCL, and attributes that Metal has not.
 void check_words(Source& s) {
+  check_language(s);
   static const Set kWords = {"__global", "__local",     "__constant",   "__private",   "__generic",
                              "__kernel", "__read_only", "__write_only", "__read_write"};
   static const Set kAttributes = {"kernel",

@@ -16,6 +16,7 @@ inline constexpr int kMaxSlot = 30, kMaxThreads = 1024, kMaxThreadgroupBytes = 3
 
 extern const Set kScalars, kSpaces;  // names of types, and words of address spaces
 bool is_vector_name(std::string_view name);
+// The value of an expression of integers with + - * / and parentheses.
 std::optional<int> parse_int(std::string_view text);
 
 // Words of OpenCL, and attributes that Metal has not, are errors.
@@ -38,16 +39,18 @@ class Kernels {
   };
   struct Instance {
     std::string host_name, expression;
-    std::size_t where;  // token
+    std::size_t where;                    // token
+    std::vector<std::string> parameters;  // where they are written
   };
 
   std::size_t explicit_instantiation(std::size_t begin);
   std::size_t kernel_definition(std::size_t begin);
+  const Kernel* chosen(const std::vector<Kernel>& overloads, const Instance& instance) const;
   std::string kernel_arguments(const std::string& name, const Kernel& kernel,
                                Translation::Kernel& info);
 
   Source& s_;
-  std::map<std::string, Kernel> kernels_;
+  std::map<std::string, std::vector<Kernel>> kernels_;
   std::vector<Instance> instances_;
   std::vector<std::pair<std::size_t, std::size_t>> bodies_;
 };
@@ -61,6 +64,8 @@ void vectors(Source& source);
 // Casts, copies of structs and address spaces, which OpenCL is stricter about.
 void casts(Source& source);
 void struct_copies(Source& source);
+void constant_structs(Source& source);
+void function_arguments(Source& source);
 void address_spaces(Source& source);
 // A method without an address space is a method of objects in thread memory.
 void qualify_methods(Source& source);

@@ -96,7 +96,10 @@ class Lexer {
     std::string_view line = source_.substr(at_, end - at_);
     const bool include = line.find("include") != std::string_view::npos &&
                          line.find_first_not_of("# \t") == line.find("include");
-    if (!include) skipped += line;
+    // The preprocessor leaves macros in it as they are; it changes no result.
+    const bool unroll = line.find("unroll") != std::string_view::npos &&
+                        line.substr(line.find_first_not_of("# \t")).starts_with("pragma unroll");
+    if (!include && !unroll) skipped += line;
     advance(end - at_);
     line_marker(line);
   }

@@ -2,6 +2,8 @@
 #include "metal/simulator/translate.h"
 
 #include <charconv>
+#include <cstdlib>
+#include <limits>
 
 #include "metal/simulator/translate/passes.h"
 
@@ -17,12 +19,75 @@ bool is_vector_name(std::string_view name) {
          kScalars.count(name.substr(0, name.size() - 1)) && name.find('_') == name.npos;
 }
 
-std::optional<int> parse_int(std::string_view text) {
-  int value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
+namespace {
+
+// sum = product (('+' | '-') product)*, product = atom (('*' | '/') atom)*
+class Integers {
+ public:
+  explicit Integers(std::string_view text) : rest_(text) {}
+  std::optional<int> value() {
+    const long result = sum();
+    const bool fits = std::abs(result) <= std::numeric_limits<int>::max();
+    return good_ && fits && peek() == '\0' ? std::optional<int>(result) : std::nullopt;
+  }
+
+ private:
+  char peek() {
+    rest_.remove_prefix(std::min(rest_.find_first_not_of(" \t\n"), rest_.size()));
+    return rest_.empty() ? '\0' : rest_[0];
+  }
+  bool take(char c) {
+    if (peek() != c) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  long sum() {
+    long result = product();
+    while (good_ && (peek() == '+' || peek() == '-'))
+      result = bounded(take('+') ? result + product() : (take('-'), result - product()));
+    return result;
+  }
+  long product() {
+    long result = atom();
+    while (good_ && (peek() == '*' || peek() == '/')) {
+      const bool times = take('*');
+      if (!times) take('/');
+      const long next = atom();
+      good_ &= times || next != 0;
+      if (good_) result = bounded(times ? result * next : result / next);
+    }
+    return result;
+  }
+  long atom() {
+    if (++steps_ > 1000) good_ = false;  // as deep as it is long
+    if (!good_) return 0;
+    if (take('(')) {
+      const long result = sum();
+      good_ &= take(')');
+      return result;
+    }
+    if (take('-')) return -atom();
+    int number = 0;
+    peek();
+    const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + rest_.size(), number);
+    good_ &= error == std::errc();
+    rest_.remove_prefix(end - rest_.data());
+    if (!rest_.empty() && (rest_[0] == 'u' || rest_[0] == 'U')) rest_.remove_prefix(1);
+    return number;
+  }
+  long bounded(long x) {
+    good_ &= std::abs(x) <= std::numeric_limits<int>::max();
+    return good_ ? x : 0;
+  }
+
+  std::string_view rest_;
+  int steps_ = 0;
+  bool good_ = true;
+};
+
+}  // namespace
+
+std::optional<int> parse_int(std::string_view text) { return Integers(text).value(); }
 
 namespace {
 
@@ -104,6 +169,8 @@ Translation translate(const std::string& source, const std::string& path, bool s
     vectors(s);
     casts(s);
     struct_copies(s);
+    constant_structs(s);
+    function_arguments(s);
     address_spaces(s);
     if (strict) qualify_methods(s);
     entries = kernels.entry_points(out.kernels);
