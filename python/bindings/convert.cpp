@@ -5,6 +5,7 @@
 #include <nanobind/ndarray.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -17,6 +18,14 @@
 namespace cermet::python {
 namespace {
 
+// What a cast makes of a number: the nearest integer towards zero that there is, and 0 of a nan.
+template <class T>
+T truncated(double v) {
+  constexpr T low = std::numeric_limits<T>::lowest(), high = std::numeric_limits<T>::max();
+  if (v >= static_cast<double>(high)) return high;
+  return v > static_cast<double>(low) ? static_cast<T>(v) : std::isnan(v) ? T{0} : low;
+}
+
 template <class T>
 T element(PyObject* p) {
   const Scalar kind = scalar_kind(p);
@@ -28,7 +37,7 @@ T element(PyObject* p) {
   } else if constexpr (std::is_integral_v<T>) {
     if (kind <= Scalar::integer) return static_cast<T>(to_int64(p, dtype_of<T>));
     const double v = kind == Scalar::floating ? to_double(p) : to_complex(p).real();
-    return static_cast<T>(static_cast<std::int64_t>(v));
+    return truncated<T>(v);
   } else {
     const double v = kind == Scalar::complex ? to_complex(p).real() : to_double(p);
     if constexpr (std::is_same_v<T, float16_t>)

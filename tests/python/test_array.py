@@ -931,3 +931,14 @@ def test_a_sequence_without_an_end_is_refused(element):
     ):
         with pytest.raises((TypeError, ValueError)):
             call()
+
+
+@pytest.mark.parametrize("name", ["uint8", "int8", "int32", "uint32", "int64", "uint64"])
+def test_floats_beyond_an_integer_type_are_its_nearest(name):
+    """In a sequence as alone, and as by a cast."""
+    dtype = getattr(mx, name)
+    for value in (1e30, -1e30, 1e10, -1.5, float("nan"), float("inf"), 1e30 + 2j):
+        alone = mx.array(value, dtype).item()
+        assert mx.array([value, 1], dtype).tolist() == [alone, 1]
+        if not isinstance(value, complex):
+            assert mx.array([value], mx.float32).astype(dtype).item() == alone
