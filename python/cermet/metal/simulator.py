@@ -136,7 +136,7 @@ def _read(
     macros: Mapping[str, str | int] | None,
 ) -> tuple[str, dict[str, Any]]:
     """The text, and the options that say where it is from."""
-    label, folders = "kernel.metal", list(map(os.fspath, include))
+    label, folders = "kernel.metal", [os.fspath(folder) for folder in include]
     if not isinstance(source, str):
         label = os.path.basename(source)
         folders.insert(0, os.path.dirname(source) or ".")
