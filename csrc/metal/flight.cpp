@@ -28,9 +28,15 @@ std::atomic<bool> track_hazards{true};
 
 // The streams, for as long as the process lives.
 struct Lanes {
+  std::atomic<int> generation{-1};  // of the process that used the GPU first
   std::mutex mutex;
   std::map<std::int32_t, std::unique_ptr<Lane>> by_stream;
 };
+
+Lanes& lanes() {
+  static Lanes* const all = new Lanes;
+  return *all;
+}
 
 bool is_written(const Bound& b) {
   return b.kind == Argument::Kind::buffer && b.access != Access::read && !b.words;
@@ -154,16 +160,25 @@ void encode(CommandBuffer& commands, std::span<const Record> records) {
 // ---- Streams -----------------------------------------------------------------------------------
 
 Lane& lane(Stream stream) {
-  static Lanes* const all = new Lanes;
-  static const int generation = process_generation();
-  if (generation != process_generation())
+  Lanes& all = lanes();
+  int none = -1;
+  all.generation.compare_exchange_strong(none, process_generation());
+  if (all.generation != process_generation())
     throw std::runtime_error(
         "a GPU that was used before a fork cannot be used in the child; start such processes anew, "
         "as multiprocessing does with the method 'spawn'");
-  std::scoped_lock lock(all->mutex);
-  auto& entry = all->by_stream[stream.index];
+  std::scoped_lock lock(all.mutex);
+  auto& entry = all.by_stream[stream.index];
   if (!entry) entry = std::make_unique<Lane>();
   return *entry;
+}
+
+Lane* find_lane(Stream stream) {
+  Lanes& all = lanes();
+  if (all.generation != process_generation()) return nullptr;
+  std::scoped_lock lock(all.mutex);
+  const auto it = all.by_stream.find(stream.index);
+  return it == all.by_stream.end() ? nullptr : it->second.get();
 }
 
 Lane::Lane() : queue_(device()->queue()), event_(device()->event()), most_cost_(kCost) {}

@@ -162,6 +162,8 @@ class Lane {
 
 // The stream's. std::runtime_error in a forked child of a process that had used the GPU.
 Lane& lane(Stream stream);
+// Null where nothing has been given to it in this process.
+Lane* find_lane(Stream stream);
 
 // Encodes dispatches, with barriers between those that overlap in memory, one of them writing.
 void encode(CommandBuffer& commands, std::span<const Record> records);

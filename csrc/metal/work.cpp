@@ -29,7 +29,7 @@ std::pair<std::size_t, std::size_t> reach(const Tensor& t) {
 
 }  // namespace
 
-Work::Work(Stream stream) : stream_(stream), lane_(lane(stream)) {}
+Work::Work(Stream stream) : stream_(stream) {}
 
 Work::~Work() {
   const Uninterrupted always;
@@ -39,8 +39,8 @@ Work::~Work() {
 }
 
 std::shared_ptr<Ticket> Work::begin() {
-  if (records_.size() >= kMaxRecords || cost_ >= lane_.most_cost()) {
-    lane_.wait_for_room();
+  if (!records_.empty() && (records_.size() >= kMaxRecords || cost_ >= lane().most_cost())) {
+    lane().wait_for_room();
     flush();
   }
   steps_.push_back(std::make_shared<Step>(this));
@@ -84,9 +84,20 @@ std::shared_ptr<Ticket> Work::copy(const Node& from, const Node& to) {
   return step([&] { metal::copy(*this, tensor(from), tensor(to)); });
 }
 
+Lane& Work::lane() {
+  if (!lane_) lane_ = &metal::lane(stream_);
+  return *lane_;
+}
+
+std::uint32_t Work::holds(const Buffer& buffer) const {
+  Lane* const used = lane_ ? lane_ : find_lane(stream_);
+  return used ? used->holds(&buffer) : 0;
+}
+
 void Work::hold(const Ref<Buffer>& buffer) {
+  Lane& held_by = lane();
   if (!held_.try_emplace(buffer.get(), buffer).second) return;
-  lane_.hold(buffer.get());
+  held_by.hold(buffer.get());
   if (buffer->borrowed()) return;
   used_[buffer->capacity()].push_back(buffer.get());
   ++in_use_;
@@ -241,7 +252,7 @@ void Work::flush() {
     compile_recorded();
     flights_.reserve(flights_.size() + 1);
     if (!records_.empty()) {
-      flights_.push_back(lane_.commit(std::move(records_), waits_, cost));
+      flights_.push_back(lane().commit(std::move(records_), waits_, cost));
       waits_.clear();
     }
   } catch (...) {
@@ -272,7 +283,7 @@ void Work::submit() {
 }
 
 void Work::let_go() {
-  for (const auto& [buffer, ref] : held_) lane_.let_go(buffer);
+  for (const auto& [buffer, ref] : held_) lane_->let_go(buffer);
   held_.clear();
   copies_.clear();
   used_.clear();

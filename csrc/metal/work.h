@@ -37,7 +37,7 @@ class Work final : public Commands, public cermet::Queue {
   Ref<Buffer> allocate(std::size_t bytes) override;
   Tensor temporary(Shape shape, Dtype dtype) override;
 
-  std::uint32_t holds(const Buffer& buffer) const override { return lane_.holds(&buffer); }
+  std::uint32_t holds(const Buffer& buffer) const override;
   void wait_for(Ticket& ticket) override;
   void submit() override;
   std::shared_ptr<Ticket> run(const cermet::Kernel& kernel, const ProgramRun& run) override;
@@ -61,6 +61,7 @@ class Work final : public Commands, public cermet::Queue {
   void record(const Kernel& kernel, std::span<const Argument> arguments, Size grid, Size group,
               bool groups);
   Bound bind(const Argument& argument);
+  Lane& lane();
   void hold(const Ref<Buffer>& buffer);
   Buffer& copy_of(const Buffer& borrowed);
   Buffer* take_free(std::size_t bytes);
@@ -68,7 +69,7 @@ class Work final : public Commands, public cermet::Queue {
   void let_go();
 
   const Stream stream_;
-  Lane& lane_;
+  Lane* lane_ = nullptr;  // from the first dispatch on: a forked child may do all else
   std::vector<std::shared_ptr<Step>> steps_;  // not finished; the last is being recorded
   std::uint64_t cost_ = 0;
   std::vector<Record> records_;

@@ -305,7 +305,7 @@ def test_axes_and_values_that_are_refused():
     for layer in (nn.Dropout, nn.Dropout2d, nn.Dropout3d):
         with pytest.raises(ValueError, match="p is nan"):
             layer(mx.nan)
-    with pytest.raises(IndexError, match="gather_mm"):
+    with pytest.raises(IndexError, match="gather"):
         mx.eval(mx.gather_mm(mx.ones((2, 2)), mx.ones((2, 2)), rhs_indices=mx.array([1])))
     with pytest.raises(ValueError, match="more bytes"):
         mx.zeros((2**31 - 1, 2**31 - 1))
