@@ -168,3 +168,24 @@ LAYOUTS = {
     "empty": lambda xp, a: a[:, :0],
     **{f"size {n}": lambda xp, a, n=n: a.reshape(-1)[:n] for n in ODD_SIZES},
 }
+
+
+# ---- The simulated GPU ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_the_gpu():
+    """A test starts and ends with nothing in flight and the plain mode."""
+    with mx.stream(mx.gpu):
+        yield
+    mx.synchronize(mx.gpu)
+    mx.simulator.set_mode()
+
+
+def counted(*trees):
+    """What the simulated device ran and moved for an evaluation."""
+    mx.simulator.set_mode(count=True)
+    mx.simulator.reset_counters()
+    mx.eval(trees)
+    mx.simulator.set_mode()
+    return mx.simulator.counters()

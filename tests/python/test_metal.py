@@ -12,7 +12,16 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from conftest import NUMPY_DTYPES, assert_close, assert_equal, exact_sample, mx_dtype, to_mx, to_np
+from conftest import (
+    NUMPY_DTYPES,
+    assert_close,
+    assert_equal,
+    counted,
+    exact_sample,
+    mx_dtype,
+    to_mx,
+    to_np,
+)
 
 import cermet.core as mx
 
@@ -25,22 +34,7 @@ KINDS = ("bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64"
          "float16", "bfloat16", "float32", "complex64")  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def on_the_gpu():
-    """Each test starts and ends with nothing in flight and the plain mode."""
-    with mx.stream(mx.gpu):
-        yield
-    mx.synchronize(mx.gpu)
-    simulator.set_mode()
-
-
-def counted(*arrays):
-    """What the device ran and moved for an evaluation of the arrays."""
-    simulator.set_mode(count=True)
-    simulator.reset_counters()
-    mx.eval(arrays)
-    simulator.set_mode()
-    return simulator.counters()
+pytestmark = pytest.mark.usefixtures("on_the_gpu")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import SIMULATED
+from conftest import SIMULATED, counted
 from test_attention import (
     BOUNDS,
     HALVES,
@@ -21,24 +21,13 @@ if not SIMULATED:
     pytest.skip("needs the simulated Metal device", allow_module_level=True)
 from cermet.metal import simulator
 
-
-@pytest.fixture(autouse=True)
-def on_the_gpu():
-    with mx.stream(mx.gpu):
-        yield
-    mx.synchronize(mx.gpu)
-    simulator.set_mode()
+pytestmark = pytest.mark.usefixtures("on_the_gpu")
 
 
-def counted(f, *inputs):
+def counted_of(f, *inputs):
     """What the device ran and moved for f(*inputs), of inputs that are there."""
     mx.eval(inputs)
-    arrays = f(*inputs)
-    simulator.set_mode(count=True)
-    simulator.reset_counters()
-    mx.eval(arrays)
-    simulator.set_mode()
-    return simulator.counters()
+    return counted(f(*inputs))
 
 
 def causal(q, k, v):
@@ -118,7 +107,7 @@ def test_long_caches_are_taken_in_parts(dtype):
         check(inputs, dtype)
         sinks = mx.array([0.5, -1.0, 3.0, 2.0])
         check(inputs, dtype, mask=some(batch, 1, 1, columns), sinks=sinks)
-        assert counted(sdpa, *inputs)["dispatches"] == 2
+        assert counted_of(sdpa, *inputs)["dispatches"] == 2
 
 
 # ---- Rows that see nothing, numbers that are none ------------------------------------------------
@@ -238,7 +227,7 @@ def test_a_block_of_queries_reads_keys_and_values_once(dtype):
     """64 rows of a group at a time, and no scores in memory."""
     rows, columns, dim = 96, 2048, 64
     q, k, v = qkv(rows, columns, dim, batch=1, heads=2, groups=1, dtype=dtype)
-    counts = counted(sdpa, q, k, v)
+    counts = counted_of(sdpa, q, k, v)
     blocks = 2 * rows // 64
     assert counts["dispatches"] == 1
     assert counts["device_read"] == q.nbytes + blocks * (k.nbytes + v.nbytes)
@@ -246,14 +235,14 @@ def test_a_block_of_queries_reads_keys_and_values_once(dtype):
     assert counts["simdgroup_macs"] == 2 * 2 * rows * columns * dim
     # A block that causality hides is not read.
     q, k, v = qkv(256, 256, dim, batch=1, heads=1, groups=1, dtype=dtype)
-    counts = counted(causal, q, k, v)
+    counts = counted_of(causal, q, k, v)
     assert counts["device_read"] == q.nbytes + (k.nbytes + v.nbytes) * (1 + 2 + 3 + 4) // 4
 
 
 @pytest.mark.parametrize("dtype", [mx.float32, mx.bfloat16])
 def test_one_query_reads_the_cache_once(dtype):
     q, k, v = qkv(1, 2048, 128, batch=1, heads=8, groups=2, dtype=dtype)
-    counts = counted(causal, q, k, v)
+    counts = counted_of(causal, q, k, v)
     cache = k.nbytes + v.nbytes
     assert counts["dispatches"] == 2
     assert cache <= counts["device_read"] <= 1.1 * cache
@@ -263,7 +252,7 @@ def test_one_query_reads_the_cache_once(dtype):
 def test_a_gradient_stores_no_scores():
     rows = 256
     inputs = qkv(rows, rows, 64, batch=1, heads=1, groups=1)
-    counts = counted(mx.grad(lambda *a: causal(*a).sum(), (0, 1, 2)), *inputs)
+    counts = counted_of(mx.grad(lambda *a: causal(*a).sum(), (0, 1, 2)), *inputs)
     each = inputs[0].nbytes
     # Queries, keys, values; the output; a cotangent; two numbers a row.
     assert counts["device_written"] <= 8 * each

@@ -1,7 +1,7 @@
 """Language models on the simulated GPU: where a decoding step runs, and what it moves."""
 
 import pytest
-from conftest import SIMULATED
+from conftest import SIMULATED, counted
 
 import cermet.core as mx
 
@@ -9,7 +9,6 @@ if not SIMULATED:
     pytest.skip("needs the simulated Metal device", allow_module_level=True)
 from cermet.llm.cache import Cache
 from cermet.llm.model import Config, Model
-from cermet.metal import simulator
 from cermet.utils import tree_flatten
 
 CONFIG = {
@@ -22,12 +21,7 @@ CONFIG = {
 }
 
 
-@pytest.fixture(autouse=True)
-def on_the_gpu():
-    with mx.stream(mx.gpu):
-        yield
-    mx.synchronize(mx.gpu)
-    simulator.set_mode()
+pytestmark = pytest.mark.usefixtures("on_the_gpu")
 
 
 def decoding(layers, prompt, dtype=mx.bfloat16):
@@ -41,15 +35,12 @@ def decoding(layers, prompt, dtype=mx.bfloat16):
         mx.eval(model(mx.zeros((1, length), mx.int32), cache), cache.keys, cache.values)
     results = model(mx.zeros((1, 1), mx.int32), cache), cache.keys, cache.values
     text = mx.metal.source(results[0], *cache.keys, *cache.values)
-    simulator.set_mode(count=True)
-    simulator.reset_counters()
-    mx.eval(results)
-    simulator.set_mode()
+    counts = counted(results)
     weights = sum(
         a.nbytes for name, a in tree_flatten(model.parameters()) if "embed_tokens" not in name
     )
     held = cache.nbytes * cache.lengths[0] // cache.capacity
-    return simulator.counters(), text, weights, held
+    return counts, text, weights, held
 
 
 @pytest.mark.parametrize("prompt", [20, 100])
